@@ -1,0 +1,48 @@
+"""Farthing scores Kafka event streams with small, distilled, int8 models.
+
+``from farthing import Scorer`` gives the scorer in process, with no Kafka. Everything public is listed in
+``__all__``; names resolve on first use, so importing ``farthing`` loads neither numba nor a Kafka client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farthing.errors import (
+        BrokerError,
+        BundleError,
+        ConfigError,
+        CorruptBatchError,
+        DecodeError,
+        FarthingError,
+        UnsupportedBatchError,
+    )
+    from farthing.scorer import Scorer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokerError",
+    "BundleError",
+    "ConfigError",
+    "CorruptBatchError",
+    "DecodeError",
+    "FarthingError",
+    "Scorer",
+    "UnsupportedBatchError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Scorer":
+        return import_module("farthing.scorer").Scorer
+    if name in __all__:
+        return getattr(import_module("farthing.errors"), name)
+    raise AttributeError(f"module 'farthing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,224 @@
+"""The columns that travel from stage to stage: the only types that the pure layers share.
+
+::
+
+    fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
+    FetchedPartition   FieldColumns       ScoreBlock      RenderedValues     OutputBatch
+             RecordBlock       FeatureBlock      DecisionBlock
+
+*event* is one Kafka record; *row* is one thing the model scores (moderation and bidding: one row an event; rerank:
+one row a candidate). All blocks are frozen; arrays are written by the stage that makes them and only read after.
+Ragged data is ``start``/``stop`` (n,) where it is a view into received bytes, ``data`` + ``indptr`` (n+1,) where we
+wrote it. No other module defines what an array in these means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.errors import DecodeError
+
+Bytes = NDArray[np.uint8]
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+
+
+class Status(IntEnum):
+    """What became of one event: 0 is scored, all others are reasons for the dead-letter topic.
+
+    Values are stable: they travel in metrics (``reason`` label, by lower-cased name) and in dead-letter headers.
+    """
+
+    OK = 0
+    NULL_VALUE = 1  # a Kafka tombstone: there is nothing to parse
+    TOO_LARGE = 2  # value longer than max_event_bytes
+    EMPTY_VALUE = 3  # zero bytes, or white space only
+    BYTE_ORDER_MARK = 4  # starts with a UTF-8, UTF-16 or UTF-32 byte order mark
+    INVALID_UTF8 = 5  # anywhere in the value, known fields or not
+    LONE_SURROGATE = 6  # a \\uD800..\\uDFFF escape without its partner
+    CONTROL_CHARACTER = 7  # a raw byte below 0x20 inside a string
+    SYNTAX = 8  # not JSON (RFC 8259) for any other reason; NaN and Infinity among them
+    NUMBER_OVERFLOW = 9  # a number too large for a double
+    TRAILING_BYTES = 10  # something after the end of the value
+    TOO_DEEP = 11  # nested deeper than 64
+    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or a path meets a scalar where it needs a container
+    MISSING_FIELD = 13  # a required field is absent
+    NULL_FIELD = 14  # a required field is null
+    WRONG_TYPE = 15  # a field has another type than its plan says
+    TOO_MANY_ROWS = 16  # an array longer than the plan allows
+    NO_ROWS = 17  # an array that must give rows gives none
+    NON_FINITE = 18  # the model gave NaN or infinity
+
+
+class Presence(IntEnum):
+    """Whether a field was there: missing and null are different things."""
+
+    MISSING = 0
+    NULL = 1
+    PRESENT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPartition:
+    """What one fetch brought for one partition, as the broker sent it.
+
+    ``data`` holds whole record batches, then perhaps the first part of another, which is left for the next fetch.
+    ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
+    read_committed), as Kafka's Fetch response gives them.
+    """
+
+    topic: str
+    partition: int
+    fetch_offset: int
+    high_watermark: int
+    data: bytes
+    aborted: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One partition's share of a block: rows ``start`` to ``stop`` of its columns.
+
+    ``next_offset`` is the offset to commit when every row is answered: from the last whole batch's header, not from
+    the last record (compaction and control batches leave gaps). ``fault`` is set when the bytes after the rows
+    cannot be read; ``fault.next_offset``, where known, lies after the unreadable batch.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    stop: int
+    first_offset: int  # the fetch offset: what the segment began from
+    next_offset: int
+    fault: DecodeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBlock:
+    """Decoded records of one or more partitions, one after another, in one buffer.
+
+    ``buffer`` belongs to the decoder's arena and is valid until the next block is decoded into the same arena.
+    Null keys and values have start = stop = -1.
+    """
+
+    buffer: Bytes  # (n_bytes,) uncompressed record bytes
+    offsets: Int64s  # (n,) Kafka offsets
+    timestamps_ms: Int64s  # (n,) CreateTime or LogAppendTime, milliseconds since the epoch
+    key_start: Int64s  # (n,) into buffer
+    key_stop: Int64s  # (n,)
+    value_start: Int64s  # (n,)
+    value_stop: Int64s  # (n,)
+    headers_start: Int64s  # (n,) the header array as it came, after its count
+    headers_stop: Int64s  # (n,)
+    header_count: Int32s  # (n,)
+    segments: tuple[Segment, ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """Strings of one field, unescaped UTF-8, copied together."""
+
+    presence: Bytes  # (n,) Presence
+    data: Bytes  # (n_bytes,)
+    indptr: Int64s  # (n+1,); an absent or null string is empty
+
+
+@dataclass(frozen=True, slots=True)
+class RawColumn:
+    """JSON tokens of one field exactly as they came (quotes included), as views into the record buffer."""
+
+    presence: Bytes  # (n,) Presence
+    start: Int64s  # (n,) into RecordBlock.buffer; -1 when missing
+    stop: Int64s  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberColumn:
+    """Numbers of one field as doubles."""
+
+    presence: Bytes  # (n,) Presence
+    values: NDArray[np.float64]  # (n,); NaN when missing or null
+
+
+Column = TextColumn | RawColumn | NumberColumn
+
+
+@dataclass(frozen=True, slots=True)
+class FieldColumns:
+    """The wanted fields of n events. Refused events keep their places; their fields are missing and have no rows.
+
+    Columns of fields inside the plan's array have one entry a row, all others one an event.
+    """
+
+    status: Bytes  # (n,) Status
+    row_indptr: Int64s  # (n+1,) events -> rows; 0, 1, 2, ... when the plan has no array
+    columns: Mapping[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBlock:
+    """Hashed feature ids of each row, in compressed sparse row form; repeats count."""
+
+    indptr: Int64s  # (n_rows+1,)
+    indices: Int32s  # (nnz,) 0 <= id < n_buckets
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBlock:
+    """What the model said of each row."""
+
+    logits: Int32s  # (n_rows, n_heads) integer logits: equal on every machine
+    scores: NDArray[np.float32]  # (n_rows, n_heads) probabilities
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBlock:
+    """What is to be answered to each event. ``status`` is the events' final one; labels index the bundle's names."""
+
+    status: Bytes  # (n,) Status
+    scores: NDArray[np.float32]  # (n_rows, n_heads)
+    labels: Bytes  # (n_rows,)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedValues:
+    """Output values of the events with status OK, in order: value k answers event ``events[k]``."""
+
+    events: Int64s  # (m,) row numbers in the RecordBlock, ascending
+    data: Bytes  # (n_bytes,)
+    indptr: Int64s  # (m+1,)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBatch:
+    """One ready-made record batch v2 for one partition of one topic.
+
+    ``data`` is the whole batch with base_offset 0 and no producer id; its CRC holds. The producer may write
+    producer_id, producer_epoch and base_sequence into the header and then recomputes the CRC.
+    """
+
+    topic: str
+    partition: int
+    data: bytes = field(repr=False)
+    record_count: int
+    max_timestamp_ms: int

@@ -1,0 +1,44 @@
+"""Where bundles lie: a path of the user's, or one of those shipped with Farthing.
+
+Shipped bundles are in ``models/bundles`` of a checkout (an editable install) and in ``farthing/_bundles`` of a wheel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farthing.errors import BundleError
+
+_MANIFEST = "manifest.json"
+_PACKAGE = Path(__file__).resolve().parent
+_HOMES = (_PACKAGE.parents[1] / "models" / "bundles", _PACKAGE / "_bundles")
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Name the bundles that came with Farthing, and their folders."""
+    return {file.parent.name: file.parent for home in reversed(_HOMES) for file in sorted(home.glob(f"*/{_MANIFEST}"))}
+
+
+def find_bundle(path_or_name: str | Path) -> Path:
+    """Find a bundle's folder.
+
+    Parameters
+    ----------
+    path_or_name:
+        A folder, or the name of a shipped bundle such as ``"moderation"``. A folder that exists comes first.
+
+    Raises
+    ------
+    BundleError
+        There is none; the message lists the shipped ones.
+    """
+    folder = Path(path_or_name)
+    if folder.is_dir():
+        return folder
+    shipped = shipped_bundles()
+    if str(path_or_name) in shipped:
+        return shipped[str(path_or_name)]
+    raise BundleError(
+        f"no bundle {str(path_or_name)!r}: not a folder (looked for {folder.absolute()}) and not one of the shipped "
+        f"bundles ({', '.join(sorted(shipped)) or 'none'}). Give the folder that holds {_MANIFEST}"
+    )

@@ -1,0 +1,175 @@
+"""The command line: what each subcommand takes, with defaults and units. The work is done elsewhere.
+
+Exit codes: 0 ok, 1 a check failed, 2 configuration, 3 start-up, 4 data. What ``--json`` prints is one object on the
+last line of standard output; everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from farthing import __version__, config
+from farthing.errors import ConfigError
+
+app = App(
+    name="farthing",
+    help="Score Kafka event streams with small, distilled, int8 models.",
+    version=__version__,
+    help_format="plaintext",
+)
+model = App(name="model", help="Look at a bundle, verify it on this machine, time it.")
+topics = App(name="topics", help="Create or check the topics that the routes need.")
+configuration = App(name="config", help="Show, start or describe the settings.")
+for sub in (model, topics, configuration):
+    app.command(sub)
+
+ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="settings file (TOML)")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object as the last line of output")]
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+@app.command
+def serve(
+    *,
+    config_file: ConfigFile = None,
+    workers: Annotated[int | None, Parameter(help="worker processes; default: worker.workers")] = None,
+    worker_index: Annotated[int | None, Parameter(show=False)] = None,
+    address_file: Annotated[Path | None, Parameter(show=False)] = None,
+) -> int:
+    """Run scoring workers until SIGTERM or Ctrl-C, then drain, commit and exit within 25 s."""
+    from farthing.logs import configure
+
+    configure()
+    loaded = config.load(config_file, {"worker.workers": workers})
+    if worker_index is None and loaded.settings.worker.workers > 1:
+        from farthing.supervisor import Supervisor
+
+        arguments = ["serve", *(["-c", str(config_file)] if config_file is not None else [])]
+        return _run(Supervisor(loaded.settings, arguments).run())
+    from farthing.worker import Worker
+
+    return _run(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
+
+
+@app.command
+def score(
+    bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
+    file: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="JSON lines, plain or .gz; - is standard input")
+    ] = "-",
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="default: standard output")] = None,
+    dead: Annotated[Path | None, Parameter(help="file for events that cannot be scored, with their reasons")] = None,
+    max_event_bytes: Annotated[int, Parameter(help="bytes; longer events are dead")] = 1 << 20,
+    as_json: AsJson = False,
+) -> int:
+    """Score events without Kafka: JSON lines in, score records out in the same order."""
+    from farthing.score_lines import run
+
+    if as_json and output is None:
+        raise ConfigError("--json prints on standard output, where the scores go: give --output FILE for the scores")
+    return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json)
+
+
+@model.command(name="show")
+def model_show(bundle: str, *, as_json: AsJson = False) -> int:
+    """Print what a bundle says of itself."""
+    from farthing.model_report import show
+
+    return show(bundle, as_json=as_json)
+
+
+@model.command(name="verify")
+def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
+    """Check digests, golden vectors and batch invariance on this machine; exit 1 when a check fails."""
+    from farthing.model_report import verify
+
+    return verify(bundle, as_json=as_json)
+
+
+@model.command(name="bench")
+def model_bench(bundle: str, *, as_json: AsJson = False) -> int:
+    """Time each stage of scoring on one core."""
+    from farthing.model_report import bench
+
+    return bench(bundle, as_json=as_json)
+
+
+@topics.command(name="create")
+def topics_create(*, config_file: ConfigFile = None, partitions: int | None = None, replication_factor: int = 1) -> int:
+    """Create missing score and dead-letter topics with as many partitions as their source.
+
+    Parameters
+    ----------
+    partitions:
+        also create missing source topics, with this many partitions
+    replication_factor:
+        replicas of each partition
+    """
+    from farthing.topic_report import create
+
+    loaded = config.load(config_file)
+    return _run(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
+
+
+@topics.command(name="check")
+def topics_check(*, config_file: ConfigFile = None, as_json: AsJson = False) -> int:
+    """Check that all topics exist and that sinks have enough partitions; exit 1 when one is not as it must be."""
+    from farthing.topic_report import check
+
+    loaded = config.load(config_file)
+    return _run(check(loaded.settings, as_json=as_json))
+
+
+@configuration.command(name="show")
+def config_show(*, config_file: ConfigFile = None, as_json: AsJson = False) -> int:
+    """Print every setting, its value and where it came from."""
+    rows = list(config.load(config_file).rows())
+    if as_json:
+        shown = {name: {"value": value, "origin": origin} for name, value, origin in rows}
+        sys.stdout.write(json.dumps(shown) + "\n")
+        return 0
+    table = Table("setting", "value", "origin", box=None, pad_edge=False)
+    for name, value, origin in rows:
+        table.add_row(name, json.dumps(value), origin, style="dim" if origin == "default" else "")
+    Console().print(table)
+    return 0
+
+
+@configuration.command(name="init")
+def config_init(path: Path = Path("farthing.toml")) -> int:
+    """Write a settings file to start from; an existing file is not touched."""
+    text = config.EXAMPLE
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: exists already; name another file or move it away") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    Console(stderr=True).print(f"wrote {path}", highlight=False)
+    return 0
+
+
+@configuration.command(name="schema")
+def config_schema() -> int:
+    """Print the JSON Schema of the settings file."""
+    sys.stdout.write(config.schema() + "\n")
+    return 0

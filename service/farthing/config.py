@@ -1,0 +1,344 @@
+"""Settings: each is stated once, here, with its unit, range and default.
+
+Order: command-line flag > ``FARTHING_*`` environment variable (``__`` nests) > ``farthing.toml`` > default. Unknown
+keys are errors. Secrets come from files only (``*_file``). :func:`load` also tells where each value came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+from farthing.errors import ConfigError
+from farthing.kafka.settings import KafkaSettings
+
+Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+
+EXACTLY_ONCE_REFUSED = (
+    "exactly_once is not offered: aiokafka cannot send group metadata with a transaction (KIP-447), so after a "
+    "rebalance a stalled worker could still commit. Use 'at_least_once': a repeated score carries the same bytes and "
+    "the same farthing.offset header, so a reader can drop it"
+)
+
+EXAMPLE = """\
+# Farthing: see `farthing config schema` for every setting, `farthing config show -c FILE` for what is in force.
+[kafka]
+bootstrap_servers = ["localhost:9092"]
+group_id = "farthing"
+
+[[route]]
+bundle = "moderation"                # a shipped bundle, or a folder
+source = "events.moderation"
+sink = "scores.moderation"           # at least as many partitions as the source
+dead_letters = "events.moderation.dead"
+"""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(_Section):
+    """How to reach the broker, and what the consumer group promises. Security settings are aiokafka's."""
+
+    bootstrap_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost:9092",), min_length=1, description="host:port of some brokers; separated by commas in a variable"
+    )
+    group_id: str = Field("farthing", min_length=1, description="consumer group")
+    client_id: str = Field("farthing", min_length=1)
+    group_instance_id: str | None = Field(None, description="static member id (one per worker), as of KIP-345")
+    delivery: Literal["at_least_once"] = Field("at_least_once", description="commit only after scores are acked")
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
+        "earliest", description="where a partition with no committed offset begins; 'latest' skips what is there"
+    )
+    session_timeout_ms: int = Field(45_000, ge=1_000, le=1_800_000, description="ms")
+    heartbeat_interval_ms: int = Field(3_000, ge=100, description="ms; under a third of session_timeout_ms")
+    rebalance_timeout_ms: int = Field(60_000, ge=1_000, description="ms a rebalance waits for this member")
+    request_timeout_ms: int = Field(30_000, ge=1_000, description="ms")
+    metadata_max_age_ms: int = Field(30_000, ge=1_000, description="ms; new partitions are seen within this time")
+    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes asked of one broker in one fetch")
+    max_partition_fetch_bytes: int = Field(4 << 20, ge=1 << 16, description="bytes asked of one partition in one fetch")
+    fetch_max_wait_ms: int = Field(250, ge=1, description="ms the broker may hold a fetch that has no data")
+    delivery_timeout_ms: int = Field(30_000, ge=1_000, description="ms until a batch is acked, with retries")
+    compression: Codec = Field("none", description="of score and dead-letter batches")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    allow_insecure: bool = Field(False, description="allow SASL over plaintext (test networks only)")
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_password_file: Path | None = Field(None, description="file with the key's password")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] | None = None
+    sasl_plain_username: str | None = None
+    sasl_plain_password_file: Path | None = Field(None, description="file with the password")
+
+    def client_settings(self, *, index: int | None = None) -> KafkaSettings:
+        """Give the settings in the Kafka layer's terms; ``index`` tells this worker's static id from its siblings'.
+
+        Raises
+        ------
+        ConfigError
+            A secret file cannot be read.
+        """
+        values = self.model_dump(
+            exclude={"delivery", "compression", "allow_insecure", "ssl_password_file", "sasl_plain_password_file"}
+        )
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            values[name] = None if values[name] is None else str(values[name])
+        if self.group_instance_id is not None and index is not None:
+            values["group_instance_id"] = f"{self.group_instance_id}-{index}"
+        if self.ssl_password_file is not None:
+            values["ssl_password"] = read_secret(self.ssl_password_file, "kafka.ssl_password_file")
+        if self.sasl_plain_password_file is not None:
+            values["sasl_plain_password"] = read_secret(self.sasl_plain_password_file, "kafka.sasl_plain_password_file")
+        return KafkaSettings(**values)
+
+    @field_validator("bootstrap_servers", mode="before")
+    @classmethod
+    def _split_servers(cls, value: object) -> object:
+        if isinstance(value, str):
+            return json.loads(value) if value.startswith("[") else [part.strip() for part in value.split(",")]
+        return value
+
+    @field_validator("delivery", mode="before")
+    @classmethod
+    def _refuse_exactly_once(cls, value: object) -> object:
+        if value == "exactly_once":
+            raise ValueError(EXACTLY_ONCE_REFUSED)
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Kafka:
+        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+            raise ValueError(
+                f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) must be at most a third of session_timeout_ms "
+                f"({self.session_timeout_ms}), or one late heartbeat loses the membership"
+            )
+        if self.security_protocol.startswith("SASL") and self.sasl_mechanism is None:
+            raise ValueError(f"security_protocol is {self.security_protocol} but sasl_mechanism is not set")
+        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
+            raise ValueError(
+                "SASL_PLAINTEXT sends credentials unencrypted: use SASL_SSL, "
+                "or set allow_insecure = true on a test network"
+            )
+        return self
+
+
+class Route(_Section):
+    """Input topic -> bundle -> output topic."""
+
+    bundle: str = Field(description="folder of a bundle, or the name of one that is shipped")
+    source: str = Field(min_length=1, description="topic with events")
+    sink: str = Field(min_length=1, description="topic for scores; at least as many partitions as source")
+    dead_letters: str = Field(min_length=1, description="topic for events that cannot be scored")
+    max_event_bytes: int = Field(1 << 20, ge=16, description="bytes; longer values are dead letters")
+
+    @model_validator(mode="after")
+    def _check(self) -> Route:
+        if len({self.source, self.sink, self.dead_letters}) != 3:
+            raise ValueError(
+                f"source ({self.source}), sink ({self.sink}) and dead_letters ({self.dead_letters}) "
+                "must be three topics"
+            )
+        return self
+
+
+class Worker(_Section):
+    """How a worker process does its work."""
+
+    workers: int = Field(1, ge=1, le=256, description="processes in the consumer group")
+    threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one worker")
+    commit_interval_ms: int = Field(1_000, ge=10, description="ms between offset commits")
+    drain_timeout_ms: int = Field(20_000, ge=500, le=24_000, description="ms to finish and commit after SIGTERM")
+    stall_timeout_ms: int = Field(60_000, ge=1_000, description="ms with lag and no progress before /ready fails")
+    on_corrupt_batch: Literal["halt", "skip"] = Field(
+        "halt", description="halt: stop that partition; skip: its raw bytes go to dead_letters and scoring goes on"
+    )
+
+
+class Http(_Section):
+    """Where /live, /ready and /metrics are served. Loopback unless configured; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(9464, ge=0, le=65_535)
+
+
+class Settings(BaseSettings):
+    """All settings of a worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FARTHING_", env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
+    )
+    kafka: Kafka = Field(default_factory=lambda: Kafka())
+    route: tuple[Route, ...] = Field(description="one or more routes")
+    worker: Worker = Field(default_factory=lambda: Worker())
+    http: Http = Field(default_factory=lambda: Http())
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if not self.route:
+            raise ValueError("no [[route]] is configured: there is nothing to score")
+        sources = [r.source for r in self.route]
+        if len(set(sources)) != len(sources):
+            raise ValueError(f"two routes read the same source topic ({', '.join(sources)})")
+        loops = set(sources) & ({r.sink for r in self.route} | {r.dead_letters for r in self.route})
+        if loops:
+            raise ValueError(f"topic {sorted(loops)[0]} is written and read by routes: scores would be scored for ever")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each set value (dotted name) where it came from; what is not listed is a default."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def rows(self) -> Iterator[tuple[str, object, str]]:
+        """Every setting as (dotted name, value, origin), in the order of the sections."""
+        for name, value in _flatten(self.settings.model_dump(mode="json")):
+            origin = self.origins.get(name)
+            yield name, value, origin if origin is not None else "default"
+
+
+def load(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path:
+        A TOML file, or None for environment and defaults only. Relative bundle folders are taken from its folder.
+    flags:
+        Values given on the command line, by dotted name (``worker.workers``); None values are not given.
+
+    Raises
+    ------
+    ConfigError
+        Which setting, from where, why, and what to do.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    sources = [
+        ("flag", _nest(given)),
+        ("environment", _environment()),
+        (str(path), _toml(path) if path is not None else {}),
+    ]
+    origins: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    for origin, values in reversed(sources):
+        for name, _ in _flatten(values):
+            origins[name] = _env_name(name) if origin == "environment" else origin
+        merged = _merge(merged, values)
+    try:
+        # The sources are merged here, so that origins are known; pydantic only validates.
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from error
+    return Loaded(settings, origins)
+
+
+def read_secret(path: Path, setting: str) -> str:
+    """Read a secret file, without its final newline; ConfigError names the setting when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{setting} = {str(path)!r}: the file cannot be read ({error}); mount it or fix the path"
+        ) from error
+
+
+def schema() -> str:
+    """Give the JSON Schema of the settings file, indented."""
+    return json.dumps(Settings.model_json_schema(), indent=2)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such settings file; `farthing config init` writes one") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+    for route in values.get("route", []) if isinstance(values.get("route"), list) else []:
+        bundle = route.get("bundle") if isinstance(route, dict) else None
+        if isinstance(bundle, str) and "/" in bundle and not Path(bundle).is_absolute():
+            route["bundle"] = str(path.parent / bundle)
+    return values
+
+
+def _environment() -> dict[str, Any]:
+    source = EnvSettingsSource(Settings)
+    try:
+        values = source()
+    except Exception as error:
+        raise ConfigError(f"a FARTHING_* environment variable cannot be read: {error}") from error
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def _env_name(dotted: str) -> str:
+    return "FARTHING_" + dotted.upper().replace(".", "__")
+
+
+def _nest(flat: Mapping[str, object]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split(".")
+        at = out
+        for parent in parents:
+            at = at.setdefault(parent, {})
+        at[leaf] = value
+    return out
+
+
+def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(low)
+    for name, value in high.items():
+        below = out.get(name)
+        out[name] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return out
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _flatten(value, dotted + ".")
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, dict) for v in value):
+            for index, item in enumerate(value):
+                yield from _flatten(item, f"{dotted}.{index}.")
+        else:
+            yield dotted, value
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = f"is not a setting{_did_you_mean(name)}"
+        elif item["type"] == "missing":
+            message = "is required" if name != "route" else "no [[route]] is configured: there is nothing to score"
+        elif name and "input" in item and not isinstance(item["input"], dict):
+            message = f"{message} (found {item['input']!r})"
+        where = next(
+            (origins[k] for k in (name, *(o for o in origins if o.startswith(name + "."))) if k in origins), None
+        )
+        lines.append(f"{name or 'settings'}: {message}" + (f" [from {where}]" if where else ""))
+    return "\n".join(lines)
+
+
+def _did_you_mean(dotted: str) -> str:
+    *parents, leaf = [part for part in dotted.split(".") if not part.isdigit()]
+    section: Any = Settings
+    for parent in parents:
+        section = {"kafka": Kafka, "route": Route, "worker": Worker, "http": Http}.get(parent, Settings)
+    close = difflib.get_close_matches(leaf, list(section.model_fields), n=1)
+    return f"; did you mean {'.'.join([*parents, close[0]])}?" if close else ""

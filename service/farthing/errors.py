@@ -1,0 +1,123 @@
+"""Every error that Farthing raises on purpose.
+
+::
+
+    FarthingError                  stage, retriable, exit_code
+    ├── ConfigError                start: names the setting, its value and where it came from
+    ├── StartError                 start: the broker, a topic or a port is not as it must be
+    ├── BundleError                start: manifest, model and feature spec disagree; both values shown
+    ├── DataError                  a file of events cannot be read on
+    ├── DecodeError                topic, partition, offset where known
+    │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
+    │   └── UnsupportedBatchError  a magic or codec that we do not read
+    ├── ScoreError                 a bug or a bad bundle: never retried
+    ├── EncodeError                a bug: never retried
+    └── BrokerError                wraps a client error; ``retriable`` is copied from Kafka's own table
+
+A message says what is wrong, where, and what to do. One bad *event* never raises: it is a
+:class:`farthing.blocks.Status` in a column.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FarthingError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes
+    ----------
+    stage:
+        The stage of the pipeline that failed (one of the ten verbs), ``"config"`` or ``"start"``.
+    retriable:
+        Whether doing the same again may succeed.
+    exit_code:
+        What the command line exits with: 2 configuration, 3 start-up or broker, 4 data.
+    """
+
+    stage: ClassVar[str] = "start"
+    retriable: bool = False
+    exit_code: ClassVar[int] = 3
+
+
+class ConfigError(FarthingError):
+    """A setting is missing, unknown, out of range or contradicts another."""
+
+    stage: ClassVar[str] = "config"
+    exit_code: ClassVar[int] = 2
+
+
+class StartError(FarthingError):
+    """Something outside the process is not as it must be at start (topic, port, folder)."""
+
+
+class BundleError(FarthingError):
+    """A bundle is incomplete, changed, or does not give its golden results on this machine."""
+
+
+class DataError(FarthingError):
+    """A file of events is damaged or cut off: what came before the damage is good."""
+
+    stage: ClassVar[str] = "fetch"
+    exit_code: ClassVar[int] = 4
+
+
+class DecodeError(FarthingError):
+    """Fetched bytes cannot be read as record batches.
+
+    ``topic``, ``partition`` and ``base_offset`` are ``None`` where the caller did not know them; ``next_offset`` is
+    the first offset after the unreadable batch when its header could be read.
+    """
+
+    stage: ClassVar[str] = "decode"
+    exit_code: ClassVar[int] = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        base_offset: int | None = None,
+        next_offset: int | None = None,
+    ) -> None:
+        place = f"{topic}[{partition}] " if topic is not None else ""
+        place += f"base_offset={base_offset}: " if base_offset is not None else ""
+        super().__init__(place + message)
+        self.topic = topic
+        self.partition = partition
+        self.base_offset = base_offset
+        self.next_offset = next_offset
+
+
+class CorruptBatchError(DecodeError):
+    """A record batch whose checksum, length, varint or compressed data is wrong."""
+
+
+class UnsupportedBatchError(DecodeError):
+    """A record batch in a format (magic, codec) that Farthing does not read."""
+
+
+class ScoreError(FarthingError):
+    """The model failed on well-formed features: a bug or a bad bundle."""
+
+    stage: ClassVar[str] = "score"
+    exit_code: ClassVar[int] = 4
+
+
+class EncodeError(FarthingError):
+    """Scores could not be laid out as record batches."""
+
+    stage: ClassVar[str] = "encode"
+    exit_code: ClassVar[int] = 4
+
+
+class BrokerError(FarthingError):
+    """The broker or the connection to it failed; ``retriable`` says whether to try again."""
+
+    stage: ClassVar[str] = "fetch"
+
+    def __init__(self, message: str, *, retriable: bool) -> None:
+        super().__init__(message)
+        self.retriable = retriable

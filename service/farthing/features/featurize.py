@@ -1,0 +1,144 @@
+"""Columns of fields to hashed feature ids: the stage ``featurize``. Training uses this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
+from farthing.errors import ConfigError
+from farthing.features import hashing, tabular, text
+from farthing.features.spec import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature, TextFeature
+from farthing.jit import kernel
+
+_NO_BYTES = np.zeros(0, np.uint8)
+
+
+class Featurizer:
+    """Turns fields into ids as a spec says."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.spec = spec
+        self._shift = np.uint64(64 - spec.bits)
+        bias = hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits)
+        self._bias = bias
+        self._texts = {
+            place: _TextSalts(spec.seed, place) for place, f in enumerate(spec.features) if isinstance(f, TextFeature)
+        }
+
+    def __call__(self, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
+        """Make the ids of every row: the bias, then each feature's in the order of the spec.
+
+        ``buffer`` is the RecordBlock's; it is needed when a raw field is a categorical feature. A missing or null
+        text is an empty text. Raises ConfigError when a field of the spec is not among the columns.
+        """
+        events = np.repeat(np.arange(len(columns)), np.diff(columns.row_indptr))
+        rows = np.arange(len(events))
+        parts = []
+        for place, feature in enumerate(self.spec.features):
+            bias = self._bias if place == 0 else -1
+            if isinstance(feature, TextFeature):
+                slots = rows if feature.per_row else events
+                parts.append(self._text(place, feature, columns, slots, bias))
+            else:
+                parts.append(self._value(place, feature, columns, buffer, rows, events, bias))
+        return parts[0] if len(parts) == 1 else _join(parts)
+
+    def _text(self, place: int, feature: TextFeature, columns: FieldColumns, slots: Int64s, bias: int) -> FeatureBlock:
+        column = self._column(columns, feature.field)
+        if not isinstance(column, TextColumn):
+            raise ConfigError(f"feature {feature.field}: a text feature needs a field of kind text")
+        salts = self._texts[place]
+        n_bytes = int((column.indptr[slots + 1] - column.indptr[slots]).sum())
+        out = np.empty(text.most_ids(feature, n_bytes, len(slots)), np.int32)
+        indptr = np.zeros(len(slots) + 1, np.int64)
+        low, high = feature.char_ngrams or (1, 0)
+        text.hash_texts(
+            column.data, column.indptr, slots, feature.max_bytes, text.fold_table(feature), feature.fold,
+            feature.words, feature.word_bigrams, low, high, salts.words, salts.grams, self._shift, bias, out, indptr,
+        )  # fmt: skip
+        return FeatureBlock(indptr, out[: indptr[-1]])
+
+    def _value(
+        self,
+        place: int,
+        feature: CategoricalFeature | NumericFeature | CrossFeature,
+        columns: FieldColumns,
+        buffer: Bytes,
+        rows: Int64s,
+        events: Int64s,
+        bias: int,
+    ) -> FeatureBlock:
+        names = feature.fields if isinstance(feature, CrossFeature) else (feature.field,)
+        hashes: tabular.Hashes | None = None
+        for name in names:
+            member = self._member(name)
+            column = self._column(columns, name)
+            slots = rows if member.per_row else events
+            new = tabular.value_hashes(member, column, buffer, slots, tabular.value_salts(self.spec.seed, place))
+            if hashes is None:
+                hashes = new
+            else:
+                tabular.combine_hashes(hashes, new)
+        assert hashes is not None
+        ids = np.empty(len(rows), np.int32)
+        multiplier = np.uint64(hashing.salt(self.spec.seed, 64 * place + hashing.SALT_VALUE_BUCKET))
+        tabular.bucket_hashes(hashes, multiplier, self._shift, ids)
+        if bias >= 0:
+            ids = np.stack([np.full(len(rows), bias, np.int32), ids], axis=1).reshape(-1)
+        return FeatureBlock(np.arange(len(rows) + 1) * (2 if bias >= 0 else 1), ids)
+
+    def _member(self, name: str) -> CategoricalFeature | NumericFeature:
+        for feature in self.spec.features:
+            if isinstance(feature, CategoricalFeature | NumericFeature) and feature.field == name:
+                return feature
+        raise ConfigError(f"cross member {name!r} is no feature of this spec")
+
+    @staticmethod
+    def _column(columns: FieldColumns, name: str) -> Column:
+        if name not in columns.columns:
+            raise ConfigError(f"feature {name}: the field plan has no such field ({', '.join(columns.columns)})")
+        return columns.columns[name]
+
+
+class _TextSalts:
+    """The salts of one text feature, as the kernel reads them."""
+
+    def __init__(self, seed: int, place: int) -> None:
+        uses = (hashing.SALT_WORD, hashing.SALT_WORD_BUCKET, hashing.SALT_BIGRAM_BUCKET)
+        self.words = np.array([hashing.salt(seed, 64 * place + use) for use in uses], np.uint64)
+        self.grams = np.array([hashing.salt(seed, 64 * place + hashing.SALT_GRAM + n) for n in range(9)], np.uint64)
+
+
+@kernel
+def join_rows(a_ptr: Int64s, a: Int32s, b_ptr: Int64s, b: Int32s, out_ptr: Int64s, out: Int32s) -> None:
+    """Write each row of two blocks one after the other."""
+    at = 0
+    for row in range(len(a_ptr) - 1):
+        for i in range(a_ptr[row], a_ptr[row + 1]):
+            out[at] = a[i]
+            at += 1
+        for i in range(b_ptr[row], b_ptr[row + 1]):
+            out[at] = b[i]
+            at += 1
+        out_ptr[row + 1] = at
+
+
+def _join(parts: Sequence[FeatureBlock]) -> FeatureBlock:
+    joined = parts[0]
+    for part in parts[1:]:
+        out = np.empty(len(joined.indices) + len(part.indices), np.int32)
+        indptr = np.zeros(len(joined.indptr), np.int64)
+        join_rows(joined.indptr, joined.indices, part.indptr, part.indices, indptr, out)
+        joined = FeatureBlock(indptr, out)
+    return joined
+
+
+def featurize_texts(spec: FeatureSpec, texts: Sequence[str | bytes], field: str = "text") -> FeatureBlock:
+    """Make the ids of texts, for training: the same kernel on a column of one field."""
+    encoded = [t.encode() if isinstance(t, str) else t for t in texts]
+    n = len(encoded)
+    indptr = np.concatenate([[0], np.cumsum([len(t) for t in encoded])]).astype(np.int64)
+    column = TextColumn(np.full(n, Presence.PRESENT, np.uint8), np.frombuffer(b"".join(encoded), np.uint8), indptr)
+    return Featurizer(spec)(FieldColumns(np.zeros(n, np.uint8), np.arange(n + 1, dtype=np.int64), {field: column}))

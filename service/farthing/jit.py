@@ -1,0 +1,147 @@
+"""The one place that knows numba.
+
+``@kernel`` compiles a function with the GIL released; ``@kernel(reference=f)`` also names the short pure-Python
+function with the same signature and the same result that stands beside it. With ``FARTHING_NO_JIT=1`` nothing is
+compiled: the references run (slow, for debugging and for tests on both paths).
+
+Compiled code is cached on disk by numba (beside the module, else in the user's cache folder, or in
+``NUMBA_CACHE_DIR``). Where none of these is writable, kernels are compiled in memory at each start, with one warning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NO_JIT: bool = os.environ.get("FARTHING_NO_JIT", "") not in ("", "0")
+"""True when references run in place of kernels."""
+
+_cache_refused = False
+
+
+@overload
+def kernel(function: F) -> F: ...
+@overload
+def kernel(*, reference: Callable[..., Any] | None = None, inline: bool = False) -> Callable[[F], F]: ...
+def kernel(
+    function: F | None = None, *, reference: Callable[..., Any] | None = None, inline: bool = False
+) -> F | Callable[[F], F]:
+    """Compile ``function`` with numba in nopython mode, ``nogil``, without fast-math (floats keep IEEE 754 order).
+
+    Parameters
+    ----------
+    reference:
+        Runs in its place under ``FARTHING_NO_JIT=1``; without one the uncompiled function itself does.
+    inline:
+        Ask LLVM to inline the function into its callers (small helpers only).
+
+    Returns
+    -------
+    The compiled function. Its reference, if any, is kept as ``.reference``, the plain function as ``.py_func``.
+    """
+
+    def decorate(f: F) -> F:
+        if NO_JIT:
+            return f if reference is None else reference  # type: ignore[return-value]
+        compiled: Any = _compile(f, inline=inline)
+        compiled.reference = reference
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate if function is None else decorate(function)
+
+
+def _compile(f: Callable[..., Any], *, inline: bool) -> Any:
+    global _cache_refused
+    from numba import njit
+
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    if inline:
+        options["forceinline"] = True
+    if not _cache_refused:
+        try:
+            return njit(cache=True, **options)(f)
+        except RuntimeError as error:  # numba: "cannot cache function ...: no locator available"
+            if "locator" not in str(error):
+                raise
+            _cache_refused = True
+            warnings.warn(
+                "no writable folder for compiled kernels: they are compiled again at each start (about 20 s). "
+                "Set NUMBA_CACHE_DIR to a writable folder.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return njit(**options)(f)
+
+
+def _memcpy() -> Any:
+    """Make the intrinsic behind :func:`copy_bytes`: LLVM's memcpy between two contiguous uint8 arrays."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, at, data, start, size = arguments
+        target = context.make_array(signature.args[0])(context, builder, out)
+        source = context.make_array(signature.args[2])(context, builder, data)
+        to = builder.gep(target.data, [at])
+        from_ = builder.gep(source.data, [start])
+        cgutils.raw_memcpy(builder, to, from_, size, ir.Constant(ir.IntType(64), 1))
+        return context.get_dummy_value()
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def memcpy(_typing: Any, out: Any, at: Any, data: Any, start: Any, size: Any) -> Any:
+        return types.none(out, types.intp, data, types.intp, types.intp), generate
+
+    return memcpy
+
+
+def _load() -> Any:
+    """Make :func:`load_u64`: one little-endian load of eight bytes that need not be aligned."""
+    import sys
+
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        wide = ir.IntType(64)
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), wide.as_pointer())
+        word = builder.load(place, align=1)
+        return word if sys.byteorder == "little" else builder.bswap(word)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load_u64(_typing: Any, data: Any, at: Any) -> Any:
+        return types.uint64(data, types.intp), generate
+
+    return load_u64
+
+
+if NO_JIT:
+
+    def load_u64(data: Any, at: int) -> Any:
+        """Give ``data[at:at+8]`` (uint8) as a little-endian uint64; the caller checks bounds."""
+        return data[at : at + 8].view("<u8")[0]
+
+    def copy_bytes(out: Any, at: int, data: Any, start: int, stop: int) -> int:
+        """Copy ``data[start:stop]`` to ``out[at:]`` (contiguous uint8, no overlap); returns the position after it."""
+        out[at : at + stop - start] = data[start:stop]
+        return at + stop - start
+
+else:
+    _copy = _memcpy()
+    load_u64 = _load()
+
+    @kernel(inline=True)
+    def copy_bytes(out: Any, at: int, data: Any, start: int, stop: int) -> int:
+        """Copy ``data[start:stop]`` to ``out[at:]`` (contiguous uint8, no overlap); returns the position after it.
+
+        Unlike a loop it is one memcpy; like all kernels it does not check bounds: the caller must.
+        """
+        _copy(out, at, data, start, stop - start)
+        return at + stop - start

@@ -1,0 +1,22 @@
+"""Kafka: group membership and raw fetch, offsets, ready-made batches out, topics. aiokafka is known here only."""
+
+from farthing.kafka.consumer import Fetched, RecordConsumer
+from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
+from farthing.kafka.producer import BatchProducer
+from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.topics import Finding, RouteTopicNames, create_topics, findings, partition_counts
+
+__all__ = [
+    "BatchProducer",
+    "Fetched",
+    "Finding",
+    "KafkaSettings",
+    "OffsetTracker",
+    "Partition",
+    "RecordConsumer",
+    "RouteTopicNames",
+    "Ticket",
+    "create_topics",
+    "findings",
+    "partition_counts",
+]

@@ -1,0 +1,271 @@
+"""Raw fetch: record batch bytes of the partitions that the group gives us, with positions of our own.
+
+aiokafka's ``getmany`` advances positions and then may raise, which loses what it had taken; here a position advances
+only when the bytes are handed out, and goes back by :meth:`RecordConsumer.seek`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.fetch import FetchRequest
+
+from farthing.blocks import FetchedPartition
+from farthing.errors import BrokerError
+from farthing.kafka.membership import Membership, leader_of
+from farthing.kafka.offsets import Partition
+from farthing.kafka.settings import KafkaSettings
+from farthing.wire import next_fetch_offset
+
+log = structlog.get_logger()
+
+IDLE_S = 0.1
+RETRY_PAUSE_S = 0.2
+READ_COMMITTED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought. It is void when ``epoch`` is no longer the consumer's: a rebalance came between."""
+
+    epoch: int
+    partitions: tuple[FetchedPartition, ...]
+
+
+class RecordConsumer:
+    """A member of the consumer group that fetches bytes.
+
+    ``on_revoked`` is awaited before partitions are given up: finish and commit what is in flight there, in good time.
+    ``on_position`` is told each partition's first offset when its position is known.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Iterable[str],
+        *,
+        on_revoked: Callable[[list[Partition]], Awaitable[None]],
+        on_position: Callable[[Partition, int], None],
+    ) -> None:
+        self._settings = settings
+        self._membership = Membership(settings, topics, on_revoked=self._revoked, on_assigned=self._assigned)
+        self._on_revoked = on_revoked
+        self._on_position = on_position
+        self._timeout_s = settings.request_timeout_ms / 1000
+        self._positions: dict[Partition, int | None] = {}
+        self._high_watermarks: dict[Partition, int] = {}
+        self._halted: set[Partition] = set()
+        self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
+        self._rebalance_began: float | None = time.monotonic()
+        self.epoch = 0
+        self.rebalances = 0
+        self.rebalance_seconds = 0.0
+
+    async def start(self) -> None:
+        """Join the group. Raises BrokerError."""
+        await self._membership.join()
+
+    @property
+    def assignment(self) -> list[Partition]:
+        """The partitions that are ours now."""
+        return list(self._positions)
+
+    @property
+    def halted(self) -> set[Partition]:
+        """Partitions that are ours and not fetched."""
+        return self._halted
+
+    def lag(self) -> dict[Partition, int]:
+        """Events not yet fetched, by partition, as of its last fetch."""
+        return {
+            partition: max(self._high_watermarks[partition] - position, 0)
+            for partition, position in self._positions.items()
+            if position is not None and partition in self._high_watermarks
+        }
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Fetch on from ``offset``; what is being fetched is dropped."""
+        if partition in self._positions:
+            self._positions[partition] = offset
+
+    def halt(self, partition: Partition) -> None:
+        """Fetch this partition no more until the next assignment."""
+        self._halted.add(partition)
+
+    async def fetch(self) -> Fetched:
+        """Wait for the next bytes of any partition, for about ``fetch_max_wait_ms`` at most.
+
+        Raises
+        ------
+        BrokerError
+            The broker cannot be reached or refuses; positions are kept.
+        """
+        if self._membership.failure is not None:
+            raise BrokerError(f"a rebalance failed: {self._membership.failure!r}", retriable=False)
+        epoch = self.epoch
+        await self._find_positions()
+        by_node = self._due()
+        if not by_node and not self._requests:
+            await asyncio.sleep(IDLE_S)
+            return Fetched(epoch, ())
+        for node, partitions in by_node.items():
+            self._requests[node] = asyncio.create_task(self._request(node, partitions))
+        done, _ = await asyncio.wait(self._requests.values(), return_when=asyncio.FIRST_COMPLETED)
+        parts: list[FetchedPartition] = []
+        trouble: BrokerError | None = None
+        for node in [node for node, task in self._requests.items() if task in done]:
+            task = self._requests.pop(node)
+            error = task.exception()
+            if error is None:
+                parts += [
+                    part
+                    for part in task.result()
+                    if self._positions.get((part.topic, part.partition)) == part.fetch_offset
+                ]
+            elif isinstance(error, BrokerError):
+                trouble = error
+            else:
+                raise error
+        if epoch != self.epoch:
+            return Fetched(epoch, ())
+        for part in parts:
+            self._positions[part.topic, part.partition] = next_fetch_offset(part.data, part.fetch_offset)
+            self._high_watermarks[part.topic, part.partition] = part.high_watermark
+        if trouble is not None and not parts:
+            raise trouble
+        return Fetched(epoch, tuple(part for part in parts if part.data))
+
+    async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
+        """Commit offsets of partitions that are ours; see :meth:`Membership.commit`."""
+        return await self._membership.commit(offsets, timeout_s)
+
+    async def close(self, timeout_s: float) -> None:
+        """Leave the group; bounded in time."""
+        for task in self._requests.values():
+            task.cancel()
+        await asyncio.gather(*self._requests.values(), return_exceptions=True)
+        self._requests.clear()
+        await self._membership.leave(timeout_s)
+
+    async def _revoked(self, partitions: list[Partition]) -> None:
+        self._rebalance_began = time.monotonic()
+        log.info("rebalance_started", partitions=len(partitions))
+        try:
+            await self._on_revoked(partitions)
+        finally:
+            self.epoch += 1
+            self._positions.clear()
+            self._halted.clear()
+
+    async def _assigned(self, partitions: list[Partition]) -> None:
+        self.epoch += 1
+        self._positions = dict.fromkeys(partitions)
+        self._high_watermarks.clear()
+        seconds = time.monotonic() - self._rebalance_began if self._rebalance_began is not None else 0.0
+        self._rebalance_began = None
+        self.rebalances += 1
+        self.rebalance_seconds += seconds
+        log.info("rebalance_finished", partitions=len(partitions), seconds=round(seconds, 2))
+
+    def _due(self) -> dict[int, list[tuple[Partition, int]]]:
+        """Group the partitions to fetch by their leaders, leaving out nodes that still hold a request."""
+        by_node: dict[int, list[tuple[Partition, int]]] = defaultdict(list)
+        unknown = False
+        for partition, position in self._positions.items():
+            if position is None or partition in self._halted:
+                continue
+            leader = leader_of(self._membership.client, partition)
+            if leader is None:
+                unknown = True
+            elif leader not in self._requests:
+                by_node[leader].append((partition, position))
+        if unknown:
+            self._membership.client.force_metadata_update()
+        return by_node
+
+    async def _find_positions(self) -> None:
+        """Begin where the group has committed, else as ``auto_offset_reset`` says."""
+        epoch = self.epoch
+        new = [partition for partition, position in self._positions.items() if position is None]
+        if not new:
+            return
+        try:
+            found = await self._membership.committed(new, self._timeout_s)
+            missing = [partition for partition in new if partition not in found]
+            if missing:
+                found |= await self._reset(missing)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise BrokerError(f"reading committed offsets: {type(error).__name__} {error}", retriable=True) from error
+        if epoch == self.epoch:
+            for partition, offset in found.items():
+                self._positions[partition] = offset
+                self._on_position(partition, offset)
+
+    async def _reset(self, partitions: list[Partition]) -> dict[Partition, int]:
+        policy = self._settings.auto_offset_reset
+        if policy == "none":
+            topic, number = partitions[0]
+            raise BrokerError(
+                f"{topic}[{number}] has no committed offset within the log and kafka.auto_offset_reset = 'none'; "
+                "commit one for the group, or set 'earliest'",
+                retriable=False,
+            )
+        return await self._membership.bounds(partitions, end=policy == "latest", timeout_s=self._timeout_s)
+
+    async def _request(self, node: int, partitions: list[tuple[Partition, int]]) -> list[FetchedPartition]:
+        settings = self._settings
+        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        for (topic, number), position in partitions:
+            topics[topic].append((number, position, settings.max_partition_fetch_bytes))
+        isolation = READ_COMMITTED if settings.isolation_level == "read_committed" else 0
+        request = FetchRequest(settings.fetch_max_wait_ms, 1, settings.fetch_max_bytes, isolation, list(topics.items()))
+        client = self._membership.client
+        try:
+            response = await asyncio.wait_for(client.send(node, request), self._timeout_s + 5)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            client.force_metadata_update()
+            await asyncio.sleep(RETRY_PAUSE_S)
+            raise BrokerError(f"fetch from broker {node}: {type(error).__name__} {error}", retriable=True) from error
+        return await self._read(response, {partition: position for partition, position in partitions})
+
+    async def _read(self, response: Any, asked: dict[Partition, int]) -> list[FetchedPartition]:
+        parts = []
+        for topic, rows in response.topics:
+            for row in rows:
+                number, code, high_watermark, *_ = row
+                partition = (topic, number)
+                if code != 0:
+                    await self._on_error(partition, asked[partition], kafka_errors.for_code(code))
+                    continue
+                aborted = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
+                parts.append(
+                    FetchedPartition(
+                        topic, number, asked[partition], high_watermark, row[-1] or b"", tuple(map(tuple, aborted))
+                    )
+                )
+        return parts
+
+    async def _on_error(self, partition: Partition, position: int, error: type[Any]) -> None:
+        topic, number = partition
+        if error is kafka_errors.OffsetOutOfRangeError:
+            epoch = self.epoch
+            offset = (await self._reset([partition]))[partition]
+            log.error("offset_out_of_range", topic=topic, partition=number, offset=position, continues_at=offset)
+            if epoch == self.epoch and self._positions.get(partition) == position:
+                self._positions[partition] = offset
+                self._on_position(partition, offset)
+            return
+        known = "" if error.retriable else "; check that the topic exists and that this client may read it"
+        if error.invalid_metadata or error.retriable:
+            self._membership.client.force_metadata_update()
+            await asyncio.sleep(RETRY_PAUSE_S)
+        raise BrokerError(
+            f"fetch of {topic}[{number}] at {position}: {error.__name__}{known}", retriable=error.retriable
+        )

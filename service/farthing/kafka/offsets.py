@@ -1,0 +1,136 @@
+"""What may be committed: pure bookkeeping, no client, no clock.
+
+Invariants, for each partition:
+
+1. Blocks begin where the one before ended; ``begin`` of anything else is a bug and raises.
+2. What may be committed is the end of the longest run of acknowledged blocks from the start: never past a block that
+   is in flight or failed, in whatever order acknowledgements come.
+3. After ``revoke`` nothing of the partition is ever committed again by this assignment: acknowledgements that come
+   late are ignored, because their tickets are of an older assignment.
+4. The committable offset never goes back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+Partition = tuple[str, int]
+"""(topic, partition)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One block of one partition in flight."""
+
+    partition: Partition
+    assignment: int
+    number: int
+
+
+@dataclass(slots=True)
+class _Flight:
+    number: int
+    next_offset: int
+    acked: bool = False
+
+
+@dataclass(slots=True)
+class _Owned:
+    assignment: int
+    begun: int  # where the next block must begin
+    done: int  # everything before is acknowledged
+    committed: int
+    flights: deque[_Flight] = field(default_factory=deque)
+
+
+class OffsetTracker:
+    """Knows for each partition that is ours what is in flight, done and committed."""
+
+    def __init__(self) -> None:
+        self._owned: dict[Partition, _Owned] = {}
+        self._assignments = 0
+        self._numbers = 0
+
+    def assign(self, partition: Partition, offset: int) -> None:
+        """Take a partition over; its first block begins at ``offset``, which counts as committed."""
+        self._assignments += 1
+        self._owned[partition] = _Owned(self._assignments, offset, offset, offset)
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """Give partitions up. Unknown ones are ignored."""
+        for partition in partitions:
+            self._owned.pop(partition, None)
+
+    def owns(self, partition: Partition) -> bool:
+        """Whether the partition is ours."""
+        return partition in self._owned
+
+    def begun(self, partition: Partition) -> int | None:
+        """Give the offset that the partition's next block must begin at; None when the partition is not ours."""
+        owned = self._owned.get(partition)
+        return None if owned is None else owned.begun
+
+    def begin(self, partition: Partition, first_offset: int, next_offset: int) -> Ticket:
+        """Note a block in flight.
+
+        Raises
+        ------
+        ValueError
+            The partition is not ours, or the block does not begin where the last one ended.
+        """
+        owned = self._owned.get(partition)
+        if owned is None:
+            raise ValueError(f"{partition[0]}[{partition[1]}] is not ours")
+        if first_offset != owned.begun or next_offset < first_offset:
+            raise ValueError(
+                f"{partition[0]}[{partition[1]}]: block {first_offset}..{next_offset}, expected one from {owned.begun}"
+            )
+        self._numbers += 1
+        owned.begun = next_offset
+        owned.flights.append(_Flight(self._numbers, next_offset))
+        return Ticket(partition, owned.assignment, self._numbers)
+
+    def ack(self, ticket: Ticket) -> bool:
+        """Note that all of a block's output is acknowledged; False when the partition is no longer ours."""
+        owned = self._owned.get(ticket.partition)
+        if owned is None or owned.assignment != ticket.assignment:
+            return False
+        for flight in owned.flights:
+            if flight.number == ticket.number:
+                flight.acked = True
+                break
+        else:
+            return False
+        while owned.flights and owned.flights[0].acked:
+            owned.done = owned.flights.popleft().next_offset
+        return True
+
+    def rewind(self, partition: Partition) -> int:
+        """Forget what is in flight; the next block begins at the offset returned. Late acknowledgements are ignored."""
+        owned = self._owned[partition]
+        owned.flights.clear()
+        owned.begun = owned.done
+        return owned.done
+
+    def in_flight(self, partitions: Iterable[Partition] | None = None) -> int:
+        """Count blocks in flight, of some partitions or of all."""
+        chosen = self._owned if partitions is None else [p for p in partitions if p in self._owned]
+        return sum(len(self._owned[p].flights) for p in chosen)
+
+    def committable(self, partitions: Iterable[Partition] | None = None) -> dict[Partition, int]:
+        """Give the next offsets that may be committed and are not yet."""
+        chosen = list(self._owned) if partitions is None else [p for p in partitions if p in self._owned]
+        return {p: self._owned[p].done for p in chosen if self._owned[p].done > self._owned[p].committed}
+
+    def committed(self, offsets: dict[Partition, int]) -> None:
+        """Note a successful commit of offsets that :meth:`committable` gave."""
+        for partition, offset in offsets.items():
+            owned = self._owned.get(partition)
+            if owned is not None:
+                owned.committed = max(owned.committed, offset)
+
+    def partitions(self) -> list[Partition]:
+        """List the partitions that are ours."""
+        return list(self._owned)

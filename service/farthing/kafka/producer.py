@@ -1,0 +1,243 @@
+"""Sends ready-made record batches with acks=all, idempotently where the broker can, in order, within a time limit.
+
+aiokafka's own producer takes single records, waits without limit when the broker is gone, and stops working after
+2**31 records of one partition. Here a partition has one batch on its way at a time; a retry carries the same bytes
+and sequence, so the broker drops what it already has; sequences wrap as the broker's do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+
+from farthing.blocks import OutputBatch
+from farthing.errors import BrokerError
+from farthing.kafka.membership import leader_of, make_client
+from farthing.kafka.offsets import Partition
+from farthing.kafka.settings import KafkaSettings
+from farthing.wire import stamp_producer
+
+log = structlog.get_logger()
+
+ACKS_ALL = -1
+MAX_REQUEST_BYTES = 8 << 20
+RETRY_PAUSE_S = 0.1
+SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
+
+# The broker has lost or fenced our producer id: a new one is needed, and what was on its way is uncertain.
+_IDENTITY_LOST = (
+    kafka_errors.OutOfOrderSequenceNumber,
+    kafka_errors.UnknownProducerId,
+    kafka_errors.InvalidProducerEpoch,
+    kafka_errors.InvalidProducerIdMapping,
+)
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+
+
+def next_sequence(sequence: int, count: int) -> int:
+    """Give the sequence after ``count`` records from ``sequence`` on."""
+    return (sequence + count) & SEQUENCE_MASK
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    producer_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    data: bytes
+    record_count: int
+
+
+class BatchProducer:
+    """Produces batches; one :meth:`send` at a time."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self._identity: _Identity | None = None
+        self._needs_identity = True
+        self._sequences: dict[Partition, int] = {}
+        self.idempotent = False
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerError."""
+        self._client = make_client(self._settings)
+        try:
+            await asyncio.wait_for(self._client.bootstrap(), self._settings.request_timeout_ms / 1000)
+            await asyncio.wait_for(self._identify(), self._settings.request_timeout_ms / 1000)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            await self.close(1.0)
+            servers = ", ".join(self._settings.bootstrap_servers)
+            raise BrokerError(
+                f"kafka.bootstrap_servers = {servers}: cannot connect ({type(error).__name__}: {error})", retriable=True
+            ) from error
+
+    async def send(self, batches: Sequence[OutputBatch]) -> None:
+        """Send batches and return when all are acknowledged by all in-sync replicas.
+
+        Batches of a partition are written in the order given. On any error some may have been written.
+
+        Raises
+        ------
+        BrokerError
+            ``retriable``: not acknowledged within ``delivery_timeout_ms``; the caller makes the batches again from
+            uncommitted offsets. Not retriable: the broker refuses (size, authorization).
+        """
+        deadline = time.monotonic() + self._settings.delivery_timeout_ms / 1000
+        try:
+            if self._needs_identity:
+                await asyncio.wait_for(self._identify(), self._settings.delivery_timeout_ms / 1000)
+            queues = self._stamp(batches)
+            while queues:
+                await self._round(queues, deadline)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            self._needs_identity = True
+            raise BrokerError(f"produce: {type(error).__name__} {error}", retriable=True) from error
+        except BaseException:
+            # Some batches may or may not be in the log: their sequences cannot be used again.
+            self._needs_identity = True
+            raise
+
+    async def close(self, timeout_s: float) -> None:
+        """Close connections, within ``timeout_s``."""
+        if self._client is not None:
+            with suppress(TimeoutError, kafka_errors.KafkaError):
+                await asyncio.wait_for(self._client.close(), timeout_s)
+
+    async def _identify(self) -> None:
+        """Get a producer id (KIP-98), or go on without where the broker has none. The caller limits the time."""
+        self._sequences.clear()
+        self._identity = None
+        while True:
+            error = await self._ask_identity()
+            if error is None:
+                return
+            if not error.retriable:
+                break
+            await asyncio.sleep(RETRY_PAUSE_S)  # a broker that has just started may still load its coordinator
+        log.warning("no_idempotence", error=error.__name__, note="a retry may write a score twice")
+        self.idempotent = self._needs_identity = False
+
+    async def _ask_identity(self) -> type[Any] | None:
+        """Ask a broker for a producer id once; gives the error that it answered, None when all is well."""
+        node = self._client.get_random_node()
+        if node is None:
+            raise kafka_errors.NodeNotReadyError("no broker is known")
+        try:
+            response = await self._client.send(node, InitProducerIdRequest(None, 0))
+        except kafka_errors.IncompatibleBrokerVersion as error:
+            return type(error)
+        error_type: type[Any] = kafka_errors.for_code(response.error_code)
+        if error_type is not kafka_errors.NoError:
+            return error_type
+        self._identity = _Identity(response.producer_id, response.producer_epoch)
+        self.idempotent, self._needs_identity = True, False
+        return None
+
+    def _stamp(self, batches: Sequence[OutputBatch]) -> dict[Partition, deque[_Outgoing]]:
+        queues: dict[Partition, deque[_Outgoing]] = defaultdict(deque)
+        for batch in batches:
+            partition = (batch.topic, batch.partition)
+            data = batch.data
+            if self._identity is not None:
+                sequence = self._sequences.get(partition, 0)
+                data = stamp_producer(data, self._identity.producer_id, self._identity.epoch, sequence)
+                self._sequences[partition] = next_sequence(sequence, batch.record_count)
+            queues[partition].append(_Outgoing(data, batch.record_count))
+        return queues
+
+    async def _round(self, queues: dict[Partition, deque[_Outgoing]], deadline: float) -> None:
+        """Send the first batch of every partition's queue; take away those that are acknowledged."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            topic, number = next(iter(queues))
+            raise BrokerError(
+                f"produce to {topic}[{number}]: not acknowledged within kafka.delivery_timeout_ms = "
+                f"{self._settings.delivery_timeout_ms}",
+                retriable=True,
+            )
+        requests: dict[int, list[list[Partition]]] = defaultdict(lambda: [[]])
+        sizes: dict[int, int] = defaultdict(int)
+        unknown = False
+        for partition, queue in queues.items():
+            leader = leader_of(self._client, partition)
+            if leader is None:
+                unknown = True
+                self._client.add_topic(partition[0])
+                continue
+            size = len(queue[0].data)
+            if requests[leader][-1] and sizes[leader] + size > MAX_REQUEST_BYTES:
+                requests[leader].append([])
+                sizes[leader] = 0
+            requests[leader][-1].append(partition)
+            sizes[leader] += size
+        if unknown:
+            await asyncio.wait_for(self._client.force_metadata_update(), left)
+            if not requests:
+                await asyncio.sleep(RETRY_PAUSE_S)
+        calls = [self._request(node, group, queues, left) for node, groups in requests.items() for group in groups]
+        retry = False
+        for again in await asyncio.gather(*calls):
+            retry |= again
+        for partition in [partition for partition, queue in queues.items() if not queue]:
+            del queues[partition]
+        if retry:
+            self._client.force_metadata_update()
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _request(
+        self, node: int, group: list[Partition], queues: dict[Partition, deque[_Outgoing]], left: float
+    ) -> bool:
+        """Send one request; True when something in it must be sent again."""
+        topics: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        for topic, number in group:
+            topics[topic].append((number, queues[topic, number][0].data))
+        timeout_ms = max(min(int(left * 1000), self._settings.request_timeout_ms), 1)
+        request = ProduceRequest(None, ACKS_ALL, timeout_ms, list(topics.items()))
+        try:
+            response = await asyncio.wait_for(self._client.send(node, request), left)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
+                raise
+            log.warning("produce_retried", node=node, error=type(error).__name__)
+            return True
+        retry = False
+        for topic, rows in response.topics:
+            for number, code, *_ in rows:
+                error_type = kafka_errors.for_code(code)
+                if error_type in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumber):
+                    queues[topic, number].popleft()
+                else:
+                    self._refused(topic, number, error_type, queues[topic, number][0])
+                    retry = True
+        return retry
+
+    def _refused(self, topic: str, number: int, error: type[Any], outgoing: _Outgoing) -> None:
+        """Raise unless the batch may simply be sent again."""
+        place = f"produce to {topic}[{number}]"
+        if error in _IDENTITY_LOST:
+            raise BrokerError(f"{place}: {error.__name__}; a new producer id is needed", retriable=True)
+        if error in _TOO_LARGE:
+            raise BrokerError(
+                f"{place}: the broker refuses a batch of {len(outgoing.data)} bytes ({outgoing.record_count} records); "
+                "raise the topic's max.message.bytes",
+                retriable=False,
+            )
+        if not error.retriable:
+            raise BrokerError(
+                f"{place}: {error.__name__}; check the topic and that this client may write to it", retriable=False
+            )
+        log.warning("produce_retried", topic=topic, partition=number, error=error.__name__)

@@ -1,0 +1,119 @@
+"""Topics that the routes need: looked at, and created."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from farthing.errors import BrokerError
+from farthing.kafka.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTopicNames:
+    """The three topics of one route."""
+
+    source: str
+    sink: str
+    dead_letters: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a topic that is not as it must be, and what to do."""
+
+    topic: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.problem}; {self.remedy}"
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
+    admin = AIOKafkaAdminClient(**settings.client_options())
+    limit = settings.request_timeout_ms / 1000
+    try:
+        await asyncio.wait_for(admin.start(), limit)
+        yield admin
+    except (KafkaError, TimeoutError, OSError) as error:
+        servers = ", ".join(settings.bootstrap_servers)
+        raise BrokerError(
+            f"kafka.bootstrap_servers = {servers}: {type(error).__name__}: {error}; check that the broker runs there "
+            "and the security settings",
+            retriable=True,
+        ) from error
+    finally:
+        await asyncio.wait_for(admin.close(), limit)
+
+
+async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """Count the partitions of those topics that exist. Raises BrokerError."""
+    async with _admin(settings) as admin:
+        return await _counts(admin, topics, settings.request_timeout_ms / 1000)
+
+
+async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, int]:
+    described = await asyncio.wait_for(admin.describe_topics(list(dict.fromkeys(topics))), limit)
+    return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
+
+
+def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:
+    """Compare the routes' topics with what there is: all must exist, sinks as wide as their source."""
+    found = []
+    for route in routes:
+        if route.source not in counts:
+            found.append(Finding(route.source, "the source topic does not exist", "create it, or fix route.source"))
+        for topic in (route.sink, route.dead_letters):
+            if topic not in counts:
+                found.append(Finding(topic, "does not exist", "run `farthing topics create`"))
+            elif route.source in counts and counts[topic] < counts[route.source]:
+                found.append(
+                    Finding(
+                        topic,
+                        f"has {counts[topic]} partitions, its source {route.source} has {counts[route.source]}",
+                        "add partitions: a score goes to the partition number of its event",
+                    )
+                )
+    return found
+
+
+async def create_topics(
+    settings: KafkaSettings, routes: Sequence[RouteTopicNames], *, partitions: int | None, replication_factor: int
+) -> list[str]:
+    """Create what is missing: sources with ``partitions`` (if given), sinks and dead letters as wide as the source.
+
+    Returns the names created. Raises BrokerError.
+    """
+    created = []
+    limit = settings.request_timeout_ms / 1000
+    async with _admin(settings) as admin:
+        names = [name for route in routes for name in (route.source, route.sink, route.dead_letters)]
+        counts = await _counts(admin, names, limit)
+        for route in routes:
+            width = counts.get(route.source, partitions)
+            if width is None:
+                raise BrokerError(
+                    f"{route.source}: the source topic does not exist; create it, or give --partitions", retriable=False
+                )
+            for name in (route.source, route.sink, route.dead_letters):
+                if name in counts:
+                    continue
+                response = await asyncio.wait_for(
+                    admin.create_topics([NewTopic(name, width, replication_factor)]), limit
+                )
+                for _, code, *message in response.topic_errors:
+                    if code and for_code(code) is not TopicAlreadyExistsError:
+                        raise BrokerError(
+                            f"{name}: cannot be created: {for_code(code).__name__} {message}", retriable=False
+                        )
+                counts[name] = width
+                created.append(name)
+    return created

@@ -1,0 +1,40 @@
+"""Logging: readable lines on a terminal, JSON lines elsewhere, always on standard error; never event contents."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+
+def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
+    """Set up structlog and route the standard library's warnings of our clients through it.
+
+    ``json`` None means: JSON unless standard error is a terminal.
+    """
+    as_json = not sys.stderr.isatty() if json is None else json
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=True)
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, last] if as_json else [*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # aiokafka tells of every rebalance and reconnection as if it were an error; ours says what matters.
+    root.setLevel(logging.ERROR if level > logging.DEBUG else level)

@@ -1,0 +1,174 @@
+"""Every Prometheus name that a worker exports, once; updated once a block, never once an event.
+
+Names, units and labels follow Prometheus practice: base units, ``_total`` on counters, closed label sets (stage,
+reason, route, partition come from code and configuration, never from events).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from farthing.blocks import Bytes, Int64s, Status
+from farthing.jit import kernel
+
+STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
+"""The ten stages in order: functions, the label ``stage``, errors and dashboards use these verbs."""
+
+STATES = ("starting", "joining", "running", "draining", "stalled", "failed", "stopped")
+
+# Kafka timestamps are whole milliseconds, so finer buckets would say nothing: one bucket an octave, 1 ms to 65 s.
+LATENCY_EDGES_MS: Int64s = 2 ** np.arange(17, dtype=np.int64)
+
+
+def count_latencies_reference(
+    timestamps_ms: Int64s, now_ms: int, status: Bytes, edges_ms: Int64s, counts: Int64s
+) -> int:
+    """Plain form of :func:`count_latencies`."""
+    total = 0
+    for timestamp, state in zip(timestamps_ms, status, strict=True):
+        if state == 0:
+            latency = max(int(now_ms) - int(timestamp), 0)
+            counts[int(np.searchsorted(edges_ms, latency, side="left"))] += 1
+            total += latency
+    return total
+
+
+@kernel(reference=count_latencies_reference)
+def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, edges_ms: Int64s, counts: Int64s) -> int:
+    """Add the ages of the scored events to a histogram.
+
+    ``counts`` (len(edges)+1,) int64 gets one more in the first bucket whose edge is not under the age; an age below
+    zero (a clock ahead of ours) counts as zero. Returns the sum of the ages in milliseconds.
+    """
+    total = 0
+    for i in range(len(timestamps_ms)):
+        if status[i] != 0:
+            continue
+        latency = now_ms - timestamps_ms[i]
+        if latency < 0:
+            latency = 0
+        bucket = 0
+        while bucket < len(edges_ms) and latency > edges_ms[bucket]:
+            bucket += 1
+        counts[bucket] += 1
+        total += latency
+    return total
+
+
+@dataclass(slots=True)
+class BlockStats:
+    """Facts of one block, gathered by the pipeline on its way and recorded once."""
+
+    route: str
+    status_counts: Int64s  # (len(Status),) events by final status
+    rows: int = 0
+    fetched_bytes: int = 0
+    value_bytes: int = 0
+    produced_bytes: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+class LatencyHistogram(Collector):
+    """End-to-end latency of scored events: from the event's timestamp to the acknowledgement of its score."""
+
+    def __init__(self, routes: Iterable[str]) -> None:
+        self._counts = {route: np.zeros(len(LATENCY_EDGES_MS) + 1, np.int64) for route in routes}
+        self._sum_ms = dict.fromkeys(self._counts, 0)
+
+    def add(self, route: str, timestamps_ms: Int64s, now_ms: int, status: Bytes) -> None:
+        """Count the events of one block whose scores were just acknowledged."""
+        self._sum_ms[route] += count_latencies(timestamps_ms, now_ms, status, LATENCY_EDGES_MS, self._counts[route])
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the histogram to Prometheus."""
+        family = HistogramMetricFamily(
+            "farthing_event_latency_seconds",
+            "Age of an event (its Kafka timestamp) when its score was acknowledged, in seconds.",
+            labels=["route"],
+        )
+        names = [*(str(edge / 1000) for edge in LATENCY_EDGES_MS), "+Inf"]
+        for route, counts in self._counts.items():
+            running = np.cumsum(counts).tolist()
+            family.add_metric([route], list(zip(names, running, strict=True)), self._sum_ms[route] / 1000)
+        yield family
+
+
+class Metrics:
+    """The worker's metrics, in a registry of their own (injected in tests)."""
+
+    def __init__(self, routes: Mapping[str, str], registry: CollectorRegistry | None = None) -> None:
+        """``routes`` maps each route's name to its model id."""
+        self.registry = registry if registry is not None else CollectorRegistry()
+        r = self.registry
+        self.events = Counter("farthing_events", "Events answered, by outcome.", ["route", "outcome"], registry=r)
+        self.dead = Counter("farthing_dead_events", "Events sent to dead letters.", ["route", "reason"], registry=r)
+        self.rows = Counter("farthing_rows", "Rows scored by the model.", ["route"], registry=r)
+        self.blocks = Counter("farthing_blocks", "Blocks worked on.", ["route"], registry=r)
+        self.fetched_bytes = Counter("farthing_fetched_bytes", "Record batch bytes fetched.", ["route"], registry=r)
+        self.value_bytes = Counter(
+            "farthing_value_bytes", "Bytes of event values, uncompressed.", ["route"], registry=r
+        )
+        self.produced_bytes = Counter("farthing_produced_bytes", "Record batch bytes produced.", ["route"], registry=r)
+        self.stage_seconds = Counter("farthing_stage_seconds", "Seconds spent in each stage.", ["stage"], registry=r)
+        self.corrupt = Counter(
+            "farthing_corrupt_batches", "Record batches that could not be read.", ["route"], registry=r
+        )
+        self.commits = Counter("farthing_commits", "Offset commits.", ["outcome"], registry=r)
+        self.rebalances = Counter("farthing_rebalances", "Rebalances of the consumer group seen.", registry=r)
+        self.rebalance_seconds = Counter("farthing_rebalance_seconds", "Seconds without an assignment.", registry=r)
+        self.broker_errors = Counter("farthing_broker_errors", "Errors of the broker.", ["stage"], registry=r)
+        self.lag = Gauge("farthing_lag_events", "Events not yet answered.", ["route"], registry=r)
+        self.partitions = Gauge("farthing_assigned_partitions", "Partitions assigned to this worker.", registry=r)
+        self.halted = Gauge("farthing_halted_partitions", "Partitions halted at a corrupt batch.", registry=r)
+        self.state = Enum("farthing_worker_state", "State of this worker.", states=STATES, registry=r)
+        self.model = Info("farthing_model", "Model that a route scores with.", ["route"], registry=r)
+        self._rebalances, self._rebalance_seconds = 0, 0.0
+        self.latency = LatencyHistogram(routes)
+        r.register(self.latency)
+        for route, model in routes.items():
+            self.model.labels(route).info({"model": model})
+            self.lag.labels(route)
+            for family in (
+                self.rows,
+                self.blocks,
+                self.fetched_bytes,
+                self.value_bytes,
+                self.produced_bytes,
+                self.corrupt,
+            ):
+                family.labels(route)
+            for outcome in ("scored", "dead"):
+                self.events.labels(route, outcome)
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+
+    def set_rebalances(self, count: int, seconds: float) -> None:
+        """Bring the rebalance counters up to the consumer's running totals."""
+        self.rebalances.inc(count - self._rebalances)
+        self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
+        self._rebalances, self._rebalance_seconds = count, seconds
+
+    def record(self, stats: BlockStats) -> None:
+        """Add the facts of one acknowledged block."""
+        route = stats.route
+        scored = int(stats.status_counts[Status.OK])
+        dead = int(stats.status_counts.sum()) - scored
+        self.events.labels(route, "scored").inc(scored)
+        self.events.labels(route, "dead").inc(dead)
+        if dead:
+            for status in Status:
+                if status is not Status.OK and stats.status_counts[status]:
+                    self.dead.labels(route, status.name.lower()).inc(int(stats.status_counts[status]))
+        self.rows.labels(route).inc(stats.rows)
+        self.blocks.labels(route).inc()
+        self.fetched_bytes.labels(route).inc(stats.fetched_bytes)
+        self.value_bytes.labels(route).inc(stats.value_bytes)
+        self.produced_bytes.labels(route).inc(stats.produced_bytes)
+        for stage, seconds in stats.stage_seconds.items():
+            self.stage_seconds.labels(stage).inc(seconds)

@@ -1,0 +1,7 @@
+"""Event bytes to columns and decisions back to bytes. A bad event is a status, never an exception."""
+
+from farthing.payload.json import parse
+from farthing.payload.plan import MAX_DEPTH, CompiledPlan, Field, FieldPlan
+from farthing.payload.render import render_scores
+
+__all__ = ["MAX_DEPTH", "CompiledPlan", "Field", "FieldPlan", "parse", "render_scores"]

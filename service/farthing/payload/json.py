@@ -1,0 +1,401 @@
+"""One pass over each event's JSON: wanted fields to columns, everything else validated and skipped.
+
+Accepted is RFC 8259 in UTF-8; what is refused, and as which :class:`~farthing.blocks.Status`, stands there. The first
+error of the JSON itself decides; only a value that is good JSON is asked for its fields. Of a key that is given twice
+the last one counts. A key is compared after unescaping.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import (
+    Bytes,
+    Column,
+    FieldColumns,
+    Int64s,
+    NumberColumn,
+    Presence,
+    RawColumn,
+    RecordBlock,
+    TextColumn,
+)
+from farthing.blocks import Status as S
+from farthing.jit import copy_bytes, kernel
+from farthing.payload.numbers import exact_double, scan_number
+from farthing.payload.plan import KINDS, MAX_DEPTH, FieldPlan
+from farthing.payload.strings import scan_string, unescape
+
+# Integers for the kernels: numba does not read enums from other modules into constants.
+OK, NULL_VALUE, TOO_LARGE, EMPTY_VALUE, BYTE_ORDER_MARK, SYNTAX = (
+    int(S.OK), int(S.NULL_VALUE), int(S.TOO_LARGE), int(S.EMPTY_VALUE), int(S.BYTE_ORDER_MARK), int(S.SYNTAX)
+)  # fmt: skip
+TRAILING_BYTES, TOO_DEEP, NOT_AN_OBJECT, MISSING_FIELD, NULL_FIELD, WRONG_TYPE = (
+    int(S.TRAILING_BYTES), int(S.TOO_DEEP), int(S.NOT_AN_OBJECT), int(S.MISSING_FIELD), int(S.NULL_FIELD),
+    int(S.WRONG_TYPE),
+)  # fmt: skip
+TOO_MANY_ROWS, NO_ROWS = int(S.TOO_MANY_ROWS), int(S.NO_ROWS)
+MISSING, NULL, PRESENT = int(Presence.MISSING), int(Presence.NULL), int(Presence.PRESENT)
+MISTYPED: Final = 3  # inside the kernel only: a field of another type than its plan says
+BLOCKED: Final = 4  # likewise: a scalar where the path needs a container
+TEXT, RAW, NUMBER = KINDS.index("text"), KINDS.index("raw"), KINDS.index("number")
+
+_NOTHING: Final = -1
+
+
+@kernel(inline=True)
+def skip_space(data: Bytes, at: int, stop: int) -> int:
+    """Position of the first byte from ``at`` on that is no JSON white space."""
+    while at < stop and (data[at] == 32 or data[at] == 10 or data[at] == 13 or data[at] == 9):
+        at += 1
+    return at
+
+
+@kernel
+def find_edge(
+    data: Bytes, start: int, stop: int, node: int, key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s
+) -> int:
+    """Find the edge of ``node`` whose key is ``data[start:stop]``, or -1."""
+    size = stop - start
+    for edge in range(edge_indptr[node], edge_indptr[node + 1]):
+        first = key_indptr[edge]
+        if key_indptr[edge + 1] - first == size:
+            i = 0
+            while i < size and data[start + i] == key_data[first + i]:
+                i += 1
+            if i == size:
+                return edge
+    return _NOTHING
+
+
+@kernel
+def has_byte_order_mark(data: Bytes, at: int, stop: int) -> bool:
+    """Whether the bytes begin as UTF-8, UTF-16 or UTF-32 with a byte order mark."""
+    if stop - at >= 3 and data[at] == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF:
+        return True
+    if stop - at >= 2 and ((data[at] == 0xFE and data[at + 1] == 0xFF) or (data[at] == 0xFF and data[at + 1] == 0xFE)):
+        return True
+    return stop - at >= 4 and data[at] == 0 and data[at + 1] == 0 and data[at + 2] == 0xFE and data[at + 3] == 0xFF
+
+
+@kernel
+def scan_literal(data: Bytes, at: int, stop: int) -> int:
+    """Position after ``true``, ``false`` or ``null`` at ``at``; -1 when it is none of them."""
+    if stop - at >= 4 and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101 and data[at] == 116:
+        return at + 4
+    if stop - at >= 4 and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108 and data[at] == 110:
+        return at + 4
+    if (
+        stop - at >= 5 and data[at] == 102 and data[at + 1] == 97
+        and data[at + 2] == 108 and data[at + 3] == 115 and data[at + 4] == 101
+    ):  # fmt: skip
+        return at + 5
+    return -1
+
+
+@kernel(inline=True)
+def open_row(row: int, in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s) -> None:
+    """Begin a row: nothing is there yet, and its strings begin where the last row's ended."""
+    for f in range(len(in_array)):
+        if in_array[f]:
+            presence[f, row] = MISSING
+            text_indptr[f, row] = text_at[f]
+
+
+@kernel
+def forget(
+    first: int, last: int, event: int, row: int, first_row: int, in_rows: bool,
+    in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s,
+) -> bool:  # fmt: skip
+    """Take back what fields ``first`` to ``last`` got so far; True when that takes back all rows."""
+    rows_too = False
+    for f in range(first, last):
+        if in_array[f] and not in_rows:
+            text_at[f] = text_indptr[f, first_row]
+            rows_too = True
+        else:
+            slot = row if in_array[f] else event
+            presence[f, slot] = MISSING
+            text_at[f] = text_indptr[f, slot]
+    return rows_too
+
+
+@kernel
+def block(first: int, last: int, event: int, in_rows: bool, in_array: Bytes, presence: Bytes) -> bool:
+    """Note that fields ``first`` to ``last`` lie below a value that is no container; True when the array does."""
+    array_too = False
+    for f in range(first, last):
+        if not in_array[f]:
+            presence[f, event] = BLOCKED
+        elif not in_rows:
+            array_too = True
+    return array_too
+
+
+@kernel
+def parse_event(
+    data: Bytes, start: int, stop: int, event: int, first_row: int, max_rows: int,
+    key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
+    edge_array: Bytes, node_fields: Int64s, kinds: Bytes, in_array: Bytes,
+    presence: Bytes, raw: Int64s, numbers: NDArray[np.float64], undecided: Bytes,
+    text: Bytes, text_at: Int64s, text_indptr: Int64s, scratch: Bytes, stack: Int64s,
+) -> tuple[int, int]:  # fmt: skip
+    """Parse one value into its slots: ``event`` for fields outside the array, from ``first_row`` on for those inside.
+
+    Returns (Status, rows found). ``stack`` is int64 (MAX_DEPTH, 4): 1 for an array, the node of a wanted object (-1:
+    unwanted; -2: the plan's array), the raw field that the container is, where it began.
+    """
+    at = skip_space(data, start, stop)
+    if at >= stop:
+        return EMPTY_VALUE, 0
+    if has_byte_order_mark(data, start, stop):
+        return BYTE_ORDER_MARK, 0
+    top_is_object = data[at] == 123
+    depth, array_depth = 0, -1  # array_depth: that of the plan's array while it is open
+    rows, row = 0, first_row - 1
+    too_many, array_blocked = False, False
+    field, node, is_array = _NOTHING, 0, False  # what the next value is to the plan
+    array_node = _NOTHING
+    while True:
+        if at >= stop:
+            return SYNTAX, 0
+        byte = data[at]
+        in_rows = array_depth >= 0
+        slot = row if in_rows and field >= 0 and in_array[field] else event
+        began, opened, kind_fits = at, False, False
+        if byte == 123 or byte == 91:  # { [
+            if depth == MAX_DEPTH:
+                return TOO_DEEP, 0
+            below = _NOTHING
+            if node >= 0 and byte == 123 and not is_array:
+                below = node
+                node = _NOTHING
+            elif node >= 0 and byte == 91 and is_array:
+                below = -2
+                array_node, array_depth = node, depth
+                node = _NOTHING
+            stack[depth, 0] = byte == 91
+            stack[depth, 1] = below
+            stack[depth, 2] = field if field >= 0 and kinds[field] == RAW else _NOTHING
+            stack[depth, 3] = at
+            depth += 1
+            kind_fits = field >= 0 and kinds[field] == RAW
+            at = skip_space(data, at + 1, stop)
+            if at >= stop:
+                return SYNTAX, 0
+            opened = data[at] != byte + 2  # } and ] follow their openers at a distance of two
+        elif byte == 34:  # a string
+            at, state = scan_string(data, at + 1, stop)
+            if at < 0:
+                return state, 0
+            if field >= 0 and kinds[field] == TEXT:
+                to = text_indptr[field, slot]
+                if state:
+                    text_at[field] = unescape(data, began + 1, at, text[field], to)
+                else:
+                    text_at[field] = copy_bytes(text[field], to, data, began + 1, at)
+            at += 1
+            kind_fits = field >= 0 and kinds[field] != NUMBER
+        elif byte == 45 or 48 <= byte <= 57:
+            at, state = scan_number(data, at, stop)
+            if at < 0:
+                return state, 0
+            kind_fits = field >= 0 and kinds[field] != TEXT
+            if field >= 0 and kinds[field] == NUMBER:
+                numbers[field, slot], exact = exact_double(data, began, at)
+                undecided[field, slot] = not exact
+        else:
+            at = scan_literal(data, at, stop)
+            if at < 0:
+                return SYNTAX, 0
+            kind_fits = field >= 0 and kinds[field] == RAW
+            if byte == 110:  # null: its field is null, fields below it are missing
+                node = _NOTHING
+        if field >= 0:
+            presence[field, slot] = NULL if byte == 110 else PRESENT if kind_fits else MISTYPED
+            raw[field, slot, 0] = began
+            raw[field, slot, 1] = at
+        elif node >= 0 and block(node_fields[node, 0], node_fields[node, 1], event, in_rows, in_array, presence):
+            array_blocked = True
+        while not opened:  # a value ended
+            at = skip_space(data, at, stop)
+            if depth == 0:
+                if at < stop:
+                    return TRAILING_BYTES, 0
+                if not top_is_object or array_blocked:
+                    return NOT_AN_OBJECT, 0
+                return (TOO_MANY_ROWS if too_many else OK), rows
+            if at >= stop:
+                return SYNTAX, 0
+            if data[at] == 44:  # ,
+                at = skip_space(data, at + 1, stop)
+                opened = True
+            elif data[at] == (93 if stack[depth - 1, 0] else 125):
+                depth -= 1
+                at += 1
+                if stack[depth, 1] == -2:
+                    array_depth = -1
+                f = stack[depth, 2]
+                if f >= 0:
+                    raw[f, row if array_depth >= 0 and in_array[f] else event, 1] = at
+            else:
+                return SYNTAX, 0
+        # A member begins: of an array its value, of an object its key.
+        field, node, is_array = _NOTHING, _NOTHING, False
+        within = stack[depth - 1, 1]
+        if stack[depth - 1, 0]:
+            if within == -2:
+                if rows == max_rows:
+                    too_many = True  # the rest is validated only
+                else:
+                    row = first_row + rows
+                    rows += 1
+                    node = array_node
+                    open_row(row, in_array, presence, text_at, text_indptr)
+            continue
+        if at >= stop or data[at] != 34:
+            return SYNTAX, 0
+        end, state = scan_string(data, at + 1, stop)
+        if end < 0:
+            return state, 0
+        if within >= 0:
+            if state:
+                size = unescape(data, at + 1, end, scratch, 0)
+                edge = find_edge(scratch, 0, size, within, key_data, key_indptr, edge_indptr)
+            else:
+                edge = find_edge(data, at + 1, end, within, key_data, key_indptr, edge_indptr)
+            if edge >= 0:
+                field, node, is_array = edge_field[edge], edge_node[edge], edge_array[edge] == 1
+                first = field if field >= 0 else node_fields[node, 0]
+                last = field + 1 if field >= 0 else node_fields[node, 1]
+                # The last of equal keys counts: forget what an earlier one gave.
+                if forget(
+                    first, last, event, row, first_row, array_depth >= 0, in_array, presence, text_at, text_indptr
+                ):
+                    rows, row = 0, first_row - 1
+                    too_many, array_blocked = False, False
+        at = skip_space(data, end + 1, stop)
+        if at >= stop or data[at] != 58:
+            return SYNTAX, 0
+        at = skip_space(data, at + 1, stop)
+
+
+@kernel
+def field_status(event: int, rows: int, has_array: bool, required: Bytes, in_array: Bytes, presence: Bytes) -> int:
+    """Judge the fields of an event whose JSON is good; kernel-only states of optional rows' fields become missing."""
+    for f in range(len(required)):
+        if in_array[f]:
+            continue
+        state = presence[f, event]
+        if state == BLOCKED:
+            return NOT_AN_OBJECT
+        if state == MISTYPED:
+            return WRONG_TYPE
+        if required[f] and state == MISSING:
+            return MISSING_FIELD
+        if required[f] and state == NULL:
+            return NULL_FIELD
+    return NO_ROWS if has_array and rows == 0 else OK
+
+
+@kernel
+def parse_events(
+    data: Bytes, value_start: Int64s, value_stop: Int64s, max_event_bytes: int, max_rows: int, has_array: bool,
+    key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
+    edge_array: Bytes, node_fields: Int64s, kinds: Bytes, required: Bytes, in_array: Bytes,
+    status: Bytes, row_indptr: Int64s, presence: Bytes, raw: Int64s, numbers: NDArray[np.float64],
+    undecided: Bytes, text: Bytes, text_indptr: Int64s,
+) -> None:  # fmt: skip
+    """Parse all values of a block into columns allocated by :func:`parse`."""
+    n_fields = len(kinds)
+    text_at = np.zeros(n_fields, np.int64)
+    stack = np.empty((MAX_DEPTH, 4), np.int64)
+    scratch = np.empty(max_event_bytes, np.uint8)
+    row_indptr[0] = 0
+    for f in range(n_fields):
+        text_indptr[f, 0] = 0
+    for event in range(len(value_start)):
+        first_row = row_indptr[event]
+        for f in range(n_fields):
+            if not in_array[f]:
+                presence[f, event] = MISSING
+        start, stop = value_start[event], value_stop[event]
+        rows = 0
+        if start < 0:
+            state = NULL_VALUE
+        elif stop - start > max_event_bytes:
+            state = TOO_LARGE
+        else:
+            state, rows = parse_event(
+                data, start, stop, event, first_row, max_rows,
+                key_data, key_indptr, edge_indptr, edge_field, edge_node, edge_array, node_fields, kinds, in_array,
+                presence, raw, numbers, undecided, text, text_at, text_indptr, scratch, stack,
+            )  # fmt: skip
+            if state == OK:
+                state = field_status(event, rows, has_array, required, in_array, presence)
+        status[event] = state
+        if state != OK:
+            rows = 0
+        elif not has_array:
+            rows = 1
+        row_indptr[event + 1] = first_row + rows
+        for f in range(n_fields):
+            if in_array[f]:
+                if state != OK:
+                    text_at[f] = text_indptr[f, first_row]
+                text_indptr[f, first_row + rows] = text_at[f]
+            else:
+                if state != OK:
+                    presence[f, event] = MISSING
+                if presence[f, event] != PRESENT:
+                    text_at[f] = text_indptr[f, event]
+                text_indptr[f, event + 1] = text_at[f]
+
+
+def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 20) -> FieldColumns:
+    """Read the plan's fields of every event.
+
+    Never raises for an event: what is refused has its reason in ``status``, its fields are missing and it has no rows.
+    A null on the way to a field means that the field is missing. Inside the array a field of another type than its
+    plan says is missing too, and does not refuse the event. An event with a good array of no elements is NO_ROWS.
+    """
+    compiled = plan.compiled
+    n = len(records)
+    n_fields = len(compiled.order)
+    n_bytes = int(np.where(records.value_start >= 0, records.value_stop - records.value_start, 0).sum())
+    slots = max(n, n_bytes // 3 + 1) if plan.has_array else n  # an element and its comma take three bytes or more
+    status = np.empty(n, np.uint8)
+    row_indptr = np.empty(n + 1, np.int64)
+    presence = np.empty((n_fields, slots), np.uint8)
+    raw = np.empty((n_fields, slots, 2), np.int64)
+    numbers = np.empty((n_fields, slots), np.float64)
+    undecided = np.zeros((n_fields, slots), np.uint8)
+    text = np.empty((n_fields, n_bytes), np.uint8)
+    text_indptr = np.empty((n_fields, slots + 1), np.int64)
+    parse_events(
+        records.buffer, records.value_start, records.value_stop, max_event_bytes, plan.max_rows, plan.has_array,
+        compiled.key_data, compiled.key_indptr, compiled.edge_indptr, compiled.edge_field, compiled.edge_node,
+        compiled.edge_array, compiled.node_fields, compiled.kinds, compiled.required, compiled.in_array,
+        status, row_indptr, presence, raw, numbers, undecided, text, text_indptr,
+    )  # fmt: skip
+    columns: dict[str, Column] = {}
+    for f, wanted in enumerate(compiled.order):
+        m = int(row_indptr[-1]) if wanted.in_array else n
+        there = np.where(presence[f, :m] > PRESENT, np.uint8(MISSING), presence[f, :m])
+        if wanted.kind == "text":
+            columns[wanted.name] = TextColumn(there, text[f], text_indptr[f, : m + 1])
+        elif wanted.kind == "raw":
+            seen = there != MISSING
+            columns[wanted.name] = RawColumn(
+                there, np.where(seen, raw[f, :m, 0], -1), np.where(seen, raw[f, :m, 1], -1)
+            )
+        else:
+            values = np.where(there == PRESENT, numbers[f, :m], np.nan)
+            for slot in np.flatnonzero((there == PRESENT) & (undecided[f, :m] == 1)):
+                start, stop = raw[f, slot]
+                values[slot] = float(records.buffer[start:stop].tobytes())
+            columns[wanted.name] = NumberColumn(there, values)
+    return FieldColumns(status, row_indptr, columns)

@@ -1,0 +1,379 @@
+"""THE loop: an event's way from its topic to its score, stage by stage.
+
+::
+
+    fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
+
+One block is fetched, one is scored (on a thread of its own: the kernels release the GIL) and one is produced at any
+time, so each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
+everything before it are acknowledged, and only while the partition is ours. After trouble with the broker the
+positions go back to what was acknowledged: events may be scored again, none is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import structlog
+
+from farthing.blocks import Bytes, FetchedPartition, Int64s, OutputBatch, Segment, Status
+from farthing.errors import BrokerError, DecodeError
+from farthing.kafka import BatchProducer, Fetched, KafkaSettings, OffsetTracker, Partition, RecordConsumer, Ticket
+from farthing.metrics import BlockStats, Metrics
+from farthing.probes import Health
+from farthing.scorer import Scorer
+from farthing.wire import (
+    MAX_DEAD_VALUE_BYTES,
+    Arena,
+    decode,
+    encode_dead,
+    encode_records,
+    encode_scores,
+    header_bytes,
+    raw_batch,
+)
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after trouble with the broker; the last one repeats
+COMMIT_TIMEOUT_S = 10.0
+REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTopics:
+    """Where a route reads and writes. Its name in metrics and logs is its source topic."""
+
+    source: str
+    sink: str
+    dead_letters: str
+    compression: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one block came to: batches to produce, and what may be committed once they are acknowledged."""
+
+    batches: tuple[OutputBatch, ...] = field(repr=False)
+    segments: tuple[Segment, ...]
+    timestamps_ms: Int64s  # (n,) of the events; our own copy
+    status: Bytes  # (n,) Status
+    stats: BlockStats
+
+
+class Route:
+    """The pure stages of one route: fetched bytes in, ready-made batches out. One call at a time."""
+
+    def __init__(self, topics: RouteTopics, scorer: Scorer) -> None:
+        self.topics = topics
+        self.scorer = scorer
+        self._arena = Arena()
+
+    def corrupt_letter(self, part: FetchedPartition, fault: DecodeError) -> OutputBatch:
+        """Make the dead letter of a batch that cannot be read: its raw bytes as the value, the error in headers."""
+        raw = raw_batch(part.data, fault.base_offset)[:MAX_DEAD_VALUE_BYTES]
+        headers = {
+            "reason": type(fault).__name__, "stage": fault.stage, "model": self.scorer.model_id, "topic": part.topic,
+            "partition": str(part.partition), "offset": str(fault.base_offset), "next_offset": str(fault.next_offset),
+        }  # fmt: skip
+        return encode_records(
+            self.topics.dead_letters,
+            part.partition,
+            np.frombuffer(raw, np.uint8),
+            np.array([0, len(raw)], np.int64),
+            np.array([time.time_ns() // 1_000_000], np.int64),
+            headers=b"".join(header_bytes(f"farthing.error.{name}", value) for name, value in headers.items()),
+            header_count=len(headers),
+        )
+
+    def warm(self) -> None:
+        """Answer one made-up block, so that every kernel is compiled before the first event."""
+        values = [b'{"id":"warm","text":"up"}', b"{"]
+        data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
+        batch = encode_records(self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64))
+        self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data)])
+
+    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
+        """Decode, parse, featurize, score, decide, render and encode one block.
+
+        An unreadable batch is a fault of its segment, an unreadable event a dead letter; ScoreError and EncodeError
+        are bugs and end the worker.
+        """
+        topics, scorer, clock = self.topics, self.scorer, _StageClock()
+        records = clock("decode", decode(fetched, self._arena))
+        columns = clock("parse", scorer.parse(records))
+        features = clock("featurize", scorer.featurize(columns, records))
+        scores = clock("score", scorer.score(features))
+        decisions = clock("decide", scorer.decide(columns, scores))
+        values = clock("render", scorer.render(records, columns, decisions))
+        batches = encode_scores(records, values, topic=topics.sink, compression=topics.compression)
+        if len(values) < len(records):
+            batches += encode_dead(
+                records,
+                decisions.status,
+                topic=topics.dead_letters,
+                model=scorer.model_id,
+                compression=topics.compression,
+            )
+        clock("encode", batches)
+        stats = BlockStats(
+            route=topics.source,
+            status_counts=np.bincount(decisions.status, minlength=len(Status)),
+            rows=len(scores),
+            fetched_bytes=sum(len(part.data) for part in fetched),
+            value_bytes=int((records.value_stop - records.value_start).sum()),
+            produced_bytes=sum(len(batch.data) for batch in batches),
+            stage_seconds=clock.seconds,
+        )
+        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats)
+
+
+class _StageClock:
+    """Seconds since the last stage ended, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str, result: T) -> T:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+        return result
+
+
+class Pipeline:
+    """Runs the routes of one worker between the consumer group and the producer."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        kafka: KafkaSettings,
+        metrics: Metrics,
+        health: Health,
+        *,
+        commit_interval_s: float = 1.0,
+        stall_timeout_s: float = 60.0,
+        on_corrupt_batch: str = "halt",
+    ) -> None:
+        self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
+        self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
+        self._producer = BatchProducer(kafka)
+        self._offsets = OffsetTracker()
+        self._metrics = metrics
+        self._health = health
+        self._commit_interval_s = commit_interval_s
+        self._stall_timeout_s = stall_timeout_s
+        self._skip_corrupt = on_corrupt_batch == "skip"
+        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._producing: asyncio.Task[None] | None = None
+        self._trouble = 0  # rounds in a row that the broker failed
+        self._next_commit = 0.0
+        self._last_progress = time.monotonic()
+
+    async def run(self, stop: asyncio.Event, *, drain_timeout_s: float = 20.0) -> None:
+        """Join the group and work until ``stop``; then finish what is in flight, commit and leave.
+
+        Raises
+        ------
+        BrokerError
+            The broker refuses, and trying again would not help.
+        ScoreError, EncodeError
+            A bug or a bad bundle: nothing of the block is committed.
+        """
+        deadline: float | None = None
+        try:
+            await self._producer.start()
+            await self._consumer.start()
+            self._health.set("running", "scoring")
+            await self._loop(stop)
+            deadline = time.monotonic() + drain_timeout_s
+            await self._drain(deadline)
+        finally:
+            left = 5.0 if deadline is None else max(deadline - time.monotonic(), 1.0)
+            await self._consumer.close(left)
+            await self._producer.close(2.0)
+            self._scoring.shutdown(wait=False, cancel_futures=True)
+
+    async def _loop(self, stop: asyncio.Event) -> None:
+        fetching = asyncio.create_task(self._fetch())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    break
+                try:
+                    fetched = fetching.result()
+                    fetching = asyncio.create_task(self._fetch())  # the next block comes while this one is scored
+                    await self._work(fetched)
+                    await self._commit_when_due()
+                    self._trouble = 0
+                except BrokerError as error:
+                    fetching.cancel()
+                    await asyncio.wait({fetching})  # before positions go back: what it brings would be out of place
+                    await self._back_off(error, stopping)
+                    fetching = asyncio.create_task(self._fetch())
+                self._watch()
+        finally:
+            stopping.cancel()
+            fetching.cancel()
+            await asyncio.wait({fetching})
+
+    async def _fetch(self) -> Fetched:
+        began = time.perf_counter()
+        fetched = await self._consumer.fetch()
+        self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
+        return fetched
+
+    async def _work(self, fetched: Fetched) -> None:
+        """Answer what was fetched, route by route, and hand each answer on to be produced."""
+        for source, route in self._routes.items():
+            parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
+            if not parts or fetched.epoch != self._consumer.epoch:
+                continue
+            tickets: dict[Partition, Ticket] = {}
+            answer = await asyncio.get_running_loop().run_in_executor(self._scoring, route.answer, parts)
+            if fetched.epoch != self._consumer.epoch:
+                return  # a rebalance came between: the new owner begins from what is committed
+            for segment in answer.segments:
+                partition = (segment.topic, segment.partition)
+                tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
+            if self._producing is not None:
+                await self._producing
+            self._producing = asyncio.create_task(self._produce(answer, list(tickets.values())))
+            for part, segment in zip(parts, answer.segments, strict=True):
+                if segment.fault is not None:
+                    await self._on_fault(route, part, segment)
+
+    def _expected(self, part: FetchedPartition) -> bool:
+        """Whether the bytes go on where the last block ended; if not, the position is put right."""
+        partition = (part.topic, part.partition)
+        begun = self._offsets.begun(partition)
+        if begun is not None and begun != part.fetch_offset:
+            self._consumer.seek(partition, begun)
+        return begun == part.fetch_offset
+
+    async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
+        began = time.perf_counter()
+        await self._producer.send(answer.batches)
+        answer.stats.stage_seconds["produce"] = time.perf_counter() - began
+        for ticket in tickets:
+            self._offsets.ack(ticket)
+        self._last_progress = time.monotonic()
+        self._metrics.record(answer.stats)
+        self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
+
+    async def _settle(self) -> None:
+        """Wait for the block that is being produced."""
+        if self._producing is not None:
+            producing, self._producing = self._producing, None
+            await producing
+
+    async def _commit_when_due(self) -> None:
+        if time.monotonic() < self._next_commit:
+            return
+        self._next_commit = time.monotonic() + self._commit_interval_s
+        if self._producing is not None and self._producing.done():
+            await self._settle()
+        await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+
+    async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
+        if not offsets:
+            return
+        began = time.perf_counter()
+        ours = await self._consumer.commit(offsets, timeout_s)
+        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
+        self._metrics.commits.labels("committed" if ours else "not_ours").inc()
+        if ours:
+            self._offsets.committed(offsets)
+
+    async def _drain(self, deadline: float) -> None:
+        """Finish the block being produced and commit; what does not end in time is scored again by the next owner."""
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                await self._settle()
+                await self._commit(self._offsets.committable(), max(deadline - time.monotonic(), 0.1))
+        except (BrokerError, TimeoutError) as error:
+            log.warning(
+                "drain_incomplete", error=str(error) or "time is up", note="uncommitted events are scored again"
+            )
+
+    async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
+        """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
+        if not error.retriable:
+            raise error
+        self._metrics.broker_errors.labels(error.stage).inc()
+        pause = RETRY_PAUSES_S[min(self._trouble, len(RETRY_PAUSES_S) - 1)]
+        self._trouble += 1
+        if self._trouble > 1:
+            self._health.set("stalled", str(error))
+        log.warning("broker_trouble", error=str(error), again_in_s=pause)
+        if self._producing is not None:
+            producing, self._producing = self._producing, None
+            await asyncio.wait({producing})
+            if not producing.cancelled() and producing.exception() not in (None, error):
+                log.warning("produce_failed", error=str(producing.exception()))
+        for partition in self._offsets.partitions():
+            self._consumer.seek(partition, self._offsets.rewind(partition))
+        await asyncio.wait({stopping}, timeout=pause)
+
+    def _watch(self) -> None:
+        """Keep the gauges true, and say so when there is lag and no progress."""
+        lags = self._consumer.lag()
+        for source in self._routes:
+            self._metrics.lag.labels(source).set(sum(lag for (topic, _), lag in lags.items() if topic == source))
+        self._metrics.partitions.set(len(self._consumer.assignment))
+        self._metrics.halted.set(len(self._consumer.halted))
+        self._metrics.set_rebalances(self._consumer.rebalances, self._consumer.rebalance_seconds)
+        waiting = any(lags.values()) or self._offsets.in_flight() > 0
+        if not waiting:
+            self._last_progress = time.monotonic()
+        if self._trouble > 1:
+            return
+        if self._consumer.halted:
+            topic, number = min(self._consumer.halted)
+            self._health.set("stalled", f"{topic}[{number}] is halted at a corrupt batch: see the log")
+        elif time.monotonic() - self._last_progress > self._stall_timeout_s:
+            self._health.set("stalled", f"there is lag and no progress for {self._stall_timeout_s:.0f} s")
+        else:
+            self._health.set("running", "scoring")
+
+    async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
+        """Meet an unreadable batch: halt its partition, or put its bytes aside and go on after it."""
+        fault = segment.fault
+        assert fault is not None
+        partition = (segment.topic, segment.partition)
+        self._metrics.corrupt.labels(segment.topic).inc()
+        if not self._skip_corrupt or fault.next_offset is None or fault.next_offset <= segment.next_offset:
+            log.error("partition_halted", error=str(fault), remedy="repair the log, or set on_corrupt_batch = 'skip'")
+            self._consumer.halt(partition)
+            return
+        log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
+        await self._settle()
+        ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
+        await self._producer.send([route.corrupt_letter(part, fault)])
+        self._offsets.ack(ticket)
+        self._consumer.seek(partition, fault.next_offset)
+
+    async def _on_revoked(self, partitions: list[Partition]) -> None:
+        """Before partitions are given up: finish and commit what is in flight there."""
+        try:
+            async with asyncio.timeout(REVOKE_TIMEOUT_S):
+                if self._producing is not None:
+                    await asyncio.wait({self._producing})
+                await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S)
+        except (BrokerError, TimeoutError) as error:
+            log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
+        finally:
+            self._offsets.revoke(partitions)
+
+    def _on_position(self, partition: Partition, offset: int) -> None:
+        self._offsets.assign(partition, offset)

@@ -1,0 +1,87 @@
+"""What a worker tells the outside: ``/live``, ``/ready`` and ``/metrics`` over HTTP, on loopback unless configured."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from farthing.errors import StartError
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Health:
+    """The state of one process, as the probes tell it: ``state`` is one of :data:`farthing.metrics.STATES`."""
+
+    state: str = "starting"
+    reason: str = "starting"
+
+    def set(self, state: str, reason: str = "") -> None:
+        """Say what the process does now and, when it is not ready, why and what would mend it."""
+        self.state, self.reason = state, reason or state
+
+    @property
+    def ready(self) -> bool:
+        """Whether events are being scored."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A running HTTP endpoint."""
+
+    host: str
+    port: int
+    _runner: web.AppRunner
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+
+async def listen(
+    host: str,
+    port: int,
+    *,
+    ready: Callable[[], Awaitable[tuple[bool, str]]],
+    metrics: Callable[[], Awaitable[bytes]],
+) -> Endpoint:
+    """Serve the three probes.
+
+    ``/live`` answers 200 whenever the event loop turns. ``/ready`` answers 200 or 503 with a one-line reason.
+    ``/metrics`` is Prometheus text.
+
+    Raises
+    ------
+    StartError
+        The address cannot be bound.
+    """
+
+    async def get_live(_: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    async def get_ready(_: web.Request) -> web.Response:
+        is_ready, reason = await ready()
+        return web.Response(text=reason + "\n", status=200 if is_ready else 503)
+
+    async def get_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics(), headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+    app = web.Application(client_max_size=1 << 16)
+    app.add_routes([web.get("/live", get_live), web.get("/ready", get_ready), web.get("/metrics", get_metrics)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise StartError(
+            f"http.host = {host!r}, http.port = {port}: cannot listen there ({error.strerror or error}); "
+            "another process has the port, or the address is not this machine's: set http.port"
+        ) from error
+    bound = runner.addresses[0]
+    return Endpoint(str(bound[0]), int(bound[1]), runner)

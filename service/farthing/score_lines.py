@@ -1,0 +1,155 @@
+"""``farthing score``: JSON lines in, score records out in input order, through the same stages as the stream."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from farthing.blocks import Status
+from farthing.errors import ConfigError, DataError
+from farthing.scorer import Scorer
+
+BLOCK_EVENTS = 8_192
+BLOCK_BYTES = 4 << 20
+SHOWN_DEAD = 5
+
+
+@dataclass(slots=True)
+class Totals:
+    """How a run went."""
+
+    events: int = 0
+    scored: int = 0
+    dead: int = 0
+    seconds: float = 0.0
+
+
+def score_lines(
+    scorer: Scorer, source: BinaryIO, sink: BinaryIO, dead: BinaryIO | None, console: Console, *, size_bytes: int = 0
+) -> Totals:
+    """Score every line of ``source``; write one line each to ``sink``, refused ones to ``dead`` with their reason.
+
+    A line is an event's value without its line feed (a carriage return before it is dropped too); lines with nothing
+    but white space are skipped. A dead line is ``{"line", "reason", "value"}``, the value as text (bytes that are not
+    UTF-8 escaped as by Python's ``backslashreplace``). ``size_bytes`` scales the progress bar (0: unknown).
+    """
+    totals = Totals()
+    began = time.perf_counter()
+    with Progress(
+        TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("score", total=size_bytes or None, note="")
+        for numbers, lines in _blocks(source):
+            scored = scorer.score_events(lines)
+            sink.writelines(value + b"\n" for value in scored.values)
+            totals.events += len(lines)
+            totals.scored += len(scored.values)
+            for at in np.flatnonzero(scored.status):
+                reason = Status(int(scored.status[at])).name.lower()
+                if totals.dead < SHOWN_DEAD:
+                    console.print(f"line {numbers[at]}: {reason}", style="yellow", highlight=False)
+                totals.dead += 1
+                if dead is not None:
+                    text = lines[at].decode("utf-8", "backslashreplace")
+                    record = {"line": numbers[at], "reason": reason, "value": text}
+                    dead.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            position = source.tell() if source.seekable() else 0
+            progress.update(task, completed=position, note=f"{totals.events:,} events")
+    totals.seconds = time.perf_counter() - began
+    return totals
+
+
+def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_event_bytes: int, as_json: bool) -> int:
+    """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
+    console = Console(stderr=True)
+    scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes)
+    with ExitStack() as stack:
+        source = _open(file, stack)
+        sink = sys.stdout.buffer if output is None else stack.enter_context(_create(output, "--output"))
+        refused = None if dead is None else stack.enter_context(_create(dead, "--dead"))
+        totals = score_lines(scorer, source, sink, refused, console)
+        sink.flush()
+    rate = totals.events / totals.seconds if totals.seconds else 0.0
+    console.print(
+        f"{totals.scored:,} scored, {totals.dead:,} dead of {totals.events:,} events "
+        f"in {totals.seconds:.2f} s ({rate:,.0f}/s) by {scorer.model_id}",
+        highlight=False,
+    )
+    if totals.dead and dead is None:
+        console.print("the dead events were not kept: give --dead FILE", style="yellow")
+    if as_json:
+        report = {
+            "events": totals.events,
+            "scored": totals.scored,
+            "dead": totals.dead,
+            "seconds": round(totals.seconds, 3),
+            "model": scorer.model_id,
+        }
+        sys.stdout.write(json.dumps(report) + "\n")
+    return 4 if totals.events and not totals.scored else 0
+
+
+def _blocks(source: BinaryIO) -> Iterator[tuple[list[int], list[bytes]]]:
+    numbers: list[int] = []
+    lines: list[bytes] = []
+    size = 0
+    for number, line in _lines(source):
+        value = line.rstrip(b"\r\n")
+        if not value.strip():
+            continue
+        numbers.append(number)
+        lines.append(value)
+        size += len(value)
+        if len(lines) >= BLOCK_EVENTS or size >= BLOCK_BYTES:
+            yield numbers, lines
+            numbers, lines, size = [], [], 0
+    if lines:
+        yield numbers, lines
+
+
+def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        for line in source:
+            number += 1
+            yield number, line
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(
+            f"after line {number} the input cannot be read on: {error}; what came before is scored"
+        ) from error
+
+
+def _open(file: str, stack: ExitStack) -> BinaryIO:
+    if file == "-":
+        return sys.stdin.buffer
+    path = Path(file)
+    try:
+        with path.open("rb") as probe:
+            zipped = probe.read(2) == b"\x1f\x8b"
+        if zipped:
+            return cast(BinaryIO, stack.enter_context(gzip.open(path, "rb")))
+        return stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: cannot be read ({error.strerror}); give a JSON-lines file, .gz or not, or -"
+        ) from error
+
+
+def _create(path: Path, flag: str) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror})") from error

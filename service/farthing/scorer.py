@@ -1,0 +1,316 @@
+"""Event bytes in, decisions out: the pure stages of a bundle as one object. No Kafka.
+
+::
+
+    from farthing import Scorer
+
+    scorer = Scorer.load("moderation")
+    scorer.score_texts(["You are a wonderful person."]).values[0]  # b'{"id":0,"score":0.0123,"label":"allow",...}'
+
+Every stage is a method: :meth:`Scorer.parse`, :meth:`~Scorer.featurize`, :meth:`~Scorer.score`,
+:meth:`~Scorer.decide`, :meth:`~Scorer.render`. A scorer keeps no state between calls; calls from several threads are
+independent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from farthing import golden as golden_vectors
+from farthing.blocks import (
+    Bytes,
+    DecisionBlock,
+    FeatureBlock,
+    FieldColumns,
+    Int32s,
+    Int64s,
+    RawColumn,
+    RecordBlock,
+    RenderedValues,
+    ScoreBlock,
+)
+from farthing.bundles import find_bundle
+from farthing.errors import BundleError, ConfigError
+from farthing.features import FeatureSpec, Featurizer
+from farthing.golden import Verification
+from farthing.payload import Field, FieldPlan, parse, render_scores
+from farthing.scoring.bundle import Bundle, Manifest
+from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
+from farthing.scoring.finish import finish
+from farthing.scoring.graph import read_tensors
+from farthing.scoring.session import DenseSession
+from farthing.tasks.moderation import Moderation
+
+MAX_EVENT_BYTES = 1 << 20
+ID_FIELD = "id"
+"""The raw field of a plan that is echoed in the score record."""
+
+TASKS = {"moderation": Moderation}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredEvents:
+    """What became of events scored in process."""
+
+    status: Bytes  # (n,) farthing.blocks.Status: 0 is scored
+    row_indptr: Int64s  # (n+1,) events -> rows of scores and labels; a refused event has none
+    scores: NDArray[np.float32]  # (n_rows, n_heads)
+    labels: tuple[str, ...]  # (n_rows,)
+    values: tuple[bytes, ...]  # score records of the events with status 0, in order, as Kafka would carry them
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+
+class Scorer:
+    """A model ready to score.
+
+    Most callers want :meth:`load`. The constructor takes a model that need not lie in a bundle yet.
+
+    Parameters
+    ----------
+    manifest, model:
+        What the model is, and the model.
+    model_id:
+        What scores are signed with.
+    max_event_bytes:
+        Longer values are refused as TOO_LARGE.
+    threads:
+        Threads of ONNX Runtime; scores do not depend on it.
+
+    Raises
+    ------
+    BundleError
+        The manifest's parts disagree with each other or with the model.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        model: onnx.ModelProto,
+        *,
+        model_id: str,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        threads: int = 1,
+    ) -> None:
+        if manifest.task not in TASKS:
+            raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
+        self.model_id = model_id
+        self.task: str = manifest.task
+        self.heads: tuple[str, ...] = manifest.heads
+        self.labels: tuple[str, ...] = manifest.labels
+        self.model = model
+        self.tensors = read_tensors(model)
+        self.words = pack_table(self.tensors.table)
+        self._max_event_bytes = max_event_bytes
+        try:
+            self.field_plan = FieldPlan.from_manifest(manifest.field_plan)
+        except ConfigError as error:
+            raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
+        self.feature_spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
+        self._featurizer = Featurizer(self.feature_spec)
+        try:  # on no events: does the plan give what the spec reads?
+            self.featurize(self.parse(self.records_of([])))
+        except ConfigError as error:
+            raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
+        self._dense = DenseSession(model, threads=threads)
+        self._task = TASKS[manifest.task].from_manifest(manifest.heads, manifest.labels, manifest.thresholds)
+        self._input_scale = np.float32(self.tensors.input_scale)
+        self._bundle: Bundle | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | Path,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        threads: int = 1,
+        verify: bool = True,
+    ) -> Scorer:
+        """Load a bundle.
+
+        Parameters
+        ----------
+        path_or_name:
+            A bundle's folder, or the name of a shipped one (``"moderation"``).
+        max_event_bytes:
+            Longer values are refused as TOO_LARGE.
+        threads:
+            Threads of ONNX Runtime; scores do not depend on it.
+        verify:
+            Also check the golden vectors and batch invariance on this machine. Digests and fingerprints always are.
+
+        Raises
+        ------
+        BundleError
+            There is no such bundle, or it fails a check; the message gives both values.
+        """
+        bundle = Bundle.load(find_bundle(path_or_name))
+        try:
+            scorer = cls(
+                bundle.manifest,
+                bundle.model,
+                model_id=bundle.model_id,
+                max_event_bytes=max_event_bytes,
+                threads=threads,
+            )
+            scorer._bundle = bundle
+            if verify:
+                golden_vectors.verify(scorer, bundle.golden)
+        except BundleError as error:
+            raise BundleError(f"bundle {bundle.path}: {error}") from error
+        return scorer
+
+    def verify(self) -> Verification:
+        """Check digests, golden vectors and batch invariance, now and on this machine.
+
+        Raises
+        ------
+        BundleError
+            The files changed since they were loaded, or the model does not give its golden results.
+        """
+        if self._bundle is None:
+            raise BundleError(f"model {self.model_id} was not loaded from a bundle: there are no golden vectors")
+        now = Bundle.load(self._bundle.path)
+        if now.digest != self._bundle.digest:
+            raise BundleError(
+                f"bundle {now.path}: digest was {self._bundle.digest} when loaded and is {now.digest} now; reload"
+            )
+        return golden_vectors.verify(self, self._bundle.golden)
+
+    def parse(self, records: RecordBlock) -> FieldColumns:
+        """Read the wanted fields of each event."""
+        return parse(records, self.field_plan, max_event_bytes=self._max_event_bytes)
+
+    def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> FeatureBlock:
+        """Hash each row's fields to feature ids.
+
+        ``records`` are those that were parsed; only features of raw fields, which are views, need them.
+        """
+        return self._featurizer(columns) if records is None else self._featurizer(columns, records.buffer)
+
+    def score(self, features: FeatureBlock) -> ScoreBlock:
+        """Compute each row's integer logits and scores."""
+        t = self.tensors
+        inputs = quantize_sums(
+            self.accumulate(features),
+            features.indptr,
+            t.column_scale,
+            t.length_divisor,
+            self._input_scale,
+            t.input_zero_point,
+        )
+        logits = self.dense(inputs)
+        return ScoreBlock(logits=logits, scores=finish(logits, t.logit_scale, t.logit_bias))
+
+    def accumulate(self, features: FeatureBlock) -> Int32s:
+        """Sum the embeddings of each row: int32 (n_rows, dim). A part of :meth:`score`."""
+        return accumulate(features.indptr, features.indices, self.words)
+
+    def dense(self, inputs: Bytes) -> Int32s:
+        """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
+        return self._dense.run(inputs)
+
+    def decide(self, columns: FieldColumns, scores: ScoreBlock) -> DecisionBlock:
+        """Give each event its label and its final status."""
+        return self._task.decide(columns, scores)
+
+    def render(self, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock) -> RenderedValues:
+        """Write the score records of the events with status OK."""
+        ids = columns.columns.get(ID_FIELD)
+        return render_scores(
+            records,
+            ids if isinstance(ids, RawColumn) else None,
+            decisions,
+            row_indptr=columns.row_indptr,
+            heads=self.heads,
+            labels=self.labels,
+            model=self.model_id,
+        )
+
+    def score_events(self, events: Sequence[bytes | None]) -> ScoredEvents:
+        """Score event values as they would lie in Kafka; ``None`` is a tombstone.
+
+        A bad event never raises: its ``status`` says what is wrong with it.
+        """
+        records = self.records_of(events)
+        columns = self.parse(records)
+        decisions = self.decide(columns, self.score(self.featurize(columns, records)))
+        rendered = self.render(records, columns, decisions)
+        data, bounds = rendered.data.tobytes(), rendered.indptr.tolist()
+        return ScoredEvents(
+            status=decisions.status,
+            row_indptr=columns.row_indptr,
+            scores=decisions.scores,
+            labels=tuple(self.labels[label] for label in decisions.labels),
+            values=tuple(data[start:stop] for start, stop in itertools.pairwise(bounds)),
+        )
+
+    @staticmethod
+    def records_of(values: Sequence[bytes | None]) -> RecordBlock:
+        """Lay values out as the records of one block: no keys, no headers, offsets 0, 1, 2, ..."""
+        n = len(values)
+        lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, n)
+        null = np.fromiter((value is None for value in values), np.bool_, n)
+        stop = np.cumsum(lengths)
+        none = np.full(n, -1, np.int64)
+        empty = np.zeros(n, np.int64)
+        return RecordBlock(
+            buffer=np.frombuffer(b"".join(value for value in values if value is not None), np.uint8),
+            offsets=np.arange(n, dtype=np.int64),
+            timestamps_ms=empty,
+            key_start=none,
+            key_stop=none,
+            value_start=np.where(null, -1, stop - lengths),
+            value_stop=np.where(null, -1, stop),
+            headers_start=empty,
+            headers_stop=empty,
+            header_count=np.zeros(n, np.int32),
+            segments=(),
+        )
+
+    def score_texts(self, texts: Sequence[str]) -> ScoredEvents:
+        """Score plain texts: each becomes an event with that text in the plan's one text field, numbered by ``id``.
+
+        Raises
+        ------
+        ValueError
+            The plan has not exactly one text field.
+        """
+        fields = [field for field in self.field_plan.fields if field.kind == "text"]
+        if len(fields) != 1:
+            raise ValueError(f"model {self.model_id} reads {len(fields)} text fields; use score_events")
+        return self.score_events([_event(fields[0], number, text) for number, text in enumerate(texts)])
+
+
+def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
+    try:
+        spec = FeatureSpec.from_manifest(manifest.feature_spec)
+    except ConfigError as error:
+        raise BundleError(f"the manifest's feature spec: {error}; build the bundle again") from error
+    computed = spec.fingerprint()
+    if computed != manifest.feature_fingerprint:
+        raise BundleError(
+            f"feature fingerprint: the manifest says {manifest.feature_fingerprint!r}, this Farthing computes "
+            f"{computed!r} from the same spec; features would not be those the model was trained on. "
+            "Use the Farthing that built the bundle, or build the bundle again"
+        )
+    if spec.n_buckets != n_buckets:
+        raise BundleError(f"n_buckets: the feature spec says {spec.n_buckets}, the model's table has {n_buckets} rows")
+    return spec
+
+
+def _event(field: Field, number: int, text: str) -> bytes:
+    event: Any = text
+    for key in reversed(field.path.split(".")):
+        event = {key: event}
+    return json.dumps({ID_FIELD: number, **event}, ensure_ascii=False).encode()

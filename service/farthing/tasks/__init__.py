@@ -1,0 +1,1 @@
+"""What a score means: one small module a task."""

@@ -1,0 +1,29 @@
+"""Kafka record batches v2 to columns and back. No I/O: bytes in, arrays out."""
+
+from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
+from farthing.wire.decode import Arena, decode, next_fetch_offset, raw_batch
+from farthing.wire.encode import (
+    MAX_DEAD_VALUE_BYTES,
+    OFFSET_HEADER,
+    encode_dead,
+    encode_records,
+    encode_scores,
+    stamp_producer,
+)
+from farthing.wire.write import header_bytes
+
+__all__ = [
+    "CODEC_NAMES",
+    "MAX_DEAD_VALUE_BYTES",
+    "MAX_UNCOMPRESSED_BYTES",
+    "OFFSET_HEADER",
+    "Arena",
+    "decode",
+    "encode_dead",
+    "encode_records",
+    "encode_scores",
+    "header_bytes",
+    "next_fetch_offset",
+    "raw_batch",
+    "stamp_producer",
+]

@@ -1,0 +1,92 @@
+"""Kafka's four compression codecs by cramjam, decompressing into a buffer that cannot grow.
+
+A megabyte of zstd can stand for tens of gigabytes, so the size is capped before anything is written: what does not
+fit is an error, not memory. Snappy is read raw and in the framing of Java's ``SnappyOutputStream`` ("xerial"), which
+Kafka's own clients write; we write the framed form.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import cramjam
+import numpy as np
+
+from farthing.blocks import Bytes
+
+CODEC_NAMES: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+"""By the number in a batch's attributes."""
+
+MAX_UNCOMPRESSED_BYTES: Final = 32 << 20
+"""Cap of one batch's records. Kafka's producers cut batches at ``max.request.size`` *before* compression (1 MiB by
+default), so this leaves room for a limit raised thirtyfold."""
+
+_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)  # version, lowest compatible version
+_XERIAL_CHUNK_BYTES: Final = 32 * 1024  # uncompressed, as Java's stream cuts them
+
+
+class CodecError(ValueError):
+    """Compressed bytes are damaged, or stand for more than the output has room for."""
+
+
+def decompress_into(codec: int, data: memoryview, output: Bytes) -> int:
+    """Decompress ``data`` into ``output`` (uint8, contiguous); returns the bytes written.
+
+    Raises
+    ------
+    CodecError
+        The data are damaged or do not fit; nothing outside ``output`` was touched.
+    KeyError
+        ``codec`` is not one of 1 to 4.
+    """
+    name = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}[codec]
+    try:
+        if name == "snappy":
+            return _snappy_into(data, output)
+        return int(getattr(cramjam, name).decompress_into(data, output))
+    except CodecError:
+        raise
+    except Exception as error:  # cramjam raises DecompressionError, OSError and ValueError, by codec
+        raise CodecError(
+            f"{name}: damaged, or more than {len(output)} bytes after decompression ({str(error)[:120]})"
+        ) from error
+
+
+def _snappy_into(data: memoryview, output: Bytes) -> int:
+    if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
+        return _raw_snappy_into(data, output)
+    at, written = len(_XERIAL_HEADER), 0
+    while at < len(data):
+        if at + 4 > len(data):
+            raise CodecError("snappy: a chunk's length is cut off")
+        (size,) = struct.unpack_from(">i", data, at)
+        at += 4
+        if size < 0 or at + size > len(data):
+            raise CodecError(f"snappy: a chunk of {size} bytes, {len(data) - at} are left")
+        written += _raw_snappy_into(data[at : at + size], output[written:])
+        at += size
+    return written
+
+
+def _raw_snappy_into(data: memoryview, output: Bytes) -> int:
+    size = int(cramjam.snappy.decompress_raw_len(data))
+    if size > len(output):
+        raise CodecError(f"snappy: {size} bytes after decompression, more than the {len(output)} allowed")
+    if size == 0:
+        return 0
+    return int(cramjam.snappy.decompress_raw_into(data, output[:size].data))
+
+
+def compress(codec: int, data: Bytes) -> Bytes:
+    """Compress ``data`` (uint8) with codec 1 to 4 as Kafka's clients read it; a new array."""
+    raw = data.data
+    if codec == 2:
+        parts = [_XERIAL_HEADER]
+        for at in range(0, len(raw), _XERIAL_CHUNK_BYTES):
+            chunk = bytes(cramjam.snappy.compress_raw(raw[at : at + _XERIAL_CHUNK_BYTES]))
+            parts += [struct.pack(">i", len(chunk)), chunk]
+        return np.frombuffer(b"".join(parts), np.uint8)
+    packed = {1: cramjam.gzip.compress, 3: cramjam.lz4.compress, 4: cramjam.zstd.compress}[codec](raw)
+    return np.frombuffer(bytes(packed), np.uint8)

@@ -1,0 +1,217 @@
+"""Fetched bytes to a RecordBlock: the stage ``decode``.
+
+Bytes of all partitions are gathered into one buffer, so that what follows costs the same however the events were
+batched by others. Every checksum is verified. A partition whose bytes cannot be read on from some batch keeps what
+came before it and carries the fault; the others are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from farthing.blocks import Bytes, FetchedPartition, Int32s, Int64s, RecordBlock, Segment
+from farthing.errors import CorruptBatchError, DecodeError, UnsupportedBatchError
+from farthing.wire import codec, layout, records
+from farthing.wire.crc32c import crc32c
+
+_WHAT = {
+    records.BAD_LENGTH: "its length is under that of a header",
+    records.BAD_COUNT: "its record count, base offset and last offset delta cannot all be true",
+    records.BAD_RECORD: "a record's lengths do not add up to the batch's",
+}
+
+
+class Arena:
+    """Memory that blocks are decoded into, kept from block to block: a RecordBlock is valid until the next one."""
+
+    def __init__(self) -> None:
+        self.buffer: Bytes = np.empty(1 << 16, np.uint8)
+        self.table: Int64s = np.empty((64, records.N_COLUMNS), np.int64)
+        self.columns: Int64s = np.empty((8, 1024), np.int64)
+        self.header_count: Int32s = np.empty(1024, np.int32)
+
+    def reserve_bytes(self, used: int, more: int) -> None:
+        """Make room for ``more`` bytes after the first ``used``, which are kept."""
+        if used + more > len(self.buffer):
+            grown = np.empty(max(used + more, 2 * len(self.buffer)), np.uint8)
+            grown[:used] = self.buffer[:used]
+            self.buffer = grown
+
+    def reserve_batches(self, used: int, more: int) -> None:
+        """Make room for ``more`` rows of the batch table."""
+        if used + more > len(self.table):
+            grown = np.empty((max(used + more, 2 * len(self.table)), records.N_COLUMNS), np.int64)
+            grown[:used] = self.table[:used]
+            self.table = grown
+
+    def reserve_records(self, used: int, more: int) -> None:
+        """Make room for ``more`` records in the columns."""
+        if used + more > len(self.header_count):
+            size = max(used + more, 2 * len(self.header_count))
+            columns = np.empty((8, size), np.int64)
+            columns[:, :used] = self.columns[:, :used]
+            header_count = np.empty(size, np.int32)
+            header_count[:used] = self.header_count[:used]
+            self.columns, self.header_count = columns, header_count
+
+
+def decode(fetched: Sequence[FetchedPartition], arena: Arena) -> RecordBlock:
+    """Decode what one or more fetches brought.
+
+    Control batches, aborted transactions and records before the fetch offset are left out. Segments stand in the
+    order of ``fetched``; a segment's ``fault`` is a CorruptBatchError or an UnsupportedBatchError.
+    """
+    arena.reserve_bytes(0, sum(len(part.data) for part in fetched))
+    used = 0
+    starts = []
+    for part in fetched:
+        starts.append(used)
+        arena.buffer[used : used + len(part.data)] = np.frombuffer(part.data, np.uint8)
+        used += len(part.data)
+    n = 0
+    segments = []
+    for part, start in zip(fetched, starts, strict=True):
+        segment, used = _decode_partition(part, arena, start, used, n)
+        segments.append(segment)
+        n = segment.stop
+    columns = arena.columns[:, :n]
+    return RecordBlock(
+        buffer=arena.buffer[:used],
+        offsets=columns[0],
+        timestamps_ms=columns[1],
+        key_start=columns[2],
+        key_stop=columns[3],
+        value_start=columns[4],
+        value_stop=columns[5],
+        headers_start=columns[6],
+        headers_stop=columns[7],
+        header_count=arena.header_count[:n],
+        segments=tuple(segments),
+    )
+
+
+def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: int, n: int) -> tuple[Segment, int]:
+    """Decode one partition's bytes at ``start`` of the buffer; rows from ``n`` on. Gives the buffer's new end too."""
+    stop = start + len(part.data)
+    arena.reserve_batches(0, len(part.data) // layout.HEADER_BYTES + 1)
+    batches, at, wrong = records.index_batches(arena.buffer, start, stop, arena.table, 0, True)
+    fault = _header_fault(part, arena.buffer, at, wrong) if wrong else None
+    aborted = np.array(sorted((first, pid) for pid, first in part.aborted), np.int64).reshape(-1, 2)
+    records.select_batches(
+        arena.buffer, arena.table, 0, batches, part.fetch_offset, aborted[:, 1].copy(), aborted[:, 0].copy()
+    )
+    table = arena.table[:batches]
+    compressed = np.flatnonzero(table[:, records.ATTRIBUTES] & layout.CODEC_MASK)
+    for k in compressed:
+        if table[k, records.KEEP]:
+            try:
+                used = _decompress(arena, table[k], used)
+            except codec.CodecError as error:
+                batches, fault = int(k), _fault(part, table[k], str(error))
+                break
+    table = table[:batches]
+    arena.reserve_records(n, int(table[table[:, records.KEEP] == 1, records.COUNT].sum()))
+    stop_row, good = records.read_records(
+        arena.buffer, arena.table, 0, batches, part.fetch_offset, n, arena.columns, arena.header_count
+    )
+    if good < batches:
+        batches, fault = good, _fault(part, table[good], _WHAT[records.BAD_RECORD])
+    next_offset = part.fetch_offset
+    if batches:
+        row = arena.table[batches - 1]
+        next_offset = max(next_offset, int(row[records.BASE_OFFSET] + row[records.LAST_OFFSET_DELTA]) + 1)
+    return Segment(part.topic, part.partition, n, stop_row, part.fetch_offset, next_offset, fault), used
+
+
+def _decompress(arena: Arena, row: Int64s, used: int) -> int:
+    """Decompress one batch's records to the end of the buffer and let its table row point there."""
+    start, stop = int(row[records.START]), int(row[records.STOP])
+    arena.reserve_bytes(used, codec.MAX_UNCOMPRESSED_BYTES)
+    source = arena.buffer[start:stop].data
+    target = arena.buffer[used : used + codec.MAX_UNCOMPRESSED_BYTES]
+    size = codec.decompress_into(int(row[records.ATTRIBUTES]) & layout.CODEC_MASK, source, target)
+    if int(row[records.COUNT]) * layout.MIN_RECORD_BYTES > size:
+        raise codec.CodecError(f"{int(row[records.COUNT])} records cannot lie in {size} uncompressed bytes")
+    row[records.START], row[records.STOP] = used, used + size
+    return used + size
+
+
+def _fault(part: FetchedPartition, row: Int64s, what: str) -> CorruptBatchError:
+    base_offset = int(row[records.BASE_OFFSET])
+    return CorruptBatchError(
+        f"unreadable record batch: {what}",
+        topic=part.topic,
+        partition=part.partition,
+        base_offset=base_offset,
+        next_offset=base_offset + int(row[records.LAST_OFFSET_DELTA]) + 1,
+    )
+
+
+def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) -> DecodeError:
+    """Put what :func:`records.index_batches` found wrong at ``at`` into words."""
+    base_offset = int(layout.be64(buffer, at))
+    place = {"topic": part.topic, "partition": part.partition, "base_offset": base_offset}
+    if wrong == records.BAD_MAGIC:
+        magic = int(buffer[at + layout.MAGIC])
+        if magic in (0, 1):
+            return UnsupportedBatchError(
+                f"message set of format v{magic}: only record batches v2 (Kafka 0.11 and later) are read. "
+                "Copy the topic to one whose message format is v2, or let the old segments expire",
+                topic=part.topic,
+                partition=part.partition,
+                base_offset=base_offset,
+            )
+        return CorruptBatchError(f"magic byte is {magic}, expected 2", **place)  # type: ignore[arg-type]
+    if wrong == records.BAD_LENGTH:
+        length = int(layout.be32(buffer, at + layout.BATCH_LENGTH))
+        return CorruptBatchError(f"batchLength is {length}: {_WHAT[wrong]}", **place)  # type: ignore[arg-type]
+    delta = int(layout.be32(buffer, at + layout.LAST_OFFSET_DELTA))
+    following = base_offset + delta + 1 if base_offset >= part.fetch_offset - delta and delta >= 0 else None
+    if wrong == records.BAD_CODEC:
+        number = int(layout.be16(buffer, at + layout.ATTRIBUTES)) & layout.CODEC_MASK
+        return UnsupportedBatchError(
+            f"compression codec {number} is not one of {', '.join(codec.CODEC_NAMES)}",
+            topic=part.topic,
+            partition=part.partition,
+            base_offset=base_offset,
+            next_offset=following,
+        )
+    if wrong == records.BAD_CRC:
+        stored = int(layout.be32(buffer, at + layout.CRC)) & 0xFFFFFFFF
+        stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
+        found = int(crc32c(buffer, at + layout.ATTRIBUTES, stop))
+        what = f"stored crc {stored:#010x}, computed {found:#010x}"
+    else:
+        what = _WHAT[wrong]
+    return CorruptBatchError(
+        what, topic=part.topic, partition=part.partition, base_offset=base_offset, next_offset=following
+    )
+
+
+def next_fetch_offset(data: bytes, fetch_offset: int) -> int:
+    """Give the offset after the last whole batch in ``data``: where the next fetch goes on.
+
+    Headers only, no checksums: :func:`decode` will verify. Stops before anything implausible.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    table = np.empty((len(data) // layout.HEADER_BYTES + 1, records.N_COLUMNS), np.int64)
+    batches, _, _ = records.index_batches(buffer, 0, len(data), table, 0, False)
+    if batches == 0:
+        return fetch_offset
+    row = table[batches - 1]
+    return max(fetch_offset, int(row[records.BASE_OFFSET] + row[records.LAST_OFFSET_DELTA]) + 1)
+
+
+def raw_batch(data: bytes, base_offset: int | None) -> bytes:
+    """Give the bytes of the batch that begins at ``base_offset``, as they are; empty when it is not in ``data``."""
+    buffer, at = np.frombuffer(data, np.uint8), 0
+    while at + layout.HEADER_BYTES <= len(data):
+        stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
+        if int(layout.be64(buffer, at)) == base_offset:
+            return data[at:stop]
+        if stop <= at:
+            break
+        at = stop
+    return b""

@@ -1,0 +1,211 @@
+"""Scores and dead letters to ready-made record batches: the stage ``encode``.
+
+A batch is written by one kernel call; Python runs once a batch, not once a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
+from farthing.wire import codec, layout
+from farthing.wire.crc32c import crc32c
+from farthing.wire.write import header_bytes, seal, write_records
+
+MAX_BATCH_BYTES: Final = 900_000
+"""Uncompressed size at which a batch is closed: brokers refuse more than ``message.max.bytes`` (1,048,588)."""
+
+MAX_DEAD_VALUE_BYTES: Final = 900_000
+"""A longer value is cut in its dead letter, so that the broker takes it."""
+
+OFFSET_HEADER: Final = b"farthing.offset"
+"""Header of a score: the source offset in ASCII decimal digits. With the partition, which is the same number in the
+sink as in the source, it identifies the event: a repeat has the same."""
+
+STAGE_OF_STATUS: Final = {
+    status: {Status.NULL_VALUE: "decode", Status.NON_FINITE: "score"}.get(status, "parse") for status in Status
+}
+
+_RECORD_OVERHEAD: Final = 64  # more than all varints, the attributes and the offset's digits of one record take
+_NO_HEADERS: Final = np.zeros(0, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What goes into one partition's batches: m records, their places in the block and the bytes they carry."""
+
+    rows: Int64s  # (m,) places in the RecordBlock, ascending
+    values: Bytes
+    value_start: Int64s  # (m,) into values
+    value_stop: Int64s  # (m,); -1 for null
+    keep_headers: bool
+    fixed: Bytes  # header bytes by kind, then the extra ones by record
+    fixed_indptr: Int64s  # (n_kinds+1,)
+    fixed_kind: Int64s  # (m,)
+    extra_indptr: Int64s  # (m+1,) into extra
+    extra: Bytes
+    added_headers: Int64s  # (m,) headers added to each, the offset's among them
+    offset_header: Bytes
+
+
+def encode_scores(
+    records: RecordBlock,
+    values: RenderedValues,
+    *,
+    topic: str,
+    compression: str = "none",
+    max_batch_bytes: int = MAX_BATCH_BYTES,
+) -> tuple[OutputBatch, ...]:
+    """Lay out one score record for each value, in the partition of ``topic`` that has its event's partition number.
+
+    It has the event's key and timestamp, the value, and the header ``farthing.offset``. A batch is closed before it
+    would pass ``max_batch_bytes`` (uncompressed); a single longer record stands alone.
+    """
+    m = len(values)
+    zeros = np.zeros(m, np.int64)
+    columns = _Columns(
+        values.events, values.data, values.indptr[:-1], values.indptr[1:], False, _NO_HEADERS, np.zeros(2, np.int64),
+        zeros, np.zeros(m + 1, np.int64), _NO_HEADERS, np.ones(m, np.int64), np.frombuffer(OFFSET_HEADER, np.uint8),
+    )  # fmt: skip
+    return _encode(records, columns, topic, compression, max_batch_bytes)
+
+
+def encode_dead(
+    records: RecordBlock,
+    status: Bytes,
+    *,
+    topic: str,
+    model: str,
+    compression: str = "none",
+    max_batch_bytes: int = MAX_BATCH_BYTES,
+    max_value_bytes: int = MAX_DEAD_VALUE_BYTES,
+) -> tuple[OutputBatch, ...]:
+    """Lay out a dead letter for each event whose ``status`` (n,) is not OK.
+
+    It has the key, value, timestamp and headers as they came, then ``farthing.error.reason``, ``.stage``, ``.model``,
+    ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
+    ``farthing.error.value_bytes`` and ``.value_sha256`` tell what it was.
+    """
+    rows = np.flatnonzero(status).astype(np.int64)
+    segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
+    fixed = [
+        _error_headers(Status(state), model, segment) for segment in records.segments for state in range(len(Status))
+    ]
+    value_stop = records.value_stop[rows].copy()
+    lengths = value_stop - records.value_start[rows]
+    extra = [b""] * len(rows)
+    added = np.full(len(rows), 6, np.int64)
+    for k in np.flatnonzero(lengths > max_value_bytes):
+        whole = records.buffer[records.value_start[rows[k]] : value_stop[k]]
+        extra[k] = header_bytes("farthing.error.value_bytes", str(lengths[k])) + header_bytes(
+            "farthing.error.value_sha256", hashlib.sha256(whole.data).hexdigest()
+        )
+        added[k] += 2
+        value_stop[k] -= lengths[k] - max_value_bytes
+    columns = _Columns(
+        rows, records.buffer, records.value_start[rows], value_stop, True,
+        np.frombuffer(b"".join(fixed), np.uint8), _indptr(fixed),
+        segment_of * len(Status) + status[rows], _indptr(extra), np.frombuffer(b"".join(extra), np.uint8), added,
+        np.frombuffer(b"farthing.error.offset", np.uint8),
+    )  # fmt: skip
+    return _encode(records, columns, topic, compression, max_batch_bytes)
+
+
+def encode_records(
+    topic: str,
+    partition: int,
+    values: Bytes,
+    indptr: Int64s,
+    timestamps_ms: Int64s,
+    *,
+    headers: bytes = b"",
+    header_count: int = 0,
+    compression: str = "none",
+) -> OutputBatch:
+    """Lay out one batch of keyless records: value k is ``values[indptr[k]:indptr[k+1]]``. All carry ``headers``."""
+    m = len(timestamps_ms)
+    minus = np.full(m, -1, np.int64)
+    block = RecordBlock(
+        _NO_HEADERS, np.arange(m), timestamps_ms, minus, minus, minus, minus, minus, minus, np.zeros(m, np.int32),
+        (Segment(topic, partition, 0, m, 0, m),),
+    )  # fmt: skip
+    columns = _Columns(
+        np.arange(m), values, indptr[:-1], indptr[1:], False, np.frombuffer(headers, np.uint8),
+        np.array([0, len(headers)]), np.zeros(m, np.int64), np.zeros(m + 1, np.int64), _NO_HEADERS,
+        np.full(m, header_count), _NO_HEADERS,
+    )  # fmt: skip
+    (batch,) = _encode(block, columns, topic, compression, 1 << 62)
+    return batch
+
+
+def stamp_producer(data: bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> bytes:
+    """Write an idempotent producer's identity (KIP-98) into a batch's header and renew the CRC; a new object."""
+    batch = np.frombuffer(data, np.uint8).copy()
+    layout.put_be(batch, layout.PRODUCER_ID, producer_id, 8)
+    layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
+    layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)
+    layout.put_be(batch, layout.CRC, crc32c(batch, layout.ATTRIBUTES, len(batch)), 4)
+    return batch.tobytes()
+
+
+def _encode(
+    records: RecordBlock, columns: _Columns, topic: str, compression: str, max_batch_bytes: int
+) -> tuple[OutputBatch, ...]:
+    number = codec.CODEC_NAMES.index(compression)
+    bounds = np.searchsorted(columns.rows, [segment.start for segment in records.segments] + [len(records)])
+    batches: list[OutputBatch] = []
+    for index, segment in enumerate(records.segments):
+        k, last = int(bounds[index]), int(bounds[index + 1])
+        if k == last:
+            continue
+        out = np.empty(_capacity(records, columns, k, last), np.uint8)
+        while k < last:
+            first_timestamp = int(records.timestamps_ms[columns.rows[k]])
+            stop, after, max_timestamp = write_records(
+                out, layout.HEADER_BYTES, k, last, max_batch_bytes,
+                columns.rows, records.buffer, records.key_start, records.key_stop, records.timestamps_ms,
+                records.offsets, records.headers_start, records.headers_stop, records.header_count,
+                columns.keep_headers, columns.values, columns.value_start, columns.value_stop,
+                columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.extra, columns.extra_indptr,
+                columns.added_headers, columns.offset_header, first_timestamp,
+            )  # fmt: skip
+            if number:
+                packed = codec.compress(number, out[layout.HEADER_BYTES : stop])
+                batch = np.empty(layout.HEADER_BYTES + len(packed), np.uint8)
+                batch[layout.HEADER_BYTES :] = packed
+            else:
+                batch = out[:stop]
+            seal(batch, number, after - k, first_timestamp, max_timestamp)
+            batches.append(OutputBatch(topic, segment.partition, batch.tobytes(), after - k, max_timestamp))
+            k = after
+    return tuple(batches)
+
+
+def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int:
+    """Give more bytes than the batch of records ``k`` to ``last`` can take."""
+    rows = columns.rows[k:last]
+    size = layout.HEADER_BYTES + len(rows) * (_RECORD_OVERHEAD + len(columns.offset_header))
+    size += int((columns.value_stop[k:last] - columns.value_start[k:last]).sum())
+    size += int((records.key_stop[rows] - records.key_start[rows]).sum())
+    if columns.keep_headers:
+        size += int((records.headers_stop[rows] - records.headers_start[rows]).sum())
+    size += int(np.diff(columns.fixed_indptr)[columns.fixed_kind[k:last]].sum())
+    return size + int(columns.extra_indptr[last] - columns.extra_indptr[k])
+
+
+def _error_headers(status: Status, model: str, segment: Segment) -> bytes:
+    return (
+        header_bytes("farthing.error.reason", status.name.lower())
+        + header_bytes("farthing.error.stage", STAGE_OF_STATUS[status])
+        + header_bytes("farthing.error.model", model)
+        + header_bytes("farthing.error.topic", segment.topic)
+        + header_bytes("farthing.error.partition", str(segment.partition))
+    )
+
+
+def _indptr(parts: list[bytes]) -> Int64s:
+    return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)

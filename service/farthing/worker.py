@@ -1,0 +1,167 @@
+"""The life of one worker process: load, listen, join, run, drain, stop.
+
+From the signal to the exit there is one budget (``worker.drain_timeout_ms``, at most 24 s): what is in flight is
+finished, committed and the group left, or given up; a timer ends the process whatever hangs. A second signal ends it
+at once. Nothing is lost either way: what was not committed is scored again by the next owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client.exposition import generate_latest
+
+from farthing import topic_report
+from farthing.config import Settings
+from farthing.errors import FarthingError
+from farthing.metrics import Metrics
+from farthing.pipeline import Pipeline, Route, RouteTopics
+from farthing.probes import Endpoint, Health, listen
+from farthing.scorer import Scorer
+from farthing.supervisor import write_address
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+EXIT_TIMEOUT_S = 24.5  # after the signal; Kubernetes and the supervisor wait longer than this
+FORCED_EXIT_CODE = 3
+
+
+class Worker:
+    """One member of the consumer group. ``index`` and ``address_file`` are given by a supervisor."""
+
+    def __init__(self, settings: Settings, *, index: int | None = None, address_file: Path | None = None) -> None:
+        self._settings = settings
+        self._index = index
+        self._address_file = address_file
+        self._health = Health()
+        self._signals = 0
+        self._stop = asyncio.Event()
+        self._metrics: Metrics | None = None
+
+    async def run(self) -> int:
+        """Serve until a signal; returns the exit code.
+
+        Raises
+        ------
+        FarthingError
+            Start-up failed, or the pipeline met an error that a retry cannot mend.
+        """
+        self._install_signals()
+        endpoint = await self._listen()
+        try:
+            routes = await self._unless_stopped(asyncio.to_thread(self._load_routes))
+            if routes is None:
+                return 0
+            await self._unless_stopped(topic_report.require(self._settings))
+            if not self._stop.is_set():
+                await self._serve(routes)
+        except FarthingError as error:
+            self._health.set("failed", str(error))
+            raise
+        finally:
+            await endpoint.close()
+        return 0
+
+    async def _serve(self, routes: Sequence[Route]) -> None:
+        settings = self._settings
+        assert self._metrics is not None
+        pipeline = Pipeline(
+            routes,
+            settings.kafka.client_settings(index=self._index),
+            self._metrics,
+            self._health,
+            commit_interval_s=settings.worker.commit_interval_ms / 1000,
+            stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
+            on_corrupt_batch=settings.worker.on_corrupt_batch,
+        )
+        await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
+
+    def _load_routes(self) -> list[Route]:
+        """Load the bundles and make every kernel ready; the first start on a machine compiles them."""
+        routes = []
+        for route in self._settings.route:
+            began = time.monotonic()
+            self._health.set("starting", f"loading {route.bundle} (the first start on a machine compiles its kernels)")
+            log.info(
+                "loading", bundle=route.bundle, note="the first start on a machine compiles kernels for about 20 s"
+            )
+            scorer = Scorer.load(
+                route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads
+            )
+            topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
+            ready = Route(topics, scorer)
+            ready.warm()
+            routes.append(ready)
+            log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1))
+        self._metrics = Metrics({r.topics.source: r.scorer.model_id for r in routes})
+        self._health.set("joining", "joining the consumer group")
+        return routes
+
+    async def _listen(self) -> Endpoint:
+        http = self._settings.http
+        supervised = self._address_file is not None
+        endpoint = await listen(
+            "127.0.0.1" if supervised else http.host,
+            0 if supervised else http.port,
+            ready=self._ready,
+            metrics=self._export,
+        )
+        if self._address_file is not None:
+            write_address(self._address_file, endpoint.host, endpoint.port)
+        log.info("listening", url=f"http://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
+        return endpoint
+
+    async def _ready(self) -> tuple[bool, str]:
+        return self._health.ready, f"{self._health.state}: {self._health.reason}"
+
+    async def _export(self) -> bytes:
+        if self._metrics is None:
+            return b""
+        self._metrics.state.state(self._health.state)
+        return generate_latest(self._metrics.registry)
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+                loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+
+    def _on_signal(self, name: str) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("stopping_at_once", signal=name)
+            os._exit(FORCED_EXIT_CODE)
+        log.info("draining", signal=name, at_most_s=EXIT_TIMEOUT_S)
+        self._health.set("draining", f"{name} received")
+        timer = threading.Timer(EXIT_TIMEOUT_S, _give_up)
+        timer.daemon = True
+        timer.start()
+        self._stop.set()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await ``work`` unless a signal comes first; None then."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        return None
+
+
+def _give_up() -> None:
+    sys.stderr.write("farthing: the drain did not end in time; what was not committed will be scored again\n")
+    sys.stderr.flush()
+    os._exit(FORCED_EXIT_CODE)

@@ -1,0 +1,58 @@
+"""Brokers for the tests that need one."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from farthing.broker import ApacheKafka, Tansu, external_broker
+from farthing.errors import StartError
+
+# The first example of a test may compile a kernel: time says nothing about it.
+settings.register_profile("farthing", deadline=None)
+settings.load_profile("farthing")
+
+
+def _required():
+    return os.environ.get("FARTHING_REQUIRE_KAFKA", "") not in ("", "0")
+
+
+@pytest.fixture(scope="session")
+def apache_kafka():
+    """One Apache Kafka node for the whole run, or the broker that FARTHING_KAFKA_BOOTSTRAP names."""
+    external = external_broker()
+    if external is not None:
+        yield external
+        return
+    try:
+        broker = ApacheKafka()
+    except StartError as error:
+        if _required():
+            pytest.fail(f"FARTHING_REQUIRE_KAFKA is set, but: {error}")
+        pytest.skip(str(error))
+    with broker:
+        yield broker
+
+
+@pytest.fixture
+def own_kafka():
+    """An Apache Kafka node of the test's own, to be killed and paused."""
+    try:
+        broker = ApacheKafka()
+    except StartError as error:
+        if _required():
+            pytest.fail(f"FARTHING_REQUIRE_KAFKA is set, but: {error}")
+        pytest.skip(str(error))
+    with broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def tansu():
+    """The demo's broker."""
+    try:
+        broker = Tansu()
+    except StartError as error:
+        pytest.skip(str(error))
+    with broker:
+        yield broker

@@ -1,0 +1,288 @@
+"""The JSON kernel against oracles, each where it rules.
+
+- The standard library rules what is JSON and what a value is, for what is neither NaN nor Infinity nor a lone
+  surrogate, whose numbers do not overflow and that is not too deep: these it accepts and we refuse.
+- msgspec rules UTF-8 and escapes in the wanted fields (it does not look at all of them in unknown ones).
+- Python's ``float`` rules numbers, bit for bit.
+"""
+
+import json
+import math
+import random
+import struct
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from farthing.blocks import Presence, RecordBlock, Segment, Status
+from farthing.errors import ConfigError
+from farthing.payload import Field, FieldPlan, parse
+
+from .corpus import CORPUS
+
+PLAN = FieldPlan((Field("id", "id", "raw"), Field("text", "text", required=True)))
+GUARD = b'"}]\xff\\u'  # what follows a value in the buffer must not matter
+
+
+def block(values):
+    pieces, start, stop, at = [], [], [], 0
+    for value in values:
+        if value is None:
+            start.append(-1)
+            stop.append(-1)
+            continue
+        start.append(at + len(GUARD))
+        stop.append(at + len(GUARD) + len(value))
+        pieces += [GUARD, value]
+        at += len(GUARD) + len(value)
+    pieces.append(GUARD)
+    n = len(values)
+    none = np.full(n, -1, np.int64)
+    return RecordBlock(
+        np.frombuffer(b"".join(pieces), np.uint8), np.arange(n), np.zeros(n, np.int64), none, none,
+        np.array(start, np.int64), np.array(stop, np.int64), none, none, np.zeros(n, np.int32),
+        (Segment("t", 0, 0, n, 0, n),),
+    )  # fmt: skip
+
+
+def run(values, plan=PLAN, **options):
+    records = block(values)
+    return records, parse(records, plan, **options)
+
+
+def text_of(columns, i, name="text"):
+    column = columns.columns[name]
+    return column.data[column.indptr[i] : column.indptr[i + 1]].tobytes()
+
+
+def id_of(records, columns, i):
+    column = columns.columns["id"]
+    return records.buffer[column.start[i] : column.stop[i]].tobytes() if column.start[i] >= 0 else None
+
+
+def standard_library(value):
+    """What the standard library says: the object, or None when it is no JSON object as we accept it."""
+
+    def refuse(token):
+        raise ValueError(token)
+
+    def number(token):
+        found = float(token)
+        if math.isinf(found):
+            raise ValueError(token)
+        return found
+
+    try:
+        found = json.loads(value.decode("utf-8"), parse_constant=refuse, parse_float=number, parse_int=number)
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def test_the_corpus_is_large_and_every_oddity_gets_its_status():
+    assert len(CORPUS) >= 300
+    _, columns = run([value for value, _ in CORPUS])
+    wrong = [
+        (value if value is None else value[:60], Status(found).name, expected)
+        for (value, expected), found in zip(CORPUS, columns.status, strict=True)
+        if expected is not None and found != expected
+    ]
+    assert not wrong
+
+
+def test_the_corpus_agrees_with_the_standard_library():
+    _, columns = run([value for value, _ in CORPUS])
+    for i, (value, _) in enumerate(CORPUS):
+        if value is None or value[:3] == b"\xef\xbb\xbf" or columns.status[i] == Status.TOO_DEEP:
+            continue
+        found = standard_library(value)
+        good_json = columns.status[i] in (Status.OK, Status.MISSING_FIELD, Status.NULL_FIELD, Status.WRONG_TYPE)
+        assert good_json == (found is not None), (value[:80], Status(columns.status[i]).name)
+        if columns.status[i] == Status.OK:
+            assert text_of(columns, i).decode() == found["text"]
+
+
+def test_msgspec_agrees_on_texts():
+    class Event(msgspec.Struct):
+        text: str
+
+    decoder = msgspec.json.Decoder(Event)
+    for i, (value, _) in enumerate(CORPUS):
+        if value is None:
+            continue
+        _, columns = run([value])
+        if columns.status[0] == Status.OK:
+            try:
+                assert decoder.decode(value).text.encode() == text_of(columns, 0), i
+            except msgspec.ValidationError:
+                assert value.count(b'"text"') > 1  # it judges the first of two equal keys too
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(st.sampled_from(["id", "text", "b", "te"]), json_values), st.booleans())
+def test_generated_objects(event, ascii_only):
+    value = json.dumps(event, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    records, columns = run([value])
+    if standard_library(value) is None:
+        assert columns.status[0] != Status.OK
+        return
+    if "text" not in event:
+        assert columns.status[0] == Status.MISSING_FIELD
+    elif event["text"] is None:
+        assert columns.status[0] == Status.NULL_FIELD
+    elif not isinstance(event["text"], str):
+        assert columns.status[0] == Status.WRONG_TYPE
+    else:
+        assert columns.status[0] == Status.OK
+        assert text_of(columns, 0).decode() == event["text"]
+        if "id" in event:
+            assert json.loads(id_of(records, columns, 0)) == event["id"]
+        else:
+            assert id_of(records, columns, 0) is None
+
+
+@settings(max_examples=600)
+@given(st.data())
+def test_mutated_objects_are_judged_as_the_standard_library_does(data):
+    value = bytearray(b'{"id":{"a":[1,-2.5e3,null]},"text":"caf\\u00e9 \xf0\x9f\x98\x80 \\ud83d\\ude00","z":[true,{}]}')
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(value) - 1))
+        value[at : at + data.draw(st.integers(0, 2))] = data.draw(
+            st.sampled_from(
+                [b"", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"1", b"e", b"\xff", b"\xc3", b"\n", b" ", b"u"]
+            )
+        )
+    value = bytes(value)
+    _, columns = run([value])
+    if value[:3] == b"\xef\xbb\xbf":
+        return
+    found = standard_library(value)
+    good = columns.status[0] in (Status.OK, Status.MISSING_FIELD, Status.NULL_FIELD, Status.WRONG_TYPE)
+    assert good == (found is not None)
+    if columns.status[0] == Status.OK:
+        assert text_of(columns, 0).decode() == found["text"]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.binary(max_size=60), max_size=8))
+def test_any_bytes_and_neighbours_do_not_matter(values):
+    _, together = run([*values, b'{"text":"a"}'])
+    assert together.status[-1] == Status.OK
+    for i, value in enumerate(values):
+        assert run([value])[1].status[0] == together.status[i]
+
+
+def hard_numbers():
+    rng = random.Random(4)
+    for _ in range(60_000):
+        bits = rng.getrandbits(64)
+        found = struct.unpack("<d", bits.to_bytes(8, "little"))[0]
+        if math.isfinite(found):
+            yield repr(found)
+            yield f"{found:.{rng.randrange(1, 25)}e}"
+    for _ in range(20_000):
+        yield f"{rng.randrange(-(10**18), 10**18)}e{rng.randrange(-330, 290)}"
+        yield f"{rng.uniform(-1e6, 1e6):.{rng.randrange(0, 12)}f}"
+    for exponent in range(-1074, 1023, 7):  # half-way cases, exactly
+        mid = (2**53 + 1) * 2**exponent if exponent >= 0 else None
+        if mid is not None:
+            yield str(mid)
+    yield from (
+        "5e-324",
+        "2.5e-324",
+        "2.4703282292062328e-324",
+        "1.7976931348623157e308",
+        "0",
+        "-0",
+        "1e22",
+        "1e23",
+        "9007199254740993",
+    )
+
+
+def test_numbers_are_pythons_bit_for_bit():
+    plan = FieldPlan((Field("n", "n", "number"),))
+    tokens = [t for t in hard_numbers() if math.isfinite(float(t))]
+    assert len(tokens) > 100_000
+    _, columns = run([b'{"n":' + t.encode() + b"}" for t in tokens], plan)
+    assert not columns.status.any()
+    expected = np.array([float(t) for t in tokens])
+    assert columns.columns["n"].values.tobytes() == expected.tobytes()
+
+
+def test_arrays_give_rows():
+    plan = FieldPlan(
+        (
+            Field("q", "q", required=True),
+            Field("t", "c[*].t"),
+            Field("n", "c[*].n.v", "number"),
+            Field("z", "a.b", "number"),
+        ),
+        max_rows=3,
+    )
+    values = [
+        b'{"q":"x","c":[{"t":"one"},{"t":"two","n":{"v":1.5}},null],"a":{"b":0.1}}',
+        b'{"q":"x","c":[]}', b'{"q":"x"}', b'{"q":"x","c":null}', b'{"q":"x","c":5}', b'{"q":"x","c":{"t":"a"}}',
+        b'{"q":"x","c":[{"t":"zz"},{}],"c":[{"t":"k","t":"l","n":{"v":2,"v":3}}]}',
+        b'{"q":"x","c":[1,2,3,4]}', b'{"q":"x","c":[{"t":"a"}],"a":3}', b'{"q":"x","c":[{"t":"a"}],"a":null}',
+        b'{"q":"x","c":[{"t":5},{"n":4},{"n":{"v":"s"}}]}', b'{"c":[{"t":"lost"}]}', b'{"q":"y","c":[{"t":"p"},{"t":"q"}]}',
+    ]  # fmt: skip
+    _, columns = run(values, plan)
+    S = Status
+    assert [S(s) for s in columns.status] == [
+        S.OK, S.NO_ROWS, S.NO_ROWS, S.NO_ROWS, S.NOT_AN_OBJECT, S.NOT_AN_OBJECT, S.OK, S.TOO_MANY_ROWS, S.NOT_AN_OBJECT, S.OK,
+        S.OK, S.MISSING_FIELD, S.OK,
+    ]  # fmt: skip
+    assert np.diff(columns.row_indptr).tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 0, 1, 3, 0, 2]
+    assert [text_of(columns, i, "t") for i in range(10)] == [b"one", b"two", b"", b"l", b"a", b"", b"", b"", b"p", b"q"]
+    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 0, 0, 0]
+    assert columns.columns["n"].values[3] == 3.0
+    assert columns.columns["z"].values[0] == 0.1
+    assert columns.columns["z"].presence[9] == Presence.MISSING
+
+
+def test_max_event_bytes():
+    value = b'{"text":"' + b"a" * 100 + b'"}'
+    assert run([value], max_event_bytes=len(value))[1].status[0] == Status.OK
+    assert run([value], max_event_bytes=len(value) - 1)[1].status[0] == Status.TOO_LARGE
+
+
+def test_a_megabyte_of_text():
+    value = b'{"text":"' + b"\\u00e9" * 170_000 + b'"}'
+    _, columns = run([value])
+    assert columns.status[0] == Status.OK
+    assert text_of(columns, 0) == "é".encode() * 170_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ([{"name": "a b", "path": "a"}], "a b"),
+        ([{"name": "a", "path": "a", "kind": "string"}], "kind"),
+        ([{"name": "a", "path": "a..b"}], "path"),
+        ([{"name": "a", "path": "a[*]"}], "ends in an array"),
+        ([{"name": "a", "path": "a[*].b[*].c"}], "two arrays"),
+        ([{"name": "a", "path": "a[*].b"}, {"name": "c", "path": "d[*].b"}], "one array"),
+        ([{"name": "a", "path": "a"}, {"name": "b", "path": "a.b"}], "lies above"),
+        ([{"name": "a", "path": "a"}, {"name": "a", "path": "b"}], "different names"),
+        ([{"name": "a", "path": "a", "colour": 1}], "colour"),
+    ],
+)
+def test_impossible_plans_are_refused(fields, said):
+    with pytest.raises(ConfigError, match=said):
+        FieldPlan.from_manifest({"fields": fields})
+
+
+def test_a_plan_survives_its_manifest():
+    assert FieldPlan.from_manifest(PLAN.to_manifest()) == PLAN

@@ -1,0 +1,132 @@
+"""Settings: order of sources, origins, and errors that say what, where and what to do."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farthing import config
+from farthing.errors import ConfigError
+
+MINIMAL = """
+[[route]]
+bundle = "moderation"
+source = "in"
+sink = "out"
+dead_letters = "dead"
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "farthing.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for name in ("FARTHING_KAFKA__GROUP_ID", "FARTHING_KAFKA__BOOTSTRAP_SERVERS", "FARTHING_WORKER__WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_never_lose_data(toml):
+    settings = config.load(toml(MINIMAL)).settings
+    assert settings.kafka.delivery == "at_least_once"
+    assert settings.kafka.auto_offset_reset == "earliest"
+    assert settings.kafka.isolation_level == "read_committed"
+    assert settings.worker.on_corrupt_batch == "halt"
+    assert settings.http.host == "127.0.0.1"
+
+
+def test_flag_beats_environment_beats_file_beats_default(toml, monkeypatch):
+    path = toml(MINIMAL + "[worker]\nworkers = 2\ncommit_interval_ms = 200\n")
+    assert config.load(path).settings.worker.workers == 2
+    monkeypatch.setenv("FARTHING_WORKER__WORKERS", "3")
+    assert config.load(path).settings.worker.workers == 3
+    loaded = config.load(path, {"worker.workers": 4})
+    assert loaded.settings.worker.workers == 4
+    origins = {name: origin for name, _, origin in loaded.rows()}
+    assert origins["worker.workers"] == "flag"
+    assert origins["worker.commit_interval_ms"] == str(path)
+    assert origins["worker.threads"] == "default"
+    assert origins["route.0.bundle"] == str(path)
+    assert {n: o for n, _, o in config.load(path).rows()}["worker.workers"] == "FARTHING_WORKER__WORKERS"
+
+
+@pytest.mark.parametrize("text", ["a:1,b:2", '["a:1", "b:2"]', "a:1, b:2"])
+def test_servers_in_a_variable(toml, monkeypatch, text):
+    monkeypatch.setenv("FARTHING_KAFKA__BOOTSTRAP_SERVERS", text)
+    assert config.load(toml(MINIMAL)).settings.kafka.bootstrap_servers == ("a:1", "b:2")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[kafka]\ndelivery = "exactly_once"\n', ["kafka.delivery", "KIP-447", "at_least_once"]),
+        ('[kafka]\ngropu_id = "x"\n', ["kafka.gropu_id", "is not a setting", "did you mean kafka.group_id"]),
+        ("[kafka]\nsession_timeout_ms = 5\n", ["kafka.session_timeout_ms", "greater than or equal to 1000", "5"]),
+        ("[kafka]\nsession_timeout_ms = 6000\n", ["heartbeat_interval_ms (3000)", "session_timeout_ms (6000)"]),
+        ('[kafka]\nsecurity_protocol = "SASL_SSL"\n', ["sasl_mechanism is not set"]),
+        (
+            '[kafka]\nsecurity_protocol = "SASL_PLAINTEXT"\nsasl_mechanism = "PLAIN"\n',
+            ["unencrypted", "SASL_SSL", "allow_insecure"],
+        ),
+        ("[kafka\n", ["cannot be read as TOML"]),
+        ("[http]\nprot = 1\n", ["http.prot", "did you mean http.port"]),
+    ],
+)
+def test_errors_say_what_where_and_what_to_do(toml, text, said):
+    path = toml(text + (MINIMAL if "[kafka\n" != text else ""))
+    with pytest.raises(ConfigError) as error:
+        config.load(path)
+    for part in said:
+        assert part in str(error.value)
+    assert "farthing.toml" in str(error.value)
+
+
+def test_missing_file_and_no_route(tmp_path, toml):
+    with pytest.raises(ConfigError, match="config init"):
+        config.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"no \[\[route\]\]"):
+        config.load(toml(""))
+
+
+def test_topics_must_not_form_a_loop(toml):
+    two = MINIMAL + MINIMAL.replace('"in"', '"out"').replace('sink = "out"', 'sink = "in"')
+    with pytest.raises(ConfigError, match="for ever"):
+        config.load(toml(two))
+    with pytest.raises(ConfigError, match="same source"):
+        config.load(toml(MINIMAL + MINIMAL))
+    with pytest.raises(ConfigError, match="three topics"):
+        config.load(toml(MINIMAL.replace('"dead"', '"in"')))
+
+
+def test_relative_bundle_is_taken_from_the_files_folder(toml, tmp_path):
+    path = toml(MINIMAL.replace('"moderation"', '"bundles/mine"'))
+    assert config.load(path).settings.route[0].bundle == str(tmp_path / "bundles/mine")
+
+
+def test_example_is_valid_and_schema_names_every_section(toml):
+    assert config.load(toml(config.EXAMPLE)).settings.route[0].source == "events.moderation"
+    assert all(section in config.schema() for section in ("kafka", "route", "worker", "http"))
+
+
+def test_secrets_are_read_from_files_only(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    assert config.read_secret(secret, "kafka.ssl_password_file") == "hunter2"
+    with pytest.raises(ConfigError, match=r"kafka\.ssl_password_file"):
+        config.read_secret(tmp_path / "none", "kafka.ssl_password_file")
+
+
+@given(st.dictionaries(st.sampled_from(["kafka.group_id", "kafka.client_id"]), st.text(min_size=1, max_size=5)))
+def test_flags_arrive_unchanged(flags):
+    routes = {"route": [{"bundle": "b", "source": "i", "sink": "o", "dead_letters": "d"}]}
+    settings = config.load(None, {**flags, "route": routes["route"]}).settings
+    for name, value in flags.items():
+        assert getattr(settings.kafka, name.split(".")[1]) == value

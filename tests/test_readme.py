@@ -1,0 +1,47 @@
+"""The README says what continuous integration runs, and its commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_ci_runs_the_readmes_test_command():
+    (command,) = re.findall(r"^python3 -m venv .*pytest$", README, re.M)
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 200
+
+
+def test_every_subcommand_that_is_named_exists():
+    for words in set(re.findall(r"^(?:.*/)?farthing ((?:config|topics|model) \w+|score|serve)", README, re.M)):
+        done = subprocess.run(
+            [sys.executable, "-m", "farthing", *words.split(), "--help"], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, words
+
+
+def test_the_python_snippet_runs():
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", re.findall(r"echo .*farthing score moderation", README))
+def test_the_first_command_scores(line):
+    event = re.search(r"echo '(.*?)'", line)[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "score", "moderation"],
+        input=event,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert re.search(r'"id":1,.*"label":"(allow|review|block)","model":"moderation@', done.stdout)
