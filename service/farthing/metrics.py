@@ -6,12 +6,13 @@ reason, route, partition come from code and configuration, never from events).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from farthing.blocks import Bytes, Int64s, Status
@@ -99,6 +100,14 @@ class LatencyHistogram(Collector):
         yield family
 
 
+class CpuSeconds(Collector):
+    """CPU time of this process, on every platform (prometheus_client's own process collector knows Linux only)."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the CPU time to Prometheus."""
+        yield CounterMetricFamily("farthing_cpu_seconds", "User and system CPU seconds.", value=time.process_time())
+
+
 class Metrics:
     """The worker's metrics, in a registry of their own (injected in tests)."""
 
@@ -131,6 +140,7 @@ class Metrics:
         self._rebalances, self._rebalance_seconds = 0, 0.0
         self.latency = LatencyHistogram(routes)
         r.register(self.latency)
+        r.register(CpuSeconds())
         for route, model in routes.items():
             self.model.labels(route).info({"model": model})
             self.lag.labels(route)
