@@ -118,7 +118,8 @@ async def measure(servers, options, folder):
         relayed.sink,
         str(options.events),
     ]
-    copied = json.loads(await asyncio.to_thread(subprocess.check_output, relay, text=True, timeout=LIMIT_S))
+    printed = await asyncio.to_thread(subprocess.check_output, relay, text=True, timeout=LIMIT_S)
+    copied = json.loads(printed.splitlines()[-1])  # logs come before
     port = free_port()
     config = folder / f"{name}.toml"
     config.write_text(
