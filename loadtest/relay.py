@@ -14,6 +14,7 @@ import numpy as np
 
 from farthing.blocks import OutputBatch
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer
+from farthing.memory import keep_freed_memory, settle_collector
 from farthing.wire import layout
 
 
@@ -61,5 +62,7 @@ async def relay(servers, source, sink, events):
 if __name__ == "__main__":
     import uvloop
 
+    keep_freed_memory()
+    settle_collector()
     seconds, cpu = uvloop.run(relay(*sys.argv[1:4], int(sys.argv[4])))
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu}))

@@ -16,7 +16,7 @@ LAYERS = [
     {"kafka", "metrics", "broker", "probes", "logs", "comments"},
     {"wire", "payload", "features", "scoring", "tasks"},
     {"blocks", "bundles"},
-    {"jit", "errors"},
+    {"jit", "errors", "memory"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "blocks"}
 IMPURE_MODULES = {

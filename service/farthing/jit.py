@@ -26,9 +26,15 @@ _cache_refused = False
 @overload
 def kernel(function: F) -> F: ...
 @overload
-def kernel(*, reference: Callable[..., Any] | None = None, inline: bool = False) -> Callable[[F], F]: ...
 def kernel(
-    function: F | None = None, *, reference: Callable[..., Any] | None = None, inline: bool = False
+    *, reference: Callable[..., Any] | None = None, inline: bool = False, allocates: bool = False
+) -> Callable[[F], F]: ...
+def kernel(
+    function: F | None = None,
+    *,
+    reference: Callable[..., Any] | None = None,
+    inline: bool = False,
+    allocates: bool = False,
 ) -> F | Callable[[F], F]:
     """Compile ``function`` with numba in nopython mode, ``nogil``, without fast-math (floats keep IEEE 754 order).
 
@@ -37,7 +43,10 @@ def kernel(
     reference:
         Runs in its place under ``FARTHING_NO_JIT=1``; without one the uncompiled function itself does.
     inline:
-        Ask LLVM to inline the function into its callers (small helpers only).
+        Have LLVM inline the function into its callers: small ones, and those with many arguments and one caller.
+    allocates:
+        The function makes arrays. All others are compiled without numba's reference counts, whose atomic instructions
+        per array and call cost more than what a kernel does for a small event (measured: 150 ns of 450 in parsing).
 
     Returns
     -------
@@ -47,18 +56,18 @@ def kernel(
     def decorate(f: F) -> F:
         if NO_JIT:
             return f if reference is None else reference  # type: ignore[return-value]
-        compiled: Any = _compile(f, inline=inline)
+        compiled: Any = _compile(f, inline=inline, allocates=allocates)
         compiled.reference = reference
         return compiled  # type: ignore[no-any-return]
 
     return decorate if function is None else decorate(function)
 
 
-def _compile(f: Callable[..., Any], *, inline: bool) -> Any:
+def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
     global _cache_refused
     from numba import njit
 
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": allocates}
     if inline:
         options["forceinline"] = True
     if not _cache_refused:
@@ -122,7 +131,75 @@ def _load() -> Any:
     return load_u64
 
 
+def _trailing_zeros() -> Any:
+    """Make :func:`trailing_zeros`: LLVM's cttz."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def trailing_zeros(_typing: Any, word: Any) -> Any:
+        return types.int64(types.uint64), generate
+
+    return trailing_zeros
+
+
+def _store() -> Any:
+    """Make :func:`store_u64`: one little-endian store of eight bytes that need not be aligned."""
+    import sys
+
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        word = arguments[2] if sys.byteorder == "little" else builder.bswap(arguments[2])
+        builder.store(word, place, align=1)
+        return context.get_dummy_value()
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store_u64(_typing: Any, out: Any, at: Any, word: Any) -> Any:
+        return types.none(out, types.intp, types.uint64), generate
+
+    return store_u64
+
+
+def _load_byte() -> Any:
+    """Make :func:`load_u8`: one byte, without the test for a negative index that NumPy's indexing asks for."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.zext(builder.load(builder.gep(array.data, [arguments[1]])), ir.IntType(64))
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load_u8(_typing: Any, data: Any, at: Any) -> Any:
+        return types.int64(data, types.intp), generate
+
+    return load_u8
+
+
 if NO_JIT:
+
+    def trailing_zeros(word: Any) -> int:
+        """Count the zero bits of a uint64 below its lowest one; 64 when there is none."""
+        number = int(word)
+        return 64 if number == 0 else (number & -number).bit_length() - 1
+
+    def store_u64(out: Any, at: int, word: Any) -> None:
+        """Set ``out[at:at+8]`` (uint8) to a uint64, little-endian; the caller checks bounds."""
+        out[at : at + 8].view("<u8")[0] = word
+
+    def load_u8(data: Any, at: int) -> int:
+        """Give ``data[at]`` (uint8) as an int; the caller checks bounds."""
+        return int(data[at])
 
     def load_u64(data: Any, at: int) -> Any:
         """Give ``data[at:at+8]`` (uint8) as a little-endian uint64; the caller checks bounds."""
@@ -136,6 +213,9 @@ if NO_JIT:
 else:
     _copy = _memcpy()
     load_u64 = _load()
+    load_u8 = _load_byte()
+    store_u64 = _store()
+    trailing_zeros = _trailing_zeros()
 
     @kernel(inline=True)
     def copy_bytes(out: Any, at: int, data: Any, start: int, stop: int) -> int:

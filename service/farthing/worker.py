@@ -24,6 +24,7 @@ from prometheus_client.exposition import generate_latest
 from farthing import topic_report
 from farthing.config import Settings
 from farthing.errors import FarthingError
+from farthing.memory import keep_freed_memory, settle_collector
 from farthing.metrics import Metrics
 from farthing.pipeline import Pipeline, Route, RouteTopics
 from farthing.probes import Endpoint, Health, listen
@@ -58,6 +59,7 @@ class Worker:
             Start-up failed, or the pipeline met an error that a retry cannot mend.
         """
         self._install_signals()
+        keep_freed_memory()
         endpoint = await self._listen()
         try:
             routes = await self._unless_stopped(asyncio.to_thread(self._load_routes))
@@ -85,6 +87,7 @@ class Worker:
             stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
             on_corrupt_batch=settings.worker.on_corrupt_batch,
         )
+        settle_collector()
         await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
 
     def _load_routes(self) -> list[Route]:

@@ -50,13 +50,17 @@ class Featurizer:
         if not isinstance(column, TextColumn):
             raise ConfigError(f"feature {feature.field}: a text feature needs a field of kind text")
         salts = self._texts[place]
-        n_bytes = int((column.indptr[slots + 1] - column.indptr[slots]).sum())
+        lengths = column.indptr[slots + 1] - column.indptr[slots]
+        n_bytes, longest = int(lengths.sum()), min(int(lengths.max(initial=0)), feature.max_bytes)
         out = np.empty(text.most_ids(feature, n_bytes, len(slots)), np.int32)
         indptr = np.zeros(len(slots) + 1, np.int64)
         low, high = feature.char_ngrams or (1, 0)
+        room = longest + text.PADDING
         text.hash_texts(
-            column.data, column.indptr, slots, feature.max_bytes, text.fold_table(feature), feature.fold,
-            feature.words, feature.word_bigrams, low, high, salts.words, salts.grams, self._shift, bias, out, indptr,
+            column.data, column.indptr, slots, feature.max_bytes, text.fold_table(feature),
+            feature.lowercase, feature.fold, feature.words, feature.word_bigrams, low, high,
+            salts.words, salts.grams, self._shift, bias,
+            np.zeros(room, np.uint8), np.zeros(room // 8 + text.PADDING, np.uint8), out, indptr,
         )  # fmt: skip
         return FeatureBlock(indptr, out[: indptr[-1]])
 

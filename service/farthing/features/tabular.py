@@ -17,7 +17,7 @@ _NULL = int(Presence.NULL)
 Hashes = NDArray[np.uint64]
 
 
-@kernel
+@kernel(allocates=True)
 def hash_values(
     data: Bytes, start: Int64s, stop: Int64s, presence: Bytes, slots: Int64s, salts: Hashes, out: Hashes
 ) -> None:
@@ -39,7 +39,7 @@ def hash_values(
             out[row] = salts[1]
 
 
-@kernel
+@kernel(allocates=True)
 def hash_numbers(
     values: NDArray[np.float64], slots: Int64s, boundaries: NDArray[np.float64], salts: Hashes, out: Hashes
 ) -> None:

@@ -30,8 +30,8 @@ class KafkaSettings:
     rebalance_timeout_ms: int = 60_000
     request_timeout_ms: int = 30_000
     metadata_max_age_ms: int = 30_000
-    fetch_max_bytes: int = 8 << 20
-    max_partition_fetch_bytes: int = 4 << 20
+    fetch_max_bytes: int = 4 << 20
+    max_partition_fetch_bytes: int = 1 << 20
     fetch_max_wait_ms: int = 250
     delivery_timeout_ms: int = 30_000
     security_protocol: str = "PLAINTEXT"

@@ -24,7 +24,7 @@ from farthing.blocks import (
     TextColumn,
 )
 from farthing.blocks import Status as S
-from farthing.jit import copy_bytes, kernel
+from farthing.jit import copy_bytes, kernel, load_u8
 from farthing.payload.numbers import exact_double, scan_number
 from farthing.payload.plan import KINDS, MAX_DEPTH, FieldPlan
 from farthing.payload.strings import scan_string, unescape
@@ -47,14 +47,20 @@ _NOTHING: Final = -1
 
 
 @kernel(inline=True)
+def is_space(byte: int) -> bool:
+    """Whether a byte is JSON white space (RFC 8259, section 2)."""
+    return byte == 32 or byte == 10 or byte == 13 or byte == 9
+
+
+@kernel(inline=True)
 def skip_space(data: Bytes, at: int, stop: int) -> int:
     """Position of the first byte from ``at`` on that is no JSON white space."""
-    while at < stop and (data[at] == 32 or data[at] == 10 or data[at] == 13 or data[at] == 9):
+    while at < stop and is_space(load_u8(data, at)):
         at += 1
     return at
 
 
-@kernel
+@kernel(inline=True)
 def find_edge(
     data: Bytes, start: int, stop: int, node: int, key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s
 ) -> int:
@@ -64,7 +70,7 @@ def find_edge(
         first = key_indptr[edge]
         if key_indptr[edge + 1] - first == size:
             i = 0
-            while i < size and data[start + i] == key_data[first + i]:
+            while i < size and load_u8(data, start + i) == load_u8(key_data, first + i):
                 i += 1
             if i == size:
                 return edge
@@ -135,13 +141,13 @@ def block(first: int, last: int, event: int, in_rows: bool, in_array: Bytes, pre
     return array_too
 
 
-@kernel
+@kernel(inline=True)
 def parse_event(
     data: Bytes, start: int, stop: int, event: int, first_row: int, max_rows: int,
     key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, in_array: Bytes,
     presence: Bytes, raw: Int64s, numbers: NDArray[np.float64], undecided: Bytes,
-    text: Bytes, text_at: Int64s, text_indptr: Int64s, scratch: Bytes, stack: Int64s,
+    text: Bytes, text_size: int, text_at: Int64s, text_indptr: Int64s, scratch: Bytes, stack: Int64s,
 ) -> tuple[int, int]:  # fmt: skip
     """Parse one value into its slots: ``event`` for fields outside the array, from ``first_row`` on for those inside.
 
@@ -162,7 +168,7 @@ def parse_event(
     while True:
         if at >= stop:
             return SYNTAX, 0
-        byte = data[at]
+        byte = load_u8(data, at)
         in_rows = array_depth >= 0
         slot = row if in_rows and field >= 0 and in_array[field] else event
         began, opened, kind_fits = at, False, False
@@ -186,17 +192,18 @@ def parse_event(
             at = skip_space(data, at + 1, stop)
             if at >= stop:
                 return SYNTAX, 0
-            opened = data[at] != byte + 2  # } and ] follow their openers at a distance of two
+            opened = load_u8(data, at) != byte + 2  # } and ] follow their openers at a distance of two
         elif byte == 34:  # a string
             at, state = scan_string(data, at + 1, stop)
             if at < 0:
                 return state, 0
             if field >= 0 and kinds[field] == TEXT:
-                to = text_indptr[field, slot]
+                base = field * text_size
+                to = base + text_indptr[field, slot]
                 if state:
-                    text_at[field] = unescape(data, began + 1, at, text[field], to)
+                    text_at[field] = unescape(data, began + 1, at, text, to) - base
                 else:
-                    text_at[field] = copy_bytes(text[field], to, data, began + 1, at)
+                    text_at[field] = copy_bytes(text, to, data, began + 1, at) - base
             at += 1
             kind_fits = field >= 0 and kinds[field] != NUMBER
         elif byte == 45 or 48 <= byte <= 57:
@@ -230,10 +237,11 @@ def parse_event(
                 return (TOO_MANY_ROWS if too_many else OK), rows
             if at >= stop:
                 return SYNTAX, 0
-            if data[at] == 44:  # ,
+            byte_after = load_u8(data, at)
+            if byte_after == 44:  # ,
                 at = skip_space(data, at + 1, stop)
                 opened = True
-            elif data[at] == (93 if stack[depth - 1, 0] else 125):
+            elif byte_after == (93 if stack[depth - 1, 0] else 125):
                 depth -= 1
                 at += 1
                 if stack[depth, 1] == -2:
@@ -256,7 +264,7 @@ def parse_event(
                     node = array_node
                     open_row(row, in_array, presence, text_at, text_indptr)
             continue
-        if at >= stop or data[at] != 34:
+        if at >= stop or load_u8(data, at) != 34:
             return SYNTAX, 0
         end, state = scan_string(data, at + 1, stop)
         if end < 0:
@@ -278,7 +286,7 @@ def parse_event(
                     rows, row = 0, first_row - 1
                     too_many, array_blocked = False, False
         at = skip_space(data, end + 1, stop)
-        if at >= stop or data[at] != 58:
+        if at >= stop or load_u8(data, at) != 58:
             return SYNTAX, 0
         at = skip_space(data, at + 1, stop)
 
@@ -307,15 +315,14 @@ def parse_events(
     key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, required: Bytes, in_array: Bytes,
     status: Bytes, row_indptr: Int64s, presence: Bytes, raw: Int64s, numbers: NDArray[np.float64],
-    undecided: Bytes, text: Bytes, text_indptr: Int64s,
+    undecided: Bytes, text: Bytes, text_size: int, text_indptr: Int64s,
+    text_at: Int64s, scratch: Bytes, stack: Int64s,
 ) -> None:  # fmt: skip
     """Parse all values of a block into columns allocated by :func:`parse`."""
     n_fields = len(kinds)
-    text_at = np.zeros(n_fields, np.int64)
-    stack = np.empty((MAX_DEPTH, 4), np.int64)
-    scratch = np.empty(max_event_bytes, np.uint8)
     row_indptr[0] = 0
     for f in range(n_fields):
+        text_at[f] = 0
         text_indptr[f, 0] = 0
     for event in range(len(value_start)):
         first_row = row_indptr[event]
@@ -332,7 +339,7 @@ def parse_events(
             state, rows = parse_event(
                 data, start, stop, event, first_row, max_rows,
                 key_data, key_indptr, edge_indptr, edge_field, edge_node, edge_array, node_fields, kinds, in_array,
-                presence, raw, numbers, undecided, text, text_at, text_indptr, scratch, stack,
+                presence, raw, numbers, undecided, text, text_size, text_at, text_indptr, scratch, stack,
             )  # fmt: skip
             if state == OK:
                 state = field_status(event, rows, has_array, required, in_array, presence)
@@ -365,7 +372,8 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 
     compiled = plan.compiled
     n = len(records)
     n_fields = len(compiled.order)
-    n_bytes = int(np.where(records.value_start >= 0, records.value_stop - records.value_start, 0).sum())
+    lengths = records.value_stop - records.value_start  # 0 of a null: both are -1
+    n_bytes, longest = int(lengths.sum()), int(lengths.max(initial=0))
     slots = max(n, n_bytes // 3 + 1) if plan.has_array else n  # an element and its comma take three bytes or more
     status = np.empty(n, np.uint8)
     row_indptr = np.empty(n + 1, np.int64)
@@ -373,20 +381,21 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 
     raw = np.empty((n_fields, slots, 2), np.int64)
     numbers = np.empty((n_fields, slots), np.float64)
     undecided = np.zeros((n_fields, slots), np.uint8)
-    text = np.empty((n_fields, n_bytes), np.uint8)
+    text = np.empty(n_fields * n_bytes, np.uint8)
     text_indptr = np.empty((n_fields, slots + 1), np.int64)
     parse_events(
         records.buffer, records.value_start, records.value_stop, max_event_bytes, plan.max_rows, plan.has_array,
         compiled.key_data, compiled.key_indptr, compiled.edge_indptr, compiled.edge_field, compiled.edge_node,
         compiled.edge_array, compiled.node_fields, compiled.kinds, compiled.required, compiled.in_array,
-        status, row_indptr, presence, raw, numbers, undecided, text, text_indptr,
+        status, row_indptr, presence, raw, numbers, undecided, text, n_bytes, text_indptr,
+        np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, 4), np.int64),
     )  # fmt: skip
     columns: dict[str, Column] = {}
     for f, wanted in enumerate(compiled.order):
         m = int(row_indptr[-1]) if wanted.in_array else n
         there = np.where(presence[f, :m] > PRESENT, np.uint8(MISSING), presence[f, :m])
         if wanted.kind == "text":
-            columns[wanted.name] = TextColumn(there, text[f], text_indptr[f, : m + 1])
+            columns[wanted.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])
         elif wanted.kind == "raw":
             seen = there != MISSING
             columns[wanted.name] = RawColumn(

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Status
-from farthing.jit import copy_bytes, kernel, load_u64
+from farthing.jit import copy_bytes, kernel, load_u8, load_u64, trailing_zeros
 
 SYNTAX: Final = int(Status.SYNTAX)
 INVALID_UTF8: Final = int(Status.INVALID_UTF8)
@@ -41,17 +41,25 @@ ESCAPES: Final = _escape_table()
 
 
 @kernel(inline=True)
-def is_plain(word: np.uint64) -> bool:
-    """Whether eight bytes are all ASCII, printable, and neither a quote nor a backslash.
+def mark_special(word: np.uint64) -> np.uint64:
+    """Mark (0x80) the bytes of eight that are quotes, backslashes, control characters or not ASCII.
 
-    (x - 0x01..) & ~x & 0x80.. marks zero bytes; a byte under 0x20 borrows from its own high bit likewise.
+    (x - 0x01..) & ~x & 0x80.. marks zero bytes; a byte under 0x20 borrows from its own high bit likewise. A borrow can
+    mark a byte above falsely, never one below: the lowest mark is exact, and so is their absence.
     """
     quote = word ^ _QUOTES
     backslash = word ^ _BACKSLASHES
     marks = (quote - _ONES) & ~quote
     marks |= (backslash - _ONES) & ~backslash
     marks |= (word - _SPACES) & ~word
-    return ((marks | word) & _HIGH) == np.uint64(0)
+    return (marks | word) & _HIGH
+
+
+@kernel(inline=True)
+def mark_backslash(word: np.uint64) -> np.uint64:
+    """Mark the bytes of eight that are backslashes; the lowest mark is exact."""
+    backslash = word ^ _BACKSLASHES
+    return (backslash - _ONES) & ~backslash & _HIGH
 
 
 @kernel(inline=True)
@@ -100,11 +108,13 @@ def scan_string(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """
     escaped = 0
     while True:
-        while at + 8 <= stop and is_plain(load_u64(data, at)):
-            at += 8
+        skipped = 8  # eight at a time, past ``stop`` too: what counts is that the buffer goes on
+        while skipped == 8 and at < stop and at + 8 <= len(data):
+            skipped = trailing_zeros(mark_special(load_u64(data, at))) >> 3
+            at += skipped
         if at >= stop:
             return -1, SYNTAX
-        byte = data[at]
+        byte = load_u8(data, at)
         if byte == _QUOTE:
             return at, escaped
         if byte == _BACKSLASH:
@@ -152,7 +162,12 @@ def unescape(data: Bytes, at: int, stop: int, out: Bytes, to: int) -> int:
     """
     while at < stop:
         run = at
-        while at < stop and data[at] != _BACKSLASH:
+        skipped = 8
+        while skipped == 8 and at < stop and at + 8 <= len(data):
+            skipped = trailing_zeros(mark_backslash(load_u64(data, at))) >> 3
+            at += skipped
+        at = min(at, stop)
+        while at < stop and load_u8(data, at) != _BACKSLASH:
             at += 1
         to = copy_bytes(out, to, data, run, at)
         if at >= stop:

@@ -56,7 +56,7 @@ def accumulate_reference(indptr: Int64s, indices: Int32s, words: Words) -> Int32
     return sums
 
 
-@kernel(reference=accumulate_reference)
+@kernel(reference=accumulate_reference, allocates=True)
 def accumulate(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
     """Sum the table's rows named by each row's ids; repeats count.
 
@@ -124,7 +124,7 @@ def quantize_sums_reference(
     return quantized
 
 
-@kernel(reference=quantize_sums_reference)
+@kernel(reference=quantize_sums_reference, allocates=True)
 def quantize_sums(
     accumulators: Int32s,
     indptr: Int64s,

@@ -50,7 +50,7 @@ def finish_reference(logits: Int32s, logit_scale: Float32s, logit_bias: Float32s
     return scores
 
 
-@kernel(reference=finish_reference)
+@kernel(reference=finish_reference, allocates=True)
 def finish(logits: Int32s, logit_scale: Float32s, logit_bias: Float32s) -> Float32s:
     """Turn integer logits into scores.
 

@@ -31,6 +31,7 @@ class Arena:
         self.table: Int64s = np.empty((64, records.N_COLUMNS), np.int64)
         self.columns: Int64s = np.empty((8, 1024), np.int64)
         self.header_count: Int32s = np.empty(1024, np.int32)
+        self.record: Int64s = np.empty(9, np.int64)
 
     def reserve_bytes(self, used: int, more: int) -> None:
         """Make room for ``more`` bytes after the first ``used``, which are kept."""
@@ -100,7 +101,14 @@ def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: in
     fault = _header_fault(part, arena.buffer, at, wrong) if wrong else None
     aborted = np.array(sorted((first, pid) for pid, first in part.aborted), np.int64).reshape(-1, 2)
     records.select_batches(
-        arena.buffer, arena.table, 0, batches, part.fetch_offset, aborted[:, 1].copy(), aborted[:, 0].copy()
+        arena.buffer,
+        arena.table,
+        0,
+        batches,
+        part.fetch_offset,
+        aborted[:, 1].copy(),
+        aborted[:, 0].copy(),
+        np.zeros(len(aborted), np.uint8),
     )
     table = arena.table[:batches]
     compressed = np.flatnonzero(table[:, records.ATTRIBUTES] & layout.CODEC_MASK)
@@ -114,7 +122,7 @@ def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: in
     table = table[:batches]
     arena.reserve_records(n, int(table[table[:, records.KEEP] == 1, records.COUNT].sum()))
     stop_row, good = records.read_records(
-        arena.buffer, arena.table, 0, batches, part.fetch_offset, n, arena.columns, arena.header_count
+        arena.buffer, arena.table, 0, batches, part.fetch_offset, n, arena.columns, arena.header_count, arena.record
     )
     if good < batches:
         batches, fault = good, _fault(part, table[good], _WHAT[records.BAD_RECORD])

@@ -124,14 +124,15 @@ def is_abort_marker(buffer: Bytes, start: int, stop: int) -> bool:
 
 @kernel
 def select_batches(
-    buffer: Bytes, table: Int64s, first: int, last: int, fetch_offset: int, aborted_ids: Int64s, aborted_offsets: Int64s
-) -> None:
+    buffer: Bytes, table: Int64s, first: int, last: int, fetch_offset: int,
+    aborted_ids: Int64s, aborted_offsets: Int64s, began: Bytes,
+) -> None:  # fmt: skip
     """Clear KEEP of control batches, of aborted transactions' batches and of what lies before ``fetch_offset``.
 
     The rule is Kafka's (``CompletedFetch.nextFetchedRecord``): an aborted transaction begins at its first offset and
-    ends with its producer's abort marker. ``aborted_offsets`` ascend.
+    ends with its producer's abort marker. ``aborted_offsets`` ascend; ``began`` (one each, zeros at first) becomes 1
+    for a transaction that is open and 2 for one that ended.
     """
-    began = np.zeros(len(aborted_ids), np.uint8)  # 0 not yet, 1 open, 2 ended
     for k in range(first, last):
         row = table[k]
         last_offset = row[BASE_OFFSET] + row[LAST_OFFSET_DELTA]
@@ -152,7 +153,7 @@ def select_batches(
             row[KEEP] = 0
 
 
-@kernel
+@kernel(inline=True)
 def read_record(buffer: Bytes, at: int, stop: int, out: Int64s) -> int:
     """Read one record at ``at`` into ``out``; returns the position after it, or -1 when anything in it is wrong.
 
@@ -209,13 +210,14 @@ def read_records(
     n: int,
     columns: Int64s,
     header_count: Int32s,
+    record: Int64s,
 ) -> tuple[int, int]:
     """Read the records of batches ``first`` to ``last`` into ``columns`` from place ``n`` on.
 
     ``columns`` is int64 (8, capacity): offset, timestamp, key start and stop, value start and stop, headers start and
-    stop. Returns (places filled in all, the batch that is wrong or ``last``); of a wrong batch nothing is kept.
+    stop; ``record`` is int64 (9,), room for one.
+    Returns (places filled in all, the batch that is wrong or ``last``); of a wrong batch nothing is kept.
     """
-    out = np.empty(9, np.int64)
     for k in range(first, last):
         row = table[k]
         if row[KEEP] == 0:
@@ -224,21 +226,21 @@ def read_records(
         at = row[START]
         previous = np.int64(-1)
         for _ in range(row[COUNT]):
-            at = read_record(buffer, at, row[STOP], out)
-            if at < 0 or out[1] <= previous or out[1] > row[LAST_OFFSET_DELTA]:
+            at = read_record(buffer, at, row[STOP], record)
+            if at < 0 or record[1] <= previous or record[1] > row[LAST_OFFSET_DELTA]:
                 return kept, k
-            previous = out[1]
-            offset = row[BASE_OFFSET] + out[1]
+            previous = record[1]
+            offset = row[BASE_OFFSET] + record[1]
             if offset < fetch_offset:
                 continue
             columns[0, n] = offset
             if row[ATTRIBUTES] & APPEND_TIME:
                 columns[1, n] = row[MAX_TIMESTAMP]
             else:
-                columns[1, n] = row[BASE_TIMESTAMP] + out[0]
+                columns[1, n] = row[BASE_TIMESTAMP] + record[0]
             for c in range(6):
-                columns[2 + c, n] = out[2 + c]
-            header_count[n] = out[8]
+                columns[2 + c, n] = record[2 + c]
+            header_count[n] = record[8]
             n += 1
         if at != row[STOP]:
             return kept, k
