@@ -6,13 +6,20 @@ compiled: the references run (slow, for debugging and for tests on both paths).
 
 Compiled code is cached on disk by numba (beside the module, else in the user's cache folder, or in
 ``NUMBA_CACHE_DIR``). Where none of these is writable, kernels are compiled in memory at each start, with one warning.
+numba alone would take a cached kernel for fresh as long as its own file keeps its time and size, although it has
+kernels of other files compiled in, and wheels may carry one time for all versions: so the source of all files that
+kernels are made from is part of the stamp.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import warnings
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,7 +79,10 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
         options["forceinline"] = True
     if not _cache_refused:
         try:
-            return njit(cache=True, **options)(f)
+            compiled = njit(cache=True, **options)(f)
+            index = compiled._cache._cache_file
+            index._source_stamp = (index._source_stamp, _package_stamp(), sorted(options.items()))
+            return compiled
         except RuntimeError as error:  # numba: "cannot cache function ...: no locator available"
             if "locator" not in str(error):
                 raise
@@ -84,6 +94,24 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
                 stacklevel=4,
             )
     return njit(**options)(f)
+
+
+@cache
+def _package_stamp() -> str:
+    """Digest the files that have kernels and, over all steps, those that they import from: 64 hexadecimal digits."""
+    root = Path(__file__).parent
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted(root.rglob("*.py"))}
+    compiled = [path for path, text in sources.items() if "@kernel" in text]
+    for path in compiled:  # grows while it is read
+        for name in re.findall(r"^from farthing\.([\w.]+) import", sources[path], re.MULTILINE):
+            module = root.joinpath(*name.split("."))
+            for found in (module.with_suffix(".py"), module / "__init__.py"):
+                if found in sources and found not in compiled:
+                    compiled.append(found)
+    digest = hashlib.sha256()
+    for path in sorted(compiled):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{sources[path]}\0".encode())
+    return digest.hexdigest()
 
 
 def _memcpy() -> Any:

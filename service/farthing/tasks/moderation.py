@@ -107,7 +107,7 @@ def decide_reference(status: Bytes, row_indptr: Int64s, scores: Float32s, thresh
     return final, labels
 
 
-@kernel(reference=decide_reference)
+@kernel(reference=decide_reference, allocates=True)
 def decide(status: Bytes, row_indptr: Int64s, scores: Float32s, thresholds: Float32s) -> tuple[Bytes, Bytes]:
     """Compare scores with thresholds.
 
