@@ -193,14 +193,31 @@ class Tansu(_Child):
 
 
 class ApacheKafka(_Child):
-    """One Apache Kafka node (KRaft, broker and controller) from its Maven artifacts; needs Java 17 and Maven."""
+    """One Apache Kafka node (KRaft, broker and controller) from its Maven artifacts; needs Java 17 and Maven.
+
+    ``listeners`` adds listeners (name to security protocol); ``addresses`` tells where each listens.
+    ``format_arguments`` go to the storage tool before the first start (``--add-scram`` and the like).
+    """
 
     name = "apache-kafka"
 
-    def __init__(self, *, properties: Mapping[str, str] | None = None, heap: str = "1g") -> None:
+    def __init__(
+        self,
+        *,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
+        format_arguments: Sequence[str] = (),
+        heap: str = "1g",
+    ) -> None:
         self._java = _java()
         self._jars = kafka_jars()
         super().__init__()
+        protocols = {"PLAINTEXT": "PLAINTEXT", **(listeners or {})}
+        self.addresses = {name: f"127.0.0.1:{free_port()}" for name in protocols} | {
+            "PLAINTEXT": self.bootstrap_servers
+        }
+        self._format_arguments = tuple(format_arguments)
+        advertised = ",".join(f"{name}://{address}" for name, address in self.addresses.items())
         self._controller_port = free_port()
         self._heap = heap
         self._properties = {
@@ -208,9 +225,11 @@ class ApacheKafka(_Child):
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listeners": f"{advertised},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{protocol}" for name, protocol in {"CONTROLLER": "PLAINTEXT", **protocols}.items()
+            ),
             "log.dirs": str(self.folder / "data"),
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "4",
@@ -250,7 +269,8 @@ class ApacheKafka(_Child):
         """Format the storage at the first start, then start the node."""
         if not (self.folder / "data" / "meta.properties").exists():
             cluster = uuid.uuid4().hex[:22]
-            arguments = ("format", "-t", cluster, "-c", str(self.folder / "server.properties"))
+            server = str(self.folder / "server.properties")
+            arguments = ("format", "-t", cluster, "-c", server, *self._format_arguments)
             done = subprocess.run(
                 self._run("kafka.tools.StorageTool", *arguments),
                 capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False, cwd=self.folder,

@@ -4,7 +4,7 @@ from farthing.kafka.consumer import Fetched, RecordConsumer
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
 from farthing.kafka.producer import BatchProducer
 from farthing.kafka.settings import KafkaSettings
-from farthing.kafka.topics import Finding, RouteTopicNames, create_topics, findings, partition_counts
+from farthing.kafka.topics import Finding, RouteTopicNames, create_topics, delete_topics, findings, partition_counts
 
 __all__ = [
     "BatchProducer",
@@ -17,6 +17,7 @@ __all__ = [
     "RouteTopicNames",
     "Ticket",
     "create_topics",
+    "delete_topics",
     "findings",
     "partition_counts",
 ]

@@ -27,6 +27,7 @@ from aiokafka.errors import (
 )
 
 from farthing.errors import BrokerError
+from farthing.kafka.connecting import connecting
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
@@ -71,15 +72,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             **self._settings.consumer_options(), partition_assignment_strategy=(RangePartitionAssignor,)
         )
         self._consumer.subscribe(self._topics, listener=self)
-        try:
+        with connecting(self._settings):
             await asyncio.wait_for(self._consumer.start(), self._settings.request_timeout_ms / 1000 + 60)
-        except (KafkaError, TimeoutError, OSError) as error:
-            servers = ", ".join(self._settings.bootstrap_servers)
-            raise BrokerError(
-                f"kafka.bootstrap_servers = {servers}: cannot join group {self._settings.group_id!r} "
-                f"({type(error).__name__}: {error}); check the address, the security settings and the topics",
-                retriable=True,
-            ) from error
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Pass a rebalance's begin on (called by aiokafka)."""

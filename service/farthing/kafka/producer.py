@@ -22,6 +22,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
+from farthing.kafka.connecting import connecting
 from farthing.kafka.membership import leader_of, make_client
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -76,14 +77,12 @@ class BatchProducer:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)
         try:
-            await asyncio.wait_for(self._client.bootstrap(), self._settings.request_timeout_ms / 1000)
-            await asyncio.wait_for(self._identify(), self._settings.request_timeout_ms / 1000)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            with connecting(self._settings):
+                await asyncio.wait_for(self._client.bootstrap(), self._settings.request_timeout_ms / 1000)
+                await asyncio.wait_for(self._identify(), self._settings.request_timeout_ms / 1000)
+        except BrokerError:
             await self.close(1.0)
-            servers = ", ".join(self._settings.bootstrap_servers)
-            raise BrokerError(
-                f"kafka.bootstrap_servers = {servers}: cannot connect ({type(error).__name__}: {error})", retriable=True
-            ) from error
+            raise
 
     async def send(self, batches: Sequence[OutputBatch]) -> None:
         """Send batches and return when all are acknowledged by all in-sync replicas.

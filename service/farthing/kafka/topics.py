@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from farthing.errors import BrokerError
+from farthing.kafka.connecting import connecting
 from farthing.kafka.settings import KafkaSettings
 
 
@@ -41,15 +42,9 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
     admin = AIOKafkaAdminClient(**settings.client_options())
     limit = settings.request_timeout_ms / 1000
     try:
-        await asyncio.wait_for(admin.start(), limit)
-        yield admin
-    except (KafkaError, TimeoutError, OSError) as error:
-        servers = ", ".join(settings.bootstrap_servers)
-        raise BrokerError(
-            f"kafka.bootstrap_servers = {servers}: {type(error).__name__}: {error}; check that the broker runs there "
-            "and the security settings",
-            retriable=True,
-        ) from error
+        with connecting(settings):
+            await asyncio.wait_for(admin.start(), limit)
+            yield admin
     finally:
         await asyncio.wait_for(admin.close(), limit)
 
@@ -83,6 +78,12 @@ def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[
                     )
                 )
     return found
+
+
+async def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
+    """Delete topics; those that are not there are left out. Raises BrokerError."""
+    async with _admin(settings) as admin:
+        await asyncio.wait_for(admin.delete_topics(list(names)), settings.request_timeout_ms / 1000)
 
 
 async def create_topics(

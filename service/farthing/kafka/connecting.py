@@ -1,0 +1,56 @@
+"""Connecting to the broker: what went wrong, in one error that says it.
+
+aiokafka tries one server after the other, logs the reason for each (a refused password, an unknown certificate
+authority, a closed port) and raises an error that names none. Here the reasons are taken from its log records.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka.errors import KafkaError
+
+from farthing.errors import BrokerError
+from farthing.kafka.settings import KafkaSettings
+
+
+class _Reasons(logging.Handler):
+    """Collects the errors that aiokafka logs as arguments of its messages, the last one first."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, BaseException):
+                text = f"{type(argument).__name__}: {argument}" if str(argument) else type(argument).__name__
+                self.found[text] = None
+
+
+@contextmanager
+def connecting(settings: KafkaSettings) -> Iterator[None]:
+    """Turn a failure to connect, join or ask into one BrokerError with its reason, the servers and what to do.
+
+    Raises
+    ------
+    BrokerError
+        From KafkaError, TimeoutError and OSError; always ``retriable``.
+    """
+    reasons = _Reasons()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(reasons)
+    try:
+        yield
+    except (KafkaError, TimeoutError, OSError) as error:
+        servers = ", ".join(settings.bootstrap_servers)
+        known = "; ".join(reasons.found) or f"{type(error).__name__}: {error}"
+        raise BrokerError(
+            f"kafka.bootstrap_servers = {servers}: {known}; check that a broker listens there and "
+            f"kafka.security_protocol = {settings.security_protocol} with the other security settings",
+            retriable=True,
+        ) from error
+    finally:
+        logger.removeHandler(reasons)
