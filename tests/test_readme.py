@@ -16,12 +16,18 @@ def test_ci_runs_the_readmes_test_command():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_first_command_is_the_demo():
+    first = re.findall(r"^python3 -m venv .*$", README, re.M)[0]
+    assert first.endswith(".venv/bin/pip install -q -e '.[demo]' && .venv/bin/farthing demo")
+    assert len(README[: README.index(first)].splitlines()) < 12
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) < 200
 
 
 def test_every_subcommand_that_is_named_exists():
-    for words in set(re.findall(r"^(?:.*/)?farthing ((?:config|topics|model) \w+|score|serve)", README, re.M)):
+    for words in set(re.findall(r"^(?:.*/)?farthing ((?:config|topics|model) \w+|score|serve|demo)", README, re.M)):
         done = subprocess.run(
             [sys.executable, "-m", "farthing", *words.split(), "--help"], capture_output=True, text=True, timeout=60
         )
@@ -35,7 +41,7 @@ def test_the_python_snippet_runs():
 
 
 @pytest.mark.parametrize("line", re.findall(r"echo .*farthing score moderation", README))
-def test_the_first_command_scores(line):
+def test_the_one_line_scores(line):
     event = re.search(r"echo '(.*?)'", line)[1]
     done = subprocess.run(
         [sys.executable, "-m", "farthing", "score", "moderation"],

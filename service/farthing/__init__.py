@@ -2,12 +2,18 @@
 
 ``from farthing import Scorer`` gives the scorer in process, with no Kafka. Everything public is listed in
 ``__all__``; names resolve on first use, so importing ``farthing`` loads neither numba nor a Kafka client.
+
+Importing it sets ``ORT_DISABLE_TELEMETRY=1`` unless the variable is set: ONNX Runtime's own wheels (1.29 and later)
+report sessions and models to their maker over the network, and keep an identifier on disk, when it is not.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when onnxruntime is loaded
 
 if TYPE_CHECKING:
     from farthing.errors import (

@@ -110,6 +110,8 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl-C in a terminal is for us, who end it when we no longer need it.
+                start_new_session=True,
                 preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
             )
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -43,6 +43,21 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     except ImportError:  # Windows
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+@app.command
+def demo(
+    *,
+    task: Annotated[Literal["moderation"], Parameter(help="what to score")] = "moderation",
+    events: Annotated[Path | None, Parameter(help="JSON lines (or .gz) to replay; default: generated comments")] = None,
+    rate: Annotated[float, Parameter(help="events per second; 0 is flat out")] = 50_000.0,
+    seconds: Annotated[float | None, Parameter(help="stop after this many seconds; default: at Ctrl-C")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Start a local broker, a generator and a worker, and watch events being scored."""
+    from farthing.demo import DemoOptions, run_demo
+
+    return _run(run_demo(DemoOptions(task=task, events=events, rate=rate, seconds=seconds, as_json=as_json)))
 
 
 @app.command

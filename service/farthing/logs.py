@@ -8,6 +8,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+ERROR = logging.ERROR
+
 
 def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
     """Set up structlog and route the standard library's warnings of our clients through it.

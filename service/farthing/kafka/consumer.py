@@ -29,6 +29,7 @@ log = structlog.get_logger()
 IDLE_S = 0.1
 RETRY_PAUSE_S = 0.2
 READ_COMMITTED = 1
+TRUNCATED_AFTER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class RecordConsumer:
         self._timeout_s = settings.request_timeout_ms / 1000
         self._positions: dict[Partition, int | None] = {}
         self._high_watermarks: dict[Partition, int] = {}
+        self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
+        self._beyond_since: dict[Partition, float] = {}  # the log's end lies before our position
         self._halted: set[Partition] = set()
         self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
         self._rebalance_began: float | None = time.monotonic()
@@ -109,6 +112,9 @@ class RecordConsumer:
         """
         if self._membership.failure is not None:
             raise BrokerError(f"a rebalance failed: {self._membership.failure!r}", retriable=False)
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
         epoch = self.epoch
         await self._find_positions()
         by_node = self._due()
@@ -119,7 +125,6 @@ class RecordConsumer:
             self._requests[node] = asyncio.create_task(self._request(node, partitions))
         done, _ = await asyncio.wait(self._requests.values(), return_when=asyncio.FIRST_COMPLETED)
         parts: list[FetchedPartition] = []
-        trouble: BrokerError | None = None
         for node in [node for node, task in self._requests.items() if task in done]:
             task = self._requests.pop(node)
             error = task.exception()
@@ -130,7 +135,7 @@ class RecordConsumer:
                     if self._positions.get((part.topic, part.partition)) == part.fetch_offset
                 ]
             elif isinstance(error, BrokerError):
-                trouble = error
+                self._trouble = error
             else:
                 raise error
         if epoch != self.epoch:
@@ -138,8 +143,6 @@ class RecordConsumer:
         for part in parts:
             self._positions[part.topic, part.partition] = next_fetch_offset(part.data, part.fetch_offset)
             self._high_watermarks[part.topic, part.partition] = part.high_watermark
-        if trouble is not None and not parts:
-            raise trouble
         return Fetched(epoch, tuple(part for part in parts if part.data))
 
     async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
@@ -163,6 +166,7 @@ class RecordConsumer:
             self.epoch += 1
             self._positions.clear()
             self._halted.clear()
+            self._beyond_since.clear()
 
     async def _assigned(self, partitions: list[Partition]) -> None:
         self.epoch += 1
@@ -198,11 +202,11 @@ class RecordConsumer:
             return
         try:
             found = await self._membership.committed(new, self._timeout_s)
-            missing = [partition for partition in new if partition not in found]
-            if missing:
-                found |= await self._reset(missing)
         except (kafka_errors.KafkaError, TimeoutError) as error:
             raise BrokerError(f"reading committed offsets: {type(error).__name__} {error}", retriable=True) from error
+        missing = [partition for partition in new if partition not in found]
+        if missing:
+            found |= await self._reset(missing)
         if epoch == self.epoch:
             for partition, offset in found.items():
                 self._positions[partition] = offset
@@ -217,7 +221,14 @@ class RecordConsumer:
                 "commit one for the group, or set 'earliest'",
                 retriable=False,
             )
-        return await self._membership.bounds(partitions, end=policy == "latest", timeout_s=self._timeout_s)
+        return await self._bounds(partitions, end=policy == "latest")
+
+    async def _bounds(self, partitions: list[Partition], *, end: bool) -> dict[Partition, int]:
+        """Ask for the logs' first offsets or ends. Raises BrokerError."""
+        try:
+            return await self._membership.bounds(partitions, end=end, timeout_s=self._timeout_s)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise BrokerError(f"asking for offsets: {type(error).__name__} {error}", retriable=True) from error
 
     async def _request(self, node: int, partitions: list[tuple[Partition, int]]) -> list[FetchedPartition]:
         settings = self._settings
@@ -236,13 +247,21 @@ class RecordConsumer:
         return await self._read(response, {partition: position for partition, position in partitions})
 
     async def _read(self, response: Any, asked: dict[Partition, int]) -> list[FetchedPartition]:
+        """Take a response apart. One partition's trouble is kept for the next call: the others' bytes come first."""
         parts = []
         for topic, rows in response.topics:
             for row in rows:
                 number, code, high_watermark, *_ = row
                 partition = (topic, number)
-                if code != 0:
-                    await self._on_error(partition, asked[partition], kafka_errors.for_code(code))
+                try:
+                    if code != 0:
+                        await self._on_error(partition, asked[partition], kafka_errors.for_code(code))
+                        continue
+                    if await self._is_truncated(partition, asked[partition], high_watermark):
+                        await self._on_error(partition, asked[partition], kafka_errors.OffsetOutOfRangeError)
+                        continue
+                except BrokerError as error:
+                    self._trouble = error
                     continue
                 aborted = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
                 parts.append(
@@ -251,6 +270,22 @@ class RecordConsumer:
                     )
                 )
         return parts
+
+    async def _is_truncated(self, partition: Partition, position: int, high_watermark: int) -> bool:
+        """Tell whether the log has been shorter than our position for a while.
+
+        Apache Kafka says OFFSET_OUT_OF_RANGE when a topic was deleted and created again; not every broker does, and
+        then a worker would wait for ever and look well. A new leader's high watermark may lie behind for a moment
+        (KIP-207), so the broker is asked for the end of the log before it is believed.
+        """
+        now = time.monotonic()
+        if high_watermark >= position:
+            self._beyond_since.pop(partition, None)
+            return False
+        if now - self._beyond_since.setdefault(partition, now) < TRUNCATED_AFTER_S:
+            return False
+        del self._beyond_since[partition]
+        return (await self._bounds([partition], end=True))[partition] < position
 
     async def _on_error(self, partition: Partition, position: int, error: type[Any]) -> None:
         topic, number = partition

@@ -3,6 +3,7 @@
 from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
 from farthing.wire.decode import Arena, decode, next_fetch_offset, raw_batch
 from farthing.wire.encode import (
+    DEAD_OFFSET_HEADER,
     MAX_DEAD_VALUE_BYTES,
     OFFSET_HEADER,
     encode_dead,
@@ -10,10 +11,12 @@ from farthing.wire.encode import (
     encode_scores,
     stamp_producer,
 )
+from farthing.wire.headers import source_offsets
 from farthing.wire.write import header_bytes
 
 __all__ = [
     "CODEC_NAMES",
+    "DEAD_OFFSET_HEADER",
     "MAX_DEAD_VALUE_BYTES",
     "MAX_UNCOMPRESSED_BYTES",
     "OFFSET_HEADER",
@@ -25,5 +28,6 @@ __all__ = [
     "header_bytes",
     "next_fetch_offset",
     "raw_batch",
+    "source_offsets",
     "stamp_producer",
 ]

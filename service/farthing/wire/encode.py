@@ -26,6 +26,9 @@ OFFSET_HEADER: Final = b"farthing.offset"
 """Header of a score: the source offset in ASCII decimal digits. With the partition, which is the same number in the
 sink as in the source, it identifies the event: a repeat has the same."""
 
+DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
+"""Header of a dead letter: likewise."""
+
 STAGE_OF_STATUS: Final = {
     status: {Status.NULL_VALUE: "decode", Status.NON_FINITE: "score"}.get(status, "parse") for status in Status
 }
@@ -110,7 +113,7 @@ def encode_dead(
         rows, records.buffer, records.value_start[rows], value_stop, True,
         np.frombuffer(b"".join(fixed), np.uint8), _indptr(fixed),
         segment_of * len(Status) + status[rows], _indptr(extra), np.frombuffer(b"".join(extra), np.uint8), added,
-        np.frombuffer(b"farthing.error.offset", np.uint8),
+        np.frombuffer(DEAD_OFFSET_HEADER, np.uint8),
     )  # fmt: skip
     return _encode(records, columns, topic, compression, max_batch_bytes)
 

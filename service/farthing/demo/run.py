@@ -1,0 +1,267 @@
+"""The demo's run: start the broker and the worker, send, read back, show, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+
+from farthing import logs
+from farthing.blocks import FetchedPartition
+from farthing.broker import ExternalBroker, Tansu, external_broker, free_port
+from farthing.bundles import find_bundle
+from farthing.demo.events import FileEvents, MadeUpComments
+from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
+from farthing.demo.serving import Serving
+from farthing.demo.tally import Tally
+from farthing.demo.view import Glance, draw, outcome
+from farthing.errors import ConfigError
+from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, RouteTopicNames, create_topics, delete_topics
+from farthing.wire import encode_records
+
+# Tansu lets a new group's first member wait for others for half of the session's timeout.
+SESSION_TIMEOUT_MS: Final = 4_000
+HEARTBEAT_INTERVAL_MS: Final = 1_000
+FETCH_MAX_WAIT_MS: Final = 20
+REDRAW_S: Final = 0.5
+RATE_OVER_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line says. ``rate`` is events per second (0: flat out); ``seconds`` None: until Ctrl-C."""
+
+    task: str = "moderation"
+    events: Path | None = None
+    rate: float = 50_000.0
+    seconds: float | None = None
+    as_json: bool = False
+    round_bytes: int = ROUND_BYTES
+
+
+async def run_demo(options: DemoOptions) -> int:
+    """Run the demo; exit code 1 when an event was lost.
+
+    Raises
+    ------
+    ConfigError
+        An option makes no sense, or the file of events cannot be read.
+    StartError
+        The broker or the worker did not start.
+    """
+    if options.rate < 0 or (options.seconds is not None and options.seconds <= 0):
+        raise ConfigError("--rate must be 0 (flat out) or more and --seconds more than 0")
+    logs.configure(level=logs.ERROR)
+    console = Console(stderr=True)
+    events = MadeUpComments() if options.events is None else FileEvents(options.events)
+    stop = asyncio.Event()
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        console.print("starting a broker ...", style="dim")
+        broker: ExternalBroker | Tansu = stack.enter_context(external_broker() or Tansu())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-demo-")))
+        demo = _Demo(options, events, broker, folder, console)
+        await demo.run(stop)
+    result = demo.result()
+    console.print(outcome(result), highlight=False)
+    if options.as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 1 if result["lost"] else 0
+
+
+class _Demo:
+    def __init__(
+        self,
+        options: DemoOptions,
+        events: MadeUpComments | FileEvents,
+        broker: ExternalBroker | Tansu,
+        folder: Path,
+        console: Console,
+    ) -> None:
+        name = uuid.uuid4().hex[:8]
+        self._options = options
+        self._events = events
+        self._broker = broker
+        self._console = console
+        self._topics = RouteTopicNames(f"demo.{name}.events", f"demo.{name}.scores", f"demo.{name}.dead")
+        self._settings = KafkaSettings(
+            bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.view",
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS, session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        )  # fmt: skip
+        self._worker = Serving(
+            options.task, replace(self._settings, group_id=f"demo.{name}.workers"), self._topics, folder, free_port()
+        )
+        manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))
+        self._tally = Tally(self._topics.sink, str(manifest["labels"][0]))
+        self._producer = BatchProducer(self._settings)
+        self._consumer = RecordConsumer(
+            self._settings, [self._topics.sink, self._topics.dead_letters],
+            on_revoked=_nothing, on_position=lambda *_: None,
+        )  # fmt: skip
+        self._generator = Generator(
+            self._topics.source, events, self._tally, self._producer, rate=options.rate,
+            round_bytes=options.round_bytes,
+            empty_topics=self._empty_topics if isinstance(broker, Tansu) else None,
+        )  # fmt: skip
+        self._began = self._first = self._last = 0.0
+        self._cpu_before: tuple[float, float] | None = None  # seconds and events at the first score
+        self._cpu_after: tuple[float, float] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""
+        await self._create_topics()
+        async with self._worker.running(), self._connected():
+            with self._console.status("starting the worker (the first start on a machine compiles kernels: 20 s)"):
+                if not await _unless(stop, self._start()):
+                    return
+            self._began = time.monotonic()
+            sending = asyncio.create_task(self._generator.run(stop, self._options.seconds))
+            others = [asyncio.create_task(work) for work in (self._read(), self._show(), self._watch())]
+            try:
+                await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
+                for task in others:
+                    if task.done():
+                        task.result()  # these end only by an error
+                await sending
+                self._cpu_after = await self._worker.cpu_seconds_and_events()
+            finally:
+                for task in (sending, *others):
+                    task.cancel()
+                await asyncio.wait({sending, *others})
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self._consumer.close(5)
+            await self._producer.close(2)
+            if isinstance(self._broker, ExternalBroker):
+                await delete_topics(self._settings, self._topic_names())
+
+    async def _start(self) -> None:
+        """Wait for the worker; meanwhile connect, and load the demo's own kernels."""
+        await asyncio.gather(
+            self._worker.ready(), self._producer.start(), self._consumer.start(), asyncio.to_thread(_load_kernels)
+        )
+
+    def _topic_names(self) -> list[str]:
+        return [self._topics.source, self._topics.sink, self._topics.dead_letters]
+
+    async def _create_topics(self) -> None:
+        await create_topics(self._settings, [self._topics], partitions=PARTITIONS, replication_factor=1)
+
+    async def _empty_topics(self) -> None:
+        """Free the broker's memory; everything has been read. Offsets begin at 0 again."""
+        await delete_topics(self._settings, self._topic_names())
+        await self._create_topics()
+        for partition in self._consumer.assignment:
+            self._consumer.seek(partition, 0)
+
+    def result(self) -> dict[str, Any]:
+        """Give what ``--json`` prints."""
+        tally = self._tally
+        seconds = self._last - self._first - self._generator.paused_s
+        before, after = self._cpu_before, self._cpu_after
+        events = 0.0 if before is None or after is None else after[1] - before[1]
+        return {
+            "events_produced": self._generator.produced,
+            "events_scored": tally.scored,
+            "dead": tally.dead,
+            "lost": self._generator.produced - tally.answered,
+            "duplicated": tally.duplicated,
+            "events_per_second": round(tally.scored / seconds) if seconds > 0 else 0,
+            "latency_ms": {"p50": tally.percentile_ms(0.5), "p99": tally.percentile_ms(0.99)},
+            "cpu_ns_per_event": round((after[0] - before[0]) / events * 1e9) if before and after and events else 0,
+            "broker": self._broker.name,
+            "rounds": self._generator.rounds,
+        }
+
+    async def _read(self) -> None:
+        while True:
+            fetched = await self._consumer.fetch()
+            now_ms = time.time_ns() // 1_000_000
+            for part in fetched.partitions:
+                await asyncio.to_thread(self._tally.read, part, now_ms)
+            if fetched.partitions:
+                self._last = time.monotonic()
+                if not self._first:
+                    self._first = self._last
+                    self._cpu_before = await self._worker.cpu_seconds_and_events()
+
+    async def _watch(self) -> None:
+        """Raise StartError when the worker has died."""
+        while True:
+            await asyncio.sleep(REDRAW_S)
+            self._worker.check()
+
+    async def _show(self) -> None:
+        past = deque([(time.monotonic(), 0)], maxlen=round(RATE_OVER_S / REDRAW_S))
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                await asyncio.sleep(REDRAW_S)
+                if self._console.is_terminal:
+                    before, scored = past[0]
+                    past.append((time.monotonic(), self._tally.scored))
+                    rate = (self._tally.scored - scored) / (past[-1][0] - before)
+                    live.update(draw(self._glance(rate), self._tally), refresh=True)
+
+    def _glance(self, rate: float) -> Glance:
+        broker = getattr(self._broker, "process", None)
+        pids = [os.getpid(), self._worker.pid, None if broker is None else broker.pid]
+        return Glance(
+            source=self._events.name, broker=self._broker.name, model=self._options.task, state=self._generator.state,
+            seconds=time.monotonic() - self._began, produced=self._generator.produced, events_per_second=rate,
+            memory_bytes=sum(_resident_bytes(pid) for pid in pids if pid is not None),
+        )  # fmt: skip
+
+
+async def _nothing(_: object) -> None:
+    return None
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Wait for ``work``; False when ``stop`` came first and it was cancelled."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        return False
+    finally:
+        for one in (task, stopped):
+            one.cancel()
+        await asyncio.wait({task, stopped})
+
+
+def _load_kernels() -> None:
+    """Run the demo's own kernels once, so that the first events do not wait for them."""
+    events = MadeUpComments().take(8)
+    batch = encode_records("warm-up", 0, events.data, events.indptr, np.zeros(8, np.int64))
+    Tally("warm-up", "").read(FetchedPartition("warm-up", 0, 0, 8, bytes(batch.data)), 0)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where /proc does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

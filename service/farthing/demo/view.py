@@ -1,0 +1,95 @@
+"""The live table of the demo, drawn by rich on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from farthing.demo.tally import Tally
+
+BAR_CELLS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What the table shows beside the tally."""
+
+    source: str
+    broker: str
+    model: str
+    state: str
+    seconds: float
+    produced: int
+    events_per_second: float
+    memory_bytes: int
+
+
+def draw(glance: Glance, tally: Tally) -> RenderableType:
+    """Make the whole picture."""
+    title = f"[bold]farthing demo[/]  {glance.source} → {glance.broker} → {glance.model}"
+    parts: list[RenderableType] = [_numbers(glance, tally)]
+    if tally.labels:
+        parts += [Text(), _labels(tally)]
+    if tally.flagged:
+        parts += [Text(), _flagged(tally)]
+    return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C ends it", subtitle_align="right")
+
+
+def _numbers(glance: Glance, tally: Tally) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        table.add_column(justify="right", min_width=11)
+    cells = (
+        ("events in", f"{glance.produced:,}"),
+        ("scored", f"{tally.scored:,}"),
+        ("dead letters", f"{tally.dead:,}"),
+        ("scored / s", f"{glance.events_per_second:,.0f}"),
+        ("latency p50", f"{tally.percentile_ms(0.5):,} ms"),
+        ("p99", f"{tally.percentile_ms(0.99):,} ms"),
+        ("memory, all", f"{glance.memory_bytes / 2**20:,.0f} MiB"),
+        (glance.state, f"{glance.seconds:,.0f} s"),
+    )
+    for row in (cells[:4], cells[4:]):
+        table.add_row(*(Text(name, style="dim") for name, _ in row))
+        table.add_row(*(Text(value, style="bold") for _, value in row))
+    return table
+
+
+def _labels(tally: Tally) -> Table:
+    table = Table.grid(padding=(0, 2))
+    total = sum(tally.labels.values())
+    for label, count in tally.labels.most_common():
+        share = count / total
+        style = "green" if label == tally.mildest else "red"
+        bar = Text("█" * round(share * BAR_CELLS), style=style) + Text(
+            "░" * (BAR_CELLS - round(share * BAR_CELLS)), style="dim"
+        )
+        table.add_row(Text(label), bar, Text(f"{share:.1%}"), Text(f"{count:,}", style="dim"))
+    return table
+
+
+def _flagged(tally: Tally) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
+    table.add_column("recently flagged", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("event", ratio=1, no_wrap=True, overflow="ellipsis")
+    for one in reversed(tally.flagged):
+        table.add_row(Text(one.label, style="red"), f"{one.score:.3f}", Text(one.text))
+    return table
+
+
+def outcome(result: Mapping[str, Any]) -> str:
+    """Say the result in a few short lines."""
+    latency = result["latency_ms"]
+    return (
+        f"{result['events_produced']:,} events in, {result['events_scored']:,} scored, "
+        f"{result['dead']:,} dead letters, {result['lost']:,} lost\n"
+        f"{result['events_per_second']:,} scored/s, end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms\n"
+        f"{result['cpu_ns_per_event']:,} ns of the worker's CPU per event, {result['duplicated']:,} repeated"
+    )

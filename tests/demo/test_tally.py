@@ -1,0 +1,97 @@
+"""Counting answers: against a set, in any order, with repeats; over rounds; and what is shown of them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from farthing.blocks import FetchedPartition
+from farthing.demo.events import MadeUpComments
+from farthing.demo.tally import Seen, Tally
+from farthing.demo.view import Glance, draw, outcome
+
+
+@given(st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=30), max_size=20))
+def test_seen_counts_as_a_set_does(rounds):
+    seen, oracle, repeats = Seen(), set(), 0
+    for offsets in rounds:
+        seen.add(np.array(offsets, np.int64))
+        for offset in offsets:
+            repeats += offset in oracle
+            oracle.add(offset)
+        assert (seen.distinct, seen.duplicates) == (len(oracle), repeats)
+
+
+def test_seen_grows_and_forgets_what_is_complete():
+    seen = Seen()
+    for start in range(0, 2_000_000, 100_000):
+        seen.add(np.arange(start + 100_000 - 1, start - 1, -1))
+    seen.add(np.array([2_500_000]))
+    assert (seen.distinct, seen.duplicates) == (2_000_001, 0)
+    assert len(seen._after) < 1_100_000
+    seen.add(np.array([5, 2_500_000]))
+    assert (seen.distinct, seen.duplicates) == (2_000_001, 2)
+
+
+def scored(labels, offsets, stamp_ms):
+    """Make what one fetch of the score topic brings."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=1 << 20,
+    )  # fmt: skip
+    for n, (label, offset) in enumerate(zip(labels, offsets, strict=True)):
+        value = json.dumps({"id": n, "score": 0.75, "label": label}).encode()
+        builder.append(n, stamp_ms, None, value, [("farthing.offset", str(offset).encode())])
+    return FetchedPartition("scores", 0, 0, len(labels), bytes(builder.build()))
+
+
+def picture(tally, width):
+    console = Console(width=width, height=40, record=True, file=io.StringIO())
+    glance = Glance("made-up comments", "tansu", "moderation", "running", 12.0, 1_234_567, 50_012.0, 900 << 20)
+    console.print(draw(glance, tally))
+    return console.export_text()
+
+
+def test_labels_latency_and_flagged_events_are_told():
+    tally = Tally("scores", "allow")
+    chunk = MadeUpComments().take(10)
+    tally.sent(0, 100, chunk)
+    tally.read(scored(["allow", "block", "allow", "review"], [100, 103, 101, 109], 5_000), 5_250)
+    tally.read(scored(["allow"], [100], 5_000), 9_000)  # a repeat
+    tally.read(FetchedPartition("dead", 0, 0, 1, scored(["x"], [7], 0).data), 0)  # without its header: foreign
+    assert (tally.scored, tally.answered, tally.duplicated, tally.dead, tally.foreign) == (5, 4, 1, 1, 1)
+    assert tally.labels == {"allow": 3, "block": 1, "review": 1}
+    assert (tally.percentile_ms(0.5), tally.percentile_ms(0.99)) == (250, 4_000)
+    assert [(one.label, one.score) for one in tally.flagged] == [("block", 0.75), ("review", 0.75)]
+    assert [one.text for one in tally.flagged] == [" ".join(json.loads(chunk.value(k))["text"].split()) for k in (3, 9)]
+    tally.start_again()
+    tally.read(scored(["allow"], [100], 5_000), 5_000)
+    assert (tally.answered, tally.duplicated) == (5, 1)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_table_says_all_and_fits(width):
+    tally = Tally("scores", "allow")
+    assert "1,234,567" in picture(tally, width)  # before the first score
+    tally.sent(0, 0, MadeUpComments().take(10))
+    tally.read(scored(["allow", "block", "allow"], [0, 1, 2], 0), 1_234)
+    text = picture(tally, width)
+    for word in ("events in", "1,234,567", "50,012", "p99", "1,234 ms", "66.7%", "33.3%", "block", "900 MiB"):
+        assert word in text, text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_outcome_is_short_lines():
+    result = {
+        "events_produced": 123_456_789, "events_scored": 123_456_000, "dead": 700, "lost": 89, "duplicated": 3,
+        "events_per_second": 268_434, "latency_ms": {"p50": 12, "p99": 3_456}, "cpu_ns_per_event": 2_196,
+    }  # fmt: skip
+    text = outcome(result)
+    assert "89 lost" in text
+    assert "p99 3,456 ms" in text
+    assert max(map(len, text.splitlines())) <= 79
