@@ -20,14 +20,16 @@ from farthing.wire import layout
 
 def batches_of(part, topic):
     """Cut fetched bytes into their record batches, as they are."""
-    buffer, at = np.frombuffer(part.data, np.uint8), 0
+    buffer, at = np.frombuffer(part.data, np.uint8), 0  # a long one is the response's own memory
     while at + layout.HEADER_BYTES <= len(part.data):
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
         if stop > len(part.data):
             return
         count = int(layout.be32(buffer, at + layout.RECORDS_COUNT))
         # A producer's base offset is 0; the broker sets its own. The CRC does not cover it.
-        yield OutputBatch(topic, part.partition, bytes(8) + part.data[at + 8 : stop], count, 0)
+        batch = buffer[at:stop] if buffer.flags.writeable else buffer[at:stop].copy()
+        batch[:8] = 0
+        yield OutputBatch(topic, part.partition, batch, count, 0)
         at = stop
 
 

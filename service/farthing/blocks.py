@@ -67,7 +67,8 @@ class Presence(IntEnum):
 class FetchedPartition:
     """What one fetch brought for one partition, as the broker sent it.
 
-    ``data`` holds whole record batches, then perhaps the first part of another, which is left for the next fetch.
+    ``data`` holds whole record batches, then perhaps the first part of another, which is left for the next fetch. It
+    may be a view of the whole response, which lives as long.
     ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
     read_committed), as Kafka's Fetch response gives them.
     """
@@ -76,7 +77,7 @@ class FetchedPartition:
     partition: int
     fetch_offset: int
     high_watermark: int
-    data: bytes
+    data: bytes | memoryview
     aborted: tuple[tuple[int, int], ...] = ()
 
 
@@ -213,12 +214,12 @@ class RenderedValues:
 class OutputBatch:
     """One ready-made record batch v2 for one partition of one topic.
 
-    ``data`` is the whole batch with base_offset 0 and no producer id; its CRC holds. The producer may write
-    producer_id, producer_epoch and base_sequence into the header and then recomputes the CRC.
+    ``data`` is uint8 (size,): the whole batch with base_offset 0 and no producer id; its CRC holds. It is the
+    producer's to change: it writes producer_id, producer_epoch and base_sequence into the header, and the CRC anew.
     """
 
     topic: str
     partition: int
-    data: bytes = field(repr=False)
+    data: Bytes = field(repr=False)
     record_count: int
     max_timestamp_ms: int

@@ -98,7 +98,7 @@ class Route:
         values = [b'{"id":"warm","text":"up"}', b"{"]
         data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
         batch = encode_records(self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64))
-        self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data)])
+        self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
 
     def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
         """Decode, parse, featurize, score, decide, render and encode one block.
@@ -215,7 +215,8 @@ class Pipeline:
                     fetching = asyncio.create_task(self._fetch())  # the next block comes while this one is scored
                     await self._work(fetched)
                     await self._commit_when_due()
-                    self._trouble = 0
+                    if fetched.answered and not self._offsets.in_flight():
+                        self._trouble = 0  # nothing to do is as good as done
                 except BrokerError as error:
                     fetching.cancel()
                     await asyncio.wait({fetching})  # before positions go back: what it brings would be out of place
@@ -267,6 +268,7 @@ class Pipeline:
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
         for ticket in tickets:
             self._offsets.ack(ticket)
+        self._trouble = 0
         self._last_progress = time.monotonic()
         self._metrics.record(answer.stats)
         self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)

@@ -1,10 +1,13 @@
 """aiokafka's private names and wire classes that farthing.kafka uses: fails loudly when upstream moves."""
 
 import inspect
+import struct
 
 import aiokafka
+import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -26,6 +29,26 @@ def test_private_names_are_where_they_were():
     assert list(inspect.signature(AIOKafkaClient.send).parameters)[:3] == ["self", "node_id", "request"]
     for name in ("force_metadata_update", "add_topic", "get_random_node", "bootstrap", "close"):
         assert callable(getattr(AIOKafkaClient, name))
+
+
+def test_connections_can_be_taken_over():
+    assert list(inspect.signature(AIOKafkaClient._get_conn).parameters)[:3] == ["self", "node_id", "group"]
+    source = inspect.getsource(AIOKafkaConnection)
+    for name in ("_read_task", "_writer", "_versions", "_last_action", "_closed_fut", "_client_id"):
+        assert f"self.{name} = " in source or f", self.{name}" in source, name
+    assert list(inspect.signature(AIOKafkaConnection.close).parameters) == ["self", "reason", "exc"]
+    assert list(inspect.signature(AIOKafkaConnection._next_correlation_id).parameters) == ["self"]
+    assert callable(AIOKafkaConnection.connected)
+
+
+@pytest.mark.parametrize("version", range(3, 8))
+def test_produce_versions_that_we_write_have_one_layout(version):
+    request = next(c for c in ProduceRequest._CLASSES if version == c.API_VERSION)
+    batch = b"batch"
+    struct_ = request(None, -1, 1000, [("topic", [(5, batch)])])
+    ours = struct.pack(">hhii", -1, -1, 1000, 1) + struct.pack(">h5si", 5, b"topic", 1)
+    assert struct_.encode() == ours + struct.pack(">ii", 5, len(batch)) + batch
+    assert not struct_.FLEXIBLE_VERSION
 
 
 def test_requests_have_the_arguments_that_we_give():

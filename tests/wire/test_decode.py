@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from farthing.blocks import FetchedPartition
 from farthing.errors import CorruptBatchError, UnsupportedBatchError
 from farthing.wire import Arena, codec, decode, layout, next_fetch_offset
-from farthing.wire.crc32c import crc32c, crc32c_reference, crc32c_tables
+from farthing.wire.crc32c import (
+    THIRDS_FROM,
+    append_zeros,
+    append_zeros_reference,
+    crc32c,
+    crc32c_reference,
+    crc32c_tables,
+)
 
 CODECS = (0, 1, 2, 3, 4)
 
@@ -254,6 +261,27 @@ def test_crc32c_equals_googles(data, start):
     start = min(start, len(data))
     expected = crc32c_reference(array, start, len(data))
     assert crc32c(array, start, len(data)) == crc32c_tables(array, start, len(data)) == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-100, 200), st.integers(0, 20), st.integers(0, 2**32 - 1))
+def test_crc32c_of_long_data_equals_googles(more, start, seed):
+    """From THIRDS_FROM on, three thirds at once and a rest."""
+    array = np.random.default_rng(seed).integers(0, 256, THIRDS_FROM + more + start, np.uint8)
+    expected = crc32c_reference(array, start, len(array))
+    assert crc32c(array, start, len(array)) == crc32c_tables(array, start, len(array)) == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5000))
+def test_zeros_are_appended_as_the_definition_says(crc, n):
+    assert append_zeros(crc, n) == append_zeros_reference(crc, n)
+
+
+def test_many_zeros_are_many_times_a_few():
+    crc = 0x12345678
+    for _ in range(1000):
+        crc = append_zeros(crc, 123_456)
+    assert crc == append_zeros(0x12345678, 123_456_000)
 
 
 @settings(max_examples=300, deadline=None)

@@ -15,7 +15,7 @@ from .test_decode import batch, part
 def read(outputs):
     rows = []
     for out in outputs:
-        one = MemoryRecords(out.data).next_batch()
+        one = MemoryRecords(out.data.tobytes()).next_batch()
         assert one.validate_crc()
         records = list(one)
         assert len(records) == out.record_count
@@ -82,7 +82,7 @@ def test_dead_letters_keep_everything_and_say_why():
 def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_described():
     value = b"x" * 5000
     out = encode_records("t", 0, np.frombuffer(value, np.uint8), np.array([0, 5000]), np.array([1]))
-    block = decode([FetchedPartition("t", 0, 0, 0, out.data)], Arena())
+    block = decode([FetchedPartition("t", 0, 0, 0, out.data.data)], Arena())
     status = np.array([Status.TOO_LARGE], np.uint8)
     ((_, record),) = read(encode_dead(block, status, topic="d", model="m", max_value_bytes=100))
     assert record.value == value[:100]
@@ -90,9 +90,13 @@ def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_described():
     assert len(dict(record.headers)["farthing.error.value_sha256"]) == 64
 
 
-def test_a_producer_stamp_is_read_and_the_crc_holds():
-    out = encode_records("t", 0, np.frombuffer(b"ab", np.uint8), np.array([0, 1, 2]), np.array([5, 4]))
-    one = MemoryRecords(stamp_producer(out.data, 77, 3, 2**31 - 1)).next_batch()
-    assert one.validate_crc()
-    assert (one.producer_id, one.producer_epoch, one.base_sequence) == (77, 3, 2**31 - 1)
-    assert [r.value for r in one] == [b"a", b"b"]
+@pytest.mark.parametrize("size", [1, 100, 5_000, 500_000])
+def test_a_producer_stamp_is_read_and_the_crc_holds(size):
+    values = np.arange(size, dtype=np.int64).astype(np.uint8)
+    out = encode_records("t", 0, values, np.array([0, 1, size]), np.array([5, 4]))
+    for identity in ((77, 3, 2**31 - 1), (2**62 + 5, 0, 0), (-1, -1, -1)):
+        stamp_producer(out.data, *identity)
+        one = MemoryRecords(out.data.tobytes()).next_batch()
+        assert one.validate_crc()
+        assert (one.producer_id, one.producer_epoch, one.base_sequence) == identity
+        assert [r.value for r in one] == [values[:1].tobytes(), values[1:].tobytes()]

@@ -19,6 +19,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
+from farthing.kafka.frames import Frames
 from farthing.kafka.membership import Membership, leader_of
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -34,10 +35,14 @@ TRUNCATED_AFTER_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch brought. It is void when ``epoch`` is no longer the consumer's: a rebalance came between."""
+    """What one fetch brought. It is void when ``epoch`` is no longer the consumer's: a rebalance came between.
+
+    ``answered`` tells that some broker answered, perhaps with nothing new, or that there was nobody to ask.
+    """
 
     epoch: int
     partitions: tuple[FetchedPartition, ...]
+    answered: bool = True
 
 
 class RecordConsumer:
@@ -60,6 +65,7 @@ class RecordConsumer:
         self._on_revoked = on_revoked
         self._on_position = on_position
         self._timeout_s = settings.request_timeout_ms / 1000
+        self._frames: Frames
         self._positions: dict[Partition, int | None] = {}
         self._high_watermarks: dict[Partition, int] = {}
         self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
@@ -74,6 +80,7 @@ class RecordConsumer:
     async def start(self) -> None:
         """Join the group. Raises BrokerError."""
         await self._membership.join()
+        self._frames = Frames(self._membership.client)
 
     @property
     def assignment(self) -> list[Partition]:
@@ -120,15 +127,17 @@ class RecordConsumer:
         by_node = self._due()
         if not by_node and not self._requests:
             await asyncio.sleep(IDLE_S)
-            return Fetched(epoch, ())
+            return Fetched(epoch, (), answered=not self._positions)
         for node, partitions in by_node.items():
             self._requests[node] = asyncio.create_task(self._request(node, partitions))
         done, _ = await asyncio.wait(self._requests.values(), return_when=asyncio.FIRST_COMPLETED)
         parts: list[FetchedPartition] = []
+        answered = False
         for node in [node for node, task in self._requests.items() if task in done]:
             task = self._requests.pop(node)
             error = task.exception()
             if error is None:
+                answered = True
                 parts += [
                     part
                     for part in task.result()
@@ -139,11 +148,11 @@ class RecordConsumer:
             else:
                 raise error
         if epoch != self.epoch:
-            return Fetched(epoch, ())
+            return Fetched(epoch, (), answered)
         for part in parts:
             self._positions[part.topic, part.partition] = next_fetch_offset(part.data, part.fetch_offset)
             self._high_watermarks[part.topic, part.partition] = part.high_watermark
-        return Fetched(epoch, tuple(part for part in parts if part.data))
+        return Fetched(epoch, tuple(part for part in parts if part.data), answered)
 
     async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
         """Commit offsets of partitions that are ours; see :meth:`Membership.commit`."""
@@ -239,7 +248,7 @@ class RecordConsumer:
         request = FetchRequest(settings.fetch_max_wait_ms, 1, settings.fetch_max_bytes, isolation, list(topics.items()))
         client = self._membership.client
         try:
-            response = await asyncio.wait_for(client.send(node, request), self._timeout_s + 5)
+            response = await self._frames.fetch(node, request, self._timeout_s + 5)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             client.force_metadata_update()
             await asyncio.sleep(RETRY_PAUSE_S)

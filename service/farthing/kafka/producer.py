@@ -17,12 +17,12 @@ from typing import Any
 
 import structlog
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
+from farthing.kafka.frames import Frames
 from farthing.kafka.membership import leader_of, make_client
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -30,7 +30,6 @@ from farthing.wire import stamp_producer
 
 log = structlog.get_logger()
 
-ACKS_ALL = -1
 MAX_REQUEST_BYTES = 8 << 20
 RETRY_PAUSE_S = 0.1
 SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
@@ -56,18 +55,13 @@ class _Identity:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    data: bytes
-    record_count: int
-
-
 class BatchProducer:
     """Produces batches; one :meth:`send` at a time."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._client: Any = None
+        self._frames: Frames
         self._identity: _Identity | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
@@ -76,6 +70,7 @@ class BatchProducer:
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)
+        self._frames = Frames(self._client)
         try:
             with connecting(self._settings):
                 await asyncio.wait_for(self._client.bootstrap(), self._settings.request_timeout_ms / 1000)
@@ -146,19 +141,18 @@ class BatchProducer:
         self.idempotent, self._needs_identity = True, False
         return None
 
-    def _stamp(self, batches: Sequence[OutputBatch]) -> dict[Partition, deque[_Outgoing]]:
-        queues: dict[Partition, deque[_Outgoing]] = defaultdict(deque)
+    def _stamp(self, batches: Sequence[OutputBatch]) -> dict[Partition, deque[OutputBatch]]:
+        queues: dict[Partition, deque[OutputBatch]] = defaultdict(deque)
         for batch in batches:
             partition = (batch.topic, batch.partition)
-            data = batch.data
             if self._identity is not None:
                 sequence = self._sequences.get(partition, 0)
-                data = stamp_producer(data, self._identity.producer_id, self._identity.epoch, sequence)
+                stamp_producer(batch.data, self._identity.producer_id, self._identity.epoch, sequence)
                 self._sequences[partition] = next_sequence(sequence, batch.record_count)
-            queues[partition].append(_Outgoing(data, batch.record_count))
+            queues[partition].append(batch)
         return queues
 
-    async def _round(self, queues: dict[Partition, deque[_Outgoing]], deadline: float) -> None:
+    async def _round(self, queues: dict[Partition, deque[OutputBatch]], deadline: float) -> None:
         """Send the first batch of every partition's queue; take away those that are acknowledged."""
         left = deadline - time.monotonic()
         if left <= 0:
@@ -198,16 +192,13 @@ class BatchProducer:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _request(
-        self, node: int, group: list[Partition], queues: dict[Partition, deque[_Outgoing]], left: float
+        self, node: int, group: list[Partition], queues: dict[Partition, deque[OutputBatch]], left: float
     ) -> bool:
         """Send one request; True when something in it must be sent again."""
-        topics: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        for topic, number in group:
-            topics[topic].append((number, queues[topic, number][0].data))
+        batches = [queues[partition][0] for partition in group]
         timeout_ms = max(min(int(left * 1000), self._settings.request_timeout_ms), 1)
-        request = ProduceRequest(None, ACKS_ALL, timeout_ms, list(topics.items()))
         try:
-            response = await asyncio.wait_for(self._client.send(node, request), left)
+            response = await asyncio.wait_for(self._frames.produce(node, batches, timeout_ms), left)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                 raise
@@ -224,14 +215,14 @@ class BatchProducer:
                     retry = True
         return retry
 
-    def _refused(self, topic: str, number: int, error: type[Any], outgoing: _Outgoing) -> None:
+    def _refused(self, topic: str, number: int, error: type[Any], batch: OutputBatch) -> None:
         """Raise unless the batch may simply be sent again."""
         place = f"produce to {topic}[{number}]"
         if error in _IDENTITY_LOST:
             raise BrokerError(f"{place}: {error.__name__}; a new producer id is needed", retriable=True)
         if error in _TOO_LARGE:
             raise BrokerError(
-                f"{place}: the broker refuses a batch of {len(outgoing.data)} bytes ({outgoing.record_count} records); "
+                f"{place}: the broker refuses a batch of {len(batch.data)} bytes ({batch.record_count} records); "
                 "raise the topic's max.message.bytes",
                 retriable=False,
             )

@@ -1,7 +1,12 @@
 """CRC-32C (Castagnoli; RFC 3720, appendix B.4), callable from kernels.
 
 On x86-64 with SSE 4.2 and on AArch64 with the CRC extension it is the processor's own instruction, eight bytes at a
-time; elsewhere eight table look-ups an eight bytes ("slicing-by-8"). Both give what ``google_crc32c`` gives.
+time and, in long data, on three thirds at once, because the instruction takes three cycles and one may start in each
+(V. Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011); elsewhere eight
+table look-ups an eight bytes ("slicing-by-8"). Both give what ``google_crc32c`` gives.
+
+The thirds are put together, and a changed header's checksum is found without reading what follows it, by
+:func:`append_zeros`: a checksum is a polynomial over GF(2), and zeros after it multiply it by a power of x.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import NO_JIT, kernel
+from farthing.jit import NO_JIT, kernel, load_u64
 
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 
@@ -28,6 +33,61 @@ def _tables() -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 
 _TABLES = _tables()
+
+
+THIRDS_FROM = 1 << 14
+"""Bytes from which three thirds at once are faster: putting them together takes about two microseconds."""
+
+
+def _product_reference(a: int, b: int) -> int:
+    """Multiply two polynomials modulo the CRC's; bit 31 is x**0."""
+    product = 0
+    for k in range(31, -1, -1):
+        if a >> k & 1:
+            product ^= b
+        b = (b >> 1) ^ (POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+def _powers() -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Give x**(8 * 2**k) for k from 0 on."""
+    power = 1 << 30  # x
+    for _ in range(3):
+        power = _product_reference(power, power)
+    powers = []
+    for _ in range(48):
+        powers.append(power)
+        power = _product_reference(power, power)
+    return np.array(powers, np.uint64)
+
+
+_POWERS = _powers()
+
+
+def append_zeros_reference(crc: int, n: int) -> int:
+    """Plain form of :func:`append_zeros`: one bit after the other."""
+    for _ in range(8 * n):
+        crc = (crc >> 1) ^ (POLYNOMIAL if crc & 1 else 0)
+    return crc
+
+
+@kernel(reference=append_zeros_reference)
+def append_zeros(crc: int, n: int) -> int:
+    """Give the register after ``n`` more zero bytes, from the register ``crc`` (no first or last inversion).
+
+    ``crc`` is an integer from 0 to 2**32 - 1; ``n`` is under 2**48. The time is that of log2(n) products.
+    """
+    one, polynomial = np.uint64(1), np.uint64(POLYNOMIAL)
+    result = np.uint64(crc)
+    for k in range(48):
+        if n >> k & 1:
+            b, product = _POWERS[k], np.uint64(0)
+            for bit in range(32):
+                # Masks instead of branches: the bits are as good as random.
+                product ^= b & (np.uint64(0) - (result >> np.uint64(31 - bit) & one))
+                b = (b >> one) ^ (polynomial & (np.uint64(0) - (b & one)))
+            result = product
+    return np.int64(result)
 
 
 def crc32c_reference(data: Bytes, start: int, stop: int) -> int:
@@ -113,12 +173,23 @@ else:
     def crc32c_instruction(data: Bytes, start: int, stop: int) -> int:
         """:func:`crc32c` by the processor's instruction."""
         crc = np.uint64(0xFFFFFFFF)
-        whole = (stop - start) // 8
-        words = data[start : start + whole * 8].view(np.uint64)
-        for i in range(whole):
-            crc = _wide(crc, words[i])
-        for at in range(start + whole * 8, stop):
+        at = start
+        if stop - start >= THIRDS_FROM:
+            size = (stop - start) // 24 * 8
+            middle = last = np.uint64(0)
+            for i in range(start, start + size, 8):
+                crc = _wide(crc, load_u64(data, i))
+                middle = _wide(middle, load_u64(data, i + size))
+                last = _wide(last, load_u64(data, i + 2 * size))
+            two = append_zeros(np.int64(crc), size) ^ np.int64(middle)
+            crc = np.uint64(append_zeros(two, size)) ^ last
+            at = start + 3 * size
+        while at + 8 <= stop:
+            crc = _wide(crc, load_u64(data, at))
+            at += 8
+        while at < stop:
             crc = _narrow(crc, np.uint64(data[at]))
+            at += 1
         return np.int64(crc ^ np.uint64(0xFFFFFFFF))
 
     _fastest = crc32c_instruction

@@ -198,7 +198,7 @@ def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) ->
     )
 
 
-def next_fetch_offset(data: bytes, fetch_offset: int) -> int:
+def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
     """Give the offset after the last whole batch in ``data``: where the next fetch goes on.
 
     Headers only, no checksums: :func:`decode` will verify. Stops before anything implausible.
@@ -212,13 +212,13 @@ def next_fetch_offset(data: bytes, fetch_offset: int) -> int:
     return max(fetch_offset, int(row[records.BASE_OFFSET] + row[records.LAST_OFFSET_DELTA]) + 1)
 
 
-def raw_batch(data: bytes, base_offset: int | None) -> bytes:
+def raw_batch(data: bytes | memoryview, base_offset: int | None) -> bytes:
     """Give the bytes of the batch that begins at ``base_offset``, as they are; empty when it is not in ``data``."""
     buffer, at = np.frombuffer(data, np.uint8), 0
     while at + layout.HEADER_BYTES <= len(data):
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
         if int(layout.be64(buffer, at)) == base_offset:
-            return data[at:stop]
+            return bytes(data[at:stop])
         if stop <= at:
             break
         at = stop

@@ -13,7 +13,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
 from farthing.wire import codec, layout
-from farthing.wire.crc32c import crc32c
+from farthing.wire.crc32c import append_zeros, crc32c
 from farthing.wire.write import header_bytes, seal, write_records
 
 MAX_BATCH_BYTES: Final = 900_000
@@ -145,14 +145,21 @@ def encode_records(
     return batch
 
 
-def stamp_producer(data: bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> bytes:
-    """Write an idempotent producer's identity (KIP-98) into a batch's header and renew the CRC; a new object."""
-    batch = np.frombuffer(data, np.uint8).copy()
+def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+    """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and put its CRC right.
+
+    The checksum is found from the old one and what has changed; the records are not read.
+    """
+    first, stop = layout.PRODUCER_ID, layout.BASE_SEQUENCE + 4
+    before = batch[first:stop].copy()
     layout.put_be(batch, layout.PRODUCER_ID, producer_id, 8)
     layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
     layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)
-    layout.put_be(batch, layout.CRC, crc32c(batch, layout.ATTRIBUTES, len(batch)), 4)
-    return batch.tobytes()
+    changed = before ^ batch[first:stop]
+    # For equal lengths crc(a) ^ crc(b) depends on a ^ b alone: inversions and what is equal fall out.
+    difference = crc32c(changed, 0, len(changed)) ^ crc32c(np.zeros_like(changed), 0, len(changed))
+    crc = int(layout.be32(batch, layout.CRC)) ^ int(append_zeros(difference, len(batch) - stop))
+    layout.put_be(batch, layout.CRC, crc, 4)
 
 
 def _encode(
@@ -165,8 +172,8 @@ def _encode(
         k, last = int(bounds[index]), int(bounds[index + 1])
         if k == last:
             continue
-        out = np.empty(_capacity(records, columns, k, last), np.uint8)
         while k < last:
+            out = np.empty(_capacity(records, columns, k, last), np.uint8)
             first_timestamp = int(records.timestamps_ms[columns.rows[k]])
             stop, after, max_timestamp = write_records(
                 out, layout.HEADER_BYTES, k, last, max_batch_bytes,
@@ -183,7 +190,7 @@ def _encode(
             else:
                 batch = out[:stop]
             seal(batch, number, after - k, first_timestamp, max_timestamp)
-            batches.append(OutputBatch(topic, segment.partition, batch.tobytes(), after - k, max_timestamp))
+            batches.append(OutputBatch(topic, segment.partition, batch, after - k, max_timestamp))
             k = after
     return tuple(batches)
 

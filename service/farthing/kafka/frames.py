@@ -1,0 +1,199 @@
+"""Fetch and Produce requests whose record batches are not copied on their way between the socket and our arrays.
+
+aiokafka gathers a response in a growing byte array and copies each record set out of it, and joins a request five times
+over; at a million events a second that is most of a relay's time. Here it still negotiates versions, makes connections
+and authenticates; then a connection that nobody else uses is taken over, and frames (a size of four bytes, big-endian,
+and so many bytes) are read into memory of their own and written from the pieces where they lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+from aiokafka.errors import KafkaConnectionError, KafkaProtocolError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest
+
+from farthing.blocks import OutputBatch
+
+GROUP: Final = "farthing.frames"
+"""Our connections' key in aiokafka's client, beside its own (default, coordination)."""
+
+ACKS_ALL: Final = -1
+MOST_BYTES: Final = 1 << 30
+"""A frame that says it is longer is no frame: what answers there does not speak Kafka's protocol."""
+
+SHORT_BYTES: Final = 1024  # what is copied out of a frame: numbers and names, not record sets
+GRACE_S: Final = 5.0  # for the way, beyond what the broker is given
+_SIZE: Final = struct.Struct(">i")
+
+
+class FrameView:
+    """A response, to be taken apart by aiokafka's types: long parts are views of the frame."""
+
+    def __init__(self, frame: memoryview) -> None:
+        self._frame = frame
+        self._at = 0
+
+    def read(self, n: int) -> bytes | memoryview:
+        """Give the next ``n`` bytes; fewer at the end, which the types refuse."""
+        part = self._frame[self._at : self._at + n]
+        self._at += len(part)
+        return part if len(part) > SHORT_BYTES else part.tobytes()
+
+
+class FrameProtocol(asyncio.BufferedProtocol):
+    """Takes a connected transport over from aiokafka; answers come in the order of the requests."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._transport = connection._writer.transport
+        self._waiting: deque[tuple[asyncio.Future[memoryview], int]] = deque()
+        self._size = bytearray(_SIZE.size)
+        self._frame: memoryview | None = None  # None: its size is being read
+        self._filled = 0
+        connection._read_task.cancel()
+        self._transport.pause_reading()  # uvloop chooses how to read when reading begins
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()
+
+    def send(self, correlation_id: int, pieces: Sequence[Any]) -> asyncio.Future[memoryview]:
+        """Write one request; its answer's frame (without the size) comes by the future. Raises KafkaConnectionError."""
+        if self._transport.is_closing() or not self._connection.connected():
+            raise KafkaConnectionError("the connection is closed")
+        answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
+        self._waiting.append((answer, correlation_id))
+        self._connection._last_action = time.monotonic()
+        self._transport.writelines([_SIZE.pack(sum(len(piece) for piece in pieces)), *pieces])
+        return answer
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        """Where the loop shall put what it receives next: never more than one frame, so that each has its memory."""
+        target = memoryview(self._size) if self._frame is None else self._frame
+        return target[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Go on from size to frame, and from frame to the next one's size."""
+        self._filled += nbytes
+        if self._frame is None:
+            if self._filled == _SIZE.size:
+                (size,) = _SIZE.unpack(self._size)
+                if not 4 <= size <= MOST_BYTES or not self._waiting:
+                    self._break(KafkaProtocolError(f"a frame of {size} bytes came, which nobody asked for"))
+                    return
+                self._frame, self._filled = np.empty(size, np.uint8).data, 0
+        elif self._filled == len(self._frame):
+            frame, self._frame, self._filled = self._frame, None, 0
+            answer, correlation_id = self._waiting.popleft()
+            self._connection._last_action = time.monotonic()
+            (found,) = _SIZE.unpack(frame[:4])
+            if found != correlation_id:
+                self._break(KafkaProtocolError(f"answer {found} came for request {correlation_id}"))
+            elif not answer.done():  # else whoever asked waits no longer
+                answer.set_result(frame)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail what was asked and let aiokafka know, which connects anew on the next request."""
+        self._fail(KafkaConnectionError(f"connection lost: {error}" if error else "the broker closed the connection"))
+        if not self._connection._closed_fut.done():
+            self._connection._closed_fut.set_result(None)
+        self._connection.close(reason=None, exc=error)
+
+    def close(self) -> None:
+        """Close the connection: an answer that is late must not be taken for another's."""
+        self._break(KafkaConnectionError("the connection was closed"))
+
+    def _break(self, error: Exception) -> None:
+        self._fail(error)
+        self._transport.abort()
+        self._connection.close(reason=None, exc=error)
+
+    def _fail(self, error: Exception) -> None:
+        while self._waiting:
+            answer, _ = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(error)
+
+
+class Frames:
+    """Sends the two requests that carry records, on connections of its own, by a client of aiokafka."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._protocols: dict[int, FrameProtocol] = {}
+
+    async def fetch(self, node: int, request: FetchRequest, timeout_s: float) -> Any:
+        """Send a Fetch request; wait ``timeout_s`` for the answer.
+
+        Returns
+        -------
+        aiokafka's response structure; record sets are bytes, or memoryviews where they are long.
+
+        Raises
+        ------
+        KafkaError, OSError
+            No connection, or it broke.
+        RequestTimedOutError
+            No answer in time; the connection is closed.
+        """
+        connection, protocol = await self._connect(node)
+        struct_ = request.prepare(connection._versions)
+        header = _header(connection, struct_)
+        pieces = [header.encode() + struct_.encode()]
+        return await self._answer(protocol, header, struct_, pieces, timeout_s)
+
+    async def produce(self, node: int, batches: Sequence[OutputBatch], timeout_ms: int) -> Any:
+        """Send a Produce request, acks=all, with one batch for each partition. Returns and raises as :meth:`fetch`."""
+        connection, protocol = await self._connect(node)
+        struct_ = ProduceRequest(None, ACKS_ALL, timeout_ms, []).prepare(connection._versions)
+        if not 3 <= struct_.API_VERSION <= 8:  # KIP-98 to the last before compact encodings; one layout
+            raise KafkaProtocolError(f"Produce v{struct_.API_VERSION} is not known here")
+        header = _header(connection, struct_)
+        ordered = sorted(batches, key=_topic)
+        topics = [(topic, list(group)) for topic, group in groupby(ordered, key=_topic)]
+        pieces: list[Any] = [header.encode() + struct.pack(">hhii", -1, ACKS_ALL, timeout_ms, len(topics))]
+        for topic, group in topics:
+            name = topic.encode()
+            pieces.append(struct.pack(f">h{len(name)}si", len(name), name, len(group)))
+            for batch in group:
+                pieces += (struct.pack(">ii", batch.partition, len(batch.data)), batch.data.data)
+        return await self._answer(protocol, header, struct_, pieces, timeout_ms / 1000 + GRACE_S)
+
+    async def _connect(self, node: int) -> tuple[Any, FrameProtocol]:
+        connection = await self._client._get_conn(node, group=GROUP)
+        if connection is None:
+            raise NodeNotReadyError(f"node {node} cannot be reached")
+        protocol = self._protocols.get(node)
+        if protocol is None or protocol._connection is not connection:
+            protocol = self._protocols[node] = FrameProtocol(connection)
+        return connection, protocol
+
+    async def _answer(
+        self, protocol: FrameProtocol, header: Any, struct_: Any, pieces: Sequence[Any], timeout_s: float
+    ) -> Any:
+        answer = protocol.send(header.correlation_id, pieces)
+        try:
+            frame = await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            protocol.close()
+            raise RequestTimedOutError from None
+        view = FrameView(frame)
+        struct_.parse_response_header(view)
+        return struct_.RESPONSE_TYPE.decode(view)
+
+
+def _topic(batch: OutputBatch) -> str:
+    return batch.topic
+
+
+def _header(connection: Any, struct_: Any) -> Any:
+    return struct_.build_request_header(
+        correlation_id=connection._next_correlation_id(), client_id=connection._client_id
+    )
