@@ -13,6 +13,18 @@ settings.register_profile("farthing", deadline=None)
 settings.load_profile("farthing")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--campaign", action="store_true", help="run the long campaigns too (marker: campaign)")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--campaign"):
+        skip = pytest.mark.skip(reason="a long campaign: run it with --campaign")
+        for item in items:
+            if item.get_closest_marker("campaign"):
+                item.add_marker(skip)
+
+
 def _required():
     return os.environ.get("FARTHING_REQUIRE_KAFKA", "") not in ("", "0")
 
