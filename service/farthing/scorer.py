@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,21 @@ MAX_EVENT_BYTES = 1 << 20
 ID_FIELD = "id"
 """The raw field of a plan that is echoed in the score record."""
 
-TASKS = {"moderation": Moderation}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a score means, and how it is written: the two stages that differ from task to task.
+
+    ``from_manifest(heads, labels, thresholds)`` gives an object whose ``decide(columns, scores)`` makes the decisions
+    that ``render(records, ids, decisions, ...)`` writes.
+    """
+
+    from_manifest: Callable[..., Any]
+    render: Callable[..., RenderedValues]
+
+
+TASKS = {"moderation": Task(Moderation.from_manifest, render_scores)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,7 @@ class Scorer:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
         self._dense = DenseSession(model, threads=threads)
+        self._render = TASKS[manifest.task].render
         self._task = TASKS[manifest.task].from_manifest(manifest.heads, manifest.labels, manifest.thresholds)
         self._input_scale = np.float32(self.tensors.input_scale)
         self._bundle: Bundle | None = None
@@ -222,12 +237,13 @@ class Scorer:
 
     def decide(self, columns: FieldColumns, scores: ScoreBlock) -> DecisionBlock:
         """Give each event its label and its final status."""
-        return self._task.decide(columns, scores)
+        decisions: DecisionBlock = self._task.decide(columns, scores)
+        return decisions
 
     def render(self, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock) -> RenderedValues:
         """Write the score records of the events with status OK."""
         ids = columns.columns.get(ID_FIELD)
-        return render_scores(
+        return self._render(
             records,
             ids if isinstance(ids, RawColumn) else None,
             decisions,
