@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.blocks import FieldColumns, NumberColumn, TextColumn
+from farthing.blocks import FieldColumns, NumberColumn, RawColumn, TextColumn
 from farthing.errors import ConfigError
 from farthing.features import (
     CategoricalFeature,
@@ -18,9 +18,12 @@ from farthing.features import (
     NumericFeature,
     TextFeature,
     featurize_texts,
+    grams,
     hashing,
     text,
 )
+from farthing.jit import NO_JIT
+from tests.references import both
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 SPECS = [
@@ -50,7 +53,8 @@ def test_published_vectors_never_change():
         salt = hashing.salt(vector["seed"], vector["number"])
         assert f"{salt:016x}" == vector["salt"]
         assert f"{hashing.token_reference(data, salt):016x}" == vector["token"]
-        assert int(hashing.token(padded, 0, len(data), np.uint64(salt))) == int(vector["token"], 16)
+        if not NO_JIT:  # the kernel is a part of others and has no reference of this signature
+            assert int(hashing.token(padded, 0, len(data), np.uint64(salt))) == int(vector["token"], 16)
     for vector in VECTORS["texts"]:
         spec = FeatureSpec(n_buckets=vector["n_buckets"], seed=vector["seed"])
         assert rows(featurize_texts(spec, [vector["text"]])) == [vector["ids"]]
@@ -61,6 +65,20 @@ def test_published_vectors_never_change():
 def test_kernel_equals_reference(spec, texts):
     encoded = [t.encode("utf-8", "surrogatepass") if isinstance(t, str) else t for t in texts]
     assert rows(featurize_texts(spec, encoded)) == [reference(spec, t) for t in encoded]
+
+
+@pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
+@pytest.mark.parametrize("kernel", [grams.hash_grams_by_one, grams.hash_grams_by_eight])
+@given(st.binary(max_size=40), st.integers(1, 8), st.integers(0, 2**63 - 1), st.integers(1, 30), st.integers(0, 3))
+def test_grams_equal_their_reference(kernel, data, size, multiplier, bits, at):
+    if kernel is None:
+        pytest.skip("this processor has no vectors that are worth while")
+    padded = np.frombuffer(data + bytes(range(200, 200 + grams.READ_AHEAD_BYTES)), np.uint8)
+    shift, multiplier = np.uint64(64 - bits), np.uint64(2 * multiplier + 1)
+    out = np.zeros(len(data) + at + grams.WRITE_AHEAD_IDS, np.int32)
+    (end, ours), (expected_end, theirs) = both(kernel, padded, len(data), size, multiplier, shift, out, at)
+    assert end == expected_end == at + max(len(data) - size + 1, 0)
+    assert ours[1][:end].tolist() == theirs[1][:end].tolist()
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=20), st.integers(0, 20))
@@ -95,7 +113,7 @@ def test_an_empty_text_has_features():
 
 def test_buckets_are_evenly_used():
     spec = FeatureSpec(n_buckets=1 << 10, features=(TextFeature(char_ngrams=None, word_bigrams=False),))
-    ids = featurize_texts(spec, [f"word{k}" for k in range(100_000)]).indices[1::2]
+    ids = featurize_texts(spec, [f"word{k}" for k in range(20_000 if NO_JIT else 100_000)]).indices[1::2]
     counts = np.bincount(ids, minlength=1 << 10)
     chi_square = float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
     assert 1023 - 6 * np.sqrt(2 * 1023) < chi_square < 1023 + 6 * np.sqrt(2 * 1023)
@@ -137,6 +155,83 @@ def test_categories_numbers_and_crosses():
     assert n[1] == n[4]
     assert len(set(n)) == 4
     assert len(set(cross)) == 5
+
+
+RICH_FEATURES = (
+    TextFeature("row_text", per_row=True, char_ngrams=(3, 5)), CategoricalFeature("raw"), NumericFeature("number", (-1.0, 0.0, 2.5)),
+    CategoricalFeature("row_text", per_row=True), NumericFeature("row_number", (1e-9,), per_row=True), CategoricalFeature("text"),
+    TextFeature("text", words=False, max_bytes=5), CrossFeature(("raw", "row_number", "text")), CrossFeature(("number", "raw")),
+)  # fmt: skip
+
+
+@st.composite
+def field_columns(draw):
+    """Events with none to three rows, and a column of every kind for both, with missing and null values among them."""
+    counts = draw(st.lists(st.integers(0, 3), max_size=5))
+    n, m = len(counts), sum(counts)
+
+    def presence(size):
+        return np.array(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)), np.uint8)
+
+    def texts(size):
+        there = presence(size)
+        values = [draw(st.binary(max_size=20)) if p == 2 else b"" for p in there]
+        return TextColumn(there, np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)]))
+
+    def numbers(size):
+        there = presence(size)
+        value = st.sampled_from([-1.0, 0.0, -0.0, 2.5, 1e-9, 1e308]) | st.floats(allow_nan=False)
+        return NumberColumn(there, np.array([draw(value) if p == 2 else np.nan for p in there], np.float64))
+
+    raw = texts(n)
+    missing = raw.presence == 0
+    start, stop = np.where(missing, -1, raw.indptr[:-1] + 2), np.where(missing, -1, raw.indptr[1:] + 2)
+    columns = {
+        "text": texts(n), "row_text": texts(m), "number": numbers(n), "row_number": numbers(m),
+        "raw": RawColumn(raw.presence, start, stop),
+    }  # fmt: skip
+    buffer = np.frombuffer(b"{{" + raw.data.tobytes(), np.uint8)
+    return FieldColumns(np.zeros(n, np.uint8), np.cumsum([0, *counts]), columns), buffer
+
+
+@pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
+@given(field_columns(), st.permutations(RICH_FEATURES), st.integers(1, 9), st.integers(0, 2**63 - 1))
+def test_every_kind_of_feature_is_made_as_by_the_reference(drawn, features, n, seed):
+    chosen = list(features[:n])
+    crossed = {name for feature in chosen if isinstance(feature, CrossFeature) for name in feature.fields}
+    alone = {feature.field for feature in chosen if isinstance(feature, CategoricalFeature | NumericFeature)}
+    chosen += [
+        f for f in RICH_FEATURES if isinstance(f, CategoricalFeature | NumericFeature) and f.field in crossed - alone
+    ]
+    featurizer = Featurizer(FeatureSpec(n_buckets=1 << 30, features=tuple(chosen), seed=seed))
+    found, expected = featurizer(*drawn), Featurizer.__call__.reference(featurizer, *drawn)
+    assert found.indptr.tolist() == expected.indptr.tolist()
+    assert (found.indices.dtype, found.indices.tolist()) == (np.int32, expected.indices.tolist())
+
+
+def test_a_long_text_is_hashed_for_each_row_of_its_event():
+    """Its ids take room for each row, also when there are no more rows than events."""
+    value = b"one two " * 4000
+    column = TextColumn(
+        np.full(3, 2, np.uint8), np.frombuffer(value, np.uint8), np.array([0, len(value), len(value), len(value)])
+    )
+    spec = FeatureSpec(features=(TextFeature(max_bytes=1 << 20),))
+    found = rows(Featurizer(spec)(FieldColumns(np.zeros(3, np.uint8), np.array([0, 3, 3, 3]), {"text": column})))
+    assert found == [reference(spec, value)] * 3
+
+
+@pytest.mark.parametrize(
+    ("feature", "said"),
+    [
+        (TextFeature("number"), "needs a field of kind text"), (CategoricalFeature("number"), "needs a text or raw field"),
+        (NumericFeature("text", (0.0,)), "needs a number field"), (TextFeature("other"), "no such field"),
+    ],
+)  # fmt: skip
+def test_a_column_of_another_kind_is_refused(feature, said):
+    none = np.zeros(0, np.uint8)
+    columns = {"text": TextColumn(none, none, np.zeros(1, np.int64)), "number": NumberColumn(none, np.zeros(0))}
+    with pytest.raises(ConfigError, match=said):
+        Featurizer(FeatureSpec(features=(feature,)))(FieldColumns(none, np.zeros(1, np.int64), columns))
 
 
 @pytest.mark.parametrize(

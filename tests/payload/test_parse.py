@@ -19,11 +19,20 @@ from hypothesis import strategies as st
 
 from farthing.blocks import Presence, RecordBlock, Segment, Status
 from farthing.errors import ConfigError
+from farthing.jit import NO_JIT
 from farthing.payload import Field, FieldPlan, parse
 
 from .corpus import CORPUS
 
 PLAN = FieldPlan((Field("id", "id", "raw"), Field("text", "text", required=True)))
+ROWS_PLAN = FieldPlan(
+    (
+        Field("q", "q", required=True), Field("t", "a.c[*].t"), Field("n", "a.c[*].n.v", "number"), Field("k", "a.k", "raw"),
+        Field("r", "a.c[*].r", "raw"), Field("z", "b.z", "number", required=True),
+    ),
+    max_rows=3,
+)  # fmt: skip
+EXAMPLES = settings().max_examples
 GUARD = b'"}]\xff\\u'  # what follows a value in the buffer must not matter
 
 
@@ -49,8 +58,25 @@ def block(values):
 
 
 def run(values, plan=PLAN, **options):
+    """Parse; what the kernel gives is also what its reference gives, bit for bit."""
     records = block(values)
-    return records, parse(records, plan, **options)
+    columns = parse(records, plan, **options)
+    if not NO_JIT:
+        assert_equal(columns, parse.reference(records, plan, **options))
+    return records, columns
+
+
+def assert_equal(found, expected):
+    assert found.status.tolist() == expected.status.tolist()
+    assert found.row_indptr.tolist() == expected.row_indptr.tolist()
+    assert list(found.columns) == list(expected.columns)
+    for name, column in expected.columns.items():
+        assert type(found.columns[name]) is type(column)
+        for part in column.__slots__:
+            ours, theirs = getattr(found.columns[name], part), getattr(column, part)
+            if part == "data":  # there may be room after the last string
+                ours = ours[: len(theirs)]
+            assert (ours.dtype, ours.tobytes()) == (theirs.dtype, theirs.tobytes()), (name, part)
 
 
 def text_of(columns, i, name="text"):
@@ -129,7 +155,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 @given(st.dictionaries(st.sampled_from(["id", "text", "b", "te"]), json_values), st.booleans())
 def test_generated_objects(event, ascii_only):
     value = json.dumps(event, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
@@ -152,7 +178,7 @@ def test_generated_objects(event, ascii_only):
             assert id_of(records, columns, 0) is None
 
 
-@settings(max_examples=600)
+@settings(max_examples=6 * EXAMPLES)
 @given(st.data())
 def test_mutated_objects_are_judged_as_the_standard_library_does(data):
     value = bytearray(b'{"id":{"a":[1,-2.5e3,null]},"text":"caf\\u00e9 \xf0\x9f\x98\x80 \\ud83d\\ude00","z":[true,{}]}')
@@ -174,7 +200,7 @@ def test_mutated_objects_are_judged_as_the_standard_library_does(data):
         assert text_of(columns, 0).decode() == found["text"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_any_bytes_and_neighbours_do_not_matter(values):
     _, together = run([*values, b'{"text":"a"}'])
@@ -183,15 +209,59 @@ def test_any_bytes_and_neighbours_do_not_matter(values):
         assert run([value])[1].status[0] == together.status[i]
 
 
+FRAGMENTS = [
+    b"{", b"}", b"[", b"]", b",", b":", b" ", b"\n", b'"', b'"q"', b'"a"', b'"c"', b'"t"', b'"b"', b'"z"', b'"n"', b'"v"', b'{"q":"x",',
+    b'"a":{"c":[', b'{"t":"y"}', b"null", b"true", b"nul", b"0", b"-", b"1.5", b"1e400", b"01", b".", b"e", b"\\", b"\\u", b"\\ud83d",
+    b"\\ude00", b"\\u0041", b"\\n", b"\xc3", b"\xc3\xa9", b"\xf0\x9f\x98\x80", b"\xff", b"\x00", b"\x1f", b"\x7f", b"\xef\xbb\xbf",
+]  # fmt: skip
+
+
+@settings(max_examples=10 * EXAMPLES)
+@given(
+    st.lists(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(b"".join), max_size=4),
+    st.sampled_from([PLAN, ROWS_PLAN]),
+)
+def test_any_fragments_are_judged_as_the_reference_does(values, plan):
+    run(values, plan)
+
+
+def members(depth):
+    """Objects whose keys a plan may want, some of them twice, as (key, value) pairs; values as JSON text."""
+    scalar = st.sampled_from(
+        ["null", "true", "5", "-0.0", "1.25e-3", "123456789012345678", '"s"', '"\\u00e9"', "[]", "{}"]
+    )
+    if depth == 0:
+        return scalar
+    inner = members(depth - 1)
+    pair = st.tuples(st.sampled_from(["q", "a", "c", "t", "n", "v", "k", "r", "b", "z"]), inner)
+    pairs = st.lists(pair.map(lambda p: f'"{p[0]}":{p[1]}'), max_size=5)
+    return (
+        scalar
+        | pairs.map(lambda p: "{" + ",".join(p) + "}")
+        | st.lists(inner, max_size=4).map(lambda v: f"[{','.join(v)}]")
+    )
+
+
+@settings(max_examples=10 * EXAMPLES)
+@given(st.lists(st.tuples(members(3), st.booleans(), st.booleans()), max_size=4))
+def test_any_rows_are_those_of_the_reference(drawn):
+    """Whatever lies on the way to the array and below it, also when it comes twice."""
+    values = []
+    for value, wanted, twice in drawn:
+        first = '{"q":"x","a":{"c":' + value + '},"b":{"z":1}' if wanted else '{"a":' + value + ',"q":"x","b":{"z":2.5}'
+        values.append((first + (',"a":{"k":1,"c":[{"t":"l","n":{"v":2}},3]}}' if twice else "}")).encode())
+    run(values, ROWS_PLAN)
+
+
 def hard_numbers():
     rng = random.Random(4)
-    for _ in range(60_000):
+    for _ in range(600 * EXAMPLES):
         bits = rng.getrandbits(64)
         found = struct.unpack("<d", bits.to_bytes(8, "little"))[0]
         if math.isfinite(found):
             yield repr(found)
             yield f"{found:.{rng.randrange(1, 25)}e}"
-    for _ in range(20_000):
+    for _ in range(200 * EXAMPLES):
         yield f"{rng.randrange(-(10**18), 10**18)}e{rng.randrange(-330, 290)}"
         yield f"{rng.uniform(-1e6, 1e6):.{rng.randrange(0, 12)}f}"
     for exponent in range(-1074, 1023, 7):  # half-way cases, exactly
@@ -214,7 +284,7 @@ def hard_numbers():
 def test_numbers_are_pythons_bit_for_bit():
     plan = FieldPlan((Field("n", "n", "number"),))
     tokens = [t for t in hard_numbers() if math.isfinite(float(t))]
-    assert len(tokens) > 100_000
+    assert len(tokens) > 1000 * EXAMPLES
     _, columns = run([b'{"n":' + t.encode() + b"}" for t in tokens], plan)
     assert not columns.status.any()
     expected = np.array([float(t) for t in tokens])

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
 from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
 from farthing.errors import ConfigError
 from farthing.features import hashing, tabular, text
-from farthing.features.spec import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature, TextFeature
-from farthing.jit import kernel
+from farthing.features.spec import CategoricalFeature, CrossFeature, Feature, FeatureSpec, NumericFeature, TextFeature
+from farthing.jit import kernel, stage
 
 _NO_BYTES = np.zeros(0, np.uint8)
+_Member = TextFeature | CategoricalFeature | NumericFeature
+
+
+def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
+    """Plain form of a Featurizer's call: one row after the other."""
+    spec, ids, ends = featurizer.spec, [], [0]
+    inputs = [featurizer.inputs(feature, columns) for feature in spec.features]
+    for row, event in enumerate(np.repeat(np.arange(len(columns)), np.diff(columns.row_indptr))):
+        ids.append(hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits))
+        for place, members in enumerate(inputs):
+            hashes = []
+            for member, column in members:
+                slot = row if member.per_row else int(event)
+                if isinstance(member, TextFeature):
+                    assert isinstance(column, TextColumn)
+                    value = column.data[column.indptr[slot] : column.indptr[slot + 1]].tobytes()
+                    ids += text.text_ids_reference(value, member, spec.seed, place, spec.bits)
+                else:
+                    salts = tabular.value_salts(spec.seed, place)
+                    hashes.append(tabular.value_hash_reference(member, column, buffer, slot, salts))
+            if hashes:
+                multiplier = hashing.salt(spec.seed, 64 * place + hashing.SALT_VALUE_BUCKET)
+                ids.append(hashing.bucket_reference(reduce(hashing.combine_reference, hashes), multiplier, spec.bits))
+        ends.append(len(ids))
+    return FeatureBlock(np.array(ends, np.int64), np.array(ids, np.int32))
 
 
 class Featurizer:
@@ -27,37 +53,63 @@ class Featurizer:
             place: _TextSalts(spec.seed, place) for place, f in enumerate(spec.features) if isinstance(f, TextFeature)
         }
 
+    @stage(reference=featurize_reference)
     def __call__(self, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
         """Make the ids of every row: the bias, then each feature's in the order of the spec.
 
         ``buffer`` is the RecordBlock's; it is needed when a raw field is a categorical feature. A missing or null
-        text is an empty text. Raises ConfigError when a field of the spec is not among the columns.
+        text is an empty text. Raises ConfigError when a field of the spec is not among the columns, or of another
+        kind than its feature needs.
         """
-        events = np.repeat(np.arange(len(columns)), np.diff(columns.row_indptr))
-        rows = np.arange(len(events))
         parts = []
         for place, feature in enumerate(self.spec.features):
             bias = self._bias if place == 0 else -1
+            inputs = self.inputs(feature, columns)
             if isinstance(feature, TextFeature):
-                slots = rows if feature.per_row else events
-                parts.append(self._text(place, feature, columns, slots, bias))
+                column = inputs[0][1]
+                assert isinstance(column, TextColumn)
+                parts.append(self._text(place, feature, column, columns.row_indptr, bias))
             else:
-                parts.append(self._value(place, feature, columns, buffer, rows, events, bias))
+                parts.append(self._value(place, inputs, buffer, columns.row_indptr, bias))
         return parts[0] if len(parts) == 1 else _join(parts)
 
-    def _text(self, place: int, feature: TextFeature, columns: FieldColumns, slots: Int64s, bias: int) -> FeatureBlock:
-        column = self._column(columns, feature.field)
-        if not isinstance(column, TextColumn):
-            raise ConfigError(f"feature {feature.field}: a text feature needs a field of kind text")
+    def inputs(self, feature: Feature, columns: FieldColumns) -> list[tuple[_Member, Column]]:
+        """Find what a feature is made of: itself, or the members of a cross, each with its column.
+
+        Raises ConfigError when a field is not among the columns, or of another kind than its feature needs.
+        """
+        found: list[tuple[_Member, Column]] = []
+        for name in feature.fields if isinstance(feature, CrossFeature) else (feature.field,):
+            if name not in columns.columns:
+                raise ConfigError(f"feature {name}: the field plan has no such field ({', '.join(columns.columns)})")
+            member, column = self._member(name) if isinstance(feature, CrossFeature) else feature, columns.columns[name]
+            if not isinstance(member, TextFeature):
+                tabular.check_column(member, column)
+            elif not isinstance(column, TextColumn):
+                raise ConfigError(f"feature {name}: a text feature needs a field of kind text")
+            found.append((member, column))
+        return found
+
+    def _member(self, name: str) -> CategoricalFeature | NumericFeature:
+        for feature in self.spec.features:
+            if isinstance(feature, CategoricalFeature | NumericFeature) and feature.field == name:
+                return feature
+        raise ConfigError(f"cross member {name!r} is no feature of this spec")
+
+    def _text(
+        self, place: int, feature: TextFeature, column: TextColumn, row_indptr: Int64s, bias: int
+    ) -> FeatureBlock:
         salts = self._texts[place]
-        lengths = column.indptr[slots + 1] - column.indptr[slots]
-        n_bytes, longest = int(lengths.sum()), min(int(lengths.max(initial=0)), feature.max_bytes)
-        out = np.empty(text.most_ids(feature, n_bytes, len(slots)), np.int32)
-        indptr = np.zeros(len(slots) + 1, np.int64)
+        n_rows, counts, lengths = int(row_indptr[-1]), np.diff(row_indptr), np.diff(column.indptr)
+        n_bytes, longest = int(column.indptr[-1]), min(int(lengths.max(initial=0)), feature.max_bytes)
+        if not feature.per_row and counts.max(initial=0) > 1:  # an event's text is hashed for each of its rows
+            n_bytes = int((lengths * counts).sum())
+        out = np.empty(text.most_ids(feature, n_bytes, n_rows), np.int32)
+        indptr = np.zeros(n_rows + 1, np.int64)
         low, high = feature.char_ngrams or (1, 0)
         room = longest + text.PADDING
         text.hash_texts(
-            column.data, column.indptr, slots, feature.max_bytes, text.fold_table(feature),
+            column.data, column.indptr, row_indptr, feature.per_row, feature.max_bytes, text.fold_table(feature),
             feature.lowercase, feature.fold, feature.words, feature.word_bigrams, low, high,
             salts.words, salts.grams, self._shift, bias,
             np.zeros(room, np.uint8), np.zeros(room // 8 + text.PADDING, np.uint8), out, indptr,
@@ -65,20 +117,13 @@ class Featurizer:
         return FeatureBlock(indptr, out[: indptr[-1]])
 
     def _value(
-        self,
-        place: int,
-        feature: CategoricalFeature | NumericFeature | CrossFeature,
-        columns: FieldColumns,
-        buffer: Bytes,
-        rows: Int64s,
-        events: Int64s,
-        bias: int,
+        self, place: int, inputs: list[tuple[_Member, Column]], buffer: Bytes, row_indptr: Int64s, bias: int
     ) -> FeatureBlock:
-        names = feature.fields if isinstance(feature, CrossFeature) else (feature.field,)
+        rows = np.arange(row_indptr[-1])
+        events = np.repeat(np.arange(len(row_indptr) - 1), np.diff(row_indptr))
         hashes: tabular.Hashes | None = None
-        for name in names:
-            member = self._member(name)
-            column = self._column(columns, name)
+        for member, column in inputs:
+            assert not isinstance(member, TextFeature)
             slots = rows if member.per_row else events
             new = tabular.value_hashes(member, column, buffer, slots, tabular.value_salts(self.spec.seed, place))
             if hashes is None:
@@ -92,18 +137,6 @@ class Featurizer:
         if bias >= 0:
             ids = np.stack([np.full(len(rows), bias, np.int32), ids], axis=1).reshape(-1)
         return FeatureBlock(np.arange(len(rows) + 1) * (2 if bias >= 0 else 1), ids)
-
-    def _member(self, name: str) -> CategoricalFeature | NumericFeature:
-        for feature in self.spec.features:
-            if isinstance(feature, CategoricalFeature | NumericFeature) and feature.field == name:
-                return feature
-        raise ConfigError(f"cross member {name!r} is no feature of this spec")
-
-    @staticmethod
-    def _column(columns: FieldColumns, name: str) -> Column:
-        if name not in columns.columns:
-            raise ConfigError(f"feature {name}: the field plan has no such field ({', '.join(columns.columns)})")
-        return columns.columns[name]
 
 
 class _TextSalts:

@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import kernel, load_u64
+from farthing.jit import kernel
+from farthing.machine import load_u64
 
 HASH_NAME: Final = "multiply-shift-v1"
 _MASK: Final = (1 << 64) - 1
@@ -72,11 +73,11 @@ def token(data: Bytes, start: int, stop: int, salt_: np.uint64) -> np.uint64:
     """Hash ``data[start:stop]`` (uint8). The array must go on for eight bytes after ``stop``, whatever is in them."""
     h = salt_ ^ np.uint64(stop - start)
     at = start
-    while at + 8 <= stop:
+    while stop - at > 8:
         h = (h ^ load_u64(data, at)) * M
         h ^= h >> np.uint64(32)
         at += 8
-    if at < stop:
+    if at < stop:  # so that words of up to eight bytes, which are most, take one way
         h = (h ^ low_bytes(load_u64(data, at), stop - at)) * M
         h ^= h >> np.uint64(32)
     return h

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Column, Int32s, Int64s, NumberColumn, Presence, RawColumn
+from farthing.errors import ConfigError
 from farthing.features import hashing
 from farthing.features.hashing import bucket, combine, token
 from farthing.features.spec import CategoricalFeature, NumericFeature
@@ -70,17 +74,43 @@ def bucket_hashes(hashes: Hashes, multiplier: np.uint64, shift: np.uint64, out: 
         out[row] = bucket(hashes[row], multiplier, shift)
 
 
+def check_column(feature: CategoricalFeature | NumericFeature, column: Column) -> None:
+    """Raise ConfigError when a feature cannot be made of this kind of column."""
+    if isinstance(feature, NumericFeature) != isinstance(column, NumberColumn):
+        kind, field = ("numeric", "number") if isinstance(feature, NumericFeature) else ("categorical", "text or raw")
+        raise ConfigError(f"feature {feature.field}: a {kind} feature needs a {field} field")
+
+
+def value_hash_reference(
+    feature: CategoricalFeature | NumericFeature, column: Column, buffer: Bytes, slot: int, salts: Hashes
+) -> int:
+    """Plain form of what :func:`value_hashes` gives for one slot."""
+    for_value, missing, null = (int(salt) for salt in salts)
+    if isinstance(column, NumberColumn):
+        number = float(column.values[slot])
+        if math.isnan(number) or not isinstance(feature, NumericFeature):
+            return missing
+        return hashing.token_reference(bisect_right(feature.boundaries, number).to_bytes(8, "little"), for_value)
+    if column.presence[slot] != _PRESENT:
+        return null if column.presence[slot] == _NULL else missing
+    if isinstance(column, RawColumn):
+        value = buffer[column.start[slot] : column.stop[slot]]
+    else:
+        value = column.data[column.indptr[slot] : column.indptr[slot + 1]]
+    return hashing.token_reference(value.tobytes(), for_value)
+
+
 def value_hashes(
     feature: CategoricalFeature | NumericFeature, column: Column, buffer: Bytes, slots: Int64s, salts: Hashes
 ) -> Hashes:
-    """Hash a feature's value for each row: uint64 (n_rows,). Raw columns are views into ``buffer``."""
+    """Hash a feature's value for each row: uint64 (n_rows,). Raw columns are views into ``buffer``.
+
+    :func:`check_column` says whether the column is one of the feature's kind.
+    """
     out = np.empty(len(slots), np.uint64)
-    if isinstance(feature, NumericFeature):
-        if not isinstance(column, NumberColumn):
-            raise TypeError(f"feature {feature.field}: a numeric feature needs a number field")
+    if isinstance(column, NumberColumn):
+        assert isinstance(feature, NumericFeature)
         hash_numbers(column.values, slots, np.array(feature.boundaries, np.float64), salts, out)
-    elif isinstance(column, NumberColumn):
-        raise TypeError(f"feature {feature.field}: a categorical feature needs a text or raw field")
     elif isinstance(column, RawColumn):
         hash_values(buffer, column.start, column.stop, column.presence, slots, salts, out)
     else:

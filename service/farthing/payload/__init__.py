@@ -1,6 +1,6 @@
 """Event bytes to columns and decisions back to bytes. A bad event is a status, never an exception."""
 
-from farthing.payload.json import parse
+from farthing.payload.columns import parse
 from farthing.payload.plan import MAX_DEPTH, CompiledPlan, Field, FieldPlan
 from farthing.payload.render import render_scores
 

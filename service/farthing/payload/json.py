@@ -1,8 +1,7 @@
-"""One pass over each event's JSON: wanted fields to columns, everything else validated and skipped.
+"""The kernel of the stage ``parse``: one pass over each event's JSON.
 
-Accepted is RFC 8259 in UTF-8; what is refused, and as which :class:`~farthing.blocks.Status`, stands there. The first
-error of the JSON itself decides; only a value that is good JSON is asked for its fields. Of a key that is given twice
-the last one counts. A key is compared after unescaping.
+Wanted fields go to columns, everything else is validated and skipped. The rules, and the reference, stand in
+:mod:`farthing.payload.rules`; of a key that is given twice the last one counts, and a key is compared after unescaping.
 """
 
 from __future__ import annotations
@@ -12,22 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import (
-    Bytes,
-    Column,
-    FieldColumns,
-    Int64s,
-    NumberColumn,
-    Presence,
-    RawColumn,
-    RecordBlock,
-    TextColumn,
-)
+from farthing.blocks import Bytes, Int64s, Presence
 from farthing.blocks import Status as S
-from farthing.jit import copy_bytes, kernel, load_u8
+from farthing.jit import kernel
+from farthing.machine import copy_bytes, load_u8
 from farthing.payload.numbers import exact_double, scan_number
-from farthing.payload.plan import KINDS, MAX_DEPTH, FieldPlan
+from farthing.payload.plan import KINDS, MAX_DEPTH
 from farthing.payload.strings import scan_string, unescape
+from farthing.payload.tokens import has_byte_order_mark, scan_literal, skip_space
 
 # Integers for the kernels: numba does not read enums from other modules into constants.
 OK, NULL_VALUE, TOO_LARGE, EMPTY_VALUE, BYTE_ORDER_MARK, SYNTAX = (
@@ -47,20 +38,6 @@ _NOTHING: Final = -1
 
 
 @kernel(inline=True)
-def is_space(byte: int) -> bool:
-    """Whether a byte is JSON white space (RFC 8259, section 2)."""
-    return byte == 32 or byte == 10 or byte == 13 or byte == 9
-
-
-@kernel(inline=True)
-def skip_space(data: Bytes, at: int, stop: int) -> int:
-    """Position of the first byte from ``at`` on that is no JSON white space."""
-    while at < stop and is_space(load_u8(data, at)):
-        at += 1
-    return at
-
-
-@kernel(inline=True)
 def find_edge(
     data: Bytes, start: int, stop: int, node: int, key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s
 ) -> int:
@@ -75,31 +52,6 @@ def find_edge(
             if i == size:
                 return edge
     return _NOTHING
-
-
-@kernel
-def has_byte_order_mark(data: Bytes, at: int, stop: int) -> bool:
-    """Whether the bytes begin as UTF-8, UTF-16 or UTF-32 with a byte order mark."""
-    if stop - at >= 3 and data[at] == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF:
-        return True
-    if stop - at >= 2 and ((data[at] == 0xFE and data[at + 1] == 0xFF) or (data[at] == 0xFF and data[at + 1] == 0xFE)):
-        return True
-    return stop - at >= 4 and data[at] == 0 and data[at + 1] == 0 and data[at + 2] == 0xFE and data[at + 3] == 0xFF
-
-
-@kernel
-def scan_literal(data: Bytes, at: int, stop: int) -> int:
-    """Position after ``true``, ``false`` or ``null`` at ``at``; -1 when it is none of them."""
-    if stop - at >= 4 and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101 and data[at] == 116:
-        return at + 4
-    if stop - at >= 4 and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108 and data[at] == 110:
-        return at + 4
-    if (
-        stop - at >= 5 and data[at] == 102 and data[at + 1] == 97
-        and data[at + 2] == 108 and data[at + 3] == 115 and data[at + 4] == 101
-    ):  # fmt: skip
-        return at + 5
-    return -1
 
 
 @kernel(inline=True)
@@ -146,7 +98,7 @@ def parse_event(
     data: Bytes, start: int, stop: int, event: int, first_row: int, max_rows: int,
     key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, in_array: Bytes,
-    presence: Bytes, raw: Int64s, numbers: NDArray[np.float64], undecided: Bytes,
+    presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64], undecided: Bytes,
     text: Bytes, text_size: int, text_at: Int64s, text_indptr: Int64s, scratch: Bytes, stack: Int64s,
 ) -> tuple[int, int]:  # fmt: skip
     """Parse one value into its slots: ``event`` for fields outside the array, from ``first_row`` on for those inside.
@@ -223,8 +175,8 @@ def parse_event(
                 node = _NOTHING
         if field >= 0:
             presence[field, slot] = NULL if byte == 110 else PRESENT if kind_fits else MISTYPED
-            raw[field, slot, 0] = began
-            raw[field, slot, 1] = at
+            starts[field, slot] = began
+            stops[field, slot] = at
         elif node >= 0 and block(node_fields[node, 0], node_fields[node, 1], event, in_rows, in_array, presence):
             array_blocked = True
         while not opened:  # a value ended
@@ -248,7 +200,7 @@ def parse_event(
                     array_depth = -1
                 f = stack[depth, 2]
                 if f >= 0:
-                    raw[f, row if array_depth >= 0 and in_array[f] else event, 1] = at
+                    stops[f, row if array_depth >= 0 and in_array[f] else event] = at
             else:
                 return SYNTAX, 0
         # A member begins: of an array its value, of an object its key.
@@ -291,6 +243,16 @@ def parse_event(
         at = skip_space(data, at + 1, stop)
 
 
+@kernel(inline=True)
+def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64]) -> None:
+    """Give a field that is not there the values that say so."""
+    if presence[f, slot] == MISSING:
+        starts[f, slot] = -1
+        stops[f, slot] = -1
+    if presence[f, slot] != PRESENT:
+        numbers[f, slot] = np.nan
+
+
 @kernel
 def field_status(event: int, rows: int, has_array: bool, required: Bytes, in_array: Bytes, presence: Bytes) -> int:
     """Judge the fields of an event whose JSON is good; kernel-only states of optional rows' fields become missing."""
@@ -314,11 +276,11 @@ def parse_events(
     data: Bytes, value_start: Int64s, value_stop: Int64s, max_event_bytes: int, max_rows: int, has_array: bool,
     key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, required: Bytes, in_array: Bytes,
-    status: Bytes, row_indptr: Int64s, presence: Bytes, raw: Int64s, numbers: NDArray[np.float64],
-    undecided: Bytes, text: Bytes, text_size: int, text_indptr: Int64s,
+    status: Bytes, row_indptr: Int64s, presence: Bytes, starts: Int64s, stops: Int64s,
+    numbers: NDArray[np.float64], undecided: Bytes, text: Bytes, text_size: int, text_indptr: Int64s,
     text_at: Int64s, scratch: Bytes, stack: Int64s,
 ) -> None:  # fmt: skip
-    """Parse all values of a block into columns allocated by :func:`parse`."""
+    """Parse all values of a block into columns allocated by :func:`farthing.payload.columns.parse`."""
     n_fields = len(kinds)
     row_indptr[0] = 0
     for f in range(n_fields):
@@ -339,7 +301,7 @@ def parse_events(
             state, rows = parse_event(
                 data, start, stop, event, first_row, max_rows,
                 key_data, key_indptr, edge_indptr, edge_field, edge_node, edge_array, node_fields, kinds, in_array,
-                presence, raw, numbers, undecided, text, text_size, text_at, text_indptr, scratch, stack,
+                presence, starts, stops, numbers, undecided, text, text_size, text_at, text_indptr, scratch, stack,
             )  # fmt: skip
             if state == OK:
                 state = field_status(event, rows, has_array, required, in_array, presence)
@@ -354,57 +316,14 @@ def parse_events(
                 if state != OK:
                     text_at[f] = text_indptr[f, first_row]
                 text_indptr[f, first_row + rows] = text_at[f]
+                for row in range(first_row, first_row + rows):
+                    if presence[f, row] > PRESENT:
+                        presence[f, row] = MISSING
+                    close_slot(f, row, presence, starts, stops, numbers)
             else:
                 if state != OK:
                     presence[f, event] = MISSING
                 if presence[f, event] != PRESENT:
                     text_at[f] = text_indptr[f, event]
                 text_indptr[f, event + 1] = text_at[f]
-
-
-def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 20) -> FieldColumns:
-    """Read the plan's fields of every event.
-
-    Never raises for an event: what is refused has its reason in ``status``, its fields are missing and it has no rows.
-    A null on the way to a field means that the field is missing. Inside the array a field of another type than its
-    plan says is missing too, and does not refuse the event. An event with a good array of no elements is NO_ROWS.
-    """
-    compiled = plan.compiled
-    n = len(records)
-    n_fields = len(compiled.order)
-    lengths = records.value_stop - records.value_start  # 0 of a null: both are -1
-    n_bytes, longest = int(lengths.sum()), int(lengths.max(initial=0))
-    slots = max(n, n_bytes // 3 + 1) if plan.has_array else n  # an element and its comma take three bytes or more
-    status = np.empty(n, np.uint8)
-    row_indptr = np.empty(n + 1, np.int64)
-    presence = np.empty((n_fields, slots), np.uint8)
-    raw = np.empty((n_fields, slots, 2), np.int64)
-    numbers = np.empty((n_fields, slots), np.float64)
-    undecided = np.zeros((n_fields, slots), np.uint8)
-    text = np.empty(n_fields * n_bytes, np.uint8)
-    text_indptr = np.empty((n_fields, slots + 1), np.int64)
-    parse_events(
-        records.buffer, records.value_start, records.value_stop, max_event_bytes, plan.max_rows, plan.has_array,
-        compiled.key_data, compiled.key_indptr, compiled.edge_indptr, compiled.edge_field, compiled.edge_node,
-        compiled.edge_array, compiled.node_fields, compiled.kinds, compiled.required, compiled.in_array,
-        status, row_indptr, presence, raw, numbers, undecided, text, n_bytes, text_indptr,
-        np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, 4), np.int64),
-    )  # fmt: skip
-    columns: dict[str, Column] = {}
-    for f, wanted in enumerate(compiled.order):
-        m = int(row_indptr[-1]) if wanted.in_array else n
-        there = np.where(presence[f, :m] > PRESENT, np.uint8(MISSING), presence[f, :m])
-        if wanted.kind == "text":
-            columns[wanted.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])
-        elif wanted.kind == "raw":
-            seen = there != MISSING
-            columns[wanted.name] = RawColumn(
-                there, np.where(seen, raw[f, :m, 0], -1), np.where(seen, raw[f, :m, 1], -1)
-            )
-        else:
-            values = np.where(there == PRESENT, numbers[f, :m], np.nan)
-            for slot in np.flatnonzero((there == PRESENT) & (undecided[f, :m] == 1)):
-                start, stop = raw[f, slot]
-                values[slot] = float(records.buffer[start:stop].tobytes())
-            columns[wanted.name] = NumberColumn(there, values)
-    return FieldColumns(status, row_indptr, columns)
+                close_slot(f, event, presence, starts, stops, numbers)

@@ -6,22 +6,36 @@ its trailing zeros are left out, so equal scores are equal text everywhere.
 
 from __future__ import annotations
 
+import itertools
 import json
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, DecisionBlock, Int64s, Presence, RawColumn, RecordBlock, RenderedValues
-from farthing.jit import copy_bytes, kernel
+from farthing.digits import AHEAD_BYTES, EIGHT, ZEROS, eight_digits, write_digits
+from farthing.jit import kernel
+from farthing.machine import SHORT_BYTES, copy_short, leading_zeros, store_u64
 
 DECIMALS: Final = 7
 _UNIT: Final = 10**DECIMALS
 _NUMBER_BYTES: Final = 32  # sign, digits of 2**63 / _UNIT, point, DECIMALS
+_FIRST_DECIMAL: Final = np.uint64(1 << 8)  # in its byte of the eight digits
 _MISSING: Final = int(Presence.MISSING)
 
 
-@kernel
+def write_score_reference(out: Bytes, at: int, score: float) -> int:
+    """Plain form of :func:`write_score`."""
+    units = round(float(score) * _UNIT)
+    digits = f"{abs(units):0{DECIMALS + 1}d}"
+    text = f"{'-' if units < 0 else ''}{digits[:-DECIMALS]}.{digits[-DECIMALS:].rstrip('0') or '0'}".encode()
+    out[at : at + len(text)] = np.frombuffer(text, np.uint8)
+    return at + len(text)
+
+
+@kernel(reference=write_score_reference)
 def write_score(out: Bytes, at: int, score: float) -> int:
     """Write a finite number below 10**11 with up to seven decimals and at least one; returns the position after it."""
     units = np.int64(np.rint(np.float64(score) * _UNIT))
@@ -29,27 +43,57 @@ def write_score(out: Bytes, at: int, score: float) -> int:
         out[at] = 45
         at += 1
         units = -units
-    whole, part = units // _UNIT, units % _UNIT
-    digits = 1
-    left = whole // 10
-    while left > 0:
-        digits += 1
-        left //= 10
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + whole % 10
-        whole //= 10
-    at += digits
+    if units < EIGHT:  # one digit, the point, seven decimals
+        digits = eight_digits(units)
+        store_u64(out, at + 1, digits | ZEROS)
+        out[at] = out[at + 1]
+        at += 1
+    else:
+        whole = np.int64(np.uint64(units) // np.uint64(_UNIT))
+        digits = eight_digits(units - whole * _UNIT)
+        at = write_digits(out, at, whole)
+        store_u64(out, at, digits | ZEROS)
     out[at] = 46
-    for i in range(DECIMALS):
-        out[at + DECIMALS - i] = 48 + part % 10
-        part //= 10
-    at += DECIMALS + 1
-    while out[at - 1] == 48 and out[at - 2] != 46:
-        at -= 1
-    return at
+    trailing = leading_zeros(digits | _FIRST_DECIMAL) >> 3  # zeros after the last decimal, but one stays
+    return at + DECIMALS + 1 - trailing
 
 
-@kernel
+def write_scores_reference(
+    out: Bytes, indptr: Int64s, events: Int64s, first_row: Int64s, buffer: Bytes,
+    id_presence: Bytes, id_start: Int64s, id_stop: Int64s, scores: NDArray[np.float32], labels: Bytes,
+    parts: Bytes, parts_indptr: Int64s, label_parts: Bytes, label_indptr: Int64s,
+) -> None:  # fmt: skip
+    """Plain form of :func:`write_scores`."""
+    at = 0
+
+    def write(text: Bytes) -> None:
+        nonlocal at
+        out[at : at + len(text)] = text
+        at += len(text)
+
+    opener, named, *heads = [parts[a:b] for a, b in itertools.pairwise(parts_indptr)]
+    tails = [label_parts[a:b] for a, b in itertools.pairwise(label_indptr)]
+    comma, brace, close = (np.frombuffer(byte, np.uint8) for byte in (b",", b"{", b"}"))
+    for k, event in enumerate(events):
+        row = first_row[event]
+        if id_presence[event] == _MISSING:
+            write(brace)
+        else:
+            write(opener)
+            write(buffer[id_start[event] : id_stop[event]])
+            write(comma)
+        write(named)
+        at = write_score_reference(out, at, scores[row, 0])
+        if len(heads) > 1:
+            for name, score in zip(heads, scores[row], strict=True):
+                write(name)
+                at = write_score_reference(out, at, score)
+            write(close)
+        write(tails[labels[row]])
+        indptr[k + 1] = at
+
+
+@kernel(reference=write_scores_reference)
 def write_scores(
     out: Bytes, indptr: Int64s, events: Int64s, first_row: Int64s, buffer: Bytes,
     id_presence: Bytes, id_start: Int64s, id_stop: Int64s, scores: NDArray[np.float32], labels: Bytes,
@@ -62,21 +106,21 @@ def write_scores(
         event = events[k]
         row = first_row[event]
         if id_presence[event] != _MISSING:
-            at = copy_bytes(out, at, parts, parts_indptr[0], parts_indptr[1])
-            at = copy_bytes(out, at, buffer, id_start[event], id_stop[event])
+            at = copy_short(out, at, parts, parts_indptr[0], parts_indptr[1])
+            at = copy_short(out, at, buffer, id_start[event], id_stop[event])
             out[at] = 44
         else:
             out[at] = 123
-        at = copy_bytes(out, at + 1, parts, parts_indptr[1], parts_indptr[2])
+        at = copy_short(out, at + 1, parts, parts_indptr[1], parts_indptr[2])
         at = write_score(out, at, scores[row, 0])
         if n_heads > 1:
             for head in range(n_heads):
-                at = copy_bytes(out, at, parts, parts_indptr[2 + head], parts_indptr[3 + head])
+                at = copy_short(out, at, parts, parts_indptr[2 + head], parts_indptr[3 + head])
                 at = write_score(out, at, scores[row, head])
             out[at] = 125
             at += 1
         label = labels[row]
-        at = copy_bytes(out, at, label_parts, label_indptr[label], label_indptr[label + 1])
+        at = copy_short(out, at, label_parts, label_indptr[label], label_indptr[label + 1])
         indptr[k + 1] = at
 
 
@@ -103,12 +147,10 @@ def render_scores(
     if ids is None:
         nothing = np.full(n, -1, np.int64)
         ids = RawColumn(np.full(n, _MISSING, np.uint8), nothing, nothing)
-    openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
-    parts, parts_indptr = _join(['{"id":', '"score":', *openers])
-    tails, tails_indptr = _join([f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels])
-    ids_bytes = int((ids.stop[events] - ids.start[events]).sum())
-    fixed = len(parts) + int(np.diff(tails_indptr).max()) + _NUMBER_BYTES * (len(heads) + 1) + 4
-    out = np.empty(ids_bytes + fixed * len(events), np.uint8)
+    parts, parts_indptr, tails, tails_indptr = _constant_text(heads, labels, model)
+    ids_bytes = int(ids.stop.sum() - ids.start.sum())  # those of refused events too: an upper bound
+    fixed = int(parts_indptr[-1]) + int(np.diff(tails_indptr).max()) + _NUMBER_BYTES * (len(heads) + 1) + 4
+    out = np.empty(ids_bytes + fixed * len(events) + max(SHORT_BYTES, AHEAD_BYTES), np.uint8)
     indptr = np.zeros(len(events) + 1, np.int64)
     write_scores(
         out, indptr, events, row_indptr, records.buffer, ids.presence, ids.start, ids.stop,
@@ -117,7 +159,16 @@ def render_scores(
     return RenderedValues(events, out[: indptr[-1]], indptr)
 
 
+@lru_cache(maxsize=16)  # a process has a few models; making it anew would cost a small block more than its scores
+def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) -> tuple[Bytes, Int64s, Bytes, Int64s]:
+    """Give what stands between the values, and each label's end of a record. Only read."""
+    openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
+    tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
+    return (*_join(['{"id":', '"score":', *openers]), *_join(tails))
+
+
 def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
+    """Lay texts out one after another, with room behind that the kernel may read."""
     pieces = [text.encode() for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
-    return np.frombuffer(b"".join(pieces), np.uint8), indptr
+    return np.frombuffer(bytearray(b"".join(pieces) + bytes(SHORT_BYTES)), np.uint8), indptr

@@ -26,6 +26,13 @@ _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)  # version, lowest compatible version
 _XERIAL_CHUNK_BYTES: Final = 32 * 1024  # uncompressed, as Java's stream cuts them
 
+# LZ4 frame format 1.6: magic number; version 1, blocks independent of each other; blocks of at most 4 MiB; the second
+# byte of the descriptor's xxHash-32. Apache Kafka reads independent blocks only, and cramjam's frames have linked ones.
+_LZ4_HEADER: Final = struct.pack("<IBBB", 0x184D2204, 0x60, 0x70, 0x73)
+_LZ4_BLOCK_BYTES: Final = 4 << 20
+_LZ4_STORED: Final = 1 << 31  # in a block's size: it is not compressed
+_LZ4_END: Final = struct.pack("<I", 0)
+
 
 class CodecError(ValueError):
     """Compressed bytes are damaged, or stand for more than the output has room for."""
@@ -88,5 +95,17 @@ def compress(codec: int, data: Bytes) -> Bytes:
             chunk = bytes(cramjam.snappy.compress_raw(raw[at : at + _XERIAL_CHUNK_BYTES]))
             parts += [struct.pack(">i", len(chunk)), chunk]
         return np.frombuffer(b"".join(parts), np.uint8)
-    packed = {1: cramjam.gzip.compress, 3: cramjam.lz4.compress, 4: cramjam.zstd.compress}[codec](raw)
+    if codec == 3:
+        return np.frombuffer(_lz4_frame(raw), np.uint8)
+    packed = {1: cramjam.gzip.compress, 4: cramjam.zstd.compress}[codec](raw)
     return np.frombuffer(bytes(packed), np.uint8)
+
+
+def _lz4_frame(raw: memoryview) -> bytes:
+    parts: list[bytes | memoryview] = [_LZ4_HEADER]
+    for at in range(0, len(raw), _LZ4_BLOCK_BYTES):
+        chunk = raw[at : at + _LZ4_BLOCK_BYTES]
+        block = bytes(cramjam.lz4.compress_block(chunk, store_size=False))
+        stored = len(block) >= len(chunk)
+        parts += [struct.pack("<I", len(chunk) | _LZ4_STORED if stored else len(block)), chunk if stored else block]
+    return b"".join([*parts, _LZ4_END])

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import NO_JIT, kernel, load_u64
+from farthing.jit import NO_JIT, kernel
+from farthing.machine import load_u64
 
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 
@@ -65,10 +66,10 @@ _POWERS = _powers()
 
 
 def append_zeros_reference(crc: int, n: int) -> int:
-    """Plain form of :func:`append_zeros`: one bit after the other."""
-    for _ in range(8 * n):
-        crc = (crc >> 1) ^ (POLYNOMIAL if crc & 1 else 0)
-    return crc
+    """Plain form of :func:`append_zeros`, by Google's library, which inverts before and after."""
+    import google_crc32c
+
+    return int(google_crc32c.extend(crc ^ 0xFFFFFFFF, bytes(n))) ^ 0xFFFFFFFF
 
 
 @kernel(reference=append_zeros_reference)
@@ -97,7 +98,7 @@ def crc32c_reference(data: Bytes, start: int, stop: int) -> int:
     return int(google_crc32c.value(data[start:stop].tobytes()))
 
 
-@kernel
+@kernel(reference=crc32c_reference)
 def crc32c_tables(data: Bytes, start: int, stop: int) -> int:
     """:func:`crc32c` by slicing-by-8 tables."""
     t = _TABLES
@@ -169,7 +170,7 @@ if _steps is None:
 else:
     _wide, _narrow = _steps
 
-    @kernel
+    @kernel(reference=crc32c_reference)
     def crc32c_instruction(data: Bytes, start: int, stop: int) -> int:
         """:func:`crc32c` by the processor's instruction."""
         crc = np.uint64(0xFFFFFFFF)

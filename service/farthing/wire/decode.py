@@ -13,13 +13,15 @@ import numpy as np
 
 from farthing.blocks import Bytes, FetchedPartition, Int32s, Int64s, RecordBlock, Segment
 from farthing.errors import CorruptBatchError, DecodeError, UnsupportedBatchError
-from farthing.wire import codec, layout, records
+from farthing.wire import codec, layout, table
+from farthing.wire.batches import index_batches, select_batches
 from farthing.wire.crc32c import crc32c
+from farthing.wire.records import read_records
 
 _WHAT = {
-    records.BAD_LENGTH: "its length is under that of a header",
-    records.BAD_COUNT: "its record count, base offset and last offset delta cannot all be true",
-    records.BAD_RECORD: "a record's lengths do not add up to the batch's",
+    table.BAD_LENGTH: "its length is under that of a header",
+    table.BAD_COUNT: "its record count, base offset and last offset delta cannot all be true",
+    table.BAD_RECORD: "a record's lengths do not add up to the batch's",
 }
 
 
@@ -28,7 +30,7 @@ class Arena:
 
     def __init__(self) -> None:
         self.buffer: Bytes = np.empty(1 << 16, np.uint8)
-        self.table: Int64s = np.empty((64, records.N_COLUMNS), np.int64)
+        self.table: Int64s = np.empty((64, table.N_COLUMNS), np.int64)
         self.columns: Int64s = np.empty((8, 1024), np.int64)
         self.header_count: Int32s = np.empty(1024, np.int32)
         self.record: Int64s = np.empty(9, np.int64)
@@ -43,7 +45,7 @@ class Arena:
     def reserve_batches(self, used: int, more: int) -> None:
         """Make room for ``more`` rows of the batch table."""
         if used + more > len(self.table):
-            grown = np.empty((max(used + more, 2 * len(self.table)), records.N_COLUMNS), np.int64)
+            grown = np.empty((max(used + more, 2 * len(self.table)), table.N_COLUMNS), np.int64)
             grown[:used] = self.table[:used]
             self.table = grown
 
@@ -97,71 +99,71 @@ def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: in
     """Decode one partition's bytes at ``start`` of the buffer; rows from ``n`` on. Gives the buffer's new end too."""
     stop = start + len(part.data)
     arena.reserve_batches(0, len(part.data) // layout.HEADER_BYTES + 1)
-    batches, at, wrong = records.index_batches(arena.buffer, start, stop, arena.table, 0, True)
+    n_batches, at, wrong = index_batches(arena.buffer, start, stop, arena.table, 0, True)
     fault = _header_fault(part, arena.buffer, at, wrong) if wrong else None
     aborted = np.array(sorted((first, pid) for pid, first in part.aborted), np.int64).reshape(-1, 2)
-    records.select_batches(
+    select_batches(
         arena.buffer,
         arena.table,
         0,
-        batches,
+        n_batches,
         part.fetch_offset,
         aborted[:, 1].copy(),
         aborted[:, 0].copy(),
         np.zeros(len(aborted), np.uint8),
     )
-    table = arena.table[:batches]
-    compressed = np.flatnonzero(table[:, records.ATTRIBUTES] & layout.CODEC_MASK)
+    rows = arena.table[:n_batches]
+    compressed = np.flatnonzero(rows[:, table.ATTRIBUTES] & layout.CODEC_MASK)
     for k in compressed:
-        if table[k, records.KEEP]:
+        if rows[k, table.KEEP]:
             try:
-                used = _decompress(arena, table[k], used)
+                used = _decompress(arena, rows[k], used)
             except codec.CodecError as error:
-                batches, fault = int(k), _fault(part, table[k], str(error))
+                n_batches, fault = int(k), _fault(part, rows[k], str(error))
                 break
-    table = table[:batches]
-    arena.reserve_records(n, int(table[table[:, records.KEEP] == 1, records.COUNT].sum()))
-    stop_row, good = records.read_records(
-        arena.buffer, arena.table, 0, batches, part.fetch_offset, n, arena.columns, arena.header_count, arena.record
+    rows = rows[:n_batches]
+    arena.reserve_records(n, int(rows[rows[:, table.KEEP] == 1, table.COUNT].sum()))
+    stop_row, good = read_records(
+        arena.buffer, arena.table, 0, n_batches, part.fetch_offset, n, arena.columns, arena.header_count, arena.record
     )
-    if good < batches:
-        batches, fault = good, _fault(part, table[good], _WHAT[records.BAD_RECORD])
+    if good < n_batches:
+        n_batches, fault = good, _fault(part, rows[good], _WHAT[table.BAD_RECORD])
     next_offset = part.fetch_offset
-    if batches:
-        row = arena.table[batches - 1]
-        next_offset = max(next_offset, int(row[records.BASE_OFFSET] + row[records.LAST_OFFSET_DELTA]) + 1)
+    if n_batches:
+        row = arena.table[n_batches - 1]
+        next_offset = max(next_offset, int(row[table.BASE_OFFSET] + row[table.LAST_OFFSET_DELTA]) + 1)
     return Segment(part.topic, part.partition, n, stop_row, part.fetch_offset, next_offset, fault), used
 
 
 def _decompress(arena: Arena, row: Int64s, used: int) -> int:
     """Decompress one batch's records to the end of the buffer and let its table row point there."""
-    start, stop = int(row[records.START]), int(row[records.STOP])
+    start, stop = int(row[table.START]), int(row[table.STOP])
     arena.reserve_bytes(used, codec.MAX_UNCOMPRESSED_BYTES)
     source = arena.buffer[start:stop].data
     target = arena.buffer[used : used + codec.MAX_UNCOMPRESSED_BYTES]
-    size = codec.decompress_into(int(row[records.ATTRIBUTES]) & layout.CODEC_MASK, source, target)
-    if int(row[records.COUNT]) * layout.MIN_RECORD_BYTES > size:
-        raise codec.CodecError(f"{int(row[records.COUNT])} records cannot lie in {size} uncompressed bytes")
-    row[records.START], row[records.STOP] = used, used + size
+    size = codec.decompress_into(int(row[table.ATTRIBUTES]) & layout.CODEC_MASK, source, target)
+    if int(row[table.COUNT]) * layout.MIN_RECORD_BYTES > size:
+        raise codec.CodecError(f"{int(row[table.COUNT])} records cannot lie in {size} uncompressed bytes")
+    row[table.START], row[table.STOP] = used, used + size
     return used + size
 
 
 def _fault(part: FetchedPartition, row: Int64s, what: str) -> CorruptBatchError:
-    base_offset = int(row[records.BASE_OFFSET])
+    base_offset = int(row[table.BASE_OFFSET])
     return CorruptBatchError(
         f"unreadable record batch: {what}",
         topic=part.topic,
         partition=part.partition,
         base_offset=base_offset,
-        next_offset=base_offset + int(row[records.LAST_OFFSET_DELTA]) + 1,
+        next_offset=base_offset + int(row[table.LAST_OFFSET_DELTA]) + 1,
     )
 
 
 def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) -> DecodeError:
-    """Put what :func:`records.index_batches` found wrong at ``at`` into words."""
+    """Put what :func:`index_batches` found wrong at ``at`` into words."""
     base_offset = int(layout.be64(buffer, at))
     place = {"topic": part.topic, "partition": part.partition, "base_offset": base_offset}
-    if wrong == records.BAD_MAGIC:
+    if wrong == table.BAD_MAGIC:
         magic = int(buffer[at + layout.MAGIC])
         if magic in (0, 1):
             return UnsupportedBatchError(
@@ -172,12 +174,13 @@ def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) ->
                 base_offset=base_offset,
             )
         return CorruptBatchError(f"magic byte is {magic}, expected 2", **place)  # type: ignore[arg-type]
-    if wrong == records.BAD_LENGTH:
+    if wrong == table.BAD_LENGTH:
         length = int(layout.be32(buffer, at + layout.BATCH_LENGTH))
         return CorruptBatchError(f"batchLength is {length}: {_WHAT[wrong]}", **place)  # type: ignore[arg-type]
     delta = int(layout.be32(buffer, at + layout.LAST_OFFSET_DELTA))
-    following = base_offset + delta + 1 if base_offset >= part.fetch_offset - delta and delta >= 0 else None
-    if wrong == records.BAD_CODEC:
+    plausible = delta >= 0 and part.fetch_offset <= base_offset + delta < table.MAX_INT64
+    following = base_offset + delta + 1 if plausible else None
+    if wrong == table.BAD_CODEC:
         number = int(layout.be16(buffer, at + layout.ATTRIBUTES)) & layout.CODEC_MASK
         return UnsupportedBatchError(
             f"compression codec {number} is not one of {', '.join(codec.CODEC_NAMES)}",
@@ -186,7 +189,7 @@ def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) ->
             base_offset=base_offset,
             next_offset=following,
         )
-    if wrong == records.BAD_CRC:
+    if wrong == table.BAD_CRC:
         stored = int(layout.be32(buffer, at + layout.CRC)) & 0xFFFFFFFF
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
         found = int(crc32c(buffer, at + layout.ATTRIBUTES, stop))
@@ -204,12 +207,14 @@ def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
     Headers only, no checksums: :func:`decode` will verify. Stops before anything implausible.
     """
     buffer = np.frombuffer(data, np.uint8)
-    table = np.empty((len(data) // layout.HEADER_BYTES + 1, records.N_COLUMNS), np.int64)
-    batches, _, _ = records.index_batches(buffer, 0, len(data), table, 0, False)
-    if batches == 0:
+    if not buffer.flags.writeable:  # short answers only; the kernel is compiled for one kind of array
+        buffer = buffer.copy()
+    rows = np.empty((len(data) // layout.HEADER_BYTES + 1, table.N_COLUMNS), np.int64)
+    n_batches, _, _ = index_batches(buffer, 0, len(data), rows, 0, False)
+    if n_batches == 0:
         return fetch_offset
-    row = table[batches - 1]
-    return max(fetch_offset, int(row[records.BASE_OFFSET] + row[records.LAST_OFFSET_DELTA]) + 1)
+    row = rows[n_batches - 1]
+    return max(fetch_offset, int(row[table.BASE_OFFSET] + row[table.LAST_OFFSET_DELTA]) + 1)
 
 
 def raw_batch(data: bytes | memoryview, base_offset: int | None) -> bytes:

@@ -14,7 +14,8 @@ import numpy as np
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
 from farthing.wire import codec, layout
 from farthing.wire.crc32c import append_zeros, crc32c
-from farthing.wire.write import header_bytes, seal, write_records
+from farthing.wire.varint import varlong
+from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
 MAX_BATCH_BYTES: Final = 900_000
 """Uncompressed size at which a batch is closed: brokers refuse more than ``message.max.bytes`` (1,048,588)."""
@@ -34,7 +35,9 @@ STAGE_OF_STATUS: Final = {
 }
 
 _RECORD_OVERHEAD: Final = 64  # more than all varints, the attributes and the offset's digits of one record take
-_NO_HEADERS: Final = np.zeros(0, np.uint8)
+_ERROR_HEADERS: Final = 5  # by _error_headers
+_NO_BYTES: Final = np.zeros(0, np.uint8)
+_NONE: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,12 @@ class _Columns:
     keep_headers: bool
     fixed: Bytes  # header bytes by kind, then the extra ones by record
     fixed_indptr: Int64s  # (n_kinds+1,)
-    fixed_kind: Int64s  # (m,)
-    extra_indptr: Int64s  # (m+1,) into extra
+    fixed_kind: Int64s  # (m,), or empty: all of kind 0
+    fixed_count: int  # fixed headers of each
     extra: Bytes
-    added_headers: Int64s  # (m,) headers added to each, the offset's among them
-    offset_header: Bytes
+    extra_indptr: Int64s  # (m+1,) into extra, or empty
+    extra_count: Int64s  # (m,) extra headers of each, or empty: none
+    offset_name: Bytes  # the name of the offset's header, its length before it; empty: no such header
 
 
 def encode_scores(
@@ -68,11 +72,9 @@ def encode_scores(
     It has the event's key and timestamp, the value, and the header ``farthing.offset``. A batch is closed before it
     would pass ``max_batch_bytes`` (uncompressed); a single longer record stands alone.
     """
-    m = len(values)
-    zeros = np.zeros(m, np.int64)
     columns = _Columns(
-        values.events, values.data, values.indptr[:-1], values.indptr[1:], False, _NO_HEADERS, np.zeros(2, np.int64),
-        zeros, np.zeros(m + 1, np.int64), _NO_HEADERS, np.ones(m, np.int64), np.frombuffer(OFFSET_HEADER, np.uint8),
+        values.events, values.data, values.indptr[:-1], values.indptr[1:], False, _NO_BYTES, np.zeros(2, np.int64),
+        _NONE, 0, _NO_BYTES, _NONE, _NONE, _name(OFFSET_HEADER),
     )  # fmt: skip
     return _encode(records, columns, topic, compression, max_batch_bytes)
 
@@ -101,19 +103,19 @@ def encode_dead(
     value_stop = records.value_stop[rows].copy()
     lengths = value_stop - records.value_start[rows]
     extra = [b""] * len(rows)
-    added = np.full(len(rows), 6, np.int64)
+    extra_count = np.zeros(len(rows), np.int64)
     for k in np.flatnonzero(lengths > max_value_bytes):
         whole = records.buffer[records.value_start[rows[k]] : value_stop[k]]
         extra[k] = header_bytes("farthing.error.value_bytes", str(lengths[k])) + header_bytes(
             "farthing.error.value_sha256", hashlib.sha256(whole.data).hexdigest()
         )
-        added[k] += 2
+        extra_count[k] = 2
         value_stop[k] -= lengths[k] - max_value_bytes
     columns = _Columns(
         rows, records.buffer, records.value_start[rows], value_stop, True,
-        np.frombuffer(b"".join(fixed), np.uint8), _indptr(fixed),
-        segment_of * len(Status) + status[rows], _indptr(extra), np.frombuffer(b"".join(extra), np.uint8), added,
-        np.frombuffer(DEAD_OFFSET_HEADER, np.uint8),
+        _bytes(b"".join(fixed)), _indptr(fixed),
+        segment_of * len(Status) + status[rows], _ERROR_HEADERS, _bytes(b"".join(extra)), _indptr(extra), extra_count,
+        _name(DEAD_OFFSET_HEADER),
     )  # fmt: skip
     return _encode(records, columns, topic, compression, max_batch_bytes)
 
@@ -133,13 +135,13 @@ def encode_records(
     m = len(timestamps_ms)
     minus = np.full(m, -1, np.int64)
     block = RecordBlock(
-        _NO_HEADERS, np.arange(m), timestamps_ms, minus, minus, minus, minus, minus, minus, np.zeros(m, np.int32),
+        _NO_BYTES, np.arange(m), timestamps_ms, minus, minus, minus, minus, minus, minus, np.zeros(m, np.int32),
         (Segment(topic, partition, 0, m, 0, m),),
     )  # fmt: skip
     columns = _Columns(
-        np.arange(m), values, indptr[:-1], indptr[1:], False, np.frombuffer(headers, np.uint8),
-        np.array([0, len(headers)]), np.zeros(m, np.int64), np.zeros(m + 1, np.int64), _NO_HEADERS,
-        np.full(m, header_count), _NO_HEADERS,
+        np.arange(m), values if values.flags.writeable else values.copy(), indptr[:-1], indptr[1:], False,
+        _bytes(headers),
+        np.array([0, len(headers)]), _NONE, header_count, _NO_BYTES, _NONE, _NONE, _NO_BYTES,
     )  # fmt: skip
     (batch,) = _encode(block, columns, topic, compression, 1 << 62)
     return batch
@@ -172,17 +174,19 @@ def _encode(
         k, last = int(bounds[index]), int(bounds[index + 1])
         if k == last:
             continue
+        room = _capacity(records, columns, k, last)
         while k < last:
-            out = np.empty(_capacity(records, columns, k, last), np.uint8)
+            out = np.empty(room, np.uint8)
             first_timestamp = int(records.timestamps_ms[columns.rows[k]])
             stop, after, max_timestamp = write_records(
                 out, layout.HEADER_BYTES, k, last, max_batch_bytes,
                 columns.rows, records.buffer, records.key_start, records.key_stop, records.timestamps_ms,
                 records.offsets, records.headers_start, records.headers_stop, records.header_count,
                 columns.keep_headers, columns.values, columns.value_start, columns.value_stop,
-                columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.extra, columns.extra_indptr,
-                columns.added_headers, columns.offset_header, first_timestamp,
+                columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.fixed_count,
+                columns.extra, columns.extra_indptr, columns.extra_count, columns.offset_name, first_timestamp,
             )  # fmt: skip
+            room -= stop - layout.HEADER_BYTES  # what is written took no more than was reckoned for it
             if number:
                 packed = codec.compress(number, out[layout.HEADER_BYTES : stop])
                 batch = np.empty(layout.HEADER_BYTES + len(packed), np.uint8)
@@ -196,15 +200,16 @@ def _encode(
 
 
 def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int:
-    """Give more bytes than the batch of records ``k`` to ``last`` can take."""
-    rows = columns.rows[k:last]
-    size = layout.HEADER_BYTES + len(rows) * (_RECORD_OVERHEAD + len(columns.offset_header))
-    size += int((columns.value_stop[k:last] - columns.value_start[k:last]).sum())
-    size += int((records.key_stop[rows] - records.key_start[rows]).sum())
+    """Give more bytes than a batch of records ``k`` to ``last`` can take, and ROOM_BYTES."""
+    span = slice(int(columns.rows[k]), int(columns.rows[last - 1]) + 1)  # with what lies between the rows
+    size = layout.HEADER_BYTES + (last - k) * (_RECORD_OVERHEAD + len(columns.offset_name)) + ROOM_BYTES
+    size += int(columns.value_stop[k:last].sum() - columns.value_start[k:last].sum())
+    size += int(records.key_stop[span].sum() - records.key_start[span].sum())
     if columns.keep_headers:
-        size += int((records.headers_stop[rows] - records.headers_start[rows]).sum())
-    size += int(np.diff(columns.fixed_indptr)[columns.fixed_kind[k:last]].sum())
-    return size + int(columns.extra_indptr[last] - columns.extra_indptr[k])
+        size += int(records.headers_stop[span].sum() - records.headers_start[span].sum())
+    if len(columns.fixed):
+        size += (last - k) * int(np.diff(columns.fixed_indptr).max())
+    return size + len(columns.extra)
 
 
 def _error_headers(status: Status, model: str, segment: Segment) -> bytes:
@@ -215,6 +220,15 @@ def _error_headers(status: Status, model: str, segment: Segment) -> bytes:
         + header_bytes("farthing.error.topic", segment.topic)
         + header_bytes("farthing.error.partition", str(segment.partition))
     )
+
+
+def _name(header: bytes) -> Bytes:
+    return _bytes(varlong(len(header)) + header)
+
+
+def _bytes(data: bytes) -> Bytes:
+    """Give bytes as an array of the same kind as all others: a kernel is compiled once more for read-only ones."""
+    return np.frombuffer(bytearray(data), np.uint8)
 
 
 def _indptr(parts: list[bytes]) -> Int64s:

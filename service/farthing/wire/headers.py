@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s, RecordBlock
 from farthing.jit import kernel
-from farthing.wire.varint import read_varlong
-
-_VARINT_BYTES: Final = 5  # lengths in a header are varints of 32 bits
+from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong, read_varlong_reference
 
 
 def source_offsets_reference(
@@ -21,23 +17,13 @@ def source_offsets_reference(
         out[k] = -1
         at = int(start[k])
         for _ in range(int(count[k])):
-            size, at = _reference_varint(buffer, at)
+            size, at = read_varlong_reference(buffer, at, int(stop[k]), MAX_VARINT_BYTES)
             key = buffer[at : at + size].tobytes()
-            size, at = _reference_varint(buffer, at + size)
+            size, at = read_varlong_reference(buffer, at + size, int(stop[k]), MAX_VARINT_BYTES)
             value = buffer[at : at + max(size, 0)].tobytes()
             at += max(size, 0)
             if key == name.tobytes() and value.isdigit() and len(value) <= 19 and int(value) < 2**63:
                 out[k] = int(value)
-
-
-def _reference_varint(buffer: Bytes, at: int) -> tuple[int, int]:
-    number, shift = 0, 0
-    while True:
-        byte = int(buffer[at])
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at
 
 
 @kernel(reference=source_offsets_reference)
@@ -47,12 +33,12 @@ def find_source_offsets(buffer: Bytes, start: Int64s, stop: Int64s, count: Int32
         out[k] = -1
         at = start[k]
         for _ in range(count[k]):
-            size, at = read_varlong(buffer, at, stop[k], _VARINT_BYTES)
+            size, at = read_varlong(buffer, at, stop[k], MAX_VARINT_BYTES)
             i = 0
             while size == len(name) and i < size and buffer[at + i] == name[i]:
                 i += 1
             same = i == len(name)
-            size, at = read_varlong(buffer, at + size, stop[k], _VARINT_BYTES)
+            size, at = read_varlong(buffer, at + size, stop[k], MAX_VARINT_BYTES)
             if same and 0 < size <= 19:
                 number = np.uint64(0)  # nineteen digits fit
                 good = True  # all digits

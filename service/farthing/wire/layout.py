@@ -89,13 +89,33 @@ CONTROL: Final = 0x20
 MIN_RECORD_BYTES: Final = 7  # length, attributes, timestampDelta, offsetDelta, keyLength, valueLength, headersCount
 
 
-@kernel(inline=True)
+def be16_reference(data: Bytes, at: int) -> int:
+    """Plain form of :func:`be16`."""
+    return int.from_bytes(data[at : at + 2].tobytes(), "big", signed=True)
+
+
+def be32_reference(data: Bytes, at: int) -> int:
+    """Plain form of :func:`be32`."""
+    return int.from_bytes(data[at : at + 4].tobytes(), "big", signed=True)
+
+
+def be64_reference(data: Bytes, at: int) -> int:
+    """Plain form of :func:`be64`."""
+    return int.from_bytes(data[at : at + 8].tobytes(), "big", signed=True)
+
+
+def put_be_reference(data: Bytes, at: int, value: int, width: int) -> None:
+    """Plain form of :func:`put_be`."""
+    data[at : at + width] = list((value % (1 << 8 * width)).to_bytes(width, "big"))
+
+
+@kernel(inline=True, reference=be16_reference)
 def be16(data: Bytes, at: int) -> int:
     """Read a big-endian signed 16-bit integer."""
     return np.int64(np.int16((np.int64(data[at]) << 8) | np.int64(data[at + 1])))
 
 
-@kernel(inline=True)
+@kernel(inline=True, reference=be32_reference)
 def be32(data: Bytes, at: int) -> int:
     """Read a big-endian signed 32-bit integer."""
     value = np.int64(0)
@@ -104,7 +124,7 @@ def be32(data: Bytes, at: int) -> int:
     return value - ((value >> 31) << 32)
 
 
-@kernel(inline=True)
+@kernel(inline=True, reference=be64_reference)
 def be64(data: Bytes, at: int) -> int:
     """Read a big-endian signed 64-bit integer."""
     high = be32(data, at)
@@ -112,7 +132,7 @@ def be64(data: Bytes, at: int) -> int:
     return (high << 32) | low
 
 
-@kernel(inline=True)
+@kernel(inline=True, reference=put_be_reference)
 def put_be(data: Bytes, at: int, value: int, width: int) -> None:
     """Write the low ``width`` bytes of an integer, big-endian."""
     for i in range(width):

@@ -1,6 +1,6 @@
-"""The kernels that read record batches: headers to a table, records to columns. No call of them reads outside.
+"""The kernels that read records to columns. No call of them reads outside.
 
-``table`` is int64 (n_batches, N_COLUMNS), one row a batch, in the columns named below.
+Batches stand in a table (:mod:`farthing.wire.table`), one row each.
 """
 
 from __future__ import annotations
@@ -12,99 +12,63 @@ import numpy as np
 from farthing.blocks import Bytes, Int32s, Int64s
 from farthing.jit import kernel
 from farthing.wire import layout
-from farthing.wire.crc32c import crc32c
-from farthing.wire.varint import MAX_VARINT_BYTES, MAX_VARLONG_BYTES, read_varlong
+from farthing.wire.table import (
+    ATTRIBUTES,
+    BASE_OFFSET,
+    BASE_TIMESTAMP,
+    COUNT,
+    KEEP,
+    LAST_OFFSET_DELTA,
+    MAX_TIMESTAMP,
+    START,
+    STOP,
+)  # fmt: skip
+from farthing.wire.varint import MAX_VARINT_BYTES, MAX_VARLONG_BYTES, read_varlong, read_varlong_reference
 
-# Columns of the table.
-START: Final = 0  # of the records, in the arena's buffer
-STOP: Final = 1
-BASE_OFFSET: Final = 2
-LAST_OFFSET_DELTA: Final = 3
-ATTRIBUTES: Final = 4
-BASE_TIMESTAMP: Final = 5
-MAX_TIMESTAMP: Final = 6
-PRODUCER_ID: Final = 7
-COUNT: Final = 8
-KEEP: Final = 9  # 1: to be delivered; 0: control or aborted, or before the fetch offset
-N_COLUMNS: Final = 10
-
-# What is wrong with a batch.
-FINE: Final = 0
-BAD_LENGTH: Final = 1
-BAD_MAGIC: Final = 2
-BAD_CRC: Final = 3
-BAD_COUNT: Final = 4
-BAD_CODEC: Final = 5
-BAD_RECORD: Final = 6
-
-H_LENGTH: Final = layout.BATCH_LENGTH
-H_MAGIC: Final = layout.MAGIC
-H_CRC: Final = layout.CRC
-H_ATTRIBUTES: Final = layout.ATTRIBUTES
-H_BYTES: Final = layout.HEADER_BYTES
-H_OVERHEAD: Final = layout.LOG_OVERHEAD
-H_LAST_OFFSET_DELTA: Final = layout.LAST_OFFSET_DELTA
-H_BASE_TIMESTAMP: Final = layout.BASE_TIMESTAMP
-H_MAX_TIMESTAMP: Final = layout.MAX_TIMESTAMP
-H_PRODUCER_ID: Final = layout.PRODUCER_ID
-H_COUNT: Final = layout.RECORDS_COUNT
 MIN_RECORD: Final = layout.MIN_RECORD_BYTES
-CODEC_MASK: Final = layout.CODEC_MASK
 APPEND_TIME: Final = layout.LOG_APPEND_TIME
-TRANSACTIONAL: Final = layout.TRANSACTIONAL
-CONTROL: Final = layout.CONTROL
-be16, be32, be64 = layout.be16, layout.be32, layout.be64
+be16 = layout.be16
 
 
-@kernel
-def index_batches(buffer: Bytes, start: int, stop: int, table: Int64s, n: int, check_crc: bool) -> tuple[int, int, int]:
-    """Read the headers of the whole batches in ``buffer[start:stop]`` into ``table`` from row ``n`` on.
+class _Cursor:
+    """Plain reading of a record's parts; raises ValueError when they do not fit into ``buffer[at:stop]``."""
 
-    Returns (rows filled in all, position of the first batch not read, what is wrong there). A last batch that is
-    not all there is not wrong: it is left for the next fetch.
-    """
-    at = start
-    while at + H_OVERHEAD + 5 <= stop:  # up to the magic byte
-        length = be32(buffer, at + H_LENGTH)
-        magic = np.int64(buffer[at + H_MAGIC])
-        if magic != 2:
-            # v0 and v1 message sets have another layout, but their magic byte stands at the same place (KIP-32).
-            return n, at, BAD_MAGIC
-        if length < H_BYTES - H_OVERHEAD:
-            return n, at, BAD_LENGTH
-        end = at + H_OVERHEAD + length
-        if end > stop:
-            break
-        if check_crc and crc32c(buffer, at + H_ATTRIBUTES, end) != (be32(buffer, at + H_CRC) & 0xFFFFFFFF):
-            return n, at, BAD_CRC
-        attributes = be16(buffer, at + H_ATTRIBUTES)
-        count = be32(buffer, at + H_COUNT)
-        last_offset_delta = be32(buffer, at + H_LAST_OFFSET_DELTA)
-        codec = attributes & CODEC_MASK
-        base_offset = be64(buffer, at)
-        if last_offset_delta < 0 or base_offset < 0 or count < 0 or count > last_offset_delta + 1:
-            return n, at, BAD_COUNT
-        if codec == 0 and count * MIN_RECORD > length - (H_BYTES - H_OVERHEAD):
-            return n, at, BAD_COUNT
-        if codec > 4:
-            return n, at, BAD_CODEC
-        row = table[n]
-        row[START] = at + H_BYTES
-        row[STOP] = end
-        row[BASE_OFFSET] = base_offset
-        row[LAST_OFFSET_DELTA] = last_offset_delta
-        row[ATTRIBUTES] = attributes
-        row[BASE_TIMESTAMP] = be64(buffer, at + H_BASE_TIMESTAMP)
-        row[MAX_TIMESTAMP] = be64(buffer, at + H_MAX_TIMESTAMP)
-        row[PRODUCER_ID] = be64(buffer, at + H_PRODUCER_ID)
-        row[COUNT] = count
-        row[KEEP] = 1
-        n += 1
-        at = end
-    return n, at, FINE
+    def __init__(self, buffer: Bytes, at: int, stop: int) -> None:
+        self.buffer, self.at, self.stop = buffer, at, stop
+
+    def number(self, max_bytes: int = MAX_VARINT_BYTES) -> int:
+        value, at = read_varlong_reference(self.buffer, self.at, self.stop, max_bytes)
+        if at < 0:
+            raise ValueError("the bytes end in a number")
+        self.at = at
+        return value
+
+    def span(self, *, nullable: bool) -> tuple[int, int]:
+        """Pass over a length and as many bytes; gives their start and stop, both -1 for null."""
+        size = self.number()
+        if size == -1 and nullable:
+            return -1, -1
+        if not 0 <= size <= self.stop - self.at:
+            raise ValueError("the bytes end in a field")
+        self.at += size
+        return self.at - size, self.at
 
 
-@kernel
+def is_abort_marker_reference(buffer: Bytes, start: int, stop: int) -> bool:
+    """Plain form of :func:`is_abort_marker`."""
+    cursor = _Cursor(buffer, start, stop)
+    try:
+        cursor.number()
+        cursor.at += 1
+        cursor.number(MAX_VARLONG_BYTES)
+        cursor.number()
+        first, last = cursor.span(nullable=False)
+    except ValueError:
+        return False
+    return last - first >= 4 and buffer[first + 2 : first + 4].tobytes() == b"\0\0"
+
+
+@kernel(reference=is_abort_marker_reference)
 def is_abort_marker(buffer: Bytes, start: int, stop: int) -> bool:
     """Whether a control batch's record says that a transaction was aborted (key: version int16, type int16 = 0)."""
     _, at = read_varlong(buffer, start, stop, MAX_VARINT_BYTES)
@@ -117,40 +81,9 @@ def is_abort_marker(buffer: Bytes, start: int, stop: int) -> bool:
     if at < 0:
         return False
     key_length, at = read_varlong(buffer, at, stop, MAX_VARINT_BYTES)
-    if at < 0 or key_length < 4 or at + 4 > stop:
+    if at < 0 or key_length < 4 or key_length > stop - at:
         return False
     return be16(buffer, at + 2) == 0
-
-
-@kernel
-def select_batches(
-    buffer: Bytes, table: Int64s, first: int, last: int, fetch_offset: int,
-    aborted_ids: Int64s, aborted_offsets: Int64s, began: Bytes,
-) -> None:  # fmt: skip
-    """Clear KEEP of control batches, of aborted transactions' batches and of what lies before ``fetch_offset``.
-
-    The rule is Kafka's (``CompletedFetch.nextFetchedRecord``): an aborted transaction begins at its first offset and
-    ends with its producer's abort marker. ``aborted_offsets`` ascend; ``began`` (one each, zeros at first) becomes 1
-    for a transaction that is open and 2 for one that ended.
-    """
-    for k in range(first, last):
-        row = table[k]
-        last_offset = row[BASE_OFFSET] + row[LAST_OFFSET_DELTA]
-        control = (row[ATTRIBUTES] & CONTROL) != 0
-        if len(aborted_ids) and row[PRODUCER_ID] >= 0:
-            for i in range(len(aborted_ids)):
-                if began[i] == 0 and aborted_offsets[i] <= last_offset:
-                    began[i] = 1
-            if control and is_abort_marker(buffer, row[START], row[STOP]):
-                for i in range(len(aborted_ids)):
-                    if began[i] == 1 and aborted_ids[i] == row[PRODUCER_ID]:
-                        began[i] = 2
-            elif (row[ATTRIBUTES] & TRANSACTIONAL) != 0:
-                for i in range(len(aborted_ids)):
-                    if began[i] == 1 and aborted_ids[i] == row[PRODUCER_ID]:
-                        row[KEEP] = 0
-        if control or last_offset < fetch_offset:
-            row[KEEP] = 0
 
 
 @kernel(inline=True)
@@ -200,7 +133,54 @@ def read_record(buffer: Bytes, at: int, stop: int, out: Int64s) -> int:
     return end if at == end else -1
 
 
-@kernel
+def _plain_record(batch: _Cursor) -> list[int]:
+    """Read one record and pass over it; gives what :func:`read_record` writes to ``out``."""
+    start, stop = batch.span(nullable=False)
+    if stop - start < MIN_RECORD - 1:
+        raise ValueError("shorter than any record")
+    inside = _Cursor(batch.buffer, start + 1, stop)  # after the attributes
+    out = [inside.number(MAX_VARLONG_BYTES), inside.number()]
+    out += [*inside.span(nullable=True), *inside.span(nullable=True)]  # key, value
+    count = inside.number()
+    out += [inside.at, stop, count]
+    for _ in range(count):
+        inside.span(nullable=False)
+        inside.span(nullable=True)
+    if count < 0 or inside.at != stop:
+        raise ValueError("lengths do not add up")
+    return out
+
+
+def read_records_reference(
+    buffer: Bytes, table: Int64s, first: int, last: int, fetch_offset: int, n: int,
+    columns: Int64s, header_count: Int32s, record: Int64s,
+) -> tuple[int, int]:  # fmt: skip
+    """Plain form of :func:`read_records`; it does not need ``record``."""
+    for k in range(first, last):
+        row = [int(value) for value in table[k]]
+        batch, kept, previous = _Cursor(buffer, row[START], row[STOP]), n, -1
+        if not row[KEEP]:
+            continue
+        try:
+            for _ in range(row[COUNT]):
+                delta_ms, offset_delta, *places, count = _plain_record(batch)
+                if not previous < offset_delta <= row[LAST_OFFSET_DELTA]:
+                    raise ValueError("offsets do not ascend")
+                previous = offset_delta
+                if row[BASE_OFFSET] + offset_delta >= fetch_offset:
+                    time_ms = row[MAX_TIMESTAMP] if row[ATTRIBUTES] & APPEND_TIME else row[BASE_TIMESTAMP] + delta_ms
+                    time_ms = (time_ms + (1 << 63)) % (1 << 64) - (1 << 63)  # nonsense wraps, it does no harm
+                    columns[:, n] = (row[BASE_OFFSET] + offset_delta, time_ms, *places)
+                    header_count[n] = count
+                    n += 1
+            if batch.at != row[STOP]:
+                raise ValueError("bytes are left")
+        except ValueError:
+            return kept, k
+    return n, last
+
+
+@kernel(reference=read_records_reference)
 def read_records(
     buffer: Bytes,
     table: Int64s,

@@ -7,11 +7,14 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s
-from farthing.jit import copy_bytes, kernel
+from farthing.digits import AHEAD_BYTES, count_digits, write_digits
+from farthing.jit import kernel
+from farthing.machine import SHORT_BYTES, copy_bytes, copy_short
 from farthing.wire import layout
-from farthing.wire.crc32c import crc32c
-from farthing.wire.varint import size_varlong, write_varlong
+from farthing.wire.crc32c import crc32c, crc32c_reference
+from farthing.wire.varint import size_varlong, varlong, write_varlong
 
+ROOM_BYTES: Final = max(SHORT_BYTES, AHEAD_BYTES)  # written after the last record, whatever
 H_BYTES: Final = layout.HEADER_BYTES
 put_be = layout.put_be
 
@@ -33,37 +36,65 @@ _COUNT: Final = layout.RECORDS_COUNT
 def header_bytes(name: str, value: str) -> bytes:
     """Lay out one record header (key length, key, value length, value)."""
     key, data = name.encode(), value.encode()
-    out = np.empty(len(key) + len(data) + 10, np.uint8)
-    at = write_varlong(out, 0, len(key))
-    out[at : at + len(key)] = np.frombuffer(key, np.uint8)
-    at = write_varlong(out, at + len(key), len(data))
-    out[at : at + len(data)] = np.frombuffer(data, np.uint8)
-    return out[: at + len(data)].tobytes()
+    return varlong(len(key)) + key + varlong(len(data)) + data
 
 
-@kernel(inline=True)
-def count_digits(value: int) -> int:
-    """Decimal digits of a number that is not negative."""
-    digits = 1
-    while value >= 10:
-        value //= 10
-        digits += 1
-    return digits
+def write_records_reference(
+    out: Bytes, at: int, k: int, last: int, max_bytes: int,
+    rows: Int64s, buffer: Bytes, key_start: Int64s, key_stop: Int64s, timestamps_ms: Int64s,
+    offsets: Int64s, headers_start: Int64s, headers_stop: Int64s, header_count: Int32s, keep_headers: bool,
+    values: Bytes, value_start: Int64s, value_stop: Int64s,
+    fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, fixed_count: int,
+    extra: Bytes, extra_indptr: Int64s, extra_count: Int64s, offset_name: Bytes, base_timestamp: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Plain form of :func:`write_records`."""
+
+    def sized(data: Bytes, start: int, stop: int) -> bytes:
+        return varlong(-1) if start < 0 else varlong(stop - start) + data[start:stop].tobytes()
+
+    first, max_timestamp = k, base_timestamp
+    for k in range(first, last):
+        row, kind, count = rows[k], fixed_kind[k] if len(fixed_kind) else 0, fixed_count
+        headers = b""
+        if keep_headers:
+            headers += buffer[headers_start[row] : headers_stop[row]].tobytes()
+            count += int(header_count[row])
+        headers += fixed[fixed_indptr[kind] : fixed_indptr[kind + 1]].tobytes()
+        if len(extra_count):
+            headers += extra[extra_indptr[k] : extra_indptr[k + 1]].tobytes()
+            count += int(extra_count[k])
+        if len(offset_name):
+            digits = str(offsets[row]).encode()
+            headers += offset_name.tobytes() + varlong(len(digits)) + digits
+            count += 1
+        delta_ms = (int(timestamps_ms[row]) - base_timestamp + (1 << 63)) % (1 << 64) - (1 << 63)
+        record = b"\0" + varlong(delta_ms) + varlong(k - first)
+        record += sized(buffer, key_start[row], key_stop[row]) + sized(values, value_start[k], value_stop[k])
+        record += varlong(count) + headers
+        if k > first and at + len(record) + 5 > max_bytes:
+            return at, k, max_timestamp
+        max_timestamp = max(max_timestamp, int(timestamps_ms[row]))
+        record = varlong(len(record)) + record
+        out[at : at + len(record)] = np.frombuffer(record, np.uint8)
+        at += len(record)
+    return at, last, max_timestamp
 
 
-@kernel
+@kernel(reference=write_records_reference)
 def write_records(
     out: Bytes, at: int, k: int, last: int, max_bytes: int,
     rows: Int64s, buffer: Bytes, key_start: Int64s, key_stop: Int64s, timestamps_ms: Int64s,
     offsets: Int64s, headers_start: Int64s, headers_stop: Int64s, header_count: Int32s, keep_headers: bool,
     values: Bytes, value_start: Int64s, value_stop: Int64s,
-    fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, extra: Bytes, extra_indptr: Int64s,
-    added_headers: Int64s, offset_header: Bytes, base_timestamp: int,
+    fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, fixed_count: int,
+    extra: Bytes, extra_indptr: Int64s, extra_count: Int64s, offset_name: Bytes, base_timestamp: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Write records ``k`` to ``last`` at ``at`` until ``max_bytes`` would be passed; at least one is written.
 
-    A record's headers are the event's own (``keep_headers``), the fixed ones of its kind, its extra ones and, unless
-    ``offset_header`` is empty, the source offset. Returns (position after, records done, largest timestamp).
+    A record's headers are the event's own (``keep_headers``), the ``fixed_count`` fixed ones of its kind (all of kind
+    0 when ``fixed_kind`` is empty), its extra ones (none when ``extra_count`` is empty) and, unless ``offset_name`` is
+    empty, the source offset; ``offset_name`` is that header's name with its length, as it is to stand there.
+    ``out`` needs room for ROOM_BYTES after the last record. Returns (position after, records done, largest timestamp).
     """
     first = k
     max_timestamp = base_timestamp
@@ -71,14 +102,20 @@ def write_records(
         row = rows[k]
         key_length = key_stop[row] - key_start[row] if key_start[row] >= 0 else -1
         value_length = value_stop[k] - value_start[k] if value_start[k] >= 0 else -1
-        own = headers_stop[row] - headers_start[row] if keep_headers else 0
-        kind = fixed_kind[k]
-        headers = own + (fixed_indptr[kind + 1] - fixed_indptr[kind]) + (extra_indptr[k + 1] - extra_indptr[k])
+        kind = fixed_kind[k] if len(fixed_kind) else 0
+        count = fixed_count
+        headers = fixed_indptr[kind + 1] - fixed_indptr[kind]
+        if keep_headers:
+            count += header_count[row]
+            headers += headers_stop[row] - headers_start[row]
+        if len(extra_count):
+            count += extra_count[k]
+            headers += extra_indptr[k + 1] - extra_indptr[k]
         digits = 0
-        if len(offset_header):
+        if len(offset_name):
+            count += 1
             digits = count_digits(offsets[row])
-            headers += size_varlong(len(offset_header)) + len(offset_header) + size_varlong(digits) + digits
-        count = added_headers[k] + (header_count[row] if keep_headers else 0)
+            headers += len(offset_name) + 1 + digits  # at most 19 digits: their number is one byte
         timestamp = timestamps_ms[row]
         length = 1 + size_varlong(timestamp - base_timestamp) + size_varlong(k - first) + size_varlong(key_length)
         length += max(key_length, 0) + size_varlong(value_length) + max(value_length, 0) + size_varlong(count) + headers
@@ -91,29 +128,38 @@ def write_records(
         at = write_varlong(out, at, k - first)
         at = write_varlong(out, at, key_length)
         if key_length > 0:
-            at = copy_bytes(out, at, buffer, key_start[row], key_stop[row])
+            at = copy_short(out, at, buffer, key_start[row], key_stop[row])
         at = write_varlong(out, at, value_length)
         if value_length > 0:
             at = copy_bytes(out, at, values, value_start[k], value_stop[k])
         at = write_varlong(out, at, count)
         if keep_headers:
             at = copy_bytes(out, at, buffer, headers_start[row], headers_stop[row])
-        at = copy_bytes(out, at, fixed, fixed_indptr[kind], fixed_indptr[kind + 1])
-        at = copy_bytes(out, at, extra, extra_indptr[k], extra_indptr[k + 1])
-        if len(offset_header):
-            at = write_varlong(out, at, len(offset_header))
-            at = copy_bytes(out, at, offset_header, 0, len(offset_header))
+        if len(fixed):
+            at = copy_bytes(out, at, fixed, fixed_indptr[kind], fixed_indptr[kind + 1])
+        if len(extra_count):
+            at = copy_bytes(out, at, extra, extra_indptr[k], extra_indptr[k + 1])
+        if len(offset_name):
+            at = copy_short(out, at, offset_name, 0, len(offset_name))
             at = write_varlong(out, at, digits)
-            left = offsets[row]
-            for i in range(digits):
-                out[at + digits - 1 - i] = 48 + left % 10
-                left //= 10
-            at += digits
+            at = write_digits(out, at, offsets[row])
         k += 1
     return at, k, max_timestamp
 
 
-@kernel
+def seal_reference(batch: Bytes, codec: int, count: int, base_timestamp: int, max_timestamp: int) -> None:
+    """Plain form of :func:`seal`."""
+    head = np.zeros(1, layout.HEADER)
+    head["batchLength"], head["magic"], head["attributes"] = len(batch) - _OVERHEAD, 2, codec
+    head["partitionLeaderEpoch"] = head["producerId"] = head["producerEpoch"] = head["baseSequence"] = -1
+    head["lastOffsetDelta"], head["recordsCount"] = count - 1, count
+    head["baseTimestamp"], head["maxTimestamp"] = base_timestamp, max_timestamp
+    batch[:H_BYTES] = head.view(np.uint8)
+    head["crc"] = crc32c_reference(batch, _ATTRIBUTES, len(batch))
+    batch[:H_BYTES] = head.view(np.uint8)
+
+
+@kernel(reference=seal_reference)
 def seal(batch: Bytes, codec: int, count: int, base_timestamp: int, max_timestamp: int) -> None:
     """Write the header of a batch whose records stand after it, with no producer id, and its CRC."""
     put_be(batch, 0, 0, 8)

@@ -1,0 +1,257 @@
+"""What is timed: each stage as the pipeline calls it, and the kernels in it, on one block of events.
+
+A kernel's arguments are those that its stage gave it: the stage runs once with the kernel's arguments recorded. Before
+anything is timed every stage is run on a small block by its kernels and by its references, and must give the same bits.
+"""
+
+import importlib
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, is_dataclass
+from unittest import mock
+
+import numpy as np
+
+from farthing.blocks import FetchedPartition, TextColumn
+from farthing.features import Featurizer
+from farthing.payload import parse
+from farthing.scorer import Scorer
+from farthing.scoring.graph import reference_logits
+from farthing.wire import Arena, decode, encode_records, encode_scores, layout
+
+CHECKED_EVENTS = 300
+BATCH_RECORDS = 1000  # in one record batch of the producer
+PARTITIONS = 4
+PLACE_BYTES = 8  # an int64: a place in a buffer, an offset, a timestamp
+RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
+
+# Modules by name: the packages call functions by the same names.
+WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, SCORER, TASK = (
+    importlib.import_module(f"farthing.{name}")
+    for name in (
+        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "scorer",
+        "tasks.moderation",
+    )
+)  # fmt: skip
+
+BUDGET_NS = {
+    ("decode", ""): 45, ("decode", "crc32c"): 30, ("decode", "read_records"): 15, ("parse", ""): 200,
+    ("featurize", ""): 200, ("score", "accumulate"): 80, ("score", "dense net"): 30, ("render", ""): 60,
+    ("encode", ""): 30,
+}  # fmt: skip
+"""The design's targets for an event of 155 bytes; CRC and decode are one stage here."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    stage: str
+    kernel: str  # empty: the whole stage, Python around its kernels included
+    call: object
+    bytes_per_event: float  # read and written, as far as they must be
+
+    @property
+    def budget_ns(self):
+        return BUDGET_NS.get((self.stage, self.kernel))
+
+
+class Block:
+    """One block of events on its way, and what each stage made of it."""
+
+    def __init__(self, scorer, values):
+        self.scorer, self.n = scorer, len(values)
+        self.fetched = fetched(values)
+        self.arena = Arena()
+        self.records = self.decode()
+        self.columns = self.parse()
+        self.features = self.featurize()
+        self.scores = self.score()
+        self.decisions = self.decide()
+        self.values = self.render()
+        self.batches = self.encode()
+
+    def decode(self):
+        return decode(self.fetched, self.arena)
+
+    def parse(self):
+        return self.scorer.parse(self.records)
+
+    def featurize(self):
+        return self.scorer.featurize(self.columns, self.records)
+
+    def score(self):
+        return self.scorer.score(self.features)
+
+    def decide(self):
+        return self.scorer.decide(self.columns, self.scores)
+
+    def render(self):
+        return self.scorer.render(self.records, self.columns, self.decisions)
+
+    def encode(self):
+        return encode_scores(self.records, self.values, topic="scores")
+
+
+def fetched(values):
+    """Lay events out as a broker would send them: record batches of some partitions."""
+    parts = []
+    for number, mine in enumerate(np.array_split(np.arange(len(values)), PARTITIONS)):
+        data, first = [], 1_000_000 * number
+        for start in range(0, len(mine), BATCH_RECORDS):
+            some = [values[k] for k in mine[start : start + BATCH_RECORDS]]
+            indptr = np.cumsum([0, *map(len, some)])
+            times = np.full(len(some), 1_790_000_000_000)
+            batch = encode_records("events", number, np.frombuffer(b"".join(some), np.uint8), indptr, times).data
+            layout.put_be(batch, 0, first + start, 8)
+            data.append(batch.tobytes())
+        parts.append(FetchedPartition("events", number, first, 0, b"".join(data)))
+    return parts
+
+
+def arguments(module, kernel, run):
+    """Run a stage and give the arguments of each call of one kernel, arrays as they were before it."""
+    calls = []
+    original = getattr(module, kernel)
+
+    def record(*given):
+        calls.append([a.copy() if isinstance(a, np.ndarray) else a for a in given])
+        return original(*given)
+
+    with mock.patch.object(module, kernel, record):
+        run()
+    return calls
+
+
+def repeat(kernel, calls):
+    """Give a function that makes the calls again."""
+    if len(calls) == 1:
+        return lambda: kernel(*calls[0])
+
+    def call():
+        for given in calls:
+            kernel(*given)
+
+    return call
+
+
+def assert_equal(found, expected, path=""):
+    """Compare two blocks field by field, bit for bit."""
+    if is_dataclass(found):
+        assert type(found) is type(expected), path
+        for f in fields(found):
+            one, other = getattr(found, f.name), getattr(expected, f.name)
+            if isinstance(found, TextColumn) and f.name == "data":  # there may be room after the last string
+                one, other = one[: found.indptr[-1]], other[: expected.indptr[-1]]
+            assert_equal(one, other, f"{path}.{f.name}")
+    elif isinstance(found, np.ndarray):
+        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), path
+    elif isinstance(found, tuple):
+        assert len(found) == len(expected), path
+        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_equal(one, other, f"{path}[{place}]")
+    elif isinstance(found, dict):
+        assert found.keys() == expected.keys(), path
+        for key in found:
+            assert_equal(found[key], expected[key], f"{path}[{key!r}]")
+    else:
+        assert found == expected, path
+
+
+def check(scorer, values):
+    """Compare every stage with its references on a few events, some of them bad."""
+    block = Block(scorer, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
+    stages = {
+        "decode": [(WIRE_DECODE, "index_batches"), (WIRE_DECODE, "select_batches"), (WIRE_DECODE, "read_records")],
+        "score": [(SCORER, "accumulate"), (SCORER, "quantize_sums"), (SCORER, "finish")],
+        "decide": [(TASK, "decide")],
+        "render": [(RENDER, "write_scores")],
+        "encode": [(WIRE_ENCODE, "write_records"), (WIRE_ENCODE, "seal")],
+    }
+    for stage, kernels in stages.items():
+        with ExitStack() as stack:
+            for module, name in kernels:
+                stack.enter_context(mock.patch.object(module, name, getattr(module, name).reference))
+            expected = getattr(block, stage)()
+        assert_equal(getattr(block, stage)(), expected, stage)
+    assert_equal(block.parse(), parse.reference(block.records, scorer.field_plan), "parse")
+    expected = Featurizer.__call__.reference(scorer._featurizer, block.columns, block.records.buffer)
+    assert_equal(block.featurize(), expected, "featurize")
+    counts = np.diff(block.features.indptr).astype(np.int32)
+    assert_equal(
+        block.scores.logits, reference_logits(scorer.tensors, scorer.accumulate(block.features), counts), "dense"
+    )
+
+
+def cases_of(scorer, values):
+    """Give every case, in the order of the stages."""
+    b = Block(scorer, values)
+    n, heads, dim, ids = b.n, len(scorer.heads), scorer.tensors.dim, len(b.features.indices) / b.n
+    wire = sum(len(part.data) for part in b.fetched) / n
+    value = float((b.records.value_stop - b.records.value_start).sum()) / n
+    text = next(float(c.indptr[-1]) / n for c in b.columns.columns.values() if isinstance(c, TextColumn))
+    answer, out = float(b.values.indptr[-1]) / n, sum(len(batch.data) for batch in b.batches) / n
+    plan_fields = len(scorer.field_plan.fields)
+
+    indexed = arguments(WIRE_DECODE, "index_batches", b.decode)
+    spans = [(a, batch) for a in indexed for batch in _batch_spans(a[0], a[1], a[2])]
+    crc = WIRE_DECODE.crc32c
+    sums = scorer.accumulate(b.features)
+    quantized = arguments(SCORER, "quantize_sums", b.score)
+    inputs = SCORER.quantize_sums(*quantized[0])
+    columns = parse_columns_bytes = plan_fields * (1 + 3 * PLACE_BYTES)
+    made = [
+        Case("decode", "crc32c", lambda: [crc(a[0], start, stop) for a, (start, stop) in spans], wire),
+        Case("decode", "index_batches", repeat(WIRE_DECODE.index_batches, indexed), wire),
+        Case(
+            "decode", "read_records",
+            repeat(WIRE_DECODE.read_records, arguments(WIRE_DECODE, "read_records", b.decode)),
+            wire - value + RECORD_COLUMNS_BYTES,
+        ),
+        Case("decode", "", b.decode, 3 * wire + RECORD_COLUMNS_BYTES),  # gathered: read and written; then read
+        Case(
+            "parse", "parse_events", repeat(PAYLOAD.parse_events, arguments(PAYLOAD, "parse_events", b.parse)),
+            value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + parse_columns_bytes,
+        ),
+        Case("parse", "", b.parse, value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + columns),
+        Case(
+            "featurize", "hash_texts", repeat(TEXT.hash_texts, arguments(TEXT, "hash_texts", b.featurize)),
+            text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES,
+        ),
+        Case("featurize", "", b.featurize, text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES),
+        Case("score", "accumulate", lambda: scorer.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
+        Case("score", "quantize_sums", repeat(SCORER.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
+        Case("score", "dense net", lambda: scorer.dense(inputs), dim + 4 * heads),
+        Case("score", "finish", repeat(SCORER.finish, arguments(SCORER, "finish", b.score)), 8 * heads),
+        Case("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
+        Case("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
+        Case(
+            "render", "write_scores", repeat(RENDER.write_scores, arguments(RENDER, "write_scores", b.render)),
+            4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES,
+        ),
+        Case("render", "", b.render, 4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES),
+        Case(
+            "encode", "write_records",
+            repeat(WIRE_ENCODE.write_records, arguments(WIRE_ENCODE, "write_records", b.encode)),
+            7 * PLACE_BYTES + answer + out,
+        ),
+        Case("encode", "seal", repeat(WIRE_ENCODE.seal, arguments(WIRE_ENCODE, "seal", b.encode)), out),
+        Case("encode", "", b.encode, 7 * PLACE_BYTES + answer + 2 * out),
+    ]  # fmt: skip
+    assert len(sums) == n
+    return made, {
+        "events": n, "value_bytes": round(value, 1), "text_bytes": round(text, 1), "ids": round(ids, 1),
+        "answer_bytes": round(answer, 1), "model": scorer.model_id,
+    }  # fmt: skip
+
+
+def _batch_spans(buffer, start, stop):
+    """Give where the checksummed part of each batch lies."""
+    while start < stop:
+        end = start + layout.LOG_OVERHEAD + int(layout.be32(buffer, start + layout.BATCH_LENGTH))
+        yield start + layout.ATTRIBUTES, end
+        start = end
+
+
+def load(bundle):
+    """Load the scorer that the stages belong to."""
+    return Scorer.load(bundle)

@@ -1,0 +1,118 @@
+"""Byte n-grams to buckets, eight at a time.
+
+An n-gram is a window of n bytes as a little-endian number, and its bucket one multiplication and one shift of that
+number. All windows are independent, so a processor with wide registers takes eight of them at once: sixteen bytes are
+loaded, spread to eight windows of eight bytes, cut to n bytes, multiplied and shifted. LLVM does not find that by
+itself, because the loads overlap; so the step is written in its vector types, which it turns into what the processor
+has. Without AVX2 the vectors are slower than the plain loop (no multiplication of 64-bit lanes), and the loop is taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from farthing.blocks import Bytes, Int32s
+from farthing.features.hashing import bucket, low_bytes
+from farthing.jit import NO_JIT, kernel
+from farthing.machine import load_u64
+
+LANES: Final = 8
+READ_AHEAD_BYTES: Final = 2 * LANES - 1  # read past the beginning of the last n-gram
+WRITE_AHEAD_IDS: Final = LANES - 1  # written past the last id
+
+
+def hash_grams_reference(
+    text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
+) -> int:
+    """Plain form of :func:`hash_grams`."""
+    for start in range(n - size + 1):
+        gram = int.from_bytes(text[start : start + size].tobytes(), "little")
+        out[at] = (gram + 1) * int(multiplier) % (1 << 64) >> int(shift)
+        at += 1
+    return at
+
+
+def _hash_eight() -> Any:
+    """Make the vector step, or give None where the plain loop is faster."""
+    if NO_JIT:
+        return None
+    from llvmlite import binding, ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    if not binding.get_host_cpu_features().get("avx2"):
+        return None
+    i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+    loaded, grams, ids = ir.VectorType(i8, 2 * LANES), ir.VectorType(i64, LANES), ir.VectorType(i32, LANES)
+    windows = ir.Constant(ir.VectorType(i32, 8 * LANES), [lane + byte for lane in range(LANES) for byte in range(8)])
+    first = ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
+    ones = ir.Constant(grams, [1] * LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        text, start, keep, multiplier, shift, out, at = arguments
+
+        def every_lane(value: Any) -> Any:
+            one = builder.insert_element(ir.Constant(grams, ir.Undefined), value, ir.Constant(i32, 0))
+            return builder.shuffle_vector(one, ir.Constant(grams, ir.Undefined), first)
+
+        source = builder.gep(context.make_array(signature.args[0])(context, builder, text).data, [start])
+        target = builder.gep(context.make_array(signature.args[5])(context, builder, out).data, [at])
+        sixteen = builder.load(builder.bitcast(source, loaded.as_pointer()), align=1)
+        spread = builder.bitcast(builder.shuffle_vector(sixteen, ir.Constant(loaded, ir.Undefined), windows), grams)
+        hashes = builder.mul(builder.add(builder.and_(spread, every_lane(keep)), ones), every_lane(multiplier))
+        buckets = builder.trunc(builder.lshr(hashes, every_lane(shift)), ids)
+        builder.store(buckets, builder.bitcast(target, ids.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
+    def hash_eight(_typing: Any, text: Any, _start: Any, _keep: Any, _by: Any, _shift: Any, out: Any, _at: Any) -> Any:
+        word = types.uint64
+        return types.none(text, types.intp, word, word, word, out, types.intp), generate
+
+    return hash_eight
+
+
+hash_eight = _hash_eight()
+
+
+@kernel(reference=hash_grams_reference)
+def hash_grams_by_one(
+    text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
+) -> int:
+    """:func:`hash_grams` by the plain loop."""
+    count = max(n - size + 1, 0)
+    ids = out[at : at + count]
+    for start in range(count):
+        ids[start] = bucket(low_bytes(load_u64(text, start), size) + np.uint64(1), multiplier, shift)
+    return at + count
+
+
+if hash_eight is None:
+    hash_grams_by_eight = None
+    _fastest = hash_grams_by_one
+else:
+
+    @kernel(reference=hash_grams_reference)
+    def hash_grams_by_eight(
+        text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
+    ) -> int:
+        """:func:`hash_grams` by the vector step."""
+        count = max(n - size + 1, 0)
+        keep = low_bytes(np.uint64(0xFFFFFFFFFFFFFFFF), size)
+        for start in range(0, count, LANES):
+            hash_eight(text, start, keep, multiplier, shift, out, at + start)
+        return at + count
+
+    _fastest = hash_grams_by_eight
+
+
+@kernel(inline=True, reference=hash_grams_reference)
+def hash_grams(text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int) -> int:
+    """Hash all n-grams of ``size`` bytes (1 to 8) of ``text[:n]`` to ``out`` from ``at`` on; returns the place after.
+
+    READ_AHEAD_BYTES after the beginning of the last n-gram are read, and WRITE_AHEAD_IDS after its id are written,
+    whatever is there.
+    """
+    return _fastest(text, n, size, multiplier, shift, out, at)
