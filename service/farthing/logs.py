@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import structlog
 from structlog.typing import Processor
 
 ERROR = logging.ERROR
+REPEAT_S = 10.0
+
+
+class _Repeats(logging.Filter):
+    """Lets a message through once in ``REPEAT_S``: while a broker is gone aiokafka says so a hundred times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._last.get(key, -REPEAT_S) < REPEAT_S:
+            return False
+        self._last[key] = now
+        return True
 
 
 def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
@@ -36,6 +53,7 @@ def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
+    handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # aiokafka tells of every rebalance and reconnection as if it were an error; ours says what matters.

@@ -81,6 +81,8 @@ class LatencyHistogram(Collector):
     def __init__(self, routes: Iterable[str]) -> None:
         self._counts = {route: np.zeros(len(LATENCY_EDGES_MS) + 1, np.int64) for route in routes}
         self._sum_ms = dict.fromkeys(self._counts, 0)
+        nothing = np.zeros(0, np.int64)  # compiled now, and not while the first scores wait
+        count_latencies(nothing, 0, np.zeros(0, np.uint8), LATENCY_EDGES_MS, np.zeros(1, np.int64))
 
     def add(self, route: str, timestamps_ms: Int64s, now_ms: int, status: Bytes) -> None:
         """Count the events of one block whose scores were just acknowledged."""

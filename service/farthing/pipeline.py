@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,28 +22,32 @@ import numpy as np
 import structlog
 
 from farthing.blocks import Bytes, FetchedPartition, Int64s, OutputBatch, Segment, Status
-from farthing.errors import BrokerError, DecodeError
-from farthing.kafka import BatchProducer, Fetched, KafkaSettings, OffsetTracker, Partition, RecordConsumer, Ticket
+from farthing.errors import BrokerError
+from farthing.kafka import (
+    BatchProducer,
+    Fetched,
+    KafkaSettings,
+    OffsetTracker,
+    Partition,
+    RecordConsumer,
+    Ticket,
+    letter_of_batch,
+)
 from farthing.metrics import BlockStats, Metrics
 from farthing.probes import Health
+from farthing.progress import Progress
 from farthing.scorer import Scorer
-from farthing.wire import (
-    MAX_DEAD_VALUE_BYTES,
-    Arena,
-    decode,
-    encode_dead,
-    encode_records,
-    encode_scores,
-    header_bytes,
-    raw_batch,
-)
+from farthing.scoring_thread import ScoringThread
+from farthing.wire import Arena, decode, encode_dead, encode_records, encode_scores, stamp_producer
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
-RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after trouble with the broker; the last one repeats
 COMMIT_TIMEOUT_S = 10.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
+LEAVE_TIMEOUT_S = 2.0  # kept of the drain's time for leaving the group
+CLOSE_TIMEOUT_S = 5.0  # the same after an error
+NARROW_AGAIN_S = 5.0  # a sink without the partition may have been widened after this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +79,12 @@ class Route:
         self.scorer = scorer
         self._arena = Arena()
 
-    def corrupt_letter(self, part: FetchedPartition, fault: DecodeError) -> OutputBatch:
-        """Make the dead letter of a batch that cannot be read: its raw bytes as the value, the error in headers."""
-        raw = raw_batch(part.data, fault.base_offset)[:MAX_DEAD_VALUE_BYTES]
-        headers = {
-            "reason": type(fault).__name__, "stage": fault.stage, "model": self.scorer.model_id, "topic": part.topic,
-            "partition": str(part.partition), "offset": str(fault.base_offset), "next_offset": str(fault.next_offset),
-        }  # fmt: skip
-        return encode_records(
-            self.topics.dead_letters,
-            part.partition,
-            np.frombuffer(raw, np.uint8),
-            np.array([0, len(raw)], np.int64),
-            np.array([time.time_ns() // 1_000_000], np.int64),
-            headers=b"".join(header_bytes(f"farthing.error.{name}", value) for name, value in headers.items()),
-            header_count=len(headers),
-        )
-
     def warm(self) -> None:
         """Answer one made-up block, so that every kernel is compiled before the first event."""
         values = [b'{"id":"warm","text":"up"}', b"{"]
         data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
         batch = encode_records(self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64))
+        stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
 
     def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
@@ -168,39 +155,60 @@ class Pipeline:
         self._producer = BatchProducer(kafka)
         self._offsets = OffsetTracker()
         self._metrics = metrics
-        self._health = health
+        self._progress = Progress(metrics, health, self._routes, stall_timeout_s=stall_timeout_s)
         self._commit_interval_s = commit_interval_s
-        self._stall_timeout_s = stall_timeout_s
         self._skip_corrupt = on_corrupt_batch == "skip"
-        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._scoring = ScoringThread(stall_timeout_s)
         self._producing: asyncio.Task[None] | None = None
-        self._trouble = 0  # rounds in a row that the broker failed
+        self._joined = False
         self._next_commit = 0.0
-        self._last_progress = time.monotonic()
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float = 20.0) -> None:
-        """Join the group and work until ``stop``; then finish what is in flight, commit and leave.
+        """Join the group and work until ``stop``; then finish what is in flight, commit and leave within the time.
 
         Raises
         ------
         BrokerError
             The broker refuses, and trying again would not help.
         ScoreError, EncodeError
-            A bug or a bad bundle: nothing of the block is committed.
+            A bug, a bad bundle or a model that does not end: nothing of the block is committed.
         """
-        deadline: float | None = None
+        left = CLOSE_TIMEOUT_S
+        working = asyncio.create_task(self._run(stop))
+        stopping = asyncio.create_task(stop.wait())
+        looking = asyncio.create_task(self._progress.keep_looking(self._consumer, self._offsets))
         try:
-            await self._producer.start()
-            await self._consumer.start()
-            self._health.set("running", "scoring")
-            await self._loop(stop)
-            deadline = time.monotonic() + drain_timeout_s
-            await self._drain(deadline)
+            await asyncio.wait({working, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                looking.cancel()
+                deadline = time.monotonic() + drain_timeout_s
+                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
+                left = max(deadline - time.monotonic(), 1.0)
+                if not working.done():
+                    log.warning("drain_incomplete", error="time is up", note="uncommitted events are scored again")
+            for task in (working, looking):
+                if task.done() and not task.cancelled():
+                    task.result()
         finally:
-            left = 5.0 if deadline is None else max(deadline - time.monotonic(), 1.0)
+            tasks = {working, stopping, looking, *([self._producing] if self._producing is not None else ())}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._consumer.close(left)
             await self._producer.close(2.0)
-            self._scoring.shutdown(wait=False, cancel_futures=True)
+            self._scoring.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        await self._producer.start()
+        await self._consumer.start()
+        self._joined = True
+        self._progress.begin()
+        await self._loop(stop)
+        try:
+            await self._settle()
+            await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+        except BrokerError as error:
+            log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
     async def _loop(self, stop: asyncio.Event) -> None:
         fetching = asyncio.create_task(self._fetch())
@@ -216,13 +224,12 @@ class Pipeline:
                     await self._work(fetched)
                     await self._commit_when_due()
                     if fetched.answered and not self._offsets.in_flight():
-                        self._trouble = 0  # nothing to do is as good as done
+                        self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
                     await asyncio.wait({fetching})  # before positions go back: what it brings would be out of place
                     await self._back_off(error, stopping)
                     fetching = asyncio.create_task(self._fetch())
-                self._watch()
         finally:
             stopping.cancel()
             fetching.cancel()
@@ -238,10 +245,11 @@ class Pipeline:
         """Answer what was fetched, route by route, and hand each answer on to be produced."""
         for source, route in self._routes.items():
             parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
+            parts = await self._with_place(route, parts)
             if not parts or fetched.epoch != self._consumer.epoch:
                 continue
             tickets: dict[Partition, Ticket] = {}
-            answer = await asyncio.get_running_loop().run_in_executor(self._scoring, route.answer, parts)
+            answer = await self._scoring.call(route.answer, parts)
             if fetched.epoch != self._consumer.epoch:
                 return  # a rebalance came between: the new owner begins from what is committed
             for segment in answer.segments:
@@ -262,14 +270,28 @@ class Pipeline:
             self._consumer.seek(partition, begun)
         return begun == part.fetch_offset
 
+    async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
+        """Hold partitions that a sink has no place for, as when the source was widened first; the others go on."""
+        for topic in (route.topics.sink, route.topics.dead_letters):
+            wanted = max((part.partition + 1 for part in parts), default=0)
+            count = await self._producer.partition_count(topic, wanted=wanted)
+            if count is None or count >= wanted:
+                continue
+            for part in parts:
+                if part.partition >= count:
+                    reason = f"{topic} has {count} partitions, its source {part.topic} has more; add partitions to it"
+                    self._consumer.hold((part.topic, part.partition), reason, again_in_s=NARROW_AGAIN_S)
+                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
+            parts = [part for part in parts if part.partition < count]
+        return parts
+
     async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
         began = time.perf_counter()
         await self._producer.send(answer.batches)
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
         for ticket in tickets:
             self._offsets.ack(ticket)
-        self._trouble = 0
-        self._last_progress = time.monotonic()
+        self._progress.made()
         self._metrics.record(answer.stats)
         self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
 
@@ -297,27 +319,11 @@ class Pipeline:
         if ours:
             self._offsets.committed(offsets)
 
-    async def _drain(self, deadline: float) -> None:
-        """Finish the block being produced and commit; what does not end in time is scored again by the next owner."""
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                await self._settle()
-                await self._commit(self._offsets.committable(), max(deadline - time.monotonic(), 0.1))
-        except (BrokerError, TimeoutError) as error:
-            log.warning(
-                "drain_incomplete", error=str(error) or "time is up", note="uncommitted events are scored again"
-            )
-
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
         if not error.retriable:
             raise error
-        self._metrics.broker_errors.labels(error.stage).inc()
-        pause = RETRY_PAUSES_S[min(self._trouble, len(RETRY_PAUSES_S) - 1)]
-        self._trouble += 1
-        if self._trouble > 1:
-            self._health.set("stalled", str(error))
-        log.warning("broker_trouble", error=str(error), again_in_s=pause)
+        pause = self._progress.trouble(error)
         if self._producing is not None:
             producing, self._producing = self._producing, None
             await asyncio.wait({producing})
@@ -327,41 +333,25 @@ class Pipeline:
             self._consumer.seek(partition, self._offsets.rewind(partition))
         await asyncio.wait({stopping}, timeout=pause)
 
-    def _watch(self) -> None:
-        """Keep the gauges true, and say so when there is lag and no progress."""
-        lags = self._consumer.lag()
-        for source in self._routes:
-            self._metrics.lag.labels(source).set(sum(lag for (topic, _), lag in lags.items() if topic == source))
-        self._metrics.partitions.set(len(self._consumer.assignment))
-        self._metrics.halted.set(len(self._consumer.halted))
-        self._metrics.set_rebalances(self._consumer.rebalances, self._consumer.rebalance_seconds)
-        waiting = any(lags.values()) or self._offsets.in_flight() > 0
-        if not waiting:
-            self._last_progress = time.monotonic()
-        if self._trouble > 1:
-            return
-        if self._consumer.halted:
-            topic, number = min(self._consumer.halted)
-            self._health.set("stalled", f"{topic}[{number}] is halted at a corrupt batch: see the log")
-        elif time.monotonic() - self._last_progress > self._stall_timeout_s:
-            self._health.set("stalled", f"there is lag and no progress for {self._stall_timeout_s:.0f} s")
-        else:
-            self._health.set("running", "scoring")
-
     async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
-        """Meet an unreadable batch: halt its partition, or put its bytes aside and go on after it."""
+        """Meet an unreadable batch: hold its partition, or put its bytes aside and go on after it."""
         fault = segment.fault
         assert fault is not None
         partition = (segment.topic, segment.partition)
         self._metrics.corrupt.labels(segment.topic).inc()
-        if not self._skip_corrupt or fault.next_offset is None or fault.next_offset <= segment.next_offset:
-            log.error("partition_halted", error=str(fault), remedy="repair the log, or set on_corrupt_batch = 'skip'")
-            self._consumer.halt(partition)
+        known = fault.next_offset is not None and fault.next_offset > segment.next_offset
+        if not self._skip_corrupt or not known:
+            remedy = "repair the log" + (", or set worker.on_corrupt_batch = 'skip'" if known else "")
+            self._consumer.hold(partition, f"{fault}; {remedy}")
             return
+        assert fault.next_offset is not None
         log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
         await self._settle()
+        if self._offsets.begun(partition) != segment.next_offset:
+            return  # a rebalance came between
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
-        await self._producer.send([route.corrupt_letter(part, fault)])
+        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.scorer.model_id)
+        await self._producer.send([letter])
         self._offsets.ack(ticket)
         self._consumer.seek(partition, fault.next_offset)
 

@@ -2,7 +2,9 @@
 
 Workers are separate processes (``farthing serve --worker-index i``), so that each has its own GIL, event loop and
 membership. One that dies is started again, with a growing pause; one that cannot start at all ends the service with
-its exit code. Each tells the supervisor its probe address through a file in a private folder.
+its exit code. Each tells the supervisor its probe address through a file in a private folder, and drains when the
+supervisor is gone. A signal is for the supervisor, which passes it on: Ctrl-C in a terminal reaches no worker directly,
+or it would come twice.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from farthing.probes import listen
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
-EXIT_TIMEOUT_S = 25.0
+EXIT_TIMEOUT_S = 24.5  # a worker ends itself within 24
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-STARTED_AFTER_S = 5.0  # a worker that lived this long after it was ready has started: its death is a crash
+LOOK_EVERY_S = 0.5
 
 
 class _Child:
@@ -46,7 +48,6 @@ class _Child:
         self.process: asyncio.subprocess.Process | None = None
         self.restarts = 0
         self.was_ready = False
-        self.last_text = ""
 
     @property
     def url(self) -> str | None:
@@ -96,7 +97,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
-                loop.add_signal_handler(number, self._stopping.set)
+                loop.add_signal_handler(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="farthing-") as name:
             self._children = [_Child(i, Path(name)) for i in range(self._settings.worker.workers)]
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)) as session:
@@ -114,6 +115,17 @@ class Supervisor:
                     await endpoint.close()
         return self._exit_code
 
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():  # the second one: workers end at once
+            self._terminate()
+        self._stopping.set()
+
+    def _terminate(self) -> None:
+        for child in self._children:
+            if child.process is not None and child.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    child.process.terminate()
+
     async def _watch(self, child: _Child) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
@@ -122,9 +134,13 @@ class Supervisor:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "farthing", *self._arguments,
                 "--worker-index", str(child.index), "--address-file", str(child.address_file),
+                start_new_session=True,
             )  # fmt: skip
+            log.info("worker_started", worker=child.index, pid=child.process.pid)
             began = time.monotonic()
+            looking = asyncio.create_task(self._look(child))
             code = await child.process.wait()
+            looking.cancel()
             if self._stopping.is_set():
                 return
             lived = time.monotonic() - began
@@ -139,11 +155,15 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
+    async def _look(self, child: _Child) -> None:
+        """Learn that a worker has become ready, whether or not anyone asks: its death is a crash from then on."""
+        while not child.was_ready:
+            await asyncio.sleep(LOOK_EVERY_S)
+            status, _ = await self._get(child, "/ready")
+            child.was_ready = status == 200
+
     async def _stop(self, watchers: Sequence[asyncio.Task[None]]) -> None:
-        for child in self._children:
-            if child.process is not None and child.process.returncode is None:
-                with suppress(ProcessLookupError):
-                    child.process.terminate()
+        self._terminate()
         _, late = await asyncio.wait(watchers, timeout=EXIT_TIMEOUT_S) if watchers else (set(), set())
         for child in self._children:
             if child.process is not None and child.process.returncode is None:
@@ -165,8 +185,6 @@ class Supervisor:
 
     async def _ready(self) -> tuple[bool, str]:
         answers = await asyncio.gather(*(self._get(child, "/ready") for child in self._children))
-        for child, (status, _) in zip(self._children, answers, strict=True):
-            child.was_ready |= status == 200
         lines = [
             f"worker {child.index}: {text.strip()}" for child, (_, text) in zip(self._children, answers, strict=True)
         ]

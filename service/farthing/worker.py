@@ -2,7 +2,8 @@
 
 From the signal to the exit there is one budget (``worker.drain_timeout_ms``, at most 24 s): what is in flight is
 finished, committed and the group left, or given up; a timer ends the process whatever hangs. A second signal ends it
-at once. Nothing is lost either way: what was not committed is scored again by the next owner.
+at once. Nothing is lost either way: what was not committed is scored again by the next owner. A worker whose
+supervisor is gone drains as after a signal: nobody would restart it, and nobody could stop it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from prometheus_client.exposition import generate_latest
 from farthing import topic_report
 from farthing.config import Settings
 from farthing.errors import FarthingError
+from farthing.first_start import COMPILING
+from farthing.jit import watch_compilation
 from farthing.memory import keep_freed_memory, settle_collector
 from farthing.metrics import Metrics
 from farthing.pipeline import Pipeline, Route, RouteTopics
@@ -34,8 +37,10 @@ from farthing.supervisor import write_address
 T = TypeVar("T")
 log = structlog.get_logger()
 
-EXIT_TIMEOUT_S = 24.5  # after the signal; Kubernetes and the supervisor wait longer than this
+EXIT_TIMEOUT_S = 24.0  # after the signal; Kubernetes and the supervisor wait longer than this
 FORCED_EXIT_CODE = 3
+FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process
+PARENT_LOOK_S = 1.0
 
 
 class Worker:
@@ -61,6 +66,7 @@ class Worker:
         self._install_signals()
         keep_freed_memory()
         endpoint = await self._listen()
+        parent = asyncio.create_task(self._watch_parent()) if self._address_file is not None else None
         try:
             routes = await self._unless_stopped(asyncio.to_thread(self._load_routes))
             if routes is None:
@@ -70,8 +76,11 @@ class Worker:
                 await self._serve(routes)
         except FarthingError as error:
             self._health.set("failed", str(error))
+            _exit_after(FAILED_EXIT_TIMEOUT_S, error.exit_code, "a thread did not end; the error is above")
             raise
         finally:
+            if parent is not None:
+                parent.cancel()
             await endpoint.close()
         return 0
 
@@ -95,21 +104,25 @@ class Worker:
         routes = []
         for route in self._settings.route:
             began = time.monotonic()
-            self._health.set("starting", f"loading {route.bundle} (the first start on a machine compiles its kernels)")
-            log.info(
-                "loading", bundle=route.bundle, note="the first start on a machine compiles kernels for about 20 s"
-            )
-            scorer = Scorer.load(
-                route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads
-            )
-            topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
-            ready = Route(topics, scorer)
-            ready.warm()
+            self._health.set("starting", f"loading {route.bundle}")
+            log.info("loading", bundle=route.bundle)
+            with watch_compilation(self._on_compilation):
+                scorer = Scorer.load(
+                    route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads
+                )
+                topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
+                ready = Route(topics, scorer)
+                ready.warm()
             routes.append(ready)
             log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1))
         self._metrics = Metrics({r.topics.source: r.scorer.model_id for r in routes})
         self._health.set("joining", "joining the consumer group")
         return routes
+
+    def _on_compilation(self, _kernel: str) -> None:
+        if self._health.state == "starting" and self._health.reason != COMPILING:
+            self._health.set("starting", COMPILING)
+            log.info("compiling", note=COMPILING)
 
     async def _listen(self) -> Endpoint:
         http = self._settings.http
@@ -145,12 +158,22 @@ class Worker:
         if self._signals > 1:
             log.warning("stopping_at_once", signal=name)
             os._exit(FORCED_EXIT_CODE)
-        log.info("draining", signal=name, at_most_s=EXIT_TIMEOUT_S)
-        self._health.set("draining", f"{name} received")
-        timer = threading.Timer(EXIT_TIMEOUT_S, _give_up)
-        timer.daemon = True
-        timer.start()
+        self._drain(f"{name} received")
+
+    def _drain(self, reason: str) -> None:
+        log.info("draining", reason=reason, at_most_s=EXIT_TIMEOUT_S)
+        self._health.set("draining", reason)
+        _exit_after(
+            EXIT_TIMEOUT_S, FORCED_EXIT_CODE, "the drain did not end in time; what was not committed is scored again"
+        )
         self._stop.set()
+
+    async def _watch_parent(self) -> None:
+        """Drain when the supervisor has died: another process is our parent then."""
+        supervisor = os.getppid()
+        while os.getppid() == supervisor:  # noqa: ASYNC110 - no one tells us
+            await asyncio.sleep(PARENT_LOOK_S)
+        self._drain("the supervisor is gone")
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await ``work`` unless a signal comes first; None then."""
@@ -164,7 +187,14 @@ class Worker:
         return None
 
 
-def _give_up() -> None:
-    sys.stderr.write("farthing: the drain did not end in time; what was not committed will be scored again\n")
-    sys.stderr.flush()
-    os._exit(FORCED_EXIT_CODE)
+def _exit_after(seconds: float, code: int, why: str) -> None:
+    """End the process then, whatever hangs, if it has not ended by itself."""
+
+    def give_up() -> None:
+        sys.stderr.write(f"farthing: {why}\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()

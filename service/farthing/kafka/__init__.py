@@ -1,6 +1,7 @@
 """Kafka: group membership and raw fetch, offsets, ready-made batches out, topics. aiokafka is known here only."""
 
 from farthing.kafka.consumer import Fetched, RecordConsumer
+from farthing.kafka.dead_letters import letter_of_batch
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
 from farthing.kafka.producer import BatchProducer
 from farthing.kafka.settings import KafkaSettings
@@ -19,5 +20,6 @@ __all__ = [
     "create_topics",
     "delete_topics",
     "findings",
+    "letter_of_batch",
     "partition_counts",
 ]

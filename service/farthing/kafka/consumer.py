@@ -7,9 +7,10 @@ only when the bytes are handed out, and goes back by :meth:`RecordConsumer.seek`
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ IDLE_S = 0.1
 RETRY_PAUSE_S = 0.2
 READ_COMMITTED = 1
 TRUNCATED_AFTER_S = 3.0
+REFUSED_AGAIN_S = 5.0  # a partition that the broker cannot read is asked for again after this time
+
+# The broker's own trouble with one partition's log: no reason to stop the others.
+_PARTITION_REFUSED = (kafka_errors.CorruptRecordException, kafka_errors.UnknownError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,12 @@ class Fetched:
     epoch: int
     partitions: tuple[FetchedPartition, ...]
     answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    reason: str
+    until: float  # monotonic seconds
 
 
 class RecordConsumer:
@@ -67,10 +78,10 @@ class RecordConsumer:
         self._timeout_s = settings.request_timeout_ms / 1000
         self._frames: Frames
         self._positions: dict[Partition, int | None] = {}
-        self._high_watermarks: dict[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}  # the offset after the last event that may be read
         self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
         self._beyond_since: dict[Partition, float] = {}  # the log's end lies before our position
-        self._halted: set[Partition] = set()
+        self._held: dict[Partition, _Hold] = {}
         self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
         self._rebalance_began: float | None = time.monotonic()
         self.epoch = 0
@@ -88,16 +99,16 @@ class RecordConsumer:
         return list(self._positions)
 
     @property
-    def halted(self) -> set[Partition]:
-        """Partitions that are ours and not fetched."""
-        return self._halted
+    def held(self) -> Mapping[Partition, str]:
+        """Partitions that are ours and not fetched, with the reason."""
+        return {partition: hold.reason for partition, hold in self._held.items()}
 
     def lag(self) -> dict[Partition, int]:
-        """Events not yet fetched, by partition, as of its last fetch."""
+        """Events not yet fetched, by partition, as of its last fetch; those of open transactions are not counted."""
         return {
-            partition: max(self._high_watermarks[partition] - position, 0)
+            partition: max(self._ends[partition] - position, 0)
             for partition, position in self._positions.items()
-            if position is not None and partition in self._high_watermarks
+            if position is not None and partition in self._ends
         }
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -105,9 +116,12 @@ class RecordConsumer:
         if partition in self._positions:
             self._positions[partition] = offset
 
-    def halt(self, partition: Partition) -> None:
-        """Fetch this partition no more until the next assignment."""
-        self._halted.add(partition)
+    def hold(self, partition: Partition, reason: str, *, again_in_s: float = math.inf) -> None:
+        """Fetch this partition no more for ``again_in_s``, by default until the next assignment; others go on."""
+        if partition in self._positions:
+            if partition not in self._held:
+                log.error("partition_held", topic=partition[0], partition=partition[1], reason=reason)
+            self._held[partition] = _Hold(reason, time.monotonic() + again_in_s)
 
     async def fetch(self) -> Fetched:
         """Wait for the next bytes of any partition, for about ``fetch_max_wait_ms`` at most.
@@ -117,8 +131,7 @@ class RecordConsumer:
         BrokerError
             The broker cannot be reached or refuses; positions are kept.
         """
-        if self._membership.failure is not None:
-            raise BrokerError(f"a rebalance failed: {self._membership.failure!r}", retriable=False)
+        self._membership.check()
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
@@ -149,9 +162,12 @@ class RecordConsumer:
                 raise error
         if epoch != self.epoch:
             return Fetched(epoch, (), answered)
+        now = time.monotonic()
         for part in parts:
-            self._positions[part.topic, part.partition] = next_fetch_offset(part.data, part.fetch_offset)
-            self._high_watermarks[part.topic, part.partition] = part.high_watermark
+            partition = (part.topic, part.partition)
+            self._positions[partition] = next_fetch_offset(part.data, part.fetch_offset)
+            if partition in self._held and self._held[partition].until <= now:
+                del self._held[partition]
         return Fetched(epoch, tuple(part for part in parts if part.data), answered)
 
     async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
@@ -174,13 +190,13 @@ class RecordConsumer:
         finally:
             self.epoch += 1
             self._positions.clear()
-            self._halted.clear()
+            self._held.clear()
             self._beyond_since.clear()
 
     async def _assigned(self, partitions: list[Partition]) -> None:
         self.epoch += 1
         self._positions = dict.fromkeys(partitions)
-        self._high_watermarks.clear()
+        self._ends.clear()
         seconds = time.monotonic() - self._rebalance_began if self._rebalance_began is not None else 0.0
         self._rebalance_began = None
         self.rebalances += 1
@@ -191,8 +207,9 @@ class RecordConsumer:
         """Group the partitions to fetch by their leaders, leaving out nodes that still hold a request."""
         by_node: dict[int, list[tuple[Partition, int]]] = defaultdict(list)
         unknown = False
+        now = time.monotonic()
         for partition, position in self._positions.items():
-            if position is None or partition in self._halted:
+            if position is None or (partition in self._held and now < self._held[partition].until):
                 continue
             leader = leader_of(self._membership.client, partition)
             if leader is None:
@@ -273,6 +290,8 @@ class RecordConsumer:
                     self._trouble = error
                     continue
                 aborted = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
+                committed_only = self._settings.isolation_level == "read_committed" and len(row) > 4 and row[3] >= 0
+                self._ends[partition] = row[3] if committed_only else high_watermark
                 parts.append(
                     FetchedPartition(
                         topic, number, asked[partition], high_watermark, row[-1] or b"", tuple(map(tuple, aborted))
@@ -305,6 +324,10 @@ class RecordConsumer:
             if epoch == self.epoch and self._positions.get(partition) == position:
                 self._positions[partition] = offset
                 self._on_position(partition, offset)
+            return
+        if error in _PARTITION_REFUSED:
+            reason = f"the broker answers {error.__name__} to a fetch at offset {position}: look at its log"
+            self.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
             return
         known = "" if error.retriable else "; check that the topic exists and that this client may read it"
         if error.invalid_metadata or error.retriable:

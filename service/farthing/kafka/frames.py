@@ -91,12 +91,14 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 self._frame, self._filled = np.empty(size, np.uint8).data, 0
         elif self._filled == len(self._frame):
             frame, self._frame, self._filled = self._frame, None, 0
-            answer, correlation_id = self._waiting.popleft()
+            answer, correlation_id = self._waiting[0]
             self._connection._last_action = time.monotonic()
             (found,) = _SIZE.unpack(frame[:4])
             if found != correlation_id:
                 self._break(KafkaProtocolError(f"answer {found} came for request {correlation_id}"))
-            elif not answer.done():  # else whoever asked waits no longer
+                return
+            self._waiting.popleft()
+            if not answer.done():  # else whoever asked waits no longer
                 answer.set_result(frame)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -112,6 +114,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     def _break(self, error: Exception) -> None:
         self._fail(error)
+        self._frame, self._filled = None, 0  # a loop that goes on reading finds room, and nobody waiting
         self._transport.abort()
         self._connection.close(reason=None, exc=error)
 
@@ -139,7 +142,7 @@ class Frames:
         Raises
         ------
         KafkaError, OSError
-            No connection, or it broke.
+            No connection, or it broke, or what came is no answer; the connection is closed then.
         RequestTimedOutError
             No answer in time; the connection is closed.
         """
@@ -185,8 +188,12 @@ class Frames:
             protocol.close()
             raise RequestTimedOutError from None
         view = FrameView(frame)
-        struct_.parse_response_header(view)
-        return struct_.RESPONSE_TYPE.decode(view)
+        try:
+            struct_.parse_response_header(view)
+            return struct_.RESPONSE_TYPE.decode(view)
+        except ValueError as error:  # lengths that lead out of the frame, names that are not UTF-8
+            protocol.close()
+            raise KafkaProtocolError(f"an answer of {len(frame)} bytes cannot be taken apart: {error}"[:200]) from error
 
 
 def _topic(batch: OutputBatch) -> str:

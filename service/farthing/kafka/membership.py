@@ -1,15 +1,18 @@
 """The only module that reaches inside aiokafka's consumer and client. aiokafka >=0.14,<0.15.
 
-Private names used here, each checked by ``tests/kafka/test_contract.py``: ``AIOKafkaConsumer._client``,
-``AIOKafkaConsumer._coordinator``, ``GroupCoordinator.fetch_committed_offsets``, ``AIOKafkaClient.send``,
-``AIOKafkaClient.force_metadata_update``, ``AIOKafkaClient.add_topic``, ``AIOKafkaClient.cluster``. The public API gives
-no way to fetch or send ready-made bytes.
+Private names used here, each checked by ``tests/kafka/test_contract.py``: ``AIOKafkaConsumer._client`` and
+``_coordinator``; of ``GroupCoordinator`` ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
+``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``; of ``AIOKafkaClient`` ``send``,
+``force_metadata_update``, ``add_topic`` and ``cluster``. The public API gives no way to fetch or send ready-made bytes,
+nor to commit as the member that one was when the partitions were given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -18,13 +21,17 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
-    CommitFailedError,
+    GroupAuthorizationFailedError,
     IllegalGenerationError,
-    IllegalStateError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
     KafkaError,
     RebalanceInProgressError,
+    TopicAuthorizationFailedError,
     UnknownMemberIdError,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
@@ -33,13 +40,23 @@ from farthing.kafka.settings import KafkaSettings
 
 log = structlog.get_logger()
 
-NOT_OURS = (
-    CommitFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
+NOT_OURS = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+"""What the broker answers to a commit of a member that is one no longer, or of an older generation."""
+
+REFUSED = (
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
 )
+"""Errors of the group that trying again does not mend."""
+
+RETRY_PAUSE_S = 0.1
+RENAMES = 3
+RENAMED_WITHIN_S = 60.0
+"""A static member keeps its member id. One that is given a new id so often has a twin with the same instance id: each
+puts the other out whenever it joins, and neither is told so (aiokafka sends heartbeats without the instance id)."""
 
 Listener = Callable[[list[Partition]], Awaitable[None]]
 
@@ -55,6 +72,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._consumer: Any = None
+        self._generation: int | None = None  # that our partitions were given in
+        self._member_id: str | None = None
+        self._renamed: deque[float] = deque(maxlen=RENAMES)
         self.failure: BaseException | None = None
         """What a listener raised: aiokafka logs it and goes on as if nothing had happened, so we must look."""
 
@@ -78,12 +98,50 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Pass a rebalance's begin on (called by aiokafka)."""
         await self._listen(self._on_revoked, revoked)
+        self._generation = None
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Stop aiokafka's own fetching before it begins, and pass the assignment on (called by aiokafka)."""
         if assigned:
             self._consumer.pause(*assigned)
+        coordinator = self._consumer._coordinator
+        self._generation = coordinator.generation
+        if self._member_id not in (None, coordinator.member_id):
+            self._renamed.append(time.monotonic())
+        self._member_id = coordinator.member_id
         await self._listen(self._on_assigned, assigned)
+
+    def check(self) -> None:
+        """Look for what went wrong in the background: aiokafka keeps it for whoever polls, and then does nothing more.
+
+        Raises
+        ------
+        BrokerError
+            A listener failed, the group refuses this member, or another member has the same instance id.
+        """
+        if self.failure is not None:
+            raise BrokerError(f"a rebalance failed: {self.failure!r}", retriable=False)
+        coordinator = self._consumer._coordinator
+        ended = coordinator._coordination_task.done()
+        try:
+            coordinator.check_errors()
+        except KafkaError as error:
+            retriable = not ended and not isinstance(error, REFUSED)
+            if retriable:
+                coordinator.request_rejoin()  # heartbeats that ended with an error begin again with a new membership only
+            raise BrokerError(
+                f"consumer group {self._settings.group_id}: {type(error).__name__} {error}; check kafka.group_id, "
+                "kafka.session_timeout_ms and that this client may read the group and its topics",
+                retriable=retriable,
+            ) from error
+        instance = self._settings.group_instance_id
+        window = max(RENAMED_WITHIN_S, 10 * self._settings.heartbeat_interval_ms / 1000)
+        if instance and len(self._renamed) == RENAMES and time.monotonic() - self._renamed[0] < window:
+            raise BrokerError(
+                f"kafka.group_instance_id = {instance!r}: the group gave this member a new id {RENAMES} times within "
+                f"{window:.0f} s, so another worker joins with the same instance id; give each worker one of its own",
+                retriable=False,
+            )
 
     async def _listen(self, listener: Listener, partitions: set[TopicPartition]) -> None:
         try:
@@ -113,19 +171,38 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
         """Commit; False when a rebalance has taken a partition away.
 
+        Only as the member and in the generation that the partitions were given in. After its expulsion aiokafka would
+        commit as nobody in particular, which a broker takes from anyone while the group is empty; and a retry of its
+        own may come after the next rebalance.
+
         Raises
         ------
         BrokerError
-            Not within ``timeout_s``: aiokafka itself would try for ever.
+            Not within ``timeout_s``: aiokafka itself would try for ever. Not ``retriable``: this client may not.
         """
-        wanted = {TopicPartition(*p): offset for p, offset in offsets.items()}
+        coordinator = self._consumer._coordinator
+        wanted = {TopicPartition(*p): OffsetAndMetadata(offset, "") for p, offset in offsets.items()}
+        generation = self._generation
         try:
-            await asyncio.wait_for(self._consumer.commit(wanted), timeout_s)
-        except NOT_OURS:
-            return False
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await coordinator.ensure_coordinator_known()
+                    if generation is None or coordinator.generation != generation:
+                        return False
+                    try:
+                        await coordinator._do_commit_offsets(None, wanted)
+                    except NOT_OURS:
+                        return False
+                    except KafkaError as error:
+                        if not error.retriable:
+                            raise
+                    else:
+                        return True
+                    await asyncio.sleep(RETRY_PAUSE_S)
         except (KafkaError, TimeoutError) as error:
-            raise BrokerError(f"offset commit: {type(error).__name__} {error}", retriable=True) from error
-        return True
+            raise BrokerError(
+                f"offset commit: {type(error).__name__} {error}", retriable=not isinstance(error, REFUSED)
+            ) from error
 
     async def leave(self, timeout_s: float) -> None:
         """Leave the group and close connections, within ``timeout_s`` whatever the broker does."""
@@ -145,6 +222,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 def make_client(settings: KafkaSettings) -> Any:
     """Make a low-level client of its own (for the producer)."""
     return AIOKafkaClient(**settings.client_options())
+
+
+def partition_count(client: Any, topic: str) -> int | None:
+    """Give how many partitions a topic has as far as is known."""
+    partitions = client.cluster.partitions_for_topic(topic)
+    return len(partitions) if partitions else None
 
 
 def leader_of(client: Any, partition: Partition) -> int | None:

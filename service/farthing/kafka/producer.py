@@ -23,7 +23,7 @@ from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
 from farthing.kafka.frames import Frames
-from farthing.kafka.membership import leader_of, make_client
+from farthing.kafka.membership import leader_of, make_client, partition_count
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import stamp_producer
@@ -104,6 +104,18 @@ class BatchProducer:
             # Some batches may or may not be in the log: their sequences cannot be used again.
             self._needs_identity = True
             raise
+
+    async def partition_count(self, topic: str, *, wanted: int) -> int | None:
+        """Count a topic's partitions; asks the broker again only if fewer than ``wanted`` are known. None: unknown."""
+        count = partition_count(self._client, topic)
+        if count is not None and count >= wanted:
+            return count
+        self._client.add_topic(topic)
+        try:
+            await asyncio.wait_for(self._client.force_metadata_update(), self._settings.request_timeout_ms / 1000)
+        except (kafka_errors.KafkaError, TimeoutError):
+            return None
+        return partition_count(self._client, topic)
 
     async def close(self, timeout_s: float) -> None:
         """Close connections, within ``timeout_s``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,9 @@ from aiokafka.helpers import create_ssl_context
 
 from farthing.errors import ConfigError
 
-NO_POLL_LIMIT_MS = 2**31 - 1
-"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls. Our own
-watchdog looks for progress instead (``worker.stall_timeout_ms``)."""
+NO_POLL_LIMIT_MS = math.inf
+"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls; the most
+that 32 bits hold would be 25 days. Our own watchdog looks for progress instead (``worker.stall_timeout_ms``)."""
 
 
 @dataclass(frozen=True, slots=True)
