@@ -227,7 +227,7 @@ def test_golden_vectors_are_reproducible(folder, scorer):
 
 def test_bundles_are_found_by_folder_and_by_name(folder, monkeypatch):
     assert find_bundle(folder) == folder
-    monkeypatch.setattr("farthing.bundles._HOMES", (folder.parent, folder.parent / "none"))
+    monkeypatch.setattr("farthing.bundles._home", lambda: folder.parent)
     assert shipped_bundles() == {"moderation": folder}
     assert find_bundle("moderation") == folder
     with pytest.raises(BundleError, match=r"no bundle 'rerank': .*shipped bundles \(moderation\)"):

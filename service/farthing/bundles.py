@@ -11,12 +11,19 @@ from farthing.errors import BundleError
 
 _MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent
-_HOMES = (_PACKAGE.parents[1] / "models" / "bundles", _PACKAGE / "_bundles")
 
 
 def shipped_bundles() -> dict[str, Path]:
     """Name the bundles that came with Farthing, and their folders."""
-    return {file.parent.name: file.parent for home in reversed(_HOMES) for file in sorted(home.glob(f"*/{_MANIFEST}"))}
+    return {file.parent.name: file.parent for file in sorted(_home().glob(f"*/{_MANIFEST}"))}
+
+
+def _home() -> Path:
+    """Give the folder that they came in. A folder ``models`` that happens to lie beside an installation is not it."""
+    checkout = _PACKAGE.parents[1]
+    if _PACKAGE.parent.name == "service" and (checkout / "pyproject.toml").is_file():
+        return checkout / "models" / "bundles"
+    return _PACKAGE / "_bundles"
 
 
 def find_bundle(path_or_name: str | Path) -> Path:

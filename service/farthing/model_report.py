@@ -1,4 +1,4 @@
-"""``farthing model show | verify | bench``."""
+"""``farthing model show | verify | warm | bench``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from rich.table import Table
 from farthing.bundles import find_bundle
 from farthing.comments import comment_events
 from farthing.errors import BundleError
+from farthing.first_start import starting
+from farthing.jit import watch_compilation
+from farthing.metrics import Metrics
+from farthing.pipeline import Route, RouteTopics
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Bundle
 
@@ -49,8 +53,9 @@ def verify(bundle: str, *, as_json: bool) -> int:
     """Load with all checks; 1 when one fails."""
     console = Console(stderr=True)
     try:
-        scorer = Scorer.load(bundle, verify=False)
-        checked = scorer.verify()
+        with starting(console, f"verifying {bundle}"):
+            scorer = Scorer.load(bundle, verify=False)
+            checked = scorer.verify()
     except BundleError as error:
         console.print(f"failed: {error}", style="red", highlight=False)
         if as_json:
@@ -74,9 +79,33 @@ def verify(bundle: str, *, as_json: bool) -> int:
     return 0
 
 
+def warm(bundle: str, *, as_json: bool) -> int:
+    """Compile every kernel that a worker runs into the folder for compiled kernels; 1 when none can be written.
+
+    It is for images: a start with the same CPU settings and the same folder then compiles nothing, and need not be
+    able to write to it.
+    """
+    from farthing.kernel_cache import writable_folder
+
+    console = Console(stderr=True)
+    began = time.perf_counter()
+    compiled: list[str] = []
+    with starting(console, f"warming {bundle}"), watch_compilation(compiled.append):
+        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle)).warm()
+        Metrics({"source": "model"})
+    seconds = time.perf_counter() - began
+    folder = writable_folder()
+    facts = {"compiled": len(compiled), "seconds": round(seconds, 1), "folder": None if folder is None else str(folder)}
+    console.print(f"{len(compiled)} kernels compiled in {seconds:.1f} s; kept in {folder}", highlight=False)
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+    return 0 if folder is not None else 1
+
+
 def bench(bundle: str, *, as_json: bool) -> int:
     """Time each stage on blocks of made-up comments: the median of several rounds, in ns an event, on one thread."""
-    scorer = Scorer.load(bundle)
+    with starting(Console(stderr=True), f"loading {bundle}"):
+        scorer = Scorer.load(bundle)
     records = scorer.records_of(comment_events(BENCH_EVENTS))
     times: dict[str, list[float]] = {stage: [] for stage in ("parse", "featurize", "score", "decide", "render")}
     for _ in range(BENCH_ROUNDS):

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farthing.blocks import Status
 from farthing.errors import ConfigError, DataError
+from farthing.first_start import starting
 from farthing.scorer import Scorer
 
 BLOCK_EVENTS = 8_192
@@ -75,7 +76,9 @@ def score_lines(
 def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_event_bytes: int, as_json: bool) -> int:
     """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
     console = Console(stderr=True)
-    scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes)
+    with starting(console, f"loading {bundle}"):
+        scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes)
+        scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
         source = _open(file, stack)
         sink = sys.stdout.buffer if output is None else stack.enter_context(_create(output, "--output"))

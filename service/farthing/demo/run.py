@@ -31,8 +31,9 @@ from farthing.demo.serving import Serving
 from farthing.demo.tally import Tally
 from farthing.demo.view import Glance, draw, outcome
 from farthing.errors import ConfigError
+from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, RouteTopicNames, create_topics, delete_topics
-from farthing.wire import encode_records
+from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
 # Tansu lets a new group's first member wait for others for half of the session's timeout.
 SESSION_TIMEOUT_MS: Final = 4_000
@@ -128,7 +129,8 @@ class _Demo:
         """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""
         await self._create_topics()
         async with self._worker.running(), self._connected():
-            with self._console.status("starting the worker (the first start on a machine compiles kernels: 20 s)"):
+            self._console.print("starting a worker ...", style="dim")
+            with starting(self._console, "starting the worker"):
                 if not await _unless(stop, self._start()):
                     return
             self._began = time.monotonic()
@@ -161,6 +163,7 @@ class _Demo:
         await asyncio.gather(
             self._worker.ready(), self._producer.start(), self._consumer.start(), asyncio.to_thread(_load_kernels)
         )
+        await asyncio.to_thread(_load_parser)
 
     def _topic_names(self) -> list[str]:
         return [self._topics.source, self._topics.sink, self._topics.dead_letters]
@@ -253,10 +256,22 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 
 def _load_kernels() -> None:
-    """Run the demo's own kernels once, so that the first events do not wait for them."""
+    """Run the demo's kernels once, so that the first events do not wait for them: those that the worker needs last.
+
+    A first start compiles them, in this process while the worker compiles the others.
+    """
+    source_offsets(decode([_made_up()], Arena()), OFFSET_HEADER)
+
+
+def _load_parser() -> None:
+    """Run the tally's kernels once; the worker has compiled them."""
+    Tally("warm-up", "").read(_made_up(), 0)
+
+
+def _made_up() -> FetchedPartition:
     events = MadeUpComments().take(8)
     batch = encode_records("warm-up", 0, events.data, events.indptr, np.zeros(8, np.int64))
-    Tally("warm-up", "").read(FetchedPartition("warm-up", 0, 0, 8, bytes(batch.data)), 0)
+    return FetchedPartition("warm-up", 0, 0, 8, bytes(batch.data))
 
 
 def _resident_bytes(pid: int) -> int:
