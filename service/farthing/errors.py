@@ -6,7 +6,7 @@
     ├── ConfigError                start: names the setting, its value and where it came from
     ├── StartError                 start: the broker, a topic or a port is not as it must be
     ├── BundleError                start: manifest, model and feature spec disagree; both values shown
-    ├── DataError                  a file of events cannot be read on
+    ├── DataError                  a file of events cannot be read on, or a labelled row is not as it must be
     ├── DecodeError                topic, partition, offset where known
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
     │   └── UnsupportedBatchError  a magic or codec that we do not read
@@ -57,7 +57,7 @@ class BundleError(FarthingError):
 
 
 class DataError(FarthingError):
-    """A file of events is damaged or cut off: what came before the damage is good."""
+    """A file of events is damaged or cut off (what came before is good), or a labelled row cannot be measured."""
 
     stage: ClassVar[str] = "fetch"
     exit_code: ClassVar[int] = 4

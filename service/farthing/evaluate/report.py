@@ -1,0 +1,98 @@
+"""What was measured, as JSON and as a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from farthing.evaluate.bootstrap import CONFIDENCE, Estimate
+
+DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Metrics of some of the rows: of one file, or of those with one value of a field."""
+
+    rows: int
+    positives: int
+    metrics: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give JSON types; metrics that are undefined are absent."""
+        metrics = {
+            name: {key: round(getattr(e, key), DIGITS) for key in ("value", "low", "high")}
+            for name, e in self.metrics.items()
+            if e.defined
+        }
+        return {"rows": self.rows, "positives": self.positives, "metrics": metrics}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Metrics of a model on data."""
+
+    model: str
+    task: str
+    facts: Mapping[str, Any]  # what the metrics depend on besides: head, cut, rows left out
+    whole: Group
+    sources: Mapping[str, Group]  # by file
+    slices: Mapping[str, Mapping[str, Group]]  # by field, by value
+    resamples: int
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the object that ``--json`` prints."""
+        return {
+            "data": list(self.sources),
+            **self.whole.to_json(),
+            "model": self.model,
+            "task": self.task,
+            **self.facts,
+            "sources": {name: group.to_json() for name, group in self.sources.items()},
+            "slices": {
+                field: {value: group.to_json() for value, group in groups.items()}
+                for field, groups in self.slices.items()
+            },
+            "bootstrap": {"confidence": CONFIDENCE, "resamples": self.resamples, "seed": self.seed},
+        }
+
+    def table(self) -> Table:
+        """Lay all groups out, a line for each metric that is defined."""
+        table = Table(
+            "data", "rows", "positive", "metric", "value", f"{CONFIDENCE:.0%} interval", box=None, pad_edge=False
+        )
+        for column in (1, 2, 4, 5):
+            table.columns[column].justify = "right"
+        table.columns[0].overflow = "fold"
+        for name, group in self._groups():
+            head = (name, f"{group.rows:,}", f"{group.positives:,}")
+            lines = [
+                (metric, _shown(e.value), f"{_shown(e.low)} to {_shown(e.high)}")
+                for metric, e in group.metrics.items()
+                if e.defined
+            ]
+            for line in lines or [("none is defined", "", "")]:
+                table.add_row(*head, *line)
+                head = ("", "", "")
+        return table
+
+    def _groups(self) -> Iterator[tuple[str, Group]]:
+        short = {name: "/".join(Path(name).parts[-2:]) for name in self.sources}
+        short = {name: re.sub(r"(\.(jsonl?|ndjson|csv|tsv))?(\.gz)?$", "", last) for name, last in short.items()}
+        if len(set(short.values())) < len(short):
+            short = {name: name for name in self.sources}
+        if len(self.sources) > 1:
+            yield "all", self.whole
+        yield from ((short[name], group) for name, group in self.sources.items())
+        for field, groups in self.slices.items():
+            yield from ((f"{field} = {value}", group) for value, group in groups.items())
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
