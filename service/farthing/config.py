@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
+from farthing.meter.settings import Ledger, Meter
 
 Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -181,10 +183,12 @@ class Settings(BaseSettings):
     route: tuple[Route, ...] = Field(description="one or more routes")
     worker: Worker = Field(default_factory=lambda: Worker())
     http: Http = Field(default_factory=lambda: Http())
+    meter: Meter = Field(default_factory=lambda: Meter())
+    ledger: Ledger = Field(default_factory=lambda: Ledger())
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if not self.route:
+        if not self.route and type(self).model_fields["route"].is_required():
             raise ValueError("no [[route]] is configured: there is nothing to score")
         sources = [r.source for r in self.route]
         if len(set(sources)) != len(sources):
@@ -193,6 +197,12 @@ class Settings(BaseSettings):
         if loops:
             raise ValueError(f"topic {sorted(loops)[0]} is written and read by routes: scores would be scored for ever")
         return self
+
+
+class Assumptions(Settings):
+    """Settings for commands that only reckon: no route need be given."""
+
+    route: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +219,7 @@ class Loaded:
             yield name, value, origin if origin is not None else "default"
 
 
-def load(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
+def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: type[Settings] = Settings) -> Loaded:
     """Read the settings.
 
     Parameters
@@ -218,6 +228,8 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded
         A TOML file, or None for environment and defaults only. Relative bundle folders are taken from its folder.
     flags:
         Values given on the command line, by dotted name (``worker.workers``); None values are not given.
+    kind:
+        ``Assumptions`` where no route is needed.
 
     Raises
     ------
@@ -238,10 +250,16 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None) -> Loaded
         merged = _merge(merged, values)
     try:
         # The sources are merged here, so that origins are known; pydantic only validates.
-        settings = Settings.model_validate(merged)
+        settings = kind.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
     return Loaded(settings, origins)
+
+
+def named_file() -> Path | None:
+    """Give the settings file that the variable FARTHING_CONFIG names, for programs with flags of their own."""
+    name = os.environ.get("FARTHING_CONFIG")
+    return Path(name) if name else None
 
 
 def read_secret(path: Path, setting: str) -> str:
@@ -339,6 +357,13 @@ def _did_you_mean(dotted: str) -> str:
     *parents, leaf = [part for part in dotted.split(".") if not part.isdigit()]
     section: Any = Settings
     for parent in parents:
-        section = {"kafka": Kafka, "route": Route, "worker": Worker, "http": Http}.get(parent, Settings)
+        section = {
+            "kafka": Kafka,
+            "route": Route,
+            "worker": Worker,
+            "http": Http,
+            "meter": Meter,
+            "ledger": Ledger,
+        }.get(parent, Settings)
     close = difflib.get_close_matches(leaf, list(section.model_fields), n=1)
     return f"; did you mean {'.'.join([*parents, close[0]])}?" if close else ""

@@ -1,0 +1,1 @@
+"""``farthing breakeven``: options, the study, its words, tables and chart."""

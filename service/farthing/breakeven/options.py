@@ -1,0 +1,109 @@
+"""The flags of ``farthing breakeven``. Those that are settings take their help and default from the settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+from farthing.errors import ConfigError
+from farthing.meter.settings import Meter
+
+_FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_VOLUME: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbgt]?)\s*(/s|/min|/h|/d)?", re.IGNORECASE)
+_A_DAY: Final = {None: 1, "/d": 1, "/h": 24, "/min": 1_440, "/s": 86_400}
+
+
+def _setting(name: str, *, flag: str | None = None) -> Parameter:
+    field = Meter.model_fields[name]
+    default = field.get_default()
+    shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+    said = field.description or name.replace("_", " ").replace("usd", "dollars")
+    return Parameter(name=flag, help=f"{said} [meter.{name}: {'none' if shown is None else shown}]")
+
+
+def events_per_day(text: str) -> int:
+    """Read a volume: ``2000000``, ``2M``, ``100/s``, ``1.5B``, ``300k/s``.
+
+    Raises
+    ------
+    ConfigError
+        It is something else, or less than one event a day.
+    """
+    match = _VOLUME.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"--events-per-day {text}: write a number such as 2000000, 2M, 1.5B or 100/s")
+    number, factor, per = match.groups()
+    value = Fraction(number.replace("_", "").replace(",", ""))
+    per_day = value * _FACTORS[factor.lower()] * _A_DAY[per.lower() if per else None]
+    if per_day < 1:
+        raise ConfigError(f"--events-per-day {text}: at least one event a day")
+    return round(per_day)
+
+
+_MODEL_HELP: Final = (
+    "provider:model to compare with, the first is the one that is judged by; may be repeated "
+    f"[meter.compare_with: {', '.join(Meter.model_fields['compare_with'].get_default())}]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakevenOptions:
+    """What may be said on the command line; None leaves it to the settings."""
+
+    task: Annotated[
+        Literal["moderation", "rerank", "bidding"] | None,
+        Parameter(help="what is scored [that of the first route's bundle, else moderation]"),
+    ] = None
+    events_per_day: Annotated[str, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s")] = "1M"
+    model: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, help=_MODEL_HELP)] = ()
+    payload_bytes: Annotated[int | None, Parameter(help="bytes of text in an event [the task's usual]")] = None
+    rows: Annotated[int | None, Parameter(help="rows in an event: candidates of a query [the task's usual]")] = None
+    sample: Annotated[Path | None, Parameter(help="events (JSON lines, .gz or not) to take sizes and scripts from")] = (
+        None
+    )
+    tokenizer: Annotated[
+        Path | None, Parameter(help="file to count the sample's tokens with: *.json (tokenizers), *.tiktoken")
+    ] = None
+    tokenizer_of: Annotated[str | None, Parameter(help="provider:model whose own tokenizer that is")] = None
+    system_prompt_file: Annotated[Path | None, _setting("system_prompt_file")] = None
+    system_prompt_tokens: Annotated[int | None, _setting("system_prompt_tokens")] = None
+    pack_events: Annotated[int | None, _setting("pack_events")] = None
+    answers_can_wait: Annotated[
+        bool | None,
+        Parameter(negative="--realtime", help="--realtime: no batch processing, which answers within a day"),
+    ] = None
+    free_endpoint: Annotated[
+        bool | None, Parameter(help="--no-free-endpoint: a provider's free endpoint does not do your task")
+    ] = None
+    core_hour_usd: Annotated[Decimal | None, _setting("core_hour_usd")] = None
+    utilization: Annotated[Decimal | None, _setting("utilization")] = None
+    min_worker_cores: Annotated[int | None, _setting("min_worker_cores")] = None
+    people_usd_per_month: Annotated[Decimal | None, _setting("people_usd_per_month")] = None
+    setup_usd: Annotated[Decimal | None, _setting("setup_usd")] = None
+    training_usd: Annotated[Decimal | None, _setting("training_usd")] = None
+    labels: Annotated[int | None, _setting("labels")] = None
+    label_usd: Annotated[Decimal | None, _setting("label_usd")] = None
+    horizon_days: Annotated[int | None, _setting("horizon_days")] = None
+    price_fall_per_year: Annotated[Decimal | None, _setting("price_fall_per_year")] = None
+    accuracy_gap: Annotated[Decimal | None, _setting("accuracy_gap")] = None
+    error_usd: Annotated[Decimal | None, _setting("error_usd")] = None
+    price_file: Annotated[Path | None, _setting("price_file")] = None
+    facts_file: Annotated[Path | None, _setting("facts_file")] = None
+    usage_export: Annotated[Path | None, _setting("usage_export")] = None
+    apply_calibration: Annotated[bool | None, Parameter(negative="", help="multiply list prices by that ratio")] = None
+    as_of: Annotated[str | None, Parameter(help="day whose prices count, YYYY-MM-DD [today]")] = None
+    plot: Annotated[Path | None, Parameter(help="write the chart as PNG (needs the extra evaluate)")] = None
+
+    def settings(self) -> dict[str, object]:
+        """Give what was said of settings, by dotted name."""
+        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name in Meter.model_fields}
+        flags: dict[str, object] = {f"meter.{name}": value for name, value in said.items() if value is not None}
+        if self.model:
+            flags["meter.compare_with"] = list(self.model)
+        return flags

@@ -1,0 +1,253 @@
+"""List price against the bill: a provider's usage export, priced from the catalogue, beside what was billed.
+
+Providers' exports differ and change. A row is one sum over some time: model, tokens, dollars, and, where the export
+has them, requests. Columns are found by their names, those of OpenAI's and Anthropic's exports among them, in any
+order; others are ignored. Sums hide the size of single calls: context tiers are applied to the mean call of a row
+where requests are given, and to no call where they are not. The ratio holds for the rows that could be priced; the
+dollars of those that could not are told.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Final, Literal
+
+from farthing.errors import ConfigError, DataError
+from farthing.meter.prices import PriceBasis, PriceList
+from farthing.meter.rates import Call, Rates
+
+Field = Literal[
+    "model", "input", "uncached", "cached", "written", "output", "requests", "batch", "usd", "cents", "currency"
+]
+
+# Names of columns, lower case, with _ for spaces. "input" counts cached tokens too, "uncached" does not.
+COLUMNS: Final[Mapping[Field, tuple[str, ...]]] = {
+    "model": ("model", "model_version", "model_name", "snapshot_id", "line_item"),
+    "input": ("input_tokens", "prompt_tokens", "n_context_tokens_total", "context_tokens"),
+    "uncached": (
+        "usage_input_tokens_no_cache", "uncached_input_tokens", "input_tokens_no_cache", "input_uncached_tokens",
+    ),
+    "cached": (
+        "input_cached_tokens", "cached_input_tokens", "cached_tokens", "cache_read_input_tokens",
+        "usage_input_tokens_cache_read", "n_cached_context_tokens_total",
+    ),
+    "written": (
+        "cache_creation_input_tokens", "usage_input_tokens_cache_write_5m", "input_cache_write_tokens",
+        "cache_write_tokens",
+    ),
+    "output": (
+        "output_tokens", "completion_tokens", "usage_output_tokens", "n_generated_tokens_total", "generated_tokens",
+    ),
+    "requests": ("num_model_requests", "requests", "num_requests", "n_requests", "request_count"),
+    "batch": ("batch", "service_tier", "usage_type", "processing"),
+    "usd": ("cost_usd", "amount_usd", "billed_usd", "amount_value", "cost", "amount", "cost_in_usd"),
+    "cents": ("amount_cents", "cost_cents"),
+    "currency": ("currency", "amount_currency"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBill:
+    """All rows of one model."""
+
+    model: str
+    rows: int
+    list_usd: Fraction
+    billed_usd: Fraction
+    basis: PriceBasis
+
+    @property
+    def list_to_bill(self) -> Fraction | None:
+        """Billed over list; None when the list price is nothing."""
+        return None if not self.list_usd else self.billed_usd / self.list_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What an export says. ``unpriced`` are rows whose model has no price here: their models and dollars."""
+
+    source: str
+    models: tuple[ModelBill, ...]
+    unpriced_rows: int
+    unpriced_usd: Fraction
+    unpriced_models: tuple[str, ...]
+    tiers_by_mean_call: bool
+
+    @property
+    def list_usd(self) -> Fraction:
+        """List price of all rows that could be priced."""
+        return sum((bill.list_usd for bill in self.models), Fraction(0))
+
+    @property
+    def billed_usd(self) -> Fraction:
+        """What was billed for them."""
+        return sum((bill.billed_usd for bill in self.models), Fraction(0))
+
+    @property
+    def list_to_bill(self) -> Fraction | None:
+        """Billed over list for all of them: what an estimate at list price is to be multiplied by. None: undefined."""
+        return None if not self.list_usd else self.billed_usd / self.list_usd
+
+    def ratio_for(self, model: str) -> Fraction | None:
+        """Give the model's own ratio where the export has it, else that of all; None when undefined."""
+        own = next((bill.list_to_bill for bill in self.models if bill.model == model), None)
+        return own if own is not None else self.list_to_bill
+
+
+def read_export(text: str, source: str, provider: str, prices: PriceList) -> Calibration:
+    """Price a usage export.
+
+    Parameters
+    ----------
+    text:
+        The CSV, with a header line.
+    source:
+        Its name, for messages and beside the ratio.
+    provider:
+        The catalogue's provider of all rows whose model does not name one.
+    prices:
+        Where list prices come from.
+
+    Raises
+    ------
+    DataError
+        A needed column is missing, a row cannot be read, or the bill is not in dollars: which, and what to do.
+    """
+    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
+    header = next(rows, [])
+    at = _columns(header, source)
+    sums: dict[str, list[Fraction]] = {}
+    counts: dict[str, int] = {}
+    bases: dict[str, PriceBasis] = {}
+    unpriced: dict[str, Fraction] = {}
+    unpriced_rows = 0
+    for number, row in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = _Row(row, at, f"{source} line {number}")
+        billed = cells.dollars()
+        name = cells.text("model")
+        model = name if ":" in name else f"{provider}:{name}"
+        try:
+            found = prices.prices(model)
+        except ConfigError:
+            unpriced[name] = unpriced.get(name, Fraction(0)) + billed
+            unpriced_rows += 1
+            continue
+        rates = found.standard
+        if cells.is_batch():
+            if found.batch is None:
+                unpriced[f"{name} (batch)"] = unpriced.get(f"{name} (batch)", Fraction(0)) + billed
+                unpriced_rows += 1
+                continue
+            rates = found.batch
+        total = sums.setdefault(found.model, [Fraction(0), Fraction(0)])
+        total[0] += _list_price(rates, cells)
+        total[1] += billed
+        counts[found.model] = counts.get(found.model, 0) + 1
+        bases[found.model] = found.basis
+    if not counts and not unpriced_rows:
+        raise DataError(f"{source}: has a header but no rows")
+    bills = tuple(
+        ModelBill(model, counts[model], sums[model][0], sums[model][1], bases[model]) for model in sorted(sums)
+    )
+    return Calibration(
+        source, bills, unpriced_rows, sum(unpriced.values(), Fraction(0)), tuple(sorted(unpriced)), "requests" in at
+    )
+
+
+def _columns(header: Sequence[str], source: str) -> dict[Field, int]:
+    names = [name.strip().lower().replace(" ", "_") for name in header]
+    at: dict[Field, int] = {}
+    for field, known in COLUMNS.items():
+        place = next((names.index(name) for name in known if name in names), None)
+        if place is not None:
+            at[field] = place
+    missing = [field for field in ("model", "output") if field not in at]
+    if "input" not in at and "uncached" not in at:
+        missing.append("input")
+    if "usd" not in at and "cents" not in at:
+        missing.append("usd")
+    if missing:
+        wanted = "; ".join(f"{field}: one of {', '.join(COLUMNS[field])}" for field in missing)  # type: ignore[index]
+        raise DataError(
+            f"{source}: columns are missing. Found {', '.join(names) or 'none'}. Needed: {wanted}. "
+            "Join the provider's usage and cost exports by model and day, or rename columns"
+        )
+    return at
+
+
+def _list_price(rates: Rates, cells: _Row) -> Fraction:
+    cached, written = cells.count("cached"), cells.count("written")
+    sent = cells.count("input") if cells.has("input") else cells.count("uncached") + cached + written
+    answered = cells.count("output")
+    if cached + written > sent:
+        raise DataError(f"{cells.place}: {cached + written} cached and written tokens of {sent} input tokens")
+    if cached and rates.cached is None:
+        raise DataError(f"{cells.place}: {cached} cached tokens, but no price for cached input is known")
+    calls = cells.count("requests") if cells.has("requests") else 0
+    if calls:
+        mean = Call(*(Fraction(n, calls) for n in (sent, answered, cached, written)))
+        return calls * rates.call_usd(mean)
+    lowest = _without_tiers(rates)
+    return lowest.call_usd(Call(Fraction(sent), Fraction(answered), Fraction(cached), Fraction(written)))
+
+
+def _without_tiers(rates: Rates) -> Rates:
+    return Rates(
+        replace(rates.input, tiers=()),
+        replace(rates.output, tiers=()),
+        None if rates.cached is None else replace(rates.cached, tiers=()),
+        None if rates.cache_write is None else replace(rates.cache_write, tiers=()),
+    )
+
+
+class _Row:
+    """One row's cells by field, with errors that say where."""
+
+    def __init__(self, cells: Sequence[str], at: Mapping[Field, int], place: str) -> None:
+        if len(cells) <= max(at.values()):
+            raise DataError(f"{place}: {len(cells)} cells, but the header promises more; is the file cut off?")
+        self._cells, self._at, self.place = cells, at, place
+
+    def has(self, field: Field) -> bool:
+        return field in self._at
+
+    def text(self, field: Field) -> str:
+        return self._cells[self._at[field]].strip() if field in self._at else ""
+
+    def count(self, field: Field) -> int:
+        text = self.text(field).replace(",", "")
+        if not text:
+            return 0
+        number = self._number(field, text)
+        if number != int(number) or number < 0:
+            raise DataError(f"{self.place}: {field} is {text!r}, not a count")
+        return int(number)
+
+    def dollars(self) -> Fraction:
+        currency = self.text("currency").lower()
+        if currency not in ("", "usd"):
+            raise DataError(
+                f"{self.place}: billed in {currency!r}; list prices are US dollars: convert the export first"
+            )
+        if self.has("usd"):
+            return Fraction(self._number("usd", self.text("usd").replace(",", "").lstrip("$") or "0"))
+        return Fraction(self._number("cents", self.text("cents").replace(",", "") or "0")) / 100
+
+    def is_batch(self) -> bool:
+        return self.text("batch").lower() in ("true", "1", "batch")
+
+    def _number(self, field: Field, text: str) -> Decimal:
+        try:
+            number = Decimal(text)
+        except InvalidOperation as error:
+            raise DataError(f"{self.place}: {field} is {text!r}, not a number") from error
+        if not number.is_finite():
+            raise DataError(f"{self.place}: {field} is {text!r}")
+        return number

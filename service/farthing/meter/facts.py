@@ -1,0 +1,222 @@
+"""What the price catalogue does not say, each with source and date: the shipped ``facts.toml``, the user's file first.
+
+Read once, at start; nothing else in this package knows of files of facts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from farthing.errors import ConfigError
+from farthing.meter.money import Interval
+
+SHIPPED: Final = Path(__file__).with_name("facts.toml")
+
+Share = Annotated[Decimal, Field(ge=0, le=1)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fact(_Entry):
+    """What every fact carries: where it was read, when, and whether the provider itself says so."""
+
+    source: str = Field(min_length=1)
+    date: datetime.date
+    certain: bool
+
+
+class CacheFact(Fact):
+    """Terms of prompt caching. Hit rates are [fewest, middle, most]."""
+
+    models: tuple[str, ...]
+    min_tokens: int = Field(ge=1)
+    step_tokens: int = Field(ge=1)
+    ttl_s: int = Field(ge=1)
+    hit_rate: tuple[Share, Share, Share]
+    batch_hit_rate: tuple[Share, Share, Share]
+
+
+class BatchFact(Fact):
+    """Terms of deferred processing, where the catalogue has no batch price."""
+
+    models: tuple[str, ...]
+    offered: bool
+    discount: Share = Decimal(0)
+    discount_on_cached: bool = False
+    answer_within_h: int = Field(24, ge=1)
+
+
+class Tier(_Entry):
+    """A provider's limits for one class of customers; None is not published, which is not unlimited."""
+
+    tier: str
+    requests_per_min: int | None = Field(None, ge=1)
+    requests_per_day: int | None = Field(None, ge=1)
+    tokens_per_min: int | None = Field(None, ge=1, description="input and output together")
+    input_tokens_per_min: int | None = Field(None, ge=1)
+    output_tokens_per_min: int | None = Field(None, ge=1)
+    batch_queue_tokens: int | None = Field(None, ge=1, description="input tokens that may wait in batches at once")
+    cached_reads_count: bool = True
+
+
+class LimitFact(Fact, Tier):
+    """Limits of some models."""
+
+    models: tuple[str, ...]
+
+
+class FreeEndpoint(Fact):
+    """An endpoint that costs nothing, within its limits. Token factor: against the model's own count."""
+
+    endpoint: str
+    name: str
+    tasks: tuple[str, ...]
+    texts_per_request: int = Field(ge=1)
+    token_factor: tuple[Decimal, Decimal, Decimal]
+    caveat: str
+    tiers: tuple[Tier, ...] = Field(min_length=1)
+
+
+class TokenizerFact(Fact):
+    """How many tokens a family of models makes of a text, against the table's encoding [fewest, middle, most]."""
+
+    models: tuple[str, ...]
+    name: str
+    factor: tuple[Decimal, Decimal, Decimal]
+
+
+class BytesPerToken(_Entry):
+    """Bytes of UTF-8 per token by script: [most, middle, least], so that the first gives the fewest tokens."""
+
+    source: str
+    date: datetime.date
+    ascii: tuple[Decimal, Decimal, Decimal]
+    latin: tuple[Decimal, Decimal, Decimal]
+    cyrillic: tuple[Decimal, Decimal, Decimal]
+    arabic: tuple[Decimal, Decimal, Decimal]
+    indic: tuple[Decimal, Decimal, Decimal]
+    cjk: tuple[Decimal, Decimal, Decimal]
+    other: tuple[Decimal, Decimal, Decimal]
+    structured: tuple[Decimal, Decimal, Decimal]
+    prose: tuple[Decimal, Decimal, Decimal]
+
+
+_ForModels = TypeVar("_ForModels", CacheFact, BatchFact, TokenizerFact)
+
+
+class _File(_Entry):
+    cache: tuple[CacheFact, ...] = ()
+    batch: tuple[BatchFact, ...] = ()
+    limit: tuple[LimitFact, ...] = ()
+    free: tuple[FreeEndpoint, ...] = ()
+    tokenizer: tuple[TokenizerFact, ...] = ()
+    bytes_per_token: BytesPerToken | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _File:
+        for fact in self.tokenizer:
+            Interval.of(*fact.factor)
+        for free in self.free:
+            Interval.of(*free.token_factor)
+        for cache in self.cache:
+            Interval.of(*cache.hit_rate)
+            Interval.of(*cache.batch_hit_rate)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All facts, the user's before the shipped ones. A model is named ``provider:model``."""
+
+    _cache: Sequence[CacheFact]
+    _batch: Sequence[BatchFact]
+    _limits: Sequence[LimitFact]
+    _free: Sequence[FreeEndpoint]
+    _tokenizers: Sequence[TokenizerFact]
+    bytes_per_token: BytesPerToken
+
+    def cache(self, model: str) -> CacheFact | None:
+        """Give the caching terms of a model; None when nothing is known."""
+        return _first(self._cache, model)
+
+    def batch(self, model: str) -> BatchFact | None:
+        """Give the batch terms of a model; None when nothing is known."""
+        return _first(self._batch, model)
+
+    def tokenizer(self, model: str) -> TokenizerFact | None:
+        """Tell how many tokens it makes; None when nothing is known."""
+        return _first(self._tokenizers, model)
+
+    def limits(self, model: str) -> tuple[LimitFact, ...]:
+        """Give the published tiers of a model, lowest first; empty when none is known."""
+        return tuple(fact for fact in self._limits if _matches(fact.models, model))
+
+    def free_endpoints(self, task: str) -> tuple[FreeEndpoint, ...]:
+        """Name the endpoints that do this task for nothing."""
+        return tuple(fact for fact in self._free if task in fact.tasks)
+
+
+def load_facts(own: Path | None = None) -> Facts:
+    """Read the shipped facts, and the user's before them.
+
+    Raises
+    ------
+    ConfigError
+        The user's file cannot be read, or an entry is wrong: which, and why.
+    """
+    shipped = _read(SHIPPED)
+    user = _File() if own is None else _read(own)
+    table = user.bytes_per_token or shipped.bytes_per_token
+    if table is None:
+        raise ConfigError(f"{SHIPPED}: has no [bytes_per_token] table")
+    return Facts(
+        (*user.cache, *shipped.cache),
+        (*user.batch, *shipped.batch),
+        # The user's tiers replace the shipped ones of the same models: limits are not merged.
+        (*user.limit, *(f for f in shipped.limit if not any(set(f.models) & set(u.models) for u in user.limit))),
+        (*user.free, *(f for f in shipped.free if f.endpoint not in {u.endpoint for u in user.free})),
+        (*user.tokenizer, *shipped.tokenizer),
+        table,
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from error
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Read a TOML file with exact decimals; ConfigError says why it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error}); see {SHIPPED.parent} for the form") from error
+
+
+def explain(error: ValidationError) -> str:
+    """Say what is wrong with a file's entries, one sentence each."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_url=False)
+    )
+
+
+def _matches(patterns: Sequence[str], model: str) -> bool:
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _first(facts: Sequence[_ForModels], model: str) -> _ForModels | None:
+    return next((fact for fact in facts if _matches(fact.models, model)), None)

@@ -1,0 +1,173 @@
+"""What a worker tells the ledger: the running total of a partition, and once a second that it lives.
+
+Both are totals, never differences: whoever keeps the one that is furthest on has lost nothing to a record that went
+missing, came twice or came late. The wire form is JSON, one object a record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from farthing.meter.usage import UsageTotals
+
+FORMAT_VERSION: Final = 1
+OTHER: Final = ""
+"""The tenant of events that name none, and of those beyond the limit of tenants that a worker keeps apart."""
+
+
+class TenantCount(NamedTuple):
+    """What one tenant's events came to; its share of the money follows from calls and bytes."""
+
+    scored: int
+    dead: int
+    prompt_bytes: int
+
+
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """The total of one input partition and model, from ``base_offset`` to before ``next_offset``.
+
+    A count begins anew, with another ``base_offset``, when a model first meets a partition or the total that went with
+    the committed offset was lost; all counts of a partition together are what was scored there.
+    """
+
+    topic: str
+    partition: int
+    model: str
+    task: str
+    base_offset: int
+    next_offset: int
+    at_ms: int  # when it was counted, by the worker's clock, since the epoch
+    totals: UsageTotals
+    tenants: Mapping[str, TenantCount] = field(default_factory=lambda: _NONE)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.base_offset <= self.next_offset or self.partition < 0:
+            raise ValueError(f"a count of {self.topic}[{self.partition}] from {self.base_offset} to {self.next_offset}")
+
+    @property
+    def key(self) -> bytes:
+        """The record's Kafka key: one for each count, so that a compacted topic keeps the last total of each."""
+        return f"{self.topic}/{self.partition}/{self.model}/{self.base_offset}".encode()
+
+    def encode(self) -> bytes:
+        """Give the record's Kafka value."""
+        body = {
+            "v": FORMAT_VERSION,
+            "topic": self.topic,
+            "partition": self.partition,
+            "model": self.model,
+            "task": self.task,
+            "base_offset": self.base_offset,
+            "next_offset": self.next_offset,
+            "at_ms": self.at_ms,
+            "totals": json.loads(self.totals.encode()),
+            "tenants": dict(self.tenants),
+        }
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> UsageRecord:
+        """Read what :meth:`encode` wrote.
+
+        Raises
+        ------
+        ValueError
+            It is something else, of another version, or damaged; the message says what.
+        """
+        body = _object(value, "usage record")
+        try:
+            return cls(
+                str(body["topic"]),
+                _whole(body["partition"]),
+                str(body["model"]),
+                str(body["task"]),
+                _whole(body["base_offset"]),
+                _whole(body["next_offset"]),
+                _whole(body["at_ms"]),
+                UsageTotals.decode(json.dumps(body["totals"])),
+                {str(name): TenantCount(*map(_whole, count)) for name, count in body["tenants"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"a damaged usage record ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """That a worker process lives, and what it has used since it started.
+
+    ``worker`` names the place (host and index), ``started_at_ms`` the process that holds it now.
+    """
+
+    worker: str
+    started_at_ms: int
+    at_ms: int
+    state: str  # one of farthing.metrics.STATES
+    cores: int  # reserved for the process, busy or not
+    cpu_ns: int  # used so far, user and system
+    lag: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> events not yet answered
+    latency_edges_ms: tuple[int, ...] = ()
+    latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by age, last: over
+    sample: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # model -> sampled text, see tokens
+
+    @property
+    def key(self) -> bytes:
+        """The record's Kafka key."""
+        return f"{self.worker}/{self.started_at_ms}".encode()
+
+    @property
+    def reserved_core_ms(self) -> int:
+        """Core-milliseconds that the process has held, idle or not."""
+        return self.cores * max(self.at_ms - self.started_at_ms, 0)
+
+    def encode(self) -> bytes:
+        """Give the record's Kafka value."""
+        body = {name: getattr(self, name) for name in self.__slots__}
+        body |= {name: dict(body[name]) for name in ("lag", "latency", "sample")}
+        return json.dumps({"v": FORMAT_VERSION, **body}, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> Heartbeat:
+        """Read what :meth:`encode` wrote. Raises ValueError as :meth:`UsageRecord.decode`."""
+        body = _object(value, "heartbeat")
+        try:
+            return cls(
+                str(body["worker"]),
+                _whole(body["started_at_ms"]),
+                _whole(body["at_ms"]),
+                str(body["state"]),
+                _whole(body["cores"]),
+                _whole(body["cpu_ns"]),
+                {str(route): _whole(n) for route, n in body["lag"].items()},
+                tuple(map(_whole, body["latency_edges_ms"])),
+                {str(route): tuple(map(_whole, counts)) for route, counts in body["latency"].items()},
+                {str(model): tuple(map(_whole, counts)) for model, counts in body["sample"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"a damaged heartbeat ({type(error).__name__}: {error})") from error
+
+
+def _object(value: bytes, what: str) -> dict[str, Any]:
+    try:
+        body = json.loads(value)
+        version = body["v"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"no {what}: {value[:80]!r}") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"a {what} of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: update the older side"
+        )
+    return dict(body)
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is no whole number from 0 on")
+    return value

@@ -1,0 +1,104 @@
+"""The sections ``[meter]`` and ``[ledger]`` of the settings: every assumption about money, and where books are kept.
+
+Defaults are on the dear side for Farthing and on the cheap side for the API, so that what they say in favour of a
+tuned model holds.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class Meter(BaseModel):
+    """What scoring costs you, and with which models it is compared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(True, description="false: workers publish no usage and no heartbeats")
+    usage_topic: str = Field("farthing.usage", min_length=1, description="compacted topic with usage totals")
+    heartbeat_topic: str = Field("farthing.heartbeats", min_length=1, description="compacted topic with heartbeats")
+    tenants: int = Field(200, ge=0, le=1_000, description="tenants that a worker keeps apart for each partition")
+    core_hour_usd: Usd = Field(Decimal("0.05"), description="dollars for one reserved core for an hour")
+    compare_with: tuple[str, ...] = Field(
+        (
+            "openai:gpt-5-nano",
+            "anthropic:claude-haiku-5-5",
+            "google:gemini-2.5-flash-lite",
+            "groq:openai/gpt-oss-safeguard-20b",
+        ),
+        min_length=1,
+        description="models as provider:model; the first is the one that verdicts speak of",
+    )
+    price_file: Path | None = Field(None, description="your own prices and contract discounts (TOML)")
+    facts_file: Path | None = Field(None, description="your own limits, cache and batch terms (TOML)")
+    usage_export: Path | None = Field(None, description="a provider's usage export (CSV): list price against billed")
+    apply_calibration: bool = Field(False, description="multiply list prices by the ratio found in usage_export")
+    system_prompt_file: Path | None = Field(None, description="instructions you would send; default: shipped ones")
+    system_prompt_tokens: int | None = Field(None, ge=0, description="their exact length, where you have counted it")
+    pack_events: int = Field(50, ge=1, description="events at most in one packed prompt")
+    pack_input_tokens: int = Field(16_000, ge=1, description="input tokens at most in one packed prompt")
+    answers_can_wait: bool = Field(True, description="false: no batch processing, which answers within a day")
+    free_endpoint: bool = Field(True, description="false: a provider's free endpoint does not do your task")
+    events_per_s_per_core: tuple[int, int, int] = Field(
+        (50_000, 100_000, 175_000),
+        description="comments of 138 bytes that a busy worker core scores a second [low, middle, high], the high one "
+        "measured; longer events and more rows count in proportion",
+    )
+    utilization: Decimal = Field(
+        Decimal("0.3"), gt=0, le=1, description="share of the reserved cores' capacity that mean traffic takes"
+    )
+    peak_to_mean: Decimal = Field(Decimal(3), ge=1, description="peak rate over mean rate, for rate limits")
+    min_worker_cores: int = Field(2, ge=1, description="two, so that one may die")
+    broker_cores_per_worker_core: Decimal = Field(Decimal("0.5"), ge=0, description="the broker's share")
+    ledger_cores: int = Field(1, ge=0)
+    replicas: int = Field(3, ge=1, description="copies that the broker keeps")
+    retention_days: Decimal = Field(Decimal(7), ge=0)
+    storage_usd_per_gb_month: Usd = Decimal("0.10")
+    network_usd_per_gb: Usd = Field(Decimal("0.02"), description="between zones, both ends; egress where it is dearer")
+    people_usd_per_month: Usd = Field(Decimal(1_000), description="people's time to run it: a day a month")
+    setup_usd: Usd = Field(Decimal(3_000), description="people's time to set it up once: three days")
+    training_usd: Usd = Field(Decimal(10), description="computing for the training runs")
+    labels: int = Field(20_000, ge=0, description="texts that a teacher labels")
+    label_usd: Usd | None = Field(None, description="dollars a label; default: the teacher's price for one call")
+    teacher: str = Field("anthropic:claude-opus-5", description="model that labels")
+    horizon_days: int = Field(365, ge=1, description="days over which training, labels and setting up are spread")
+    price_fall_per_year: Decimal = Field(
+        Decimal("0.4"), ge=0, lt=1, description="how much API prices fall a year, for sensitivity and payback"
+    )
+    accuracy_gap: Decimal = Field(
+        Decimal(0), ge=0, le=1, description="share of events that the tuned model gets wrong and the API would not"
+    )
+    error_usd: Usd = Field(Decimal(0), description="what one such error costs you")
+
+    @model_validator(mode="after")
+    def _check(self) -> Meter:
+        low, middle, high = self.events_per_s_per_core
+        if not 0 < low <= middle <= high:
+            raise ValueError(f"events_per_s_per_core is [low, middle, high], not {list(self.events_per_s_per_core)}")
+        if self.apply_calibration and self.usage_export is None:
+            raise ValueError("apply_calibration needs usage_export: there is no bill to take a ratio from")
+        return self
+
+
+class Ledger(BaseModel):
+    """Where the books are kept and shown. Loopback unless configured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(
+        9465, ge=0, le=65_535, description="of the page, its JSON, /metrics and the probes; 0: a free one"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names that requests may be addressed to; none: any. Set it where browsers come in directly"
+    )
+    app_id: str = Field("farthing-ledger", min_length=1, description="Faust's app id: consumer group, changelogs")
+    store: Literal["memory", "rocksdb"] = Field("memory", description="where tables are held; both have a changelog")
+    data_dir: Path = Field(Path("farthing-ledger"), description="folder for RocksDB and checkpoints of changelogs")
+    replication_factor: int = Field(1, ge=1, description="of the changelog topics that the ledger makes")

@@ -1,0 +1,196 @@
+"""Usage: a running total of integers for one input partition and bundle.
+
+A total only grows. What happened between two moments is the difference of two totals, so a lost, repeated or late
+record of it changes nothing that the next one does not mend. ``calls`` is a small histogram: for each size class, how
+many events would have been API calls of that size, and how many bytes they would have sent. Prices have context
+tiers, so a call must be priced by its own size, never by a sum.
+
+The encoded form travels in the metadata of an offset commit (Kafka's ``offset.metadata.max.bytes``: 4,096 by default).
+With all classes in use and every count at 2**63 - 1 it is still shorter than that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION: Final = 1
+METADATA_LIMIT_BYTES: Final = 4_096
+"""Kafka's default of ``offset.metadata.max.bytes``."""
+
+LAST_SIZE_CLASS: Final = 83
+"""Holds everything from 3.5 MiB up; four classes an octave, so a class is at most a quarter wider than its least."""
+
+
+def size_class(size_bytes: int) -> int:
+    """Give the class of a size: 0 to 3 are the sizes themselves, then four classes for every power of two.
+
+    Parameters
+    ----------
+    size_bytes:
+        Bytes, 0 or more.
+    """
+    if size_bytes < 0:
+        raise ValueError(f"a size of {size_bytes} bytes")
+    if size_bytes < 4:
+        return size_bytes
+    exponent = size_bytes.bit_length() - 1
+    return min(4 * (exponent - 1) + ((size_bytes >> (exponent - 2)) & 3), LAST_SIZE_CLASS)
+
+
+def size_classes(sizes_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the class of each size: :func:`size_class` for a whole column, int64 (n,), sizes below 2**53."""
+    mantissa, exponent = np.frexp(sizes_bytes.astype(np.float64))  # exact: integers below 2**53
+    classes = 4 * (exponent.astype(np.int64) - 2) + (mantissa * 8).astype(np.int64) - 4
+    return np.minimum(np.where(sizes_bytes < 4, sizes_bytes, classes), LAST_SIZE_CLASS)
+
+
+class SizeCount(NamedTuple):
+    """One class of the histogram."""
+
+    calls: int
+    prompt_bytes: int
+
+
+_NONE: Final = SizeCount(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """What has been scored up to some offset, in integers.
+
+    ``payload_bytes`` are the events' whole values, dead ones too; ``prompt_bytes`` in ``calls`` only the fields that
+    the model reads, for they alone would be sent to an API. One scored event is one call: calls add up to ``scored``.
+    """
+
+    scored: int = 0
+    dead: int = 0
+    rows: int = 0
+    payload_bytes: int = 0
+    calls: Mapping[int, SizeCount] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        kept = {at: SizeCount(*self.calls[at]) for at in sorted(self.calls) if self.calls[at] != _NONE}
+        object.__setattr__(self, "calls", MappingProxyType(kept))
+        numbers = (
+            self.scored,
+            self.dead,
+            self.rows,
+            self.payload_bytes,
+            *(n for count in kept.values() for n in count),
+        )
+        if any(type(n) is not int for n in numbers):
+            raise TypeError("usage counts are whole numbers of type int")
+        if min(numbers) < 0:
+            raise ValueError(f"usage counts cannot be negative: {self}")
+        if any(not 0 <= at <= LAST_SIZE_CLASS for at in kept):
+            raise ValueError(f"size classes go from 0 to {LAST_SIZE_CLASS}: {sorted(kept)}")
+        if sum(count.calls for count in kept.values()) != self.scored:
+            raise ValueError(f"calls by size class do not add up to {self.scored} scored events")
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes that the calls would have sent."""
+        return sum(count.prompt_bytes for count in self.calls.values())
+
+    @classmethod
+    def of_block(cls, prompt_bytes: NDArray[np.int64], *, dead: int, rows: int, payload_bytes: int) -> UsageTotals:
+        """Count one block.
+
+        Parameters
+        ----------
+        prompt_bytes:
+            int64 (n,): for each scored event the bytes of the fields that the model reads.
+        dead, rows, payload_bytes:
+            Events refused, rows scored, bytes of all values.
+        """
+        classes = size_classes(prompt_bytes)
+        calls = np.bincount(classes, minlength=LAST_SIZE_CLASS + 1)
+        sizes = np.zeros(LAST_SIZE_CLASS + 1, np.int64)
+        np.add.at(sizes, classes, prompt_bytes)
+        histogram = {int(at): SizeCount(int(calls[at]), int(sizes[at])) for at in np.flatnonzero(calls)}
+        return cls(len(prompt_bytes), dead, rows, payload_bytes, histogram)
+
+    def __add__(self, other: UsageTotals) -> UsageTotals:
+        calls = {
+            at: SizeCount(*(a + b for a, b in zip(self.calls.get(at, _NONE), other.calls.get(at, _NONE), strict=True)))
+            for at in self.calls.keys() | other.calls.keys()
+        }
+        return UsageTotals(
+            self.scored + other.scored,
+            self.dead + other.dead,
+            self.rows + other.rows,
+            self.payload_bytes + other.payload_bytes,
+            calls,
+        )
+
+    def __sub__(self, earlier: UsageTotals) -> UsageTotals:
+        """Give what was added since ``earlier``; ValueError when that is no earlier state of the same total."""
+        calls = {
+            at: SizeCount(
+                *(a - b for a, b in zip(self.calls.get(at, _NONE), earlier.calls.get(at, _NONE), strict=True))
+            )
+            for at in self.calls.keys() | earlier.calls.keys()
+        }
+        try:
+            return UsageTotals(
+                self.scored - earlier.scored,
+                self.dead - earlier.dead,
+                self.rows - earlier.rows,
+                self.payload_bytes - earlier.payload_bytes,
+                calls,
+            )
+        except ValueError as error:
+            raise ValueError(
+                "totals only grow: what is subtracted is not an earlier total of the same count"
+            ) from error
+
+    def encode(self) -> str:
+        """Give the total as ASCII JSON, at most ``METADATA_LIMIT_BYTES`` long for counts below 2**63."""
+        histogram = [n for at, count in self.calls.items() for n in (at, *count)]
+        body = {
+            "v": FORMAT_VERSION,
+            "s": self.scored,
+            "d": self.dead,
+            "r": self.rows,
+            "b": self.payload_bytes,
+            "c": histogram,
+        }
+        return json.dumps(body, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> UsageTotals:
+        """Read what :meth:`encode` wrote.
+
+        Raises
+        ------
+        ValueError
+            It is something else, or of another version; both versions are named.
+        """
+        try:
+            body = json.loads(text)
+            version = body["v"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"no usage total: {text[:80]!r}") from error
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"a usage total of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: "
+                "run the version that wrote it, or a later one"
+            )
+        try:
+            flat = body["c"]
+            if len(flat) % 3:
+                raise ValueError("the histogram is cut off")
+            triples = [flat[at : at + 3] for at in range(0, len(flat), 3)]
+            calls = {at: SizeCount(n, size) for at, n, size in triples}
+            if len(calls) != len(triples):
+                raise ValueError("a size class stands twice")
+            return cls(body["s"], body["d"], body["r"], body["b"], calls)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"a damaged usage total ({error}): {text[:80]!r}") from error
