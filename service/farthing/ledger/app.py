@@ -1,0 +1,214 @@
+"""The ledger as a Faust app: usage records and heartbeats in, tables with changelogs behind them.
+
+``farthing ledger -c farthing.toml`` runs it; ``faust -A farthing.ledger.app worker`` does as well, with the settings
+file named by ``FARTHING_CONFIG``.
+
+What Faust must not be trusted with, and what is done about it: it may commit past a record that is still worked on, and
+it acknowledges what raised an exception. Here records are running totals, so one that is skipped is mended by the next;
+a record that cannot be read is counted and left. Its own web server, which listens on all addresses and shows tables,
+is off; pages are served by :mod:`farthing.ledger.web`. Keys and values are raw bytes: no codec of Faust's reads them.
+Exactly-once is not offered: it is not needed, and open faults of Faust say that it would not be kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeVar
+
+import faust
+import structlog
+
+from farthing import config
+from farthing.config import Settings
+from farthing.errors import ConfigError
+from farthing.ledger.history import History
+from farthing.ledger.ledger import Ledger
+from farthing.meter.records import Heartbeat, UsageRecord
+from farthing.meter.tokens import TextSample
+
+log = structlog.get_logger()
+_Read = TypeVar("_Read", UsageRecord, Heartbeat)
+
+TAKE: Final = 1_000  # records at most that are posted together: of one account only the last is written
+WITHIN_S: Final = 0.2
+
+
+class LedgerApp:
+    """The app, its three tables and the books that are kept in step with them."""
+
+    def __init__(self, settings: Settings, tasks: Collection[str]) -> None:
+        """``tasks`` are those that have a price: what was scored by others is refused until the ledger is updated."""
+        self.settings = settings
+        self._tasks = tasks
+        self.ledger = Ledger()
+        self.history = History()
+        self.ready = False
+        self._restored = asyncio.Event()
+        self.records = 0  # read since the start
+        self.refused = 0  # of them, such that cannot be read
+        self.app: Any = _make_app(settings)
+        self.accounts = self._table("accounts")
+        self.workers = self._table("workers")
+        self.minutes = self._table("minutes")
+        self.app.agent(self._topic(settings.meter.usage_topic), name="usage")(self._post)
+        self.app.agent(self._topic(settings.meter.heartbeat_topic), name="heartbeats")(self._beat)
+        self.app.task(self._restore)
+        self.app.timer(1.0, name="moments")(self._moment)
+
+    def books(self) -> tuple[Ledger, History]:
+        """Give the books as they stand."""
+        return self.ledger, self.history
+
+    def readiness(self) -> tuple[bool, str]:
+        """Tell whether the books are restored, and why not."""
+        return (True, "keeping the books") if self.ready else (False, "restoring the books from their changelogs")
+
+    def _topic(self, name: str) -> Any:
+        return self.app.topic(
+            name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", partitions=1,
+            compacting=True, internal=True,
+        )  # fmt: skip
+
+    def _table(self, name: str) -> Any:
+        # use_partitioner: writes follow the key, not the record at hand. There is one partition.
+        return self.app.Table(name, partitions=1, key_type=bytes, value_type=bytes, use_partitioner=True)
+
+    async def _restore(self) -> None:
+        """Read the tables. Faust runs tasks when it has filled them from their changelogs; agents begin earlier."""
+        began = time.monotonic()
+        self.ledger = Ledger.restored(self.accounts.items(), self.workers.items())
+        self.history = History.restored(iter(self.minutes.values()))
+        self.ready = True
+        self._restored.set()
+        log.info(
+            "books_restored",
+            accounts=len(self.ledger.accounts),
+            workers=len(self.ledger.beats),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    async def _post(self, stream: Any) -> None:
+        await self._restored.wait()
+        async for values in stream.take(TAKE, within=WITHIN_S):
+            changed = {}
+            for value in values:
+                record = self._read(self._usage, value)
+                account = None if record is None else self.ledger.post(record)
+                if account is not None:
+                    changed[account.record.key] = account
+            for key, account in changed.items():
+                self.accounts[key] = account.encode()
+
+    async def _beat(self, stream: Any) -> None:
+        await self._restored.wait()
+        async for values in stream.take(TAKE, within=WITHIN_S):
+            changed = {}
+            for value in values:
+                beat = self._read(_heartbeat, value)
+                if beat is not None and self.ledger.beat(beat):
+                    changed[beat.key] = beat
+            for key, beat in changed.items():
+                self.workers[key] = beat.encode()
+
+    def _read(self, decode: Callable[[bytes], _Read], value: bytes | None) -> _Read | None:
+        self.records += 1
+        try:
+            if value is None:
+                raise ValueError("a record without a value: a count is never deleted")
+            return decode(value)
+        except ValueError as error:
+            self.refused += 1
+            log.warning("record_refused", error=str(error))
+            return None
+
+    def _usage(self, value: bytes) -> UsageRecord:
+        record = UsageRecord.decode(value)
+        if record.task not in self._tasks:
+            raise ValueError(f"task {record.task!r} of {record.topic} is not known to this Farthing: update the ledger")
+        return record
+
+    async def _moment(self) -> None:
+        if not self.ready:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        self.ledger.note_moment(now_ms)
+        new, old = self.history.note(self.ledger, now_ms)
+        if new is not None:
+            self.minutes[new.key] = new.encode()
+        for key in old:
+            self.minutes.pop(key, None)
+
+
+def _heartbeat(value: bytes) -> Heartbeat:
+    beat = Heartbeat.decode(value)
+    for row in beat.sample.values():
+        TextSample.of_ints(row)  # raises when it is another version's
+    return beat
+
+
+def _make_app(settings: Settings) -> Any:
+    kafka = settings.kafka.client_settings()
+    ours = settings.ledger
+    options: dict[str, Any] = {}
+    credentials = _credentials(kafka.client_options())
+    if credentials is not None:
+        options["broker_credentials"] = credentials
+    return faust.App(
+        ours.app_id,
+        broker=[f"kafka://{server}" for server in kafka.bootstrap_servers],
+        store=_store(ours.store),
+        datadir=str(ours.data_dir),
+        web_enabled=False,
+        autodiscover=False,
+        processing_guarantee="at_least_once",
+        topic_partitions=1,
+        topic_replication_factor=ours.replication_factor,
+        topic_allow_declare=True,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=1.0,
+        broker_session_timeout=kafka.session_timeout_ms / 1000,
+        broker_heartbeat_interval=kafka.heartbeat_interval_ms / 1000,
+        broker_request_timeout=max(kafka.request_timeout_ms, kafka.session_timeout_ms + 5_000) / 1000,
+        stream_wait_empty=False,
+        producer_acks=-1,
+        monitor=None,
+        **options,
+    )
+
+
+def _store(name: str) -> str:
+    if name == "rocksdb":
+        try:
+            import rocksdict  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(
+                "ledger.store = 'rocksdb' needs the package rocksdict: pip install 'farthing[rocksdb]', or use 'memory'"
+            ) from error
+        return "rocksdb://?driver=rocksdict"
+    return "memory://"
+
+
+def _credentials(options: dict[str, Any]) -> Any:
+    """Give the settings' security in Faust's terms; None for plain text."""
+    protocol = options["security_protocol"]
+    context = options.get("ssl_context")
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if protocol == "SSL" else None
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # for `faust -A farthing.ledger.app worker`
+        from farthing.ledger.run import assemble
+
+        globals()["app"] = assemble(config.load(config.named_file()).settings).app
+        return globals()["app"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,98 @@
+"""The ledger's Prometheus metrics: counts and dollars as the statement of all time has them.
+
+Dollars here are floats because Prometheus knows no other number; the exact ones are in ``/api/statement``. Labels come
+from the settings and from what was scored: routes, models and forms, each a short closed list.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from farthing.ledger.history import History
+from farthing.ledger.ledger import Ledger
+from farthing.ledger.statement import Book, make_statement
+from farthing.meter.money import SCENARIOS
+from farthing.meter.opponents import MODES
+
+
+class Source(Protocol):
+    """What figures are taken from: the running app."""
+
+    records: int
+    refused: int
+    ready: bool
+
+    def books(self) -> tuple[Ledger, History]:
+        """Give the books."""
+
+
+class Figures(Collector):
+    """Collects when Prometheus asks."""
+
+    def __init__(self, source: Source, book: Book) -> None:
+        self._source = source
+        self._book = book
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the metrics without making a statement."""
+        return iter(_families().values())
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics as they stand."""
+        books, _ = self._source.books()
+        ledger = books.copied()  # scraped in a thread of its own
+        now_ms = time.time_ns() // 1_000_000
+        found = _families()
+        found["ready"].add_metric([], float(self._source.ready))
+        found["records"].add_metric([], self._source.records)
+        found["refused"].add_metric([], self._source.refused)
+        found["workers"].add_metric([], len(ledger.workers(now_ms)))
+        found["core_seconds"].add_metric([], ledger.reserved_core_ms() / 1000)
+        found["cpu_seconds"].add_metric([], ledger.cpu_ns() / 1e9)
+        for subject, total in ledger.totals(None, now_ms).items():
+            for outcome, n in (("scored", total.scored), ("dead", total.dead)):
+                found["events"].add_metric([subject.topic, subject.model, outcome], n)
+        if self._source.ready and ledger.accounts:
+            said = make_statement(ledger, self._book, "all", now_ms)
+            for scenario in SCENARIOS:
+                found["own"].add_metric([scenario], float(said.own.usd.at(scenario)))
+            for model in self._book.meter.compare_with:
+                for mode in MODES:
+                    avoided, saved = said.avoided(model, mode.name), said.saved(model, mode.name)
+                    if avoided is None or saved is None:
+                        continue
+                    for scenario in SCENARIOS:
+                        labels = [model, mode.name, scenario]
+                        found["avoided"].add_metric(labels, float(avoided.at(scenario)))
+                        found["saved"].add_metric(labels, float(saved[scenario]))
+        return iter(found.values())
+
+
+def _families() -> dict[str, Any]:
+    gauge, counter = GaugeMetricFamily, CounterMetricFamily
+    compared = ["model", "mode", "estimate"]
+    return {
+        "ready": gauge("farthing_ledger_ready", "1 when the books are restored from their changelogs.", labels=[]),
+        "records": counter("farthing_ledger_records", "Usage records and heartbeats read since the start.", labels=[]),
+        "refused": counter("farthing_ledger_refused_records", "Of them, such that cannot be read.", labels=[]),
+        "workers": gauge("farthing_ledger_workers", "Workers whose last heartbeat is fresh.", labels=[]),
+        "core_seconds": counter(
+            "farthing_ledger_reserved_core_seconds", "Core-seconds reserved by workers, idle or not.", labels=[]
+        ),
+        "cpu_seconds": counter("farthing_ledger_cpu_seconds", "CPU seconds used by workers.", labels=[]),
+        "events": counter(
+            "farthing_ledger_events", "Events in the books, by outcome.", labels=["route", "model", "outcome"]
+        ),
+        "own": gauge("farthing_ledger_own_cost_usd", "What scoring has cost, in dollars.", labels=["estimate"]),
+        "avoided": gauge(
+            "farthing_ledger_avoided_cost_usd", "What the scored events would have cost on an API.", labels=compared
+        ),
+        "saved": gauge(
+            "farthing_ledger_saved_usd", "Avoided less own cost; below zero when the API is cheaper.", labels=compared
+        ),
+    }

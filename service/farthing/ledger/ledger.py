@@ -1,0 +1,234 @@
+"""All accounts and workers together: what is posted here the tables keep, and every statement is made from it.
+
+Pure: records in, totals out; the caller has the tables, the topics and the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final
+
+from farthing.ledger.books import Account, post
+from farthing.meter.records import OTHER, Heartbeat, TenantCount, UsageRecord
+from farthing.meter.usage import SizeCount, UsageTotals
+
+ALIVE_WITHIN_MS: Final = 10_000
+"""A worker whose last heartbeat is older is taken for dead."""
+
+MISSED_FOR_MS: Final = 3_600_000
+"""For so long a worker that fell silent without saying that it stops is still named."""
+
+_MOMENTS_KEPT: Final = 120
+_MOMENT_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a total is about: the model that a route's source topic was scored with."""
+
+    topic: str
+    model: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Running totals at one moment, to take rates from."""
+
+    at_ms: int
+    scored: Mapping[Subject, int]
+    latency: Mapping[str, tuple[int, ...]]  # route -> events by age, over all workers
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Keeps the furthest record of every count, and the last heartbeat of every worker process."""
+
+    accounts: dict[bytes, Account] = field(default_factory=dict)
+    beats: dict[bytes, Heartbeat] = field(default_factory=dict)
+    _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
+
+    @classmethod
+    def restored(cls, accounts: Iterable[tuple[bytes, bytes]], beats: Iterable[tuple[bytes, bytes]]) -> Ledger:
+        """Read the tables' values. Raises ValueError when one is damaged."""
+        return cls(
+            {key: Account.decode(value) for key, value in accounts},
+            {key: Heartbeat.decode(value) for key, value in beats},
+        )
+
+    def copied(self) -> Ledger:
+        """Give the books as they stand, for another thread: nothing that is posted later shows in the copy."""
+        return Ledger(dict(self.accounts), dict(self.beats), self._moments.copy())
+
+    def post(self, record: UsageRecord) -> Account | None:
+        """Post a usage record; gives the account when it changed, to be written down."""
+        known = self.accounts.get(record.key)
+        account = post(known, record)
+        if account is known:
+            return None
+        self.accounts[record.key] = account
+        return account
+
+    def beat(self, beat: Heartbeat) -> bool:
+        """Note a heartbeat; False when a later one of the same process is known."""
+        known = self.beats.get(beat.key)
+        if known is not None and known.at_ms >= beat.at_ms:
+            return False
+        self.beats[beat.key] = beat
+        return True
+
+    def subjects(self) -> list[Subject]:
+        """List what was ever scored, in a stable order."""
+        found = {Subject(a.record.topic, a.record.model, a.record.task) for a in self.accounts.values()}
+        return sorted(found, key=lambda s: (s.topic, s.model, s.task))
+
+    def totals(self, window: str | None, now_ms: int) -> dict[Subject, UsageTotals]:
+        """Add up all partitions' counts, of one window so far (a key of WINDOWS_MS) or of all time."""
+        totals: dict[Subject, list[UsageTotals]] = defaultdict(list)
+        openings: dict[Subject, list[UsageTotals]] = defaultdict(list)
+        for account in self.accounts.values():
+            record = account.record
+            subject = Subject(record.topic, record.model, record.task)
+            opening = None if window is None else account.opening(window, now_ms)
+            if opening is record.totals:
+                totals[subject]  # nothing in this window, but known
+                continue
+            totals[subject].append(record.totals)
+            if opening is not None:
+                openings[subject].append(opening)
+        return {s: added_up(found) - added_up(openings[s]) for s, found in totals.items()}
+
+    def scored(self) -> dict[Subject, int]:
+        """Count the scored events of all time."""
+        found: dict[Subject, int] = defaultdict(int)
+        for account in self.accounts.values():
+            record = account.record
+            found[Subject(record.topic, record.model, record.task)] += record.totals.scored
+        return dict(found)
+
+    def tenants(self, most: int) -> dict[str, TenantCount]:
+        """Add up tenants over all counts: the ``most`` that scored most, the others together under OTHER."""
+        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        for account in self.accounts.values():
+            for name, count in account.record.tenants.items():
+                total = sums[name]
+                for at, n in enumerate(count):
+                    total[at] += n
+        other: list[int] = sums.pop(OTHER, [0, 0, 0])
+        ranked = sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))
+        for _, rest in ranked[most:]:
+            other = [a + b for a, b in zip(other, rest, strict=True)]
+        found = {name: TenantCount(*sum_) for name, sum_ in ranked[:most]}
+        if any(other):
+            found[OTHER] = TenantCount(*other)
+        return found
+
+    def reserved_core_ms(self) -> int:
+        """Core-milliseconds that all worker processes ever known have held."""
+        return sum(beat.reserved_core_ms for beat in self.beats.values())
+
+    def cpu_ns(self) -> int:
+        """CPU nanoseconds that they have used."""
+        return sum(beat.cpu_ns for beat in self.beats.values())
+
+    def workers(self, now_ms: int) -> list[Heartbeat]:
+        """Give the last heartbeat of each worker that lives, by name."""
+        return [beat for beat in self._latest() if now_ms - beat.at_ms <= ALIVE_WITHIN_MS]
+
+    def missed(self, now_ms: int) -> list[Heartbeat]:
+        """Give the last heartbeat of each worker that fell silent within the hour and had not said that it stops."""
+        silent = (beat for beat in self._latest() if ALIVE_WITHIN_MS < now_ms - beat.at_ms <= MISSED_FOR_MS)
+        return [beat for beat in silent if beat.state != "stopped"]
+
+    def _latest(self) -> list[Heartbeat]:
+        """Give the last process of each worker, by the worker's name."""
+        latest: dict[str, Heartbeat] = {}
+        for beat in self.beats.values():
+            known = latest.get(beat.worker)
+            if known is None or beat.started_at_ms > known.started_at_ms:
+                latest[beat.worker] = beat
+        return [latest[name] for name in sorted(latest)]
+
+    def note_moment(self, now_ms: int) -> None:
+        """Remember where the totals stand; at most once a second."""
+        if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
+            return
+        self._moments.append(Moment(now_ms, self.scored(), self._latency()))
+
+    def events_per_second(self, over_ms: int) -> dict[Subject, Fraction] | None:
+        """Rates over the last ``over_ms`` that were noted; None when there are not two moments."""
+        first, last = self._span(over_ms)
+        if first is None or last is None:
+            return None
+        took_ms = last.at_ms - first.at_ms
+        return {s: Fraction((n - first.scored.get(s, 0)) * 1000, took_ms) for s, n in last.scored.items()}
+
+    def latency_ms(self, route: str, share: float, over_ms: int) -> float | None:
+        """Upper edge in milliseconds of the age that ``share`` of the last events stayed under.
+
+        Infinity when it lies past the last edge of the workers' histograms, None when no event was scored.
+        """
+        first, last = self._span(over_ms)
+        if first is None or last is None:
+            return None
+        now, then = last.latency.get(route, ()), first.latency.get(route, ())
+        counts = [a - b for a, b in zip(now, then or (0,) * len(now), strict=False)]
+        edges = self._edges()
+        if sum(counts) <= 0 or min(counts) < 0:
+            return None  # nothing, or a worker was replaced in between
+        left = share * sum(counts)
+        for edge, count in zip((*edges, None), counts, strict=False):
+            left -= count
+            if left <= 0:
+                return math.inf if edge is None else edge
+        raise AssertionError("the shares of all buckets add up to all events")
+
+    def _span(self, over_ms: int) -> tuple[Moment | None, Moment | None]:
+        if len(self._moments) < 2:
+            return None, None
+        last = self._moments[-1]
+        first = next(m for m in self._moments if last.at_ms - m.at_ms <= over_ms)
+        return (None, None) if first is last else (first, last)
+
+    def _latency(self) -> dict[str, tuple[int, ...]]:
+        sums: dict[str, tuple[int, ...]] = {}
+        for beat in self.beats.values():
+            for route, counts in beat.latency.items():
+                known = sums.get(route, (0,) * len(counts))
+                sums[route] = tuple(a + b for a, b in zip(known, counts, strict=False))
+        return sums
+
+    def last_edge_ms(self) -> int | None:
+        """Give the age up to which the workers tell latencies apart; None when no worker has said any."""
+        return max(self._edges(), default=None)
+
+    def _edges(self) -> tuple[int, ...]:
+        return next((beat.latency_edges_ms for beat in reversed(self.beats.values()) if beat.latency_edges_ms), ())
+
+    def lag(self, now_ms: int) -> dict[str, int]:
+        """Events not yet answered, by route, as the living workers last said. Without one there is no lag to tell."""
+        found: dict[str, int] = defaultdict(int)
+        for beat in self.workers(now_ms):
+            for route, lag in beat.lag.items():
+                found[route] += lag
+        return dict(found)
+
+
+def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:
+    """Add many totals: their sum with ``+``, made once."""
+    scored = dead = rows = payload_bytes = 0
+    calls: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for total in totals:
+        scored += total.scored
+        dead += total.dead
+        rows += total.rows
+        payload_bytes += total.payload_bytes
+        for at, count in total.calls.items():
+            sums = calls[at]
+            sums[0] += count.calls
+            sums[1] += count.prompt_bytes
+    return UsageTotals(scored, dead, rows, payload_bytes, {at: SizeCount(*sums) for at, sums in calls.items()})

@@ -1,0 +1,273 @@
+"use strict";
+// Draws what /api/statement and /api/history say, once a second, without a reload. No figure is computed here: only
+// formatted. Everything that comes from outside goes in as text, never as markup.
+
+const byId = (id) => document.getElementById(id);
+const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en-US"));
+const state = { charts: {}, failures: 0, choicesKnown: false };
+
+function dollars(value) {
+  if (value === null || value === undefined) return "–";
+  const n = Number(value), size = Math.abs(n), sign = n < 0 ? "−" : "";
+  if (size >= 1e6) return `${sign}$${(size / 1e6).toLocaleString("en-US", { maximumSignificantDigits: 4 })} M`;
+  if (size >= 100) return `${sign}$${size.toLocaleString("en-US", { maximumFractionDigits: 0 })}`;
+  if (size >= 1) return `${sign}$${size.toFixed(2)}`;
+  return size === 0 ? "$0" : `${sign}$${size.toLocaleString("en-US", { minimumSignificantDigits: 2, maximumSignificantDigits: 2, useGrouping: false })}`;
+}
+
+function range(of) {
+  return of === null || of === undefined || of.low === of.high ? "" : `${dollars(of.low)} to ${dollars(of.high)}`;
+}
+
+function volume(n) {
+  if (n === null || n === undefined) return "never";
+  for (const [size, unit] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+    if (n >= size) return `${(n / size).toLocaleString("en-US", { maximumSignificantDigits: 3 })}${unit}`;
+  }
+  return String(n);
+}
+
+function duration(seconds) {
+  if (seconds >= 86400) return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
+  if (seconds >= 3600) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return seconds >= 60 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : `${seconds} s`;
+}
+
+function say(id, text, kind = "") {
+  const at = byId(id);
+  if (at.textContent !== text) at.textContent = text;
+  if (at.classList.contains("big")) at.className = kind ? `big ${kind}` : "big";
+}
+
+function rows(id, wanted) {
+  const body = byId(id).tBodies[0];
+  const drawn = wanted.map(({ cells, kind }) => {
+    const row = document.createElement("tr");
+    if (kind) row.className = kind;
+    cells.forEach((cell, k) => {
+      const at = document.createElement("td");
+      const { text, more, number: isNumber, bad } = typeof cell === "object" && cell !== null ? cell : { text: cell };
+      at.textContent = text;
+      if (isNumber) at.classList.add("n");
+      if (bad) at.classList.add("over");
+      if (more) {
+        const span = document.createElement("span");
+        span.className = "interval";
+        span.textContent = ` ${more}`;
+        at.append(span);
+      }
+      row.append(at);
+    });
+    return row;
+  });
+  if (!drawn.length) {
+    const row = document.createElement("tr"), at = document.createElement("td");
+    at.colSpan = byId(id).tHead.rows[0].cells.length;
+    at.className = "interval";
+    at.textContent = "nothing yet";
+    row.append(at);
+    drawn.push(row);
+  }
+  body.replaceChildren(...drawn);
+}
+
+const right = (text, more) => ({ text, more, number: true });
+
+function options(id, wanted, chosen) {
+  const at = byId(id);
+  if (at.options.length === wanted.length) return;
+  at.replaceChildren(...wanted.map(([value, text]) => new Option(text, value, false, value === chosen)));
+}
+
+function verdict(now) {
+  const of = now.comparison;
+  if (!of) return "No event has been scored yet.";
+  const rate = `${volume(of.events_per_day)} events a day, the rate of ${of.events_per_day_from === "last minute" ? "now" : "all time, for nothing was scored just now"},`;
+  const from = of.threshold_events_per_day;
+  const free = of.free_endpoint && of.free_endpoint.takes_this_volume;
+  if (of.verdict === "tuned") {
+    return `At ${rate} the tuned model is cheaper than ${of.model} in its cheapest form; it has been since about ${volume(from.mid)} a day.`;
+  }
+  const over = from.mid === null ? "At these prices it never pays." : `The tuned model pays from about ${volume(from.mid)} a day (${volume(from.low)} to ${volume(from.high)}).`;
+  if (free) return `At ${rate} stay on the API: ${of.free_endpoint.endpoint} takes this volume for nothing. ${over}`;
+  if (of.verdict === "api") return `At ${rate} stay on the API: ${of.model} in its cheapest form costs less. ${over}`;
+  return `At ${rate} it is undecided: the estimates overlap. ${over}`;
+}
+
+function freeRow(of) {
+  const free = of?.free_endpoint;
+  if (!free) return [];
+  const takes = free.takes_events_per_day;
+  return [{
+    cells: [free.endpoint, "free endpoint", right("$0"), right(free.takes_this_volume ? "$0" : "–"),
+      { text: `takes ${volume(takes.mid)} a day (${free.limit})`, bad: !free.takes_this_volume }],
+  }];
+}
+
+function drawStatement(now) {
+  options("model", now.models.map((m) => [m, m]), now.model);
+  options("mode", now.modes.map((m) => [m.mode, m.label]), now.mode);
+  say("verdict", verdict(now));
+  const saved = now.saved_usd;
+  const lost = saved !== null && Number(saved.mid) < 0;
+  say("saved-title", lost ? "Spent more than the API would have cost" : "Saved against the API");
+  say("saved", saved === null ? "–" : dollars(lost ? -Number(saved.mid) : saved.mid), saved === null ? "" : lost ? "bad" : "good");
+  say("saved-note", saved === null
+    ? "this form is not offered, or nothing was scored in this time"
+    : `${lost && Number(saved.high) < 0 ? `between ${dollars(-saved.high)} and ${dollars(-saved.low)} more` : `between ${dollars(saved.low)} and ${dollars(saved.high)}`}; ${number(now.events.scored)} events scored, against ${now.model}, ${byId("mode").selectedOptions[0]?.text ?? ""}`);
+  say("own-million", dollars(now.own.usd_per_million?.mid));
+  say("own-note", range(now.own.usd_per_million) || "cores reserved, idle too");
+  say("api-million", dollars(now.avoided_usd_per_million?.mid));
+  say("api-note", range(now.avoided_usd_per_million));
+  say("rate", now.events_per_second === null ? "–" : number(Math.round(now.events_per_second)));
+  say("rate-note", `${number(now.events.dead)} dead letters in this time`);
+  say("p99", now.latency_p99_over_ms !== null ? `> ${number(now.latency_p99_over_ms)} ms` : now.latency_p99_ms === null ? "–" : `${number(now.latency_p99_ms)} ms`, now.latency_p99_over_ms !== null ? "bad" : "");
+  say("lag", number(now.lag));
+  rows("opponents", [...freeRow(now.comparison), ...now.opponents.filter((o) => o.usd_per_million !== null).map((o) => {
+    const over = o.limits.filter((t) => t.fits === false), fit = o.limits.filter((t) => t.fits === true);
+    const limits = fit.length ? `within ${fit[0].tier}` : over.length ? `over ${over[over.length - 1].tier}` : "none published";
+    const form = now.mode === "cheapest" ? now.routes.find((r) => r.topic === o.topic && r.scored_by === o.scored_by)?.prices.find((p) => p.model === o.model)?.cheapest_mode : now.mode;
+    return {
+      cells: [{ text: o.model, more: now.routes.length > 1 ? `${o.topic}, ${o.scored_by}` : "" }, o.label,
+        right(dollars(o.usd_per_million.mid), range(o.usd_per_million)), right(dollars(o.usd?.mid), range(o.usd)),
+        { text: limits, bad: !fit.length && over.length > 0 }],
+      kind: o.model === now.model && o.mode === form ? "chosen" : "",
+    };
+  })]);
+  rows("own", [...Object.entries(now.own.by).map(([what, usd]) => ({ cells: [what, right(dollars(usd.mid), range(usd))] })),
+    { cells: ["all", right(dollars(now.own.usd.mid), range(now.own.usd))], kind: "chosen" }]);
+  const pays = now.comparison?.payback_days;
+  say("payback", !pays ? "" : pays.mid === null
+    ? "At the rate of now, training and set-up are not earned back within ten years."
+    : `Training, labels and set-up (${dollars(now.comparison.one_off_usd.mid)}) are earned back within ${number(pays.mid)} ${pays.mid === 1 ? "day" : "days"} at the rate of now.`);
+  rows("tenants", now.tenants.map((t) => ({
+    cells: [t.tenant, right(number(t.scored)), right(number(t.dead)),
+      right(t.share === null ? "–" : `${(100 * t.share).toFixed(1)} %`), right(dollars(t.avoided_usd?.mid))],
+  })));
+  rows("workers", now.workers.map((w) => ({
+    cells: [w.worker, { text: w.alive ? w.state : `silent for ${duration(Math.floor(w.seen_ms_ago / 1000))}`, bad: !w.alive || w.state !== "running" }, right(number(w.cores)),
+      right(w.cpu_share === null ? "–" : `${(100 * w.cpu_share).toFixed(0)} %`), right(number(w.lag)), right(duration(w.up_s))],
+  })));
+  const notes = [];
+  for (const route of now.routes) {
+    notes.push(`${route.topic}, scored by ${route.scored_by}: ${number(route.scored)} events in this time.`);
+    for (const p of route.prices) notes.push(`${p.model}: prices of ${p.as_of} from ${p.source}${p.source_date ? ` (${p.source_date})` : ""}; tokens: ${p.tokens}.`);
+  }
+  byId("basis").replaceChildren(...notes.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  drawEven(now.comparison);
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function axis(more) {
+  return { stroke: colour("--soft"), font: "12px system-ui", grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, ...more };
+}
+
+function chart(id, make, data, marks = {}) {
+  const box = byId(id), width = box.clientWidth - 16, height = box.clientHeight - 50;
+  const known = state.charts[id];
+  if (known && known.theme === document.documentElement.dataset.theme) {
+    Object.assign(known.marks, marks);
+    if (known.plot.width !== width) known.plot.setSize({ width, height });
+    known.plot.setData(data);
+    return;
+  }
+  if (known) known.plot.destroy();
+  const made = { theme: document.documentElement.dataset.theme, marks: { ...marks } };
+  made.plot = new uPlot({ width, height, ...make(made.marks) }, data, box);
+  state.charts[id] = made;
+}
+
+function drawEven(of) {
+  if (!of) return;
+  const power = (usd) => (Number(usd) > 0 ? Math.log10(Number(usd)) : null);
+  const x = of.curve.map((p) => Math.log10(p.events_per_day));
+  const data = [x, of.curve.map((p) => power(p.own_usd.mid)), of.curve.map((p) => power(p.api_usd.mid))];
+  // Powers of ten are drawn on straight axes: uPlot's own log scale gives no room for a label of one's choice.
+  chart("even-chart", (marks) => ({
+    scales: { x: { time: false } },
+    axes: [axis({ incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => volume(10 ** t)) }),
+      axis({ size: 64, incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => `$${t < 0 ? Number((10 ** t).toPrecision(1)) : volume(10 ** t)}`) })],
+    series: [{ label: "events a day", value: (_, v) => (v === null ? "–" : volume(10 ** v)) },
+      { label: "own $ a day", stroke: colour("--own"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) },
+      { label: "API $ a day", stroke: colour("--api"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) }],
+    hooks: { draw: [(plot) => {
+      const lines = [["now", marks.now, colour("--ink"), 12], ["break-even", marks.even, colour("--soft"), 26]];
+      for (const [text, at, stroke, y] of lines) {
+        if (!at || Math.log10(at) < x[0] || Math.log10(at) > x[x.length - 1]) continue;
+        const place = plot.valToPos(Math.log10(at), "x", true), c = plot.ctx, ratio = window.devicePixelRatio || 1;
+        c.save();
+        c.strokeStyle = c.fillStyle = stroke;
+        c.setLineDash([4 * ratio, 4 * ratio]);
+        c.beginPath();
+        c.moveTo(place, plot.bbox.top);
+        c.lineTo(place, plot.bbox.top + plot.bbox.height);
+        c.stroke();
+        c.font = `${12 * ratio}px system-ui`;
+        const toLeft = place > plot.bbox.left + plot.bbox.width * 0.8;
+        c.textAlign = toLeft ? "right" : "left";
+        c.fillText(text, place + (toLeft ? -6 : 6) * ratio, plot.bbox.top + y * ratio);
+        c.restore();
+      }
+    }] },
+  }), data, { now: of.events_per_day, even: of.threshold_events_per_day.mid });
+  say("even-note", `Dollars a day by daily volume, both on a log axis; ${of.model} in its cheapest paid form. Break-even at ${volume(of.threshold_events_per_day.mid)} a day (${volume(of.threshold_events_per_day.low)} to ${volume(of.threshold_events_per_day.high)}).`);
+}
+
+function drawHistory(past) {
+  const data = [past.at_s, past.own_usd.map(Number), past.api_usd.map((v) => (v === null ? null : Number(v)))];
+  const clock = (form) => (seconds) => new Date(1000 * seconds).toISOString().slice(...form).replace("T", " ");
+  chart("time-chart", () => ({
+    tzDate: (seconds) => uPlot.tzDate(new Date(1000 * seconds), "Etc/UTC"),
+    axes: [axis({ space: 70, values: (_, ticks, __, ___, step) => ticks.map(clock(step >= 86400 ? [5, 10] : [11, step < 60 ? 19 : 16])) }), axis({ size: 64, values: (_, ticks) => ticks.map(dollars) })],
+    series: [{ label: "UTC", value: (_, v) => (v === null ? "–" : clock([0, 19])(v)) }, { label: "own", stroke: colour("--own"), width: 2, fill: colour("--own") + "22", value: (_, v) => dollars(v) },
+      { label: "API", stroke: colour("--api"), width: 2, value: (_, v) => dollars(v) }],
+  }), data);
+  say("time-note", data[0].length < 3 ? "The first points come with the next minutes." : `Dollars since ${new Date(1000 * data[0][0]).toISOString().slice(0, 16).replace("T", " ")} UTC, minute by minute; the API's at the mean price of this time.`);
+}
+
+async function get(path) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(8000), cache: "no-store" });
+  if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
+  return answer.json();
+}
+
+async function refresh() {
+  const query = new URLSearchParams({ window: byId("window").value });
+  if (byId("model").value) query.set("model", byId("model").value);
+  query.set("mode", byId("mode").value || "cheapest");
+  try {
+    const [now, past] = await Promise.all([get(`api/statement?${query}`), get(`api/history?${query}`)]);
+    drawStatement(now);
+    drawHistory(past);
+    state.failures = 0;
+    byId("live").className = "on";
+    say("live-text", `live, ${new Date(now.at_ms).toISOString().slice(11, 19)} UTC`);
+  } catch (error) {
+    state.failures += 1;
+    byId("live").className = "off";
+    say("live-text", `no answer from the ledger (${error.message.trim().slice(0, 80)})`);
+  }
+}
+
+async function loop() {
+  for (;;) {
+    if (!document.hidden) await refresh();
+    await new Promise((done) => { state.wake = done; setTimeout(done, Math.min(1000 * 2 ** Math.min(state.failures, 4), 10000)); });
+  }
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  byId("theme").setAttribute("aria-pressed", String(name === "dark"));
+  try { localStorage.setItem("farthing-theme", name); } catch { /* storage may be forbidden: the theme then lasts as long as the page */ }
+}
+
+let kept = null;
+try { kept = localStorage.getItem("farthing-theme"); } catch { /* as above */ }
+theme(kept === "dark" || kept === "light" ? kept : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+byId("theme").addEventListener("click", () => { theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"); state.wake?.(); });
+for (const id of ["window", "model", "mode"]) byId(id).addEventListener("change", () => state.wake?.());
+byId("choices").addEventListener("submit", (event) => event.preventDefault());
+addEventListener("resize", () => state.wake?.());
+loop();

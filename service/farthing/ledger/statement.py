@@ -1,0 +1,243 @@
+"""What the books say in dollars: own cost, every form of every opponent, what was saved, and what is cheaper now.
+
+Pure. Counts are the ledger's, exact; own cost comes from clocks (cores reserved, idle or not) and from the plan of the
+``[meter]`` settings for what no clock tells (broker, storage, network, people, training). Dollars are made here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal
+
+from farthing.errors import ConfigError
+from farthing.ledger.books import WINDOWS_MS
+from farthing.ledger.ledger import Ledger, Subject
+from farthing.meter.calibration import Calibration
+from farthing.meter.facts import Facts
+from farthing.meter.money import SCENARIOS, Interval, Scenario
+from farthing.meter.opponents import ModeName, Offer, Traffic
+from farthing.meter.own_cost import DAYS_A_MONTH, SECONDS_A_DAY
+from farthing.meter.prices import PriceList
+from farthing.meter.prompts import TaskPrompt
+from farthing.meter.settings import Meter
+from farthing.meter.study import ModelStudy, Study, TokenBasis, study
+from farthing.meter.tokens import TextSample
+from farthing.meter.usage import UsageTotals
+
+DAY_MS: Final = 1_000 * SECONDS_A_DAY
+RATE_OVER_MS: Final = 60_000
+LEAST_RATE_MS: Final = 10_000
+
+WindowName = Literal["minute", "hour", "day", "all"]
+RateBasis = Literal["last minute", "all time"]
+_TURNED: Final[dict[Scenario, Scenario]] = {"low": "high", "mid": "mid", "high": "low"}
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Everything that dollars are made from, besides the counts. Read once at start."""
+
+    meter: Meter
+    prices: PriceList
+    facts: Facts
+    prompts: Mapping[str, TaskPrompt]
+    system_text: str | None = None
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One route and model in a window: counts, and the comparison at today's rate."""
+
+    subject: Subject
+    used: UsageTotals
+    study: Study
+
+    def offer(self, model: str, mode: ModeName) -> Offer | None:
+        """Give an opponent's form; None where it is not offered."""
+        return self._of(model).offers.get(mode)
+
+    def avoided(self, model: str, mode: ModeName) -> Interval | None:
+        """Give what the window's events would have cost; None where the form is not offered."""
+        offer = self.offer(model, mode)
+        return None if offer is None else offer.usd_per_event.times(self.used.scored)
+
+    def best_mode(self, model: str) -> ModeName:
+        """Give the cheapest form of a model: the strongest opponent."""
+        return self._of(model).best.mode.name
+
+    def _of(self, model: str) -> ModelStudy:
+        return next(one for one in self.study.models if one.model == model)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCost:
+    """What scoring cost in a window, by what it pays for."""
+
+    core_ms: int  # reserved by workers, idle or not
+    with_cores: Mapping[str, Interval]  # grows with the cores that are reserved
+    with_events: Mapping[str, Interval]  # with the events that are scored
+    with_time: Mapping[str, Interval]  # with the clock
+
+    @property
+    def lines(self) -> dict[str, Interval]:
+        """Every line by what it pays for."""
+        return {**self.with_cores, **self.with_events, **self.with_time}
+
+    @property
+    def usd(self) -> Interval:
+        """All of it."""
+        return _added(self.lines.values())
+
+    def so_far(self, cores: Fraction, events: Fraction, time: Fraction) -> Interval:
+        """Give what it came to when these shares (0 to 1) of the window's cores, events and time had passed."""
+        return (
+            _added(self.with_cores.values()).times(cores)
+            + _added(self.with_events.values()).times(events)
+            + _added(self.with_time.values()).times(time)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The ledger's answer for one window."""
+
+    window: WindowName
+    from_ms: int
+    now_ms: int
+    lines: tuple[Line, ...]
+    own: OwnCost
+    rate_basis: RateBasis  # what events a day are extrapolated from
+    scored_before: int  # events of all time before the window
+    core_ms_before: int  # core-milliseconds likewise
+
+    @property
+    def busiest(self) -> Line | None:
+        """The line with most events a day: what verdicts speak of. None when nothing was ever scored."""
+        return max(self.lines, key=lambda line: (line.study.events_per_day, line.used.scored), default=None)
+
+    @property
+    def scored(self) -> int:
+        """Events scored in the window."""
+        return sum(line.used.scored for line in self.lines)
+
+    def avoided(self, model: str, mode: ModeName | None) -> Interval | None:
+        """Give what all routes' events would have cost on a model; ``mode`` None takes each route's cheapest form.
+
+        None when nothing was scored, or some route's events cannot be had in that form.
+        """
+        total: Interval | None = None
+        for line in self.lines:
+            if not line.used.scored:
+                continue
+            usd = line.avoided(model, line.best_mode(model) if mode is None else mode)
+            if usd is None:
+                return None
+            total = usd if total is None else total + usd
+        return total
+
+    def saved(self, model: str, mode: ModeName | None) -> dict[Scenario, Fraction] | None:
+        """Give avoided less own: may be below zero. Low takes the cheapest API and the dearest own cost."""
+        avoided = self.avoided(model, mode)
+        if avoided is None:
+            return None
+        return {s: avoided.at(s) - self.own.usd.at(_TURNED[s]) for s in SCENARIOS}
+
+
+def make_statement(ledger: Ledger, book: Book, window: WindowName, now_ms: int) -> Statement:
+    """Make the statement of a window up to ``now_ms`` (milliseconds since the epoch).
+
+    Raises
+    ------
+    ConfigError
+        A model of ``meter.compare_with`` is unknown, or a task has no prompt model.
+    """
+    starts = [beat.started_at_ms for beat in ledger.beats.values()]
+    first = min(starts, default=now_ms)
+    from_ms = first if window == "all" else max(first, now_ms // WINDOWS_MS[window] * WINDOWS_MS[window])
+    name = None if window == "all" else window
+    used = ledger.totals(name, now_ms)
+    ever = ledger.totals(None, now_ms)
+    rates, basis = _events_per_day(ledger, ever, first, now_ms)
+    lines = []
+    for subject in ledger.subjects():
+        if ever[subject].scored:
+            here = used.get(subject, UsageTotals())
+            sizes = here if here.scored else ever[subject]
+            lines.append(Line(subject, here, _study(book, ledger, subject, sizes, rates[subject])))
+    own = _own(ledger, book, lines, from_ms, now_ms)
+    before = sum(total.scored for total in ever.values()) - sum(line.used.scored for line in lines)
+    core_ms_before = max(0, ledger.reserved_core_ms() - own.core_ms)
+    return Statement(window, from_ms, now_ms, tuple(lines), own, basis, before, core_ms_before)
+
+
+def _added(intervals: Iterable[Interval]) -> Interval:
+    return sum(intervals, start=Interval.of(0))
+
+
+def _study(book: Book, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
+    """Compare at the rate of now, with the sizes of what was scored."""
+    prompt = book.prompts.get(subject.task)
+    if prompt is None:
+        raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
+    sampled = TextSample()
+    for beat in ledger.beats.values():
+        row = beat.sample.get(subject.model)
+        if row:
+            sampled += TextSample.of_ints(row)
+    counted = sampled if sampled.counted_texts > 1 else None
+    tokens = TokenBasis(sampled.bytes_by_script, counted) if sampled.bytes_by_script else None
+    return study(
+        book.meter,
+        subject.task,
+        prompt,
+        events_per_day,
+        book.prices,
+        book.facts,
+        traffic=Traffic.of(sizes),
+        tokens=tokens,
+        system_text=book.system_text,
+        calibration=book.calibration,
+    )
+
+
+def _events_per_day(
+    ledger: Ledger, ever: Mapping[Subject, UsageTotals], first_ms: int, now_ms: int
+) -> tuple[dict[Subject, int], RateBasis]:
+    """Extrapolate each subject's volume: the last minute's rate, else that of all the time that workers ran."""
+    rates = ledger.events_per_second(RATE_OVER_MS) or {}
+    if any(rates.values()):
+        return {s: max(1, round(rates.get(s, Fraction(0)) * SECONDS_A_DAY)) for s in ever}, "last minute"
+    took_ms = max(now_ms - first_ms, LEAST_RATE_MS)
+    return {s: max(1, round(Fraction(total.scored * DAY_MS, took_ms))) for s, total in ever.items()}, "all time"
+
+
+def _own(ledger: Ledger, book: Book, lines: Sequence[Line], from_ms: int, now_ms: int) -> OwnCost:
+    meter = book.meter
+    core_ms = sum(
+        beat.cores * max(0, min(beat.at_ms, now_ms) - max(beat.started_at_ms, from_ms))
+        for beat in ledger.beats.values()
+    )
+    hour = Fraction(meter.core_hour_usd)
+    worker = Interval.of(hour * Fraction(core_ms, 3_600_000))
+    days = Fraction(max(now_ms - from_ms, 0), DAY_MS)
+    variable = []
+    once: dict[str, tuple[int, Interval]] = {}  # by route: a model that took another's place is not paid for twice
+    for line in lines:
+        plan, scored, topic = line.study.own, line.used.scored, line.subject.topic
+        each = Interval(*sorted(plan.per_event_usd(scenario) for scenario in SCENARIOS))
+        variable.append(each.times(scored))
+        if topic not in once or scored > once[topic][0]:
+            once[topic] = scored, plan.one_off_usd.times(days / plan.horizon_days)
+    return OwnCost(
+        core_ms,
+        with_cores={"worker cores": worker, "broker cores": worker.times(meter.broker_cores_per_worker_core)},
+        with_events={"storage and network": _added(variable)},
+        with_time={
+            "ledger cores": Interval.of(hour * 24 * days * meter.ledger_cores),
+            "people": Interval.of(Fraction(meter.people_usd_per_month) / DAYS_A_MONTH * days),
+            "training, labels, setting up": _added(usd for _, usd in once.values()),
+        },
+    )

@@ -1,0 +1,188 @@
+"""What the ledger shows: the page, its JSON, Prometheus metrics and the probes. On loopback unless configured.
+
+Nothing here changes anything, so there is nothing to protect but the figures: they are served to whoever may connect.
+The page needs no other host, and its policy allows none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, get_args
+
+from aiohttp import web
+
+from farthing.errors import ConfigError, StartError
+from farthing.ledger.answers import CHEAPEST, accounts, answer, choice
+from farthing.ledger.history import History
+from farthing.ledger.ledger import Ledger
+from farthing.ledger.series import cost_series
+from farthing.ledger.statement import Book, Statement, WindowName, make_statement
+from farthing.meter.money import json_text
+from farthing.probes import METRICS_CONTENT_TYPE
+
+PAGE: Final = Path(__file__).with_name("page")
+FILES: Final = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/openapi.json": ("openapi.json", "application/json"),
+    "/vendor/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
+    "/vendor/uPlot.min.css": ("vendor/uPlot.min.css", "text/css"),
+}
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+STATEMENT_KEPT_MS: Final = 500
+"""A statement is made at most twice a second for each window, however many pages are open."""
+
+
+class Pages:
+    """Answers requests from the ledger as it stands."""
+
+    def __init__(
+        self,
+        books: Callable[[], tuple[Ledger, History]],
+        book: Book,
+        *,
+        ready: Callable[[], tuple[bool, str]],
+        metrics: Callable[[], bytes],
+        hosts: tuple[str, ...] = (),
+    ) -> None:
+        """``hosts`` are the names that requests may be addressed to; none given: any (behind a proxy that checks)."""
+        self._books = books
+        self._book = book
+        self._ready = ready
+        self._metrics = metrics
+        self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
+        self._made: dict[str, Statement] = {}
+        self._making = asyncio.Lock()
+        self._runner: web.AppRunner | None = None
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Serve; gives the address that is bound. Raises StartError."""
+        app = web.Application(client_max_size=1 << 14, middlewares=[self._guard])
+        app.add_routes(
+            [
+                *(web.get(path, _file(*file)) for path, file in FILES.items()),
+                web.get("/api/statement", self._statement),
+                web.get("/api/history", self._history),
+                web.get("/api/accounts", self._accounts),
+                web.get("/live", _live),
+                web.get("/ready", self._probe),
+                web.get("/metrics", self._scrape),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self.close()
+            raise StartError(
+                f"ledger.host = {host!r}, ledger.port = {port}: cannot listen there ({error.strerror or error}); "
+                "another process has the port, or the address is not this machine's: set ledger.port"
+            ) from error
+        bound = self._runner.addresses[0]
+        return str(bound[0]), int(bound[1])
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            if self._hosts and _host_name(request.host) not in self._hosts:
+                raise web.HTTPForbidden(text="this name is not served here; ledger.allowed_hosts says which are\n")
+            response = await handler(request)
+        except ConfigError as error:
+            response = web.Response(text=f"{error}\n", status=400)
+        except web.HTTPException as error:
+            error.headers.update(HEADERS)
+            raise
+        response.headers.update(HEADERS)
+        return response
+
+    async def statement(self, window: WindowName) -> Statement:
+        """Make a window's statement, or give the one that was just made."""
+        async with self._making:
+            now_ms = time.time_ns() // 1_000_000
+            made = self._made.get(window)
+            if made is None or not 0 <= now_ms - made.now_ms < STATEMENT_KEPT_MS:
+                ledger, _ = self._books()
+                made = await asyncio.to_thread(make_statement, ledger.copied(), self._book, window, now_ms)
+                self._made[window] = made
+            return made
+
+    async def _statement(self, request: web.Request) -> web.Response:
+        self._require_books()
+        ledger, _ = self._books()
+        said = await self.statement(_window(request))
+        models = self._book.meter.compare_with
+        body = answer(ledger, said, request.query.get("model"), request.query.get("mode", CHEAPEST), models)
+        return web.Response(text=json_text(body), content_type="application/json")
+
+    async def _history(self, request: web.Request) -> web.Response:
+        """Own and avoided dollars since the window began, at each minute."""
+        self._require_books()
+        _, history = self._books()
+        said = await self.statement(_window(request))
+        asked = request.query.get("model"), request.query.get("mode", CHEAPEST)
+        model, form = choice(*asked, self._book.meter.compare_with)
+        body = cost_series(said, history.since(said.from_ms), model, form)
+        return web.Response(text=json_text(body), content_type="application/json")
+
+    async def _accounts(self, _: web.Request) -> web.Response:
+        self._require_books()
+        ledger, _history = self._books()
+        return web.Response(text=json.dumps(accounts(ledger.accounts)), content_type="application/json")
+
+    async def _probe(self, _: web.Request) -> web.Response:
+        is_ready, reason = self._ready()
+        return web.Response(text=reason + "\n", status=200 if is_ready else 503)
+
+    async def _scrape(self, _: web.Request) -> web.Response:
+        return web.Response(body=await asyncio.to_thread(self._metrics), headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+    def _require_books(self) -> None:
+        is_ready, reason = self._ready()
+        if not is_ready:
+            raise web.HTTPServiceUnavailable(text=reason + "\n")
+
+
+def _host_name(host: str) -> str:
+    """Give the name or address in a Host header: without its port, an IPv6 address without brackets."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower()
+
+
+def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    body = (PAGE / name).read_bytes()
+
+    async def get(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type, charset="utf-8")
+
+    return get
+
+
+async def _live(_: web.Request) -> web.Response:
+    return web.Response(text="live\n")
+
+
+def _window(request: web.Request) -> WindowName:
+    name = request.query.get("window", "all")
+    if name not in get_args(WindowName):
+        raise ConfigError(f"window {name!r} is not known; one of {', '.join(get_args(WindowName))}")
+    return name  # type: ignore[return-value]

@@ -1,0 +1,275 @@
+"""All accounts and workers together: sums, tenants, who lives, rates and latencies."""
+
+import math
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farthing.ledger.books import WINDOWS_MS
+from farthing.ledger.ledger import ALIVE_WITHIN_MS, MISSED_FOR_MS, Ledger, Subject, added_up
+from farthing.meter.records import OTHER, TenantCount
+from farthing.meter.usage import UsageTotals
+from tests.ledger.cases import EDGES, HOUR, MINUTE, NOW, beat, mixed, record, totals
+
+SUBJECT = Subject("events.m", "moderation@1a2b3c4d", "moderation")
+
+
+@given(st.lists(st.integers(0, 10_000)))
+def test_added_up_is_what_plus_gives(counts):
+    expected = UsageTotals()
+    for n in counts:
+        expected += mixed(n)
+    assert added_up(mixed(n) for n in counts) == expected
+
+
+def test_partitions_counts_and_models_are_added_up_by_subject():
+    ledger = Ledger()
+    for one in (
+        record(10),
+        record(20, partition=1),
+        record(5, base=100),
+        record(7, model="moderation@other"),
+        record(3, topic="events.n"),
+    ):
+        assert ledger.post(one) is not None
+    found = {(s.topic, s.model): total.scored for s, total in ledger.totals(None, NOW).items()}
+    assert found == {
+        ("events.m", "moderation@1a2b3c4d"): 35,
+        ("events.m", "moderation@other"): 7,
+        ("events.n", "moderation@1a2b3c4d"): 3,
+    }
+    assert ledger.scored() == {s: t.scored for s, t in ledger.totals(None, NOW).items()}
+    assert ledger.subjects() == sorted(found_subjects(ledger), key=lambda s: (s.topic, s.model, s.task))
+
+
+def found_subjects(ledger):
+    return list(ledger.totals(None, NOW))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50), st.integers(0, 2 * MINUTE)), max_size=30))
+def test_window_totals_are_the_sums_of_the_accounts(steps):
+    ledger, counts, at_ms = Ledger(), [0] * 4, NOW
+    for partition, more, later in steps:
+        counts[partition] += more
+        at_ms += later
+        ledger.post(record(counts[partition], at_ms, partition=partition))
+    for window in WINDOWS_MS:
+        expected = sum(a.used(window, at_ms).scored for a in ledger.accounts.values())
+        assert sum(t.scored for t in ledger.totals(window, at_ms).values()) == expected
+        assert set(ledger.totals(window, at_ms)) == set(ledger.totals(None, at_ms))
+
+
+def test_a_record_that_is_not_further_on_needs_no_writing():
+    ledger = Ledger()
+    assert ledger.post(record(10)) is not None
+    assert ledger.post(record(10)) is None
+    assert ledger.post(record(9)) is None
+    assert ledger.scored() == {SUBJECT: 10}
+
+
+def test_a_copy_stays_as_it_was():
+    ledger = Ledger()
+    ledger.post(record(10))
+    ledger.beat(beat())
+    copy = ledger.copied()
+    ledger.post(record(20))
+    ledger.post(record(1, partition=9))
+    ledger.beat(beat("node-b/0"))
+    assert copy.scored() == {SUBJECT: 10}
+    assert len(copy.beats) == 1
+
+
+def test_books_are_restored_as_they_were_written():
+    ledger = Ledger()
+    for n in range(5):
+        ledger.post(record(10 + n, NOW - n * MINUTE, partition=n))
+        ledger.post(record(20 + n, NOW, partition=n))
+    ledger.beat(beat(lag={"events.m": 3}))
+    again = Ledger.restored(
+        [(k, a.encode()) for k, a in ledger.accounts.items()], [(k, b.encode()) for k, b in ledger.beats.items()]
+    )
+    assert again.accounts == ledger.accounts
+    assert again.beats == ledger.beats
+    with pytest.raises(ValueError, match="usage record"):
+        Ledger.restored([(b"k", b"nothing")], [])
+
+
+# --- Tenants.
+
+
+def tenanted(partition, **counts):
+    return record(
+        sum(counts.values()),
+        partition=partition,
+        tenants={name.replace("_", ""): TenantCount(n, n // 10, 10 * n) for name, n in counts.items()},
+    )
+
+
+def test_the_tenants_that_scored_most_are_named_and_the_rest_is_other():
+    ledger = Ledger()
+    ledger.post(tenanted(0, a=100, b=50, c=10, _=5))
+    ledger.post(tenanted(1, a=1, c=60, d=2))
+    assert ledger.tenants(2) == {
+        "a": TenantCount(101, 10, 1010),
+        "c": TenantCount(70, 7, 700),
+        OTHER: TenantCount(57, 5, 570),
+    }
+    assert list(ledger.tenants(10)) == ["a", "c", "b", "d", OTHER]
+    assert ledger.tenants(0) == {OTHER: TenantCount(228, 22, 2280)}
+
+
+def test_no_other_when_all_are_named():
+    ledger = Ledger()
+    ledger.post(tenanted(0, a=3, b=2))
+    assert list(ledger.tenants(2)) == ["a", "b"]
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e", ""]), st.integers(0, 99)), st.integers(0, 6))
+def test_tenants_add_up_whatever_is_kept(counts, most):
+    ledger = Ledger()
+    ledger.post(record(sum(counts.values()) + 1, tenants={name: TenantCount(n, n, n) for name, n in counts.items()}))
+    found = ledger.tenants(most)
+    assert sum(c.scored for c in found.values()) == sum(counts.values())
+    assert len([name for name in found if name != OTHER]) <= most
+
+
+# --- Workers.
+
+
+def test_who_lives_and_who_is_missed():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", at_ms=NOW))
+    ledger.beat(beat("b/0", at_ms=NOW - ALIVE_WITHIN_MS))
+    ledger.beat(beat("c/0", at_ms=NOW - ALIVE_WITHIN_MS - 1))
+    ledger.beat(beat("d/0", at_ms=NOW - ALIVE_WITHIN_MS - 1, state="stopped"))
+    ledger.beat(beat("e/0", NOW - 3 * HOUR, NOW - MISSED_FOR_MS - 1))
+    assert [b.worker for b in ledger.workers(NOW)] == ["a/0", "b/0"]
+    assert [b.worker for b in ledger.missed(NOW)] == ["c/0"]
+
+
+def test_a_worker_is_its_last_process_and_all_its_processes_are_paid_for():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", NOW - 100_000, NOW - 60_000, cores=2, cpu_ns=7))
+    ledger.beat(beat("a/0", NOW - 50_000, NOW, cores=1, cpu_ns=5, lag={"events.m": 4}))
+    ledger.beat(beat("a/1", NOW - 10_000, NOW, cores=1, cpu_ns=1, lag={"events.m": 3, "events.n": 1}))
+    assert [(b.worker, b.started_at_ms) for b in ledger.workers(NOW)] == [("a/0", NOW - 50_000), ("a/1", NOW - 10_000)]
+    assert ledger.reserved_core_ms() == 2 * 40_000 + 50_000 + 10_000
+    assert ledger.cpu_ns() == 13
+    assert ledger.lag(NOW) == {"events.m": 7, "events.n": 1}
+    assert ledger.lag(NOW + ALIVE_WITHIN_MS + 1) == {}
+
+
+def test_the_old_process_of_a_restarted_worker_is_not_missed():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", NOW - 100_000, NOW - 60_000))
+    ledger.beat(beat("a/0", NOW - 50_000, NOW))
+    assert ledger.missed(NOW) == []
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.randoms(use_true_random=False))
+def test_heartbeats_in_any_order_leave_the_last(ages, rng):
+    beats = [beat(at_ms=NOW - age, cpu_ns=50 - age) for age in ages]
+    rng.shuffle(beats)
+    ledger = Ledger()
+    for one in beats:
+        ledger.beat(one)
+    assert ledger.cpu_ns() == 50 - min(ages)
+    assert not ledger.beat(beats[0])
+
+
+# --- Rates and latencies.
+
+
+def test_rates_are_by_subject_over_the_last_moments():
+    ledger = Ledger()
+    assert ledger.events_per_second(MINUTE) is None
+    ledger.post(record(1_000))
+    ledger.post(record(500, topic="events.n"))
+    ledger.note_moment(NOW)
+    assert ledger.events_per_second(MINUTE) is None
+    ledger.post(record(3_000))
+    ledger.post(record(10, topic="events.o"))  # the first of a route counts whole
+    ledger.note_moment(NOW + 500)  # too soon to be a moment
+    ledger.note_moment(NOW + 4_000)
+    assert {s.topic: rate for s, rate in ledger.events_per_second(MINUTE).items()} == {
+        "events.m": 500,
+        "events.n": 0,
+        "events.o": Fraction(5, 2),
+    }
+
+
+def test_rates_forget_what_is_longer_ago():
+    ledger = Ledger()
+    ledger.note_moment(NOW)
+    ledger.post(record(1_000_000))
+    for second in (1, 30, 61, 62):
+        ledger.note_moment(NOW + second * 1_000)
+    assert set(ledger.events_per_second(MINUTE).values()) == {0}
+
+
+def quantile_by_counting(ages_ms, share):
+    """The least edge that at least ``share`` of the ages are not above."""
+    for edge in EDGES:
+        if sum(age <= edge for age in ages_ms) >= share * len(ages_ms):
+            return edge
+    return math.inf
+
+
+def histogram(ages_ms):
+    counts = [0] * (len(EDGES) + 1)
+    for age in ages_ms:
+        counts[next((k for k, edge in enumerate(EDGES) if age <= edge), len(EDGES))] += 1
+    return tuple(counts)
+
+
+def latency_beat(worker, counts, at_ms):
+    return beat(worker, at_ms=at_ms, latency_edges_ms=EDGES, latency={"events.m": counts})
+
+
+@given(
+    st.lists(st.integers(0, 200_000), min_size=1, max_size=60),
+    st.lists(st.integers(0, 200_000), max_size=60),
+    st.sampled_from([0.5, 0.75, 0.99, 1.0]),
+)
+def test_a_percentile_of_all_workers_is_that_of_their_events(one, other, share):
+    ledger = Ledger()
+    before = histogram(random.Random(5).choices(range(9_000), k=40))
+    for worker in ("a/0", "b/0"):
+        ledger.beat(latency_beat(worker, before, NOW))
+    ledger.note_moment(NOW)
+    for worker, ages in (("a/0", one), ("b/0", other)):
+        counts = tuple(a + b for a, b in zip(before, histogram(ages), strict=True))
+        ledger.beat(latency_beat(worker, counts, NOW + 2_000))
+    ledger.note_moment(NOW + 2_000)
+    assert ledger.latency_ms("events.m", share, MINUTE) == quantile_by_counting(one + other, share)
+
+
+def test_no_events_have_no_percentile():
+    ledger = Ledger()
+    ledger.beat(latency_beat("a/0", histogram([5, 5]), NOW))
+    assert ledger.latency_ms("events.m", 0.99, MINUTE) is None
+    ledger.note_moment(NOW)
+    ledger.note_moment(NOW + 1_000)
+    assert ledger.latency_ms("events.m", 0.99, MINUTE) is None
+    assert ledger.latency_ms("events.x", 0.99, MINUTE) is None
+    assert ledger.last_edge_ms() == EDGES[-1]
+    assert Ledger().last_edge_ms() is None
+
+
+def test_a_workers_new_process_goes_on_beside_the_old_ones_counts():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", NOW - HOUR, NOW, latency_edges_ms=EDGES, latency={"events.m": histogram([1] * 1000)}))
+    ledger.note_moment(NOW)
+    ledger.beat(
+        beat("a/0", NOW + 500, NOW + 2_000, latency_edges_ms=EDGES, latency={"events.m": histogram([100] * 10)})
+    )
+    ledger.note_moment(NOW + 2_000)
+    assert ledger.latency_ms("events.m", 0.5, MINUTE) == 128
+
+
+def test_totals_of_nothing():
+    assert Ledger().totals("minute", NOW) == {}
+    assert totals(0) == added_up([])

@@ -1,0 +1,161 @@
+"""The ledger on Apache Kafka: whatever is lost, repeated, late or killed, the books are those of the furthest totals."""
+
+import json
+import random
+import sys
+import time
+
+import pytest
+
+from farthing.meter.records import TenantCount
+from tests.ledger.cases import beat, now_ms, record, totals
+from tests.ledger.running import RunningLedger
+from tests.ledger.test_answers import ACCOUNT, HISTORY, STATEMENT
+
+pytestmark = pytest.mark.kafka
+LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
+
+
+@pytest.fixture
+async def ledger(apache_kafka, tmp_path):
+    one = RunningLedger(apache_kafka, tmp_path)
+    await one.create_topics()
+    yield one
+    one.stop()
+
+
+def run_of(partition, steps, first=1):
+    """A partition's records as a worker would send them: totals that grow."""
+    return [
+        record(0, now_ms(), partition=partition, used=totals(100 * n, dead=n), tenants={"acme": TenantCount(n, 0, n)})
+        for n in range(first, first + steps)
+    ]
+
+
+def furthest(records):
+    """An independent account of what the books must be."""
+    kept = {}
+    for r in records:
+        at = r.topic, r.partition, r.model, r.base_offset
+        calls = [n for count in r.totals.calls.values() for n in count]
+        kept[at] = max(kept.get(at, ()), (r.next_offset, r.totals.scored, r.totals.dead, sum(calls[1::2])))
+    return kept
+
+
+async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_books(ledger):
+    rng = random.Random(4)
+    records = [one for partition in range(20) for one in run_of(partition, 30)]
+    lost = records[17]  # in the middle of a partition's run
+    sent = [r for r in records if r is not lost] * 2
+    rng.shuffle(sent)
+    half = len(sent) // 2
+
+    ledger.start()
+    await ledger.ready()
+    await ledger.beat([beat("a/0", now_ms() - 60_000, now_ms())])
+    await ledger.post(sent[:half])
+    bad = [(b"k", b"nothing"), (b"k", b'{"v":99}'), (b"k", b""), (b"k", None), (b"t", record(1, task="telepathy").encode())]
+    await ledger.send(ledger.usage, bad)
+    await ledger.send(ledger.heartbeats, [(b"k", b"[]"), (b"s", beat(sample={"m": (1, 2)}).encode())])
+    await ledger.wait_for(lambda: ledger.books() == furthest(sent[:half]), 30)
+    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_refused_records_total") == 7, 30)
+    assert ledger.metric("farthing_ledger_records_total") == half + 1 + 7
+
+    # Only what the settings name is listened on: no web server of Faust's.
+    if sys.platform == "linux":
+        assert ledger.listens_on() == {(LOOPBACK, ledger.port)}
+
+    for path, schema in (("statement?window=hour", STATEMENT), ("history?window=hour", HISTORY)):
+        status, text = ledger.get(f"/api/{path}")
+        assert status == 200
+        schema.validate(json.loads(text))
+    for one in json.loads(ledger.get("/api/accounts")[1]):
+        ACCOUNT.validate(one)
+
+    # Killed hard while records come, more come while it is dead, and it is started again.
+    await ledger.post(sent[half:])
+    ledger.kill()
+    more = [one for partition in range(5) for one in run_of(partition, 3, first=31)]
+    await ledger.post(more)
+    ledger.start()
+    await ledger.ready()
+    await ledger.wait_for(lambda: ledger.books() == furthest([*records, *more]), 30)
+    said = json.loads(ledger.get("/api/statement?window=all")[1])
+    assert said["events"]["scored"] == sum(scored for _, scored, _, _ in furthest([*records, *more]).values())
+    assert [w["worker"] for w in said["workers"]] == ["a/0"]  # restored from its changelog
+
+    # A stop in good order, and nothing but the changelogs to start from again.
+    code, took_s = ledger.stop()
+    assert code == 0
+    assert took_s < 25
+    assert "Traceback" not in ledger.log.read_text()
+
+
+async def test_faust_runs_the_app_by_its_name_too(ledger):
+    ledger.start("-m", "faust", "-A", "farthing.ledger.app", "worker", "-l", "warning", "--without-web")
+    await ledger.ready()
+    records = run_of(0, 10)
+    await ledger.post(records)
+    await ledger.wait_for(lambda: ledger.books() == furthest(records), 30)
+    if sys.platform == "linux":
+        assert ledger.listens_on() == {(LOOPBACK, ledger.port)}
+    code, took_s = ledger.stop()
+    assert code == 0
+    assert took_s < 25
+
+
+async def test_sigterm_with_the_broker_dead_ends_in_time(own_kafka, tmp_path):
+    ledger = RunningLedger(own_kafka, tmp_path)
+    await ledger.create_topics()
+    ledger.start()
+    try:
+        await ledger.ready()
+        records = run_of(0, 3)
+        await ledger.post(records)
+        await ledger.wait_for(lambda: ledger.books() == furthest(records), 30)
+        own_kafka.kill()
+        assert ledger.get("/api/statement")[0] == 200  # the books are still shown
+    finally:
+        _, took_s = ledger.stop()
+    assert took_s < 25
+
+
+async def test_a_port_that_is_taken_ends_the_start(ledger, apache_kafka, tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", ledger.port)):
+        ledger.start()
+        assert ledger.process.wait(60) not in (0, None)
+    assert "ledger.port" in ledger.log.read_text()
+
+
+@pytest.mark.campaign
+async def test_records_a_second_and_restoring_100_000_entries(ledger, capsys):
+    """The figures that the design rests on: 1,000 usage records/s with all windows on, 100,000 entries in 30 s."""
+    entries = 100_000
+    ledger.start()
+    await ledger.ready()
+    await ledger.beat([beat("a/0", now_ms() - 60_000, now_ms())])
+    at_ms = now_ms()
+    many = [record(0, at_ms, partition=p, used=totals(1_000 + p)) for p in range(entries)]
+    began = time.monotonic()
+    await ledger.post(many)
+    sent_s = time.monotonic() - began
+    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_records_total") == entries + 1, 400)
+    took_s = time.monotonic() - began
+    books = ledger.books()
+    assert len(books) == entries
+    code, stop_s = ledger.stop()
+    assert (code, stop_s < 25) == (0, True)
+    began = time.monotonic()
+    ledger.start()
+    await ledger.ready(120)
+    restored_s = time.monotonic() - began
+    assert ledger.books() == books
+    with capsys.disabled():
+        print(
+            f"\nledger: {entries / took_s:,.0f} records/s (sent within {sent_s:.1f} s), "
+            f"{entries:,} entries restored in {restored_s:.1f} s from the start of the process"
+        )
+    assert entries / took_s > 1_000
+    assert restored_s < 30
