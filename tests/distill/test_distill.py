@@ -1,48 +1,35 @@
-"""Recipes, leak removal, metrics and quantization; none of it needs PyTorch."""
-
-import gzip
-import json
+"""Quantization, cuts, perturbed texts, calibration, mixing and metrics; none of it needs PyTorch."""
 
 import numpy as np
 import pytest
 
-from farthing.distill.data import hold_out, key_of, read_labelled, without
-from farthing.distill.measure import auc, average_precision, expected_calibration_error, macro_f1, measure
+from farthing.distill.augment import perturb
+from farthing.distill.collisions import count_collisions
+from farthing.distill.cuts import best_cut, choose_cuts
+from farthing.distill.measure import (
+    auc,
+    average_precision,
+    best_macro_f1,
+    expected_calibration_error,
+    macro_f1,
+    measure,
+)
 from farthing.distill.quantize import quantize
-from farthing.distill.recipe import read_recipe
-from farthing.distill.train import Student, forward
+from farthing.distill.recipe import Augment, Cuts, GivenTeacher, Recipe, read_recipe
+from farthing.distill.student import Student
+from farthing.distill.sweep import combinations
+from farthing.distill.teachers.committee import mix, platt, subset
 from farthing.errors import ConfigError
-from farthing.features import FeatureSpec, featurize_texts
+from farthing.features import FeatureSpec, TextFeature, featurize_texts
 from farthing.scoring.graph import reference_logits
+from tests.distill.cases import RECIPE, make_rows
 
 
-def write(path, rows):
-    path.write_bytes(gzip.compress("\n".join(json.dumps(row) for row in rows).encode()))
-    return path
-
-
-def test_data_are_read_and_bad_lines_named(tmp_path):
-    data = read_labelled(write(tmp_path / "a.gz", [{"text": "a", "label": 1}, {"text": "b", "label": 0}]))
-    assert data.texts == ("a", "b")
-    with pytest.raises(ConfigError, match=r"b\.gz:2"):
-        read_labelled(write(tmp_path / "b.gz", [{"text": "a", "label": 1}, {"text": "b"}]))
-    with pytest.raises(ConfigError, match="--data"):
-        read_labelled(tmp_path / "none")
-
-
-def test_leaks_and_repeats_are_left_out(tmp_path):
-    rows = [{"text": t, "label": 0} for t in ("RT Hello, World!", "hello world", "other", "Other.")]
-    data = read_labelled(write(tmp_path / "a.gz", rows))
-    assert without(data, {key_of("Hello world")}).texts == ("other",)
-
-
-def test_holding_out_is_the_same_at_every_run(tmp_path):
-    rows = [{"text": f"text {k % 300}", "label": k % 2} for k in range(600)]
-    data = read_labelled(write(tmp_path / "a.gz", rows))
-    train, dev = hold_out(data)
-    assert hold_out(data)[1].texts == dev.texts
-    assert 20 < len(dev) < 120
-    assert not {key_of(t) for t in train.texts} & {key_of(t) for t in dev.texts}
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE)
+    return read_recipe(path)[0]
 
 
 def test_metrics_on_cases_worked_by_hand():
@@ -54,6 +41,13 @@ def test_metrics_on_cases_worked_by_hand():
     assert expected_calibration_error(y, np.array([0, 0, 1, 1], np.float32)) == 0
     found = measure(y, np.array([0.1, 0.4, 0.35, 0.8], np.float32), 0.5)
     assert found["auc"]["low"] <= 0.75 <= found["auc"]["high"]
+
+
+def test_the_best_macro_f1_is_that_of_some_cut():
+    rng = np.random.default_rng(0)
+    y = (rng.random(200) < 0.3).astype(np.float32)
+    s = np.round(y + rng.normal(0, 1, 200), 1).astype(np.float32)
+    assert best_macro_f1(y, s) == pytest.approx(max(macro_f1(y, s, cut) for cut in np.unique(s)))
 
 
 def test_quantized_logits_stay_near_the_floats():
@@ -68,13 +62,104 @@ def test_quantized_logits_stay_near_the_floats():
     assert np.abs(tensors.hidden_weight).max() <= 64
     sums = np.add.reduceat(tensors.table[features.indices].astype(np.int32), features.indptr[:-1], axis=0)
     logits = reference_logits(tensors, sums, np.diff(features.indptr)) * tensors.logit_scale + tensors.logit_bias
-    exact = forward(student, features)
+    exact = student.forward(features)
     assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize(("text", "said"), [("name = 1", "task"), ("name = [", "TOML"), ("colour = 1", "colour")])
-def test_recipe_errors_name_the_key(tmp_path, text, said):
-    path = tmp_path / "r.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        read_recipe(path)
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(1)
+    s = rng.random(4000).astype(np.float32)
+    return (rng.random(4000) < s).astype(np.float32), s  # calibrated: precision above a cut c is (1 + c) / 2
+
+
+def test_cuts_reach_their_goals(scored):
+    y, s = scored
+    cuts = choose_cuts(Cuts(block_precision=0.9), "a", y, s)
+    assert cuts["review"] == best_cut(y, s) == pytest.approx(0.5, abs=0.06)
+    assert cuts["block"] == pytest.approx(0.8, abs=0.06)
+    assert y[s >= cuts["block"]].mean() >= 0.9
+    cuts = choose_cuts(Cuts(review="precision", review_goal=0.8, block_precision=0.95), "a", y, s)
+    assert cuts["review"] == pytest.approx(0.6, abs=0.06)
+    cuts = choose_cuts(Cuts(review="recall", review_goal=0.9), "a", y, s)
+    assert (s[y == 1] >= cuts["review"]).mean() >= 0.9
+    assert (s[y == 1] >= cuts["review"] + 0.01).mean() < 0.9
+
+
+def test_cuts_out_of_reach_are_none_and_silent_heads_have_none(scored):
+    y, s = scored
+    assert choose_cuts(Cuts(block_precision=1.0), "a", 1 - y, s)["block"] is None
+    assert choose_cuts(Cuts(deciding=("b",)), "a", y, s) == {"review": None, "block": None}
+
+
+def test_platt_finds_scale_and_shift():
+    rng = np.random.default_rng(2)
+    z = rng.normal(0, 2, 20_000)
+    y = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z - 1)))
+    scale, shift = platt(z, y)
+    assert scale == pytest.approx(0.5, abs=0.03)
+    assert shift == pytest.approx(-1, abs=0.05)
+    assert np.isfinite(platt(np.array([-1.0, 1.0]), np.array([False, True]))).all()  # separable
+
+
+def test_the_mix_weights_those_who_answered(recipe):
+    two = recipe.model_copy(
+        update={"teacher": (GivenTeacher(kind="given", name="a", weight=3), GivenTeacher(kind="given", name="b"))}
+    )
+    nan = np.nan
+    answers = {
+        "a": {"train": np.array([[1.0], [nan], [nan]], np.float32)},
+        "b": {"train": np.array([[-1.0], [2.0], [nan]], np.float32)},
+    }
+    found = mix(two, answers, "train")
+    assert found[:2].tolist() == [[0.5], [2.0]]
+    assert np.isnan(found[2, 0])
+
+
+def test_perturbed_texts_are_made_of_the_words_and_the_same_at_every_run():
+    texts = [row["text"] for row in make_rows(60)]
+    settings = Augment(copies=3, drop_words=0.2, swap_words=0.1, join=0.5)
+    copies = perturb(texts, settings, seed=1)
+    assert copies == perturb(texts, settings, seed=1) != perturb(texts, settings, seed=2)
+    assert 170 <= len(copies) <= 180
+    words = {word for text in texts for word in text.split()}
+    assert all(set(copy.split()) <= words for copy in copies)
+    assert sum(copy in texts for copy in copies) < 20
+    assert perturb(texts, Augment(copies=1, drop_words=0, swap_words=0, join=0), seed=1) == texts
+    assert perturb(["", "a"], settings, seed=1)  # empty texts do no harm
+
+
+def test_subset_is_of_rows_with_gold_and_within_its_limits():
+    source = np.repeat([0, 1], 50)
+    gold = np.full((100, 2), np.nan, np.float32)
+    gold[::2, 0] = 1
+    rows = subset(["a", "b"], source, gold, {"b": 7})
+    assert (rows[:25] == np.arange(0, 50, 2)).all()
+    assert len(rows) == 32 and (rows[25:] >= 50).all() and (rows % 2 == 0).all()
+    assert (np.diff(rows) > 0).all()
+
+
+def test_collisions_are_counted(recipe):
+    spec = FeatureSpec(n_buckets=2, features=(TextFeature(char_ngrams=None, word_bigrams=False),))
+    found = count_collisions(recipe.plan(), spec, [b'{"text":"a b c"}', b'{"text":"a"}'])
+    assert (found.features, found.buckets, found.buckets_used) == (4, 2, 2)  # the bias is one
+    assert found.sharing in (3, 4)
+    wide = count_collisions(
+        recipe.plan(), FeatureSpec(n_buckets=1 << 20, features=spec.features), [b'{"text":"a b c"}']
+    )
+    assert (wide.sharing, wide.occurrences_sharing) == (0, 0.0)
+    assert "4 different features in 4 of 1,048,576 buckets" in wide.sentence()
+
+
+def test_a_sweep_tries_every_combination(recipe):
+    with pytest.raises(ConfigError, match="sweep"):
+        combinations(recipe)
+    sweep = recipe.sweep.model_copy(
+        update={"n_buckets": (1024, 2048), "char_ngrams": ((3, 4), "none"), "word_bigrams": (False,), "epochs": 2}
+    )
+    tried = combinations(recipe.model_copy(update={"sweep": sweep}))
+    assert len(tried) == 4
+    specs = [r.spec() for r in tried]
+    assert [s.n_buckets for s in specs] == [1024, 1024, 2048, 2048]
+    assert [s.features[0].char_ngrams for s in specs] == [(3, 4), None] * 2
+    assert all(r.training.epochs == 2 and not r.spec().features[0].word_bigrams for r in tried)

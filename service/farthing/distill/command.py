@@ -1,0 +1,42 @@
+"""``farthing distill RECIPE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farthing.distill.build import Options, build
+from farthing.distill.report import write_report
+from farthing.distill.show import Show
+from farthing.distill.sweep import sweep
+
+
+def run(
+    recipe: Path,
+    *,
+    data: Path | None,
+    out: Path | None,
+    work: Path | None,
+    threads: int,
+    try_sizes: bool,
+    report: Path | None,
+) -> int:
+    """Make a bundle, or with ``try_sizes`` the table and the plot of a sweep.
+
+    Without ``data`` the recipe's folder is taken, without ``out`` a folder of the recipe's name in the current one,
+    without ``work`` that name with ``.work`` after it.
+    """
+    out = Path(recipe.stem) if out is None else out
+    options = Options(
+        data=recipe.parent if data is None else data,
+        out=out,
+        work=out.parent / f"{out.name}.work" if work is None else work,
+        threads=threads,
+    )
+    with Show() as show:
+        if try_sizes:
+            sweep(recipe, options, show)
+            return 0
+        built = build(recipe, options, show)
+        if report is not None:
+            write_report(report, built, show)
+    return 0

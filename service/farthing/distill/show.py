@@ -1,0 +1,55 @@
+"""What a long run says: a progress bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 30.0
+
+
+class Show:
+    """A context manager; all goes to standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = 0.0
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, console=self._console, transient=True)
+
+    def __enter__(self) -> Show:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Move the bar; where there is none, print a line every half minute."""
+        if self._bars is not None:
+            if self._task is None:
+                self._task = self._bars.add_task(what, total=total)
+            self._bars.update(self._task, completed=done, total=total, description=what)
+            if done == total:
+                self._bars.remove_task(self._task)
+                self._task = None
+            return
+        now = time.monotonic()
+        if now - self._last >= LINE_SECONDS:
+            self._last = now
+            self.say(f"{what}: {done}/{total}")
