@@ -7,10 +7,13 @@ from hypothesis import settings
 
 from farthing.broker import ApacheKafka, Tansu, external_broker
 from farthing.errors import StartError
+from farthing.jit import NO_JIT
 
-# The first example of a test may compile a kernel: time says nothing about it.
-settings.register_profile("farthing", deadline=None)
-settings.load_profile("farthing")
+# The first example of a test may compile a kernel: time says nothing about it. References are slow, so there are fewer
+# examples for them; tests that want more or fewer than usual say so as a multiple of the profile's number.
+settings.register_profile("kernels", deadline=None)
+settings.register_profile("references", deadline=None, max_examples=10)
+settings.load_profile("references" if NO_JIT else "kernels")
 
 
 def pytest_addoption(parser):

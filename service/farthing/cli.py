@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from farthing import __version__, config
+from farthing.breakeven.options import BreakevenOptions
 from farthing.errors import ConfigError
 
 app = App(
@@ -103,6 +104,74 @@ def score(
     return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json)
 
 
+@app.command
+def evaluate(
+    bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
+    *data: Annotated[Path, Parameter(help="labelled rows: JSON lines or CSV, plain or .gz")],
+    head: Annotated[str | None, Parameter(help="the score that is measured; default: the first head")] = None,
+    map_: Annotated[
+        tuple[str, ...], Parameter(name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label)")
+    ] = (),
+    slice_: Annotated[
+        tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
+    ] = (),
+    plots: Annotated[Path | None, Parameter(help="folder for PNG plots (needs the extra evaluate)")] = None,
+    resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals")] = 1000,
+    seed: Annotated[int, Parameter(help="of the bootstrap")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Measure a bundle on labelled rows, with bootstrap intervals: macro-F1, AUC, average precision, calibration."""
+    from farthing.evaluate.run import EvaluateOptions, run
+
+    return run(
+        EvaluateOptions(
+            bundle=bundle, data=data, head=head, names=map_, slices=slice_, plots=plots, resamples=resamples,
+            seed=seed, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command
+def breakeven(
+    options: Annotated[BreakevenOptions | None, Parameter(name="*")] = None,
+    *,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """Reckon when a tuned model pays and when the API wins: the answer in words, then its parts."""
+    from farthing.breakeven.report import run
+
+    return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
+
+
+@app.command
+def distill(
+    recipe: Annotated[Path, Parameter(help="recipe (TOML); models/recipes has some")],
+    *,
+    data: Annotated[Path | None, Parameter(help="folder of the recipe's files; default: the recipe's folder")] = None,
+    out: Annotated[Path | None, Parameter(help="folder of the bundle; default: the recipe's name, here")] = None,
+    work: Annotated[Path | None, Parameter(help="checkpoints, answers of teachers; default: OUT.work")] = None,
+    threads: Annotated[int, Parameter(help="threads of local teachers; their bytes depend on it")] = 1,
+    sweep: Annotated[bool, Parameter(negative="", help="try the sizes in [sweep]: table and plot to OUT")] = False,
+    report: Annotated[Path | None, Parameter(help="also write a comparison with the teachers (Markdown)")] = None,
+) -> int:
+    """Train a small int8 model on teachers' labels and write a bundle (extra distill). Resumes where it stopped."""
+    from farthing.distill.command import run
+
+    return run(recipe, data=data, out=out, work=work, threads=threads, try_sizes=sweep, report=report)
+
+
+@app.command
+def ledger(*, config_file: ConfigFile = None) -> int:
+    """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
+    from farthing import logs
+    from farthing.ledger.run import run
+
+    loaded = config.load(config_file)
+    logs.configure()
+    return run(loaded.settings)
+
+
 @model.command(name="show")
 def model_show(bundle: str, *, as_json: AsJson = False) -> int:
     """Print what a bundle says of itself."""
@@ -117,6 +186,14 @@ def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
     from farthing.model_report import verify
 
     return verify(bundle, as_json=as_json)
+
+
+@model.command(name="warm")
+def model_warm(bundle: str, *, as_json: AsJson = False) -> int:
+    """Compile what scoring and serving a bundle needs, and keep it on disk (in NUMBA_CACHE_DIR, where that is set)."""
+    from farthing.model_report import warm
+
+    return warm(bundle, as_json=as_json)
 
 
 @model.command(name="bench")

@@ -55,7 +55,6 @@ ID_FIELD = "id"
 """The raw field of a plan that is echoed in the score record."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a score means, and how it is written: the two stages that differ from task to task.
@@ -281,7 +280,7 @@ class Scorer:
         none = np.full(n, -1, np.int64)
         empty = np.zeros(n, np.int64)
         return RecordBlock(
-            buffer=np.frombuffer(b"".join(value for value in values if value is not None), np.uint8),
+            buffer=np.frombuffer(bytearray().join(value for value in values if value is not None), np.uint8),
             offsets=np.arange(n, dtype=np.int64),
             timestamps_ms=empty,
             key_start=none,
