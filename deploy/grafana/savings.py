@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from panels import LEDGER, OPPONENT, PROCESS, RATE, Query, Row, graph, stat
+from panels import LEDGER, OPPONENT, RATE, Query, Row, graph, stat
 
-OWN = f"sum(farthing_ledger_own_cost_usd_total{LEDGER})"
+OWN_USD = f'farthing_ledger_own_cost_usd{LEDGER[:-1]}, estimate="mid"}}'
+OWN = f"sum({OWN_USD})"
 EVENTS = f'sum(farthing_ledger_events_total{LEDGER[:-1]}, outcome="scored"}})'
 SAVINGS = (
     Row(
@@ -18,7 +19,7 @@ SAVINGS = (
             ),
             stat(
                 "Saved at least",
-                "The estimate that favours the API at every assumption.",
+                "The cheapest API against the dearest own cost.",
                 "currencyUSD",
                 f'sum(farthing_ledger_saved_usd{OPPONENT}, estimate="low"}})',
             ),
@@ -28,7 +29,7 @@ SAVINGS = (
                 "currencyUSD",
                 f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})',
             ),
-            stat("Farthing cost", "All cores reserved, idle time too.", "currencyUSD", OWN),
+            stat("Farthing cost", "Middle estimate: all cores reserved, idle time too.", "currencyUSD", OWN),
             stat("Events scored", "As of the committed offsets.", "short", EVENTS),
             stat("A million events cost", "Farthing's own cost.", "currencyUSD", f"1e6 * {OWN} / {EVENTS}"),
         ),
@@ -61,7 +62,9 @@ SAVINGS = (
                 "What the last hour would have cost.",
                 "currencyUSD",
                 Query(f'sum(delta(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}}[1h]))', "API, middle"),
-                Query(f"sum(increase(farthing_ledger_own_cost_usd_total{LEDGER}[1h]))", "Farthing"),
+                Query(
+                    f'sum(delta(farthing_ledger_own_cost_usd{LEDGER[:-1]}, estimate="mid"}}[1h]))', "Farthing, middle"
+                ),
             ),
             graph(
                 "Events by route and model",
@@ -78,7 +81,7 @@ SAVINGS = (
                 "Core seconds a second, as workers report them: what is paid for.",
                 "none",
                 Query(f"sum(rate(farthing_ledger_reserved_core_seconds_total{LEDGER}{RATE}))", "reserved"),
-                Query(f"sum(rate(farthing_cpu_seconds_total{PROCESS}{RATE}))", "in use"),
+                Query(f"sum(rate(farthing_ledger_cpu_seconds_total{LEDGER}{RATE}))", "in use"),
             ),
         ),
     ),

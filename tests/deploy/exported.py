@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+from farthing.ledger.figures import Figures
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -10,18 +11,6 @@ from farthing.config import Settings
 from farthing.metrics import STAGES, STATES, Metrics
 from farthing.supervisor import Supervisor
 
-# The ledger's names and labels. tests/ledger compares them with what a ledger exports.
-LEDGER = {
-    "farthing_ledger_ready": set(),
-    "farthing_ledger_records_total": set(),
-    "farthing_ledger_refused_records_total": set(),
-    "farthing_ledger_events_total": {"route", "model", "outcome"},
-    "farthing_ledger_own_cost_usd_total": set(),
-    "farthing_ledger_avoided_cost_usd": {"model", "mode", "estimate"},
-    "farthing_ledger_saved_usd": {"model", "mode", "estimate"},
-    "farthing_ledger_workers": set(),
-    "farthing_ledger_reserved_core_seconds_total": set(),
-}
 # What Prometheus and its operator put on every series, and what a supervisor puts on its workers'.
 TARGET_LABELS = {"job", "instance", "namespace", "pod", "worker"}
 LABEL_VALUES = {
@@ -57,8 +46,14 @@ def supervisor_metrics():
     return {f"{f.name}_total" if f.type == "counter" else f.name: set() for f in text_string_to_metric_families(text)}
 
 
+def ledger_metrics():
+    """Give the names that a ledger exports, and their labels."""
+    families = Figures(None, None).describe()  # it names them without looking at any books
+    return {f"{f.name}_total" if f.type == "counter" else f.name: set(f._labelnames) for f in families}
+
+
 def exported():
-    return {**worker_metrics(), **supervisor_metrics(), **LEDGER, "up": set()}
+    return {**worker_metrics(), **supervisor_metrics(), **ledger_metrics(), "up": set()}
 
 
 def asked(expression):

@@ -146,6 +146,8 @@ def test_the_steps_replayed_end_in_a_service_that_scores_for_another_user_on_a_r
         replay.make("build")
         environment, facts = replay.make("farthing")
         uid, gid = map(int, facts["USER"].split(":"))
+        compiled = [path.read_bytes()[4:8] for path in (root / "opt" / "farthing" / "lib").rglob("*.pyc")]
+        assert len(compiled) > 1_000 and set(compiled) == {b"\1\0\0\0"}  # PEP 552: a hash that is not checked
         scratch = root / "scratch"  # the container's tmpfs
         for path in (root, *root.rglob("*")):
             if not path.is_symlink():

@@ -125,7 +125,7 @@ def test_enough_knobs_are_told_of():
 
 
 def test_settings_and_states_that_are_named_exist():
-    for section, name in set(re.findall(r"`(kafka|worker|http|route)\.(\w+)", PAGE)):
+    for section, name in set(re.findall(r"`(kafka|worker|http|ledger|route)\.(\w+)", PAGE)):
         annotation = Settings.model_fields[section].annotation
         model = annotation if section != "route" else annotation.__args__[0]
         assert name in model.model_fields, f"{section}.{name}"

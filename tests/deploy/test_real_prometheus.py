@@ -21,7 +21,7 @@ from farthing.broker import free_port
 from farthing.metrics import STAGES, BlockStats, Metrics
 from farthing.supervisor import merge_metrics
 
-from .exported import LEDGER
+from .exported import ledger_metrics
 from .test_dashboards import EXPRESSIONS
 from .test_prometheus import PROMETHEUS, RECORDED
 
@@ -69,7 +69,7 @@ class Ledger:
             "estimate": ["low", "mid", "high"],
         }
         self.series = []
-        for name, labels in LEDGER.items():
+        for name, labels in ledger_metrics().items():
             many = [{}]
             for label in sorted(labels):
                 many = [{**one, label: value} for one in many for value in values.get(label, ["scored"])]
