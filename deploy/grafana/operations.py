@@ -1,0 +1,200 @@
+"""The panels of the dashboard "operations": are events scored, how fast, and by whom."""
+
+from __future__ import annotations
+
+from panels import PROCESS, RATE, RECORDED, WHO, WORKER, Panel, Query, Row, graph, stat
+
+OPERATIONS = (
+    Row(
+        "Now",
+        (
+            stat(
+                "Events a second",
+                "Scored and dead, all routes shown.",
+                "short",
+                f"sum(route:farthing_events:rate5m{RECORDED})",
+            ),
+            stat("Waiting", "Events not yet answered.", "short", f"sum(route:farthing_lag_events:sum{RECORDED})"),
+            stat(
+                "Behind",
+                "What is waiting, at the rate of now. The worst route.",
+                "s",
+                f"max(route:farthing_lag_seconds:ratio{RECORDED})",
+                (10, 60),
+            ),
+            stat(
+                "99 % are scored within",
+                "From the event's Kafka timestamp to the acknowledgement of its score. The worst route.",
+                "s",
+                f"max(route:farthing_event_latency_seconds:p99_5m{RECORDED})",
+                (1, 5),
+            ),
+            stat(
+                "Dead letters",
+                "Share of the events that cannot be scored. The worst route.",
+                "percentunit",
+                f"max(route:farthing_dead_events:ratio_rate5m{RECORDED})",
+                (0.001, 0.01),
+            ),
+            stat(
+                "Workers scoring",
+                "Processes in the state running.",
+                "none",
+                'sum(farthing_worker_state{namespace=~"$namespace", farthing_worker_state="running"})',
+            ),
+        ),
+    ),
+    Row(
+        "Traffic and lag",
+        (
+            graph(
+                "Events by outcome",
+                "Dead events are in the dead-letter topic, with their reason.",
+                "short",
+                Query(f"sum by (route, outcome) (rate(farthing_events_total{WORKER}{RATE}))", "{{route}} {{outcome}}"),
+                stacked=True,
+            ),
+            graph(
+                "Waiting events",
+                "Grows when more comes than is scored.",
+                "short",
+                Query(f"route:farthing_lag_events:sum{RECORDED}", "{{route}}"),
+            ),
+            graph(
+                "Age of an event when its score is there",
+                "Includes the time before Farthing: the timestamp is the producer's or the broker's.",
+                "s",
+                Query(f"route:farthing_event_latency_seconds:p50_5m{RECORDED}", "{{route}} half"),
+                Query(f"route:farthing_event_latency_seconds:p99_5m{RECORDED}", "{{route}} 99 %"),
+            ),
+            graph(
+                "Dead letters by reason",
+                "A new reason is most often a producer that changed its format.",
+                "short",
+                Query(
+                    f"sum by (route, reason) (rate(farthing_dead_events_total{WORKER}{RATE}))", "{{route}} {{reason}}"
+                ),
+                stacked=True,
+            ),
+            graph(
+                "Bytes a second",
+                "Fetched and produced as the broker keeps them, values uncompressed.",
+                "Bps",
+                Query(f"sum(rate(farthing_fetched_bytes_total{WORKER}{RATE}))", "fetched"),
+                Query(f"sum(rate(farthing_value_bytes_total{WORKER}{RATE}))", "values"),
+                Query(f"sum(rate(farthing_produced_bytes_total{WORKER}{RATE}))", "produced"),
+            ),
+            graph(
+                "Events and rows in a block",
+                "Large blocks are cheap, small ones quick; a row is what the model scores.",
+                "short",
+                Query(
+                    f"sum by (route) (rate(farthing_events_total{WORKER}{RATE}))"
+                    f" / sum by (route) (rate(farthing_blocks_total{WORKER}{RATE}))",
+                    "{{route}} events",
+                ),
+                Query(
+                    f"sum by (route) (rate(farthing_rows_total{WORKER}{RATE}))"
+                    f" / sum by (route) (rate(farthing_blocks_total{WORKER}{RATE}))",
+                    "{{route}} rows",
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "The ten stages",
+        (
+            graph(
+                "Time an event takes in each stage",
+                "Wall time over events. Fetch, the seven scoring stages and produce overlap each other.",
+                "s",
+                Query(
+                    f"sum by (stage) (rate(farthing_stage_seconds_total{PROCESS}{RATE}))"
+                    f" / on () group_left () sum(rate(farthing_events_total{WORKER}{RATE}))",
+                    "{{stage}}",
+                ),
+                width=12,
+                stacked=True,
+            ),
+            graph(
+                "Busy scoring threads",
+                "1 is a thread that never waits: the worker can do no more.",
+                "percentunit",
+                Query(f"worker:farthing_scoring_thread_busy:ratio_rate5m{PROCESS}", WHO),
+                width=12,
+            ),
+        ),
+    ),
+    Row(
+        "Workers",
+        (
+            graph(
+                "Cores in use",
+                "CPU seconds a second.",
+                "none",
+                Query(f"rate(farthing_cpu_seconds_total{PROCESS}{RATE})", WHO),
+            ),
+            graph(
+                "CPU time of one event",
+                "The figure that a release must not make worse.",
+                "s",
+                Query('namespace:farthing_cpu_seconds_per_event:rate5m{namespace=~"$namespace"}', "all workers"),
+            ),
+            graph(
+                "Workers by state",
+                "Of supervised services: processes that answer, and how often one was started again.",
+                "none",
+                Query(f"sum by (farthing_worker_state) (farthing_worker_state{PROCESS})", "{{farthing_worker_state}}"),
+                Query(f"sum(farthing_workers{PROCESS})", "answering their supervisor"),
+                Query(f"sum(increase(farthing_worker_restarts_total{PROCESS}{RATE}))", "started again"),
+                stacked=False,
+            ),
+            graph(
+                "Partitions of each worker",
+                "Even numbers mean even work.",
+                "none",
+                Query(f"farthing_assigned_partitions{PROCESS}", WHO),
+            ),
+            graph(
+                "Held partitions and unreadable batches",
+                "A held partition waits for someone: /ready says why.",
+                "none",
+                Query(f"farthing_halted_partitions{PROCESS}", f"held {WHO}"),
+                Query(
+                    f"sum by (route) (increase(farthing_corrupt_batches_total{WORKER}{RATE}))", "unreadable {{route}}"
+                ),
+            ),
+            Panel(
+                "Models in force",
+                "More than one for a route is a rollout under way.",
+                "none",
+                (Query(f"count by (route, model) (farthing_model_info{WORKER})", "{{route}} {{model}}"),),
+                kind="stat",
+            ),
+        ),
+    ),
+    Row(
+        "Kafka",
+        (
+            graph(
+                "Offset commits",
+                "not_ours: the partition was taken away before the commit; its next owner scores on from the last one.",
+                "short",
+                Query(f"sum by (outcome) (rate(farthing_commits_total{PROCESS}{RATE}))", "{{outcome}}"),
+            ),
+            graph(
+                "Rebalances",
+                "Number, and seconds without an assignment.",
+                "short",
+                Query(f"sum(increase(farthing_rebalances_total{PROCESS}{RATE}))", "rebalances"),
+                Query(f"sum(increase(farthing_rebalance_seconds_total{PROCESS}{RATE}))", "seconds without partitions"),
+            ),
+            graph(
+                "Errors of the broker",
+                "Each is tried again; nothing is lost.",
+                "short",
+                Query(f"sum by (stage) (rate(farthing_broker_errors_total{PROCESS}{RATE}))", "{{stage}}"),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,115 @@
+"""The panels of the dashboard "savings": what the API would have cost, and what Farthing costs."""
+
+from __future__ import annotations
+
+from panels import LEDGER, OPPONENT, RATE, Query, Row, graph, stat
+
+OWN_USD = f'farthing_ledger_own_cost_usd{LEDGER[:-1]}, estimate="mid"}}'
+OWN = f"sum({OWN_USD})"
+EVENTS = f'sum(farthing_ledger_events_total{LEDGER[:-1]}, outcome="scored"}})'
+SAVINGS = (
+    Row(
+        "Since the books began, against $model ($mode)",
+        (
+            stat(
+                "Saved",
+                "Middle estimate: what the API would have cost less what Farthing costs. Below zero: stay on the API.",
+                "currencyUSD",
+                f'sum(farthing_ledger_saved_usd{OPPONENT}, estimate="mid"}})',
+            ),
+            stat(
+                "Saved at least",
+                "The cheapest API against the dearest own cost.",
+                "currencyUSD",
+                f'sum(farthing_ledger_saved_usd{OPPONENT}, estimate="low"}})',
+            ),
+            stat(
+                "The API would have cost",
+                "Middle estimate, at list prices in the form chosen above.",
+                "currencyUSD",
+                f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})',
+            ),
+            stat("Farthing cost", "Middle estimate: all cores reserved, idle time too.", "currencyUSD", OWN),
+            stat("Events scored", "As of the committed offsets.", "short", EVENTS),
+            stat("A million events cost", "Farthing's own cost.", "currencyUSD", f"1e6 * {OWN} / {EVENTS}"),
+        ),
+    ),
+    Row(
+        "Over time",
+        (
+            graph(
+                "Dollars: the API's and ours",
+                "The band between low and high is what tokens are not known exactly for.",
+                "currencyUSD",
+                Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="low"}})', "API, low"),
+                Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})', "API, middle"),
+                Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="high"}})', "API, high"),
+                Query(OWN, "Farthing"),
+                width=12,
+            ),
+            graph(
+                "Saved against each model and form",
+                "Middle estimates. The lowest curve is the strongest opponent.",
+                "currencyUSD",
+                Query(
+                    f'sum by (model, mode) (farthing_ledger_saved_usd{LEDGER[:-1]}, estimate="mid"}})',
+                    "{{model}} {{mode}}",
+                ),
+                width=12,
+            ),
+            graph(
+                "Dollars an hour: the API's and ours",
+                "What the last hour would have cost.",
+                "currencyUSD",
+                Query(f'sum(delta(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}}[1h]))', "API, middle"),
+                Query(
+                    f'sum(delta(farthing_ledger_own_cost_usd{LEDGER[:-1]}, estimate="mid"}}[1h]))', "Farthing, middle"
+                ),
+            ),
+            graph(
+                "Events by route and model",
+                "The counts that the money is reckoned from.",
+                "short",
+                Query(
+                    f"sum by (route, model, outcome) (rate(farthing_ledger_events_total{LEDGER}{RATE}))",
+                    "{{route}} {{model}} {{outcome}}",
+                ),
+                stacked=True,
+            ),
+            graph(
+                "Cores reserved",
+                "Core seconds a second, as workers report them: what is paid for.",
+                "none",
+                Query(f"sum(rate(farthing_ledger_reserved_core_seconds_total{LEDGER}{RATE}))", "reserved"),
+                Query(f"sum(rate(farthing_ledger_cpu_seconds_total{LEDGER}{RATE}))", "in use"),
+            ),
+        ),
+    ),
+    Row(
+        "The ledger itself",
+        (
+            graph(
+                "Ready",
+                "1: the books are restored and served.",
+                "none",
+                Query(f"farthing_ledger_ready{LEDGER}", "ready"),
+            ),
+            graph(
+                "Records read and refused",
+                "A refused record is of another version, or not a worker's.",
+                "short",
+                Query(f"sum(rate(farthing_ledger_records_total{LEDGER}{RATE}))", "read"),
+                Query(f"sum(rate(farthing_ledger_refused_records_total{LEDGER}{RATE}))", "refused"),
+            ),
+            graph(
+                "Workers heard from",
+                "Fewer than are running: some worker's cost is missing.",
+                "none",
+                Query(f"sum(farthing_ledger_workers{LEDGER})", "heard from"),
+                Query(
+                    'sum(farthing_worker_state{namespace=~"$namespace", farthing_worker_state="running"})', "running"
+                ),
+            ),
+        ),
+    ),
+)

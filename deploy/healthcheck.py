@@ -1,0 +1,39 @@
+"""The image's health check: ask this container's own probe, exit 0 when it answers 200.
+
+``healthcheck PATH [PORT]``. Host and port are those that the service was told to listen on: FARTHING_HTTP__HOST and
+FARTHING_HTTP__PORT, or the defaults. "All addresses" are asked for on loopback.
+"""
+
+import http.client
+import os
+import sys
+
+TIMEOUT_S = 3.0
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def main(arguments: list[str]) -> int:
+    """Return 0 when the probe answers 200, else 1 with what it said on standard error."""
+    if not 1 <= len(arguments) <= 2:
+        sys.stderr.write("usage: healthcheck PATH [PORT]\n")
+        return 2
+    host = os.environ.get("FARTHING_HTTP__HOST", "")
+    port = arguments[1] if len(arguments) == 2 else os.environ.get("FARTHING_HTTP__PORT", "9464")
+    connection = http.client.HTTPConnection(LOOPBACK.get(host, host), int(port), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", arguments[0])
+        answer = connection.getresponse()
+        said = answer.read(1_000).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        sys.stderr.write(f"{arguments[0]}: no answer ({error})\n")
+        return 1
+    finally:
+        connection.close()
+    if answer.status != 200:
+        sys.stderr.write(f"{arguments[0]}: {answer.status} {said}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,194 @@
+"""A real Prometheus scrapes made-up workers and a made-up ledger with our rules; every panel gets an answer."""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import pytest
+import yaml
+from prometheus_client.exposition import generate_latest
+
+from farthing.blocks import Status
+from farthing.broker import free_port
+from farthing.metrics import STAGES, BlockStats, Metrics
+from farthing.supervisor import merge_metrics
+
+from .exported import ledger_metrics
+from .test_dashboards import EXPRESSIONS
+from .test_prometheus import PROMETHEUS, RECORDED
+
+ROUTE, MODEL = "events.moderation", "moderation@1a2b3c4d"
+START_TIMEOUT_S, FILL_TIMEOUT_S = 60, 90
+
+
+class Workers:
+    """Two workers behind a supervisor; each look at them finds 1,000 events more."""
+
+    def __init__(self):
+        self.metrics = [Metrics({ROUTE: MODEL}) for _ in range(2)]
+        self.going = True
+        self.events = 0
+        for metrics in self.metrics:
+            metrics.state.state("running")
+            metrics.partitions.set(6)
+            metrics.set_rebalances(1, 0.5)
+            metrics.broker_errors.labels("fetch").inc()
+
+    def export(self):
+        for metrics in self.metrics if self.going else ():
+            counts = np.zeros(len(Status), np.int64)
+            counts[Status.OK], counts[Status.SYNTAX] = 990, 10
+            seconds = dict.fromkeys(STAGES, 0.001)
+            metrics.record(BlockStats(ROUTE, counts, 990, 60_000, 138_000, 200_000, seconds))
+            metrics.latency.add(ROUTE, np.zeros(990, np.int64), 40, np.zeros(990, np.uint8))
+            metrics.commits.labels("committed").inc()
+            metrics.lag.labels(ROUTE).set(500)
+            self.events += 1_000
+        texts = [(i, generate_latest(metrics.registry).decode()) for i, metrics in enumerate(self.metrics)]
+        own = 'farthing_workers 2\nfarthing_worker_restarts_total{worker="0"} 0\n'
+        return merge_metrics(texts) + own.encode()
+
+
+class Ledger:
+    """A ledger whose every figure grows at each look."""
+
+    def __init__(self):
+        self.looks = 0
+        values = {
+            "route": [ROUTE],
+            "model": ["openai:gpt-5-nano"],
+            "mode": ["packed"],
+            "estimate": ["low", "mid", "high"],
+        }
+        self.series = []
+        for name, labels in ledger_metrics().items():
+            many = [{}]
+            for label in sorted(labels):
+                many = [{**one, label: value} for one in many for value in values.get(label, ["scored"])]
+            self.series += [(name, one) for one in many]
+
+    def export(self):
+        self.looks += 1
+        lines = []
+        for name, labels in self.series:
+            value = 1 if name == "farthing_ledger_ready" else 2 if name == "farthing_ledger_workers" else self.looks
+            matchers = ",".join(f'{label}="{text}"' for label, text in labels.items())
+            lines.append(f"{name}{{{matchers}}} {value}\n")
+        return "".join(lines).encode()
+
+
+def serve(target):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = target.export()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    """A Prometheus with our rules and its two targets; gives a function that asks it, and the workers."""
+    program = shutil.which("prometheus")
+    if program is None:
+        why = "Prometheus is not installed (Debian: apt-get install prometheus)"
+        if os.environ.get("FARTHING_REQUIRE_PROMTOOL", "") not in ("", "0"):
+            pytest.fail(f"FARTHING_REQUIRE_PROMTOOL is set, but {why}")
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("prometheus")
+    workers = Workers()
+    servers = {"farthing-worker": serve(workers), "farthing-ledger": serve(Ledger())}
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(PROMETHEUS / "rules" / "*.yml")]
+    config["scrape_configs"] = [
+        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{server.server_address[1]}"]}]}
+        for name, server in servers.items()
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+             f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+
+    def ask(expression):
+        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]["result"]
+
+    def until(condition, seconds):
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline and process.poll() is None, (folder / "log").read_text()[-3000:]
+            time.sleep(0.5)
+
+    try:
+        until(lambda: len(ask("up == 1")) == 2, START_TIMEOUT_S)
+        until(lambda: len(ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
+        yield ask, until, workers
+    finally:
+        process.terminate()
+        process.wait(30)
+        for server in servers.values():
+            server.shutdown()
+            server.server_close()
+
+
+CHOSEN = {"__rate_interval": "1m", "namespace": ".*", "route": ".*", "model": "openai:gpt-5-nano", "mode": "packed"}
+
+
+def as_grafana_asks(expression):
+    return re.sub(r"\$(\w+)", lambda match: CHOSEN[match[1]], expression)
+
+
+def test_every_panel_gets_an_answer(stand):
+    ask, _, _ = stand
+    silent = [expression for expression in EXPRESSIONS if not ask(as_grafana_asks(expression))]
+    assert not silent
+
+
+def test_every_recording_rule_gives_something(stand):
+    ask, until, _ = stand
+    until(lambda: all(ask(name) for name in RECORDED), FILL_TIMEOUT_S)
+    (ratio,) = ask("route:farthing_dead_events:ratio_rate5m")
+    assert ratio["metric"]["route"] == ROUTE and abs(float(ratio["value"][1]) - 0.01) < 1e-6
+    assert len(ask("worker:farthing_scoring_thread_busy:ratio_rate5m")) == 2
+
+
+def test_nothing_fires_when_all_is_well(stand):
+    ask, _, _ = stand
+    names = {alert["metric"]["alertname"] for alert in ask('ALERTS{alertstate="firing"}')}
+    assert names <= {"FarthingLedgerRefusesRecords"}  # the made-up ledger does refuse some
+
+
+def test_prometheus_counts_what_the_workers_counted(stand):
+    ask, until, workers = stand
+    workers.going = False
+    until(lambda: float(ask("sum(farthing_events_total)")[0]["value"][1]) == workers.events, 30)
+    assert float(ask('sum(farthing_dead_events_total{reason="syntax"})')[0]["value"][1]) == workers.events / 100
+    (worst,) = ask("histogram_quantile(1, sum by (le) (farthing_event_latency_seconds_bucket))")
+    assert float(worst["value"][1]) == pytest.approx(0.064)
