@@ -10,6 +10,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from farthing.blocks import DecisionInputs
 from farthing.bundles import find_bundle
 from farthing.comments import comment_events
 from farthing.errors import BundleError
@@ -78,6 +79,7 @@ def bench(bundle: str, *, as_json: bool) -> int:
     """Time each stage on blocks of made-up comments: the median of several rounds, in ns an event, on one thread."""
     scorer = Scorer.load(bundle)
     records = scorer.records_of(comment_events(BENCH_EVENTS))
+    inputs = DecisionInputs(records.buffer, records.timestamps_ms)
     times: dict[str, list[float]] = {stage: [] for stage in ("parse", "featurize", "score", "decide", "render")}
     for _ in range(BENCH_ROUNDS):
         marks = [time.perf_counter()]
@@ -87,7 +89,7 @@ def bench(bundle: str, *, as_json: bool) -> int:
         marks.append(time.perf_counter())
         scores = scorer.score(features)
         marks.append(time.perf_counter())
-        decisions = scorer.decide(columns, scores)
+        decisions = scorer.decide(columns, scores, inputs)
         marks.append(time.perf_counter())
         scorer.render(records, columns, decisions)
         marks.append(time.perf_counter())

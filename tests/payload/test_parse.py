@@ -246,7 +246,7 @@ def test_arrays_give_rows():
     ]  # fmt: skip
     assert np.diff(columns.row_indptr).tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 0, 1, 3, 0, 2]
     assert [text_of(columns, i, "t") for i in range(10)] == [b"one", b"two", b"", b"l", b"a", b"", b"", b"", b"p", b"q"]
-    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 0, 0, 0]
+    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 3, 0, 0]
     assert columns.columns["n"].values[3] == 3.0
     assert columns.columns["z"].values[0] == 0.1
     assert columns.columns["z"].presence[9] == Presence.MISSING

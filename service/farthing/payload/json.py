@@ -39,8 +39,8 @@ TRAILING_BYTES, TOO_DEEP, NOT_AN_OBJECT, MISSING_FIELD, NULL_FIELD, WRONG_TYPE =
 )  # fmt: skip
 TOO_MANY_ROWS, NO_ROWS = int(S.TOO_MANY_ROWS), int(S.NO_ROWS)
 MISSING, NULL, PRESENT = int(Presence.MISSING), int(Presence.NULL), int(Presence.PRESENT)
-MISTYPED: Final = 3  # inside the kernel only: a field of another type than its plan says
-BLOCKED: Final = 4  # likewise: a scalar where the path needs a container
+MISTYPED: Final = int(Presence.WRONG_TYPE)
+BLOCKED: Final = 4  # inside the kernel only: a scalar where the path needs a container
 TEXT, RAW, NUMBER = KINDS.index("text"), KINDS.index("raw"), KINDS.index("number")
 
 _NOTHING: Final = -1
@@ -367,7 +367,7 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 
 
     Never raises for an event: what is refused has its reason in ``status``, its fields are missing and it has no rows.
     A null on the way to a field means that the field is missing. Inside the array a field of another type than its
-    plan says is missing too, and does not refuse the event. An event with a good array of no elements is NO_ROWS.
+    plan says is WRONG_TYPE, and does not refuse the event. An event with a good array of no elements is NO_ROWS.
     """
     compiled = plan.compiled
     n = len(records)
@@ -393,7 +393,7 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 
     columns: dict[str, Column] = {}
     for f, wanted in enumerate(compiled.order):
         m = int(row_indptr[-1]) if wanted.in_array else n
-        there = np.where(presence[f, :m] > PRESENT, np.uint8(MISSING), presence[f, :m])
+        there = np.where(presence[f, :m] > MISTYPED, np.uint8(MISSING), presence[f, :m])
         if wanted.kind == "text":
             columns[wanted.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])
         elif wanted.kind == "raw":
