@@ -10,10 +10,10 @@ ROOT = Path(farthing.__file__).parent
 # Each layer may import the layers below it. (Siblings of the pure layer know each other only through blocks.)
 LAYERS = [
     {"cli", "__main__"},
-    {"demo", "worker", "supervisor", "score_lines", "model_report", "distill"},
+    {"demo", "worker", "supervisor", "score_lines", "model_report", "distill", "evaluate"},
     {"pipeline", "topic_report"},
     {"config", "golden", "scorer"},
-    {"kafka", "metrics", "broker", "probes", "logs", "comments"},
+    {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests"},
     {"wire", "payload", "features", "scoring", "tasks"},
     {"blocks", "bundles"},
     {"jit", "errors", "memory"},

@@ -301,8 +301,8 @@ class Scorer:
         return other
 
     def _decide_nothing(self) -> None:
-        """Decide on no events: raises BundleError where the field plan does not give what the task reads."""
-        records = self.records_of([])
+        """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
+        records = self.records_of([b""])
         no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
         self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from pathlib import Path
 
 from farthing.distill.build import build
+from farthing.distill.click_build import build_clicks
+from farthing.distill.click_recipe import read_click_recipe
 from farthing.distill.recipe import read_recipe
 from farthing.errors import FarthingError
 
 
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
+
+
+def _task(recipe: Path) -> object:
+    """Give what the recipe says its task is; what is wrong with the file is said by who reads the whole of it."""
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8")).get("task")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None
 
 
 def main() -> int:
@@ -23,8 +34,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     arguments = parser.parse_args()
     try:
-        recipe, sha256 = read_recipe(arguments.recipe)
-        build(recipe, sha256, arguments.data, arguments.out, _say)
+        if _task(arguments.recipe) == "bidding":
+            build_clicks(*read_click_recipe(arguments.recipe), arguments.data, arguments.out, _say)
+        else:
+            build(*read_recipe(arguments.recipe), arguments.data, arguments.out, _say)
     except FarthingError as error:
         sys.stderr.write(f"farthing: {error}\n")
         return error.exit_code

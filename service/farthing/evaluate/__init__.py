@@ -1,0 +1,1 @@
+"""How good are the scores? Pure functions on arrays: metrics, simulations, intervals."""
