@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from farthing.errors import BrokerError, StartError
 from farthing.kafka.connecting import connecting
@@ -138,26 +138,23 @@ class PacingReader:
         """Read every partition from its beginning to what is its end now."""
         # No group: each worker needs all of it. No deserializer: what raises inside aiokafka's fetcher is lost.
         self._consumer = AIOKafkaConsumer(
-            **self._settings.client_options(), enable_auto_commit=False, isolation_level=self._settings.isolation_level
+            self._topic,
+            **self._settings.client_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=self._settings.isolation_level,
         )
-        await self._consumer.start()
-        numbers = await self._partitions()
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        self._consumer.assign(partitions)
+        try:
+            await self._consumer.start()
+        except UnknownTopicOrPartitionError as error:
+            raise StartError(
+                f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
+            ) from error
+        partitions = self._consumer.assignment()
         await self._consumer.seek_to_beginning(*partitions)
         ends = await self._consumer.end_offsets(partitions)
         while any([await self._consumer.position(p) < end for p, end in ends.items()]):
             await self._take()
-
-    async def _partitions(self) -> set[int]:
-        """Wait for the topic's metadata. Raises StartError."""
-        known = await self._consumer.topics()
-        numbers = self._consumer.partitions_for_topic(self._topic) if self._topic in known else None
-        if not numbers:
-            raise StartError(
-                f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
-            )
-        return set(numbers)
 
     async def _take(self) -> None:
         for records in (await self._consumer.getmany(timeout_ms=POLL_MS)).values():
