@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,25 +77,45 @@ def train(
     return Trained(student, best + 1, (logits[best] * slope + shift).astype(np.float32))
 
 
+LEAST_SLOPE = 0.05
+"""Calibration never turns the order of scores, nor makes them all alike."""
+
+
 def calibrate(clicks: Floats, logits: Floats) -> tuple[float, float]:
-    """Fit slope and shift of the logits by maximum likelihood (Platt 1999), by Newton's method; the slope is over 0."""
+    """Fit slope and shift of the logits by maximum likelihood (Platt 1999): damped Newton steps."""
     x, y = logits.astype(np.float64), clicks.astype(np.float64)
-    w = np.array([1.0, 0.0])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-(w[0] * x + w[1])))
+    w = np.array([1.0, _shift(y, x)])
+    for _ in range(50):
+        p = _probability(w[0] * x + w[1])
         gradient = np.array([((p - y) * x).sum(), (p - y).sum()])
         v = p * (1 - p)
         hessian = np.array([[(v * x * x).sum() + 1e-6, (v * x).sum()], [(v * x).sum(), v.sum() + 1e-6]])
         step = np.linalg.solve(hessian, gradient)
+        before = _loss(y, w[0] * x + w[1])
+        while _loss(y, (w[0] - step[0]) * x + w[1] - step[1]) > before and np.abs(step).max() > 1e-9:
+            step /= 2
         w -= step
-        if np.abs(step).max() < 1e-10:
+        if np.abs(step).max() < 1e-9:
             break
-    if w[0] < 0.05:  # the order would turn: say little rather than the opposite
-        w = np.array([0.05, 0.0])
-        for _ in range(100):
-            p = 1 / (1 + np.exp(-(w[0] * x + w[1])))
-            w[1] -= (p - y).sum() / (p * (1 - p)).sum()
+    if w[0] < LEAST_SLOPE:
+        w = np.array([LEAST_SLOPE, _shift(y, LEAST_SLOPE * x)])
     return float(w[0]), float(w[1])
+
+
+def _shift(clicks: NDArray[np.float64], logits: NDArray[np.float64]) -> float:
+    """Find what to add to logits so that their mean probability is the share of clicks."""
+    low, high = -60.0, 60.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        if float(_probability(logits + middle).mean()) < float(clicks.mean()):
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _probability(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float64)
 
 
 def _epochs(
@@ -147,6 +168,6 @@ def _take(features: FeatureBlock, rows: Int64s) -> FeatureBlock:
     return FeatureBlock(indptr, ids.astype(np.int32))
 
 
-def _loss(clicks: Floats, logits: Floats) -> float:
+def _loss(clicks: NDArray[Any], logits: NDArray[Any]) -> float:
     x = logits.astype(np.float64)
     return float((np.logaddexp(0, x) - clicks * x).sum())
