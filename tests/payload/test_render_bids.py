@@ -1,5 +1,6 @@
 """Bid responses are valid OpenRTB 2.6, with exact prices, ids as they came, and what the decision read."""
 
+import itertools
 import json
 from decimal import Decimal
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.blocks import Outcome
-from farthing.payload.render_bids import NO_BID_CODES, write_count, write_micros
+from farthing.blocks import DecisionInputs, Outcome
+from farthing.payload.render_bids import NO_BID_CODES, BidTerms, render_bids_reference, write_count, write_micros
 from tests.bidding_factory import CAMPAIGN, imp, make_scorer, request
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -118,8 +119,18 @@ def test_any_ids_and_floors_give_valid_responses(requests, ascii_only):
         ).encode()
         for name, imps, test in requests
     ]
-    scored = SCORER.score_events(values)
-    for (name, imps, _), value in zip(requests, scored.values, strict=True):
+    records = SCORER.records_of(values)
+    columns = SCORER.parse(records)
+    inputs = DecisionInputs(records.buffer, records.timestamps_ms, 7, 0.3)
+    bids = SCORER.decide(columns, SCORER.score(SCORER.featurize(columns, records)), inputs)
+    rendered = SCORER.render(records, columns, bids)
+    written = [rendered.data[a:b].tobytes() for a, b in itertools.pairwise(rendered.indptr)]
+    terms = BidTerms("spring", "linear", "USD", "crid/é", ("shop.example",), 'se"at')
+    assert written == render_bids_reference(
+        records, columns.columns["id"], columns.columns["imp_id"], bids,
+        row_indptr=columns.row_indptr, terms=terms, model="bids@00000000",
+    )  # fmt: skip
+    for (name, imps, _), value in zip(requests, written, strict=True):
         response = read(value)
         assert response.id == name
         offered = [bid for seat in response.seatbid for bid in seat.bid]

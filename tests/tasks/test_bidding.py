@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from farthing.blocks import DecisionInputs, Outcome, ScoreBlock, Status
 from farthing.errors import BundleError
-from farthing.tasks.bidding import LABELS, Bidding, lists_any, lists_reference, price_of, price_reference
+from farthing.tasks.bid_kernels import lists_any, lists_reference, price_of, price_reference
+from farthing.tasks.bidding import LABELS, Bidding, decide_reference
 from tests.bidding_factory import CAMPAIGN, examples, imp, make_scorer, request
 
 SCORER = make_scorer()
@@ -224,6 +225,50 @@ def test_lists_equal_the_reference(texts, names):
     assert found == lists_reference(data, 0, len(data), joined, indptr)
     if set(texts) & set(names):
         assert found
+
+
+fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["r", 5, None]),
+        "cur": st.sampled_from([["USD"], ["EUR"], [], "USD", None]),
+        "badv": st.sampled_from([["shop.example"], ["x"], None]),
+        "test": st.sampled_from([0, 1, None]),
+        "tmax": st.sampled_from([0, 5, 10, 1e9, None]),
+        "site": st.just({"domain": "a.example"}),
+    },
+)
+impressions = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["1", "é", 1, None]),
+        "banner": st.sampled_from([{"w": 300}, {"format": []}, {}, None, 4]),
+        "bidfloor": st.sampled_from([0, 1, 8, 8.5, -1, "x", None]),
+        "bidfloorcur": st.sampled_from(["USD", "EUR", 3, None]),
+        "pmp": st.sampled_from([{"private_auction": 1}, {"private_auction": 0}, {}, None]),
+    },
+)
+
+
+@given(
+    st.lists(st.tuples(fields, st.lists(impressions, max_size=3)), max_size=6), st.integers(0, 2**31),
+    st.sampled_from(["USD", "CNY"]), st.booleans(), st.integers(0, 20),
+)  # fmt: skip
+def test_decisions_equal_the_reference_bit_for_bit(requests, seed, currency, optimal, now_ms):
+    strategy = {"strategy": "ortb", "c": 4.0, "lambda": 2.0} if optimal else {}
+    scorer = SCORER.with_settings({**CAMPAIGN, "currency": currency, **strategy})
+    records = scorer.records_of(
+        [json.dumps({"id": "r", **rest, "imp": imps}).encode() for rest, imps in requests] + [b"{"]
+    )
+    columns = scorer.parse(records)
+    rng = np.random.default_rng(seed)
+    scores = rng.choice(np.array([0.01, 0.0100001, 0.5, 1e-30, np.nan], np.float32), (int(columns.row_indptr[-1]), 1))
+    block = ScoreBlock(np.zeros(scores.shape, np.int32), scores)
+    stamps = rng.integers(-1, 10, len(records))
+    inputs = DecisionInputs(records.buffer, stamps, now_ms, 0.75)
+    found, expected = scorer.decide(columns, block, inputs), decide_reference(scorer.settled, columns, block, inputs)
+    for name in ("status", "labels", "prices_micros", "answers", "test"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)), name
 
 
 def test_a_decision_needs_a_pacing_over_zero_and_rows_that_fit():

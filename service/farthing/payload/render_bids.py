@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from farthing.blocks import BidBlock, Bytes, Int64s, Outcome, RawColumn, RecordBlock, RenderedValues
 from farthing.jit import copy_bytes, kernel
-from farthing.payload.render import write_score
+from farthing.payload.render import DECIMALS, write_score
 
 MICRO_DIGITS: Final = 6
 _MICROS: Final = 10**MICRO_DIGITS
@@ -188,6 +188,43 @@ def render_bids(
         bids.scores, bids.labels, bids.prices_micros, bids.answers, bids.test, parts, parts_ptr, tails, tails_ptr,
     )  # fmt: skip
     return RenderedValues(events, out[: indptr[-1]], indptr)
+
+
+def render_bids_reference(
+    records: RecordBlock,
+    ids: RawColumn,
+    imp_ids: RawColumn,
+    bids: BidBlock,
+    *,
+    row_indptr: Int64s,
+    terms: BidTerms,
+    model: str,
+) -> list[bytes]:
+    """Plain form of :func:`render_bids`: one response after the other."""
+    signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
+    written = []
+    for event in np.flatnonzero(bids.status == 0):
+        head = b'{"id":' + records.buffer[ids.start[event] : ids.stop[event]].tobytes()
+        tail = _tail(Outcome(int(bids.answers[event])), bool(bids.test[event]), bids, terms, model).encode()
+        if bids.answers[event] != Outcome.BID:
+            written.append(head + tail)
+            continue
+        rows = [row for row in range(row_indptr[event], row_indptr[event + 1]) if bids.labels[row] == Outcome.BID]
+        parts = []
+        for number, row in enumerate(rows, 1):
+            impid = records.buffer[imp_ids.start[row] : imp_ids.stop[row]].tobytes()
+            price = _decimal(int(bids.prices_micros[row]), MICRO_DIGITS)
+            score = _decimal(round(float(bids.scores[row, 0]) * 10**DECIMALS), DECIMALS)
+            rest = f',"price":{price},{_dumps(signed)[1:-1]},"ext":{{"farthing":{{"score":{score}}}}}}}'
+            parts.append(f'{{"id":"{number}","impid":'.encode() + impid + rest.encode())
+        written.append(head + b',"seatbid":[{"bid":[' + b",".join(parts) + tail)
+    return written
+
+
+def _decimal(units: int, digits: int) -> str:
+    """Write units of 10**-digits with one decimal at least and no zeros at the end beyond it."""
+    text = f"{units // 10**digits}.{units % 10**digits:0{digits}d}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
 
 
 def _tail(outcome: Outcome, test: bool, bids: BidBlock, terms: BidTerms, model: str) -> str:

@@ -43,7 +43,7 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError
-from farthing.jit import kernel
+from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_answers
 from farthing.tasks.campaign import Campaign
 
 LABELS: Final = tuple(outcome.name.lower() for outcome in Outcome)
@@ -60,9 +60,7 @@ FIELDS: Final = (
     ("private_auction", "imp[*].pmp.private_auction", "number", False),
 )
 _DEFAULT_CURRENCY: Final = "USD"  # OpenRTB 2.6, section 3.2.4: of a floor that names none
-_MICROS: Final = 1e6
 
-Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 
 
@@ -183,180 +181,76 @@ def _names(names: Sequence[str]) -> tuple[Bytes, Int64s]:
     return np.frombuffer(b"".join(tokens), np.uint8), indptr
 
 
-def price_reference(score: float, terms: Float64s) -> int:
-    """Plain form of :func:`price_of`."""
-    value, c, shape, pacing, largest = (float(term) for term in terms)
-    u = float(score) * value
-    if c > 0.0:
-        gain = shape * u
-        u = gain / (math.sqrt(gain + c * c) + c)
-    return math.floor(min(u * pacing, largest))
+def decide_reference(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
+    """Plain form of :meth:`Bidding.decide`: one request after the other."""
+    plain = _Plain(bidding, columns, scores, inputs)
+    status, answers = columns.status.copy(), np.zeros(len(columns), np.uint8)
+    labels, prices = np.zeros(len(scores), np.uint8), np.zeros(len(scores), np.int64)
+    for event in np.flatnonzero(columns.status == Status.OK).tolist():
+        rows = range(columns.row_indptr[event], columns.row_indptr[event + 1])
+        if not (plain.text("id", event) or b'"').startswith(b'"'):
+            status[event] = Status.WRONG_TYPE
+        if not np.isfinite(scores.scores[rows.start : rows.stop]).all():
+            status[event] = Status.NON_FINITE
+        outcome = plain.of_request(event)
+        for row in rows:
+            labels[row], prices[row] = plain.of_impression(row) if outcome is Outcome.BID else (outcome, 0)
+        if len(rows):
+            answers[event] = Outcome.BID if (labels[rows.start : rows.stop] == 0).any() else labels[rows.start]
+    test = (_number(columns.columns, "test").values == 1.0).view(np.uint8)
+    return BidBlock(status, scores.scores, labels, prices, answers, test, inputs.now_ms, inputs.pacing)
 
 
-@kernel(reference=price_reference)
-def price_of(score: float, terms: Float64s) -> int:
-    """Price a thousand impressions of this click probability, in micros, rounded down.
+class _Plain:
+    """The rules of a decision, for one request or impression."""
 
-    ``terms``: :meth:`Bidding.terms`. The difference sqrt(g + c^2) - c is computed as g / (sqrt(g + c^2) + c), which
-    loses no digits where g is small.
-    """
-    u = np.float64(score) * terms[0]
-    c = terms[1]
-    if c > 0.0:
-        gain = terms[2] * u
-        u = gain / (np.sqrt(gain + c * c) + c)
-    return int(np.floor(min(u * terms[3], terms[4])))
+    def __init__(self, bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> None:
+        self._columns, self._campaign, self._inputs = columns.columns, bidding.campaign, inputs
+        self._scores = scores.scores[:, 0].tolist()
+        self._offered, self._terms = bidding._offered(columns.columns, len(scores)), bidding.terms(inputs.pacing)
 
+    def text(self, name: str, slot: int) -> bytes | None:
+        column = _raw(self._columns, name)
+        there = column.presence[slot] == Presence.PRESENT
+        return self._inputs.buffer[column.start[slot] : column.stop[slot]].tobytes() if there else None
 
-def lists_reference(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) -> bool:
-    """Plain form of :func:`lists_any`."""
-    text, wanted = data[start:stop].tobytes(), names.tobytes()
-    tokens = [wanted[a:b].lower() for a, b in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)]
-    at = 0
-    while (at := text.find(b'"', at)) >= 0:
-        end = at + 1
-        while text[end : end + 1] != b'"':
-            end += 2 if text[end : end + 1] == b"\\" else 1
-        if text[at : end + 1].lower() in tokens:
-            return True
-        at = end + 1
-    return False
+    def number(self, name: str, slot: int) -> float:
+        return float(_number(self._columns, name).values[slot])
 
+    @staticmethod
+    def lists(value: bytes, names: Sequence[str]) -> bool:
+        return lists_reference(np.frombuffer(value, np.uint8), 0, len(value), *_names(names))
 
-@kernel(reference=lists_reference)
-def lists_any(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) -> bool:
-    """Tell whether a JSON value that was validated holds one of ``names`` as a string; ASCII case does not count.
+    def of_request(self, event: int) -> Outcome:
+        stamp, cur, badv = int(self._inputs.timestamps_ms[event]), self.text("cur", event), self.text("badv", event)
+        if stamp >= 0 and stamp + self.number("tmax", event) < self._inputs.now_ms:
+            return Outcome.EXPIRED
+        if cur is not None and not self.lists(cur, [self._campaign.currency]):
+            return Outcome.CURRENCY_NOT_ACCEPTED
+        blocked = badv is not None and self.lists(badv, self._campaign.adomain)
+        return Outcome.BLOCKED_ADVERTISER if blocked else Outcome.BID
 
-    Strings are compared as they stand, so one with an escape in it is another string.
-    """
-    at = start
-    while at < stop:
-        if data[at] != 34:
-            at += 1
-            continue
-        end = at + 1
-        while data[end] != 34:
-            end += 2 if data[end] == 92 else 1
-        end += 1
-        for k in range(len(indptr) - 1):
-            size = indptr[k + 1] - indptr[k]
-            if size != end - at:
-                continue
-            i = 0
-            while i < size and lower(data[at + i]) == lower(names[indptr[k] + i]):
-                i += 1
-            if i == size:
-                return True
-        at = end
-    return False
+    def of_impression(self, row: int) -> tuple[Outcome, int]:
+        reason = self._refused(row)
+        if reason is not None:
+            return reason, 0
+        if not math.isfinite(self._scores[row]):
+            return Outcome.NO_PRICE, 0
+        price, floor = price_reference(self._scores[row], self._terms), self.number("bidfloor", row)
+        if floor > 0 and price / 1e6 < floor:
+            return Outcome.BELOW_FLOOR, 0
+        return (Outcome.BID, price) if price > 0 else (Outcome.NO_PRICE, 0)
 
-
-@kernel(inline=True)
-def lower(byte: int) -> int:
-    """ASCII A-Z to a-z."""
-    return byte + 32 if 65 <= byte <= 90 else byte
-
-
-@kernel(allocates=True)
-def decide_events(
-    status: Bytes, row_indptr: Int64s, scores: Float32s, buffer: Bytes, timestamps_ms: Int64s, now_ms: int,
-    id_presence: Bytes, id_start: Int64s, id_stop: Int64s, tmax: Float64s,
-    cur_presence: Bytes, cur_start: Int64s, cur_stop: Int64s,
-    badv_presence: Bytes, badv_start: Int64s, badv_stop: Int64s,
-    currency: Bytes, currency_ptr: Int64s, domains: Bytes, domains_ptr: Int64s,
-) -> tuple[Bytes, Bytes]:  # fmt: skip
-    """Judge what holds for a whole request. Returns the final status (n,) and its Outcome so far (n,)."""
-    final = status.copy()
-    outcomes = np.zeros(len(status), np.uint8)
-    for event in range(len(status)):
-        if status[event] != _OK:
-            continue
-        if id_presence[event] == _PRESENT and buffer[id_start[event]] != 34:
-            final[event] = _WRONG_TYPE
-        for row in range(row_indptr[event], row_indptr[event + 1]):
-            for head in range(scores.shape[1]):
-                if not np.isfinite(scores[row, head]):
-                    final[event] = _NON_FINITE
-        late = timestamps_ms[event] >= 0 and np.float64(timestamps_ms[event]) + tmax[event] < np.float64(now_ms)
-        if late:  # never where tmax is missing: it is NaN
-            outcomes[event] = _EXPIRED
-        elif cur_presence[event] == _PRESENT and not lists_any(
-            buffer, cur_start[event], cur_stop[event], currency, currency_ptr
-        ):
-            outcomes[event] = _CURRENCY_NOT_ACCEPTED
-        elif badv_presence[event] == _PRESENT and lists_any(
-            buffer, badv_start[event], badv_stop[event], domains, domains_ptr
-        ):
-            outcomes[event] = _BLOCKED_ADVERTISER
-    return final, outcomes
-
-
-@kernel(allocates=True)
-def decide_rows(
-    row_indptr: Int64s, outcomes: Bytes, scores: Float32s, buffer: Bytes, offered: Bytes,
-    id_presence: Bytes, id_start: Int64s, id_stop: Int64s, private_auction: Float64s,
-    floor_presence: Bytes, floor: Float64s, floor_cur_presence: Bytes, floor_cur_start: Int64s, floor_cur_stop: Int64s,
-    currency: Bytes, currency_ptr: Int64s, default_is_ours: bool, terms: Float64s,
-) -> tuple[Bytes, Int64s]:  # fmt: skip
-    """Judge and price each impression. Returns its Outcome (n_rows,) and price in micros (n_rows,)."""
-    labels = np.zeros(len(scores), np.uint8)
-    prices = np.zeros(len(scores), np.int64)
-    for event in range(len(outcomes)):
-        for row in range(row_indptr[event], row_indptr[event + 1]):
-            label = outcomes[event]
-            floored = floor_presence[row] == _PRESENT and floor[row] > 0.0
-            if label != _BID:
-                pass
-            elif id_presence[row] != _PRESENT or buffer[id_start[row]] != 34:
-                label = _NO_IMPRESSION_ID
-            elif offered[row] == 0:
-                label = _OTHER_FORMAT
-            elif private_auction[row] == 1.0:
-                label = _PRIVATE_AUCTION
-            elif floor_presence[row] == _MISTYPED:
-                label = _UNREADABLE_FLOOR
-            elif floored and not (
-                lists_any(buffer, floor_cur_start[row], floor_cur_stop[row], currency, currency_ptr)
-                if floor_cur_presence[row] == _PRESENT
-                else default_is_ours
-            ):
-                label = _FLOOR_CURRENCY
-            elif not np.isfinite(scores[row, 0]):
-                label = _NO_PRICE
-            else:
-                price = price_of(scores[row, 0], terms)
-                # As the exchange will read it: the double nearest to the decimal.
-                if floored and np.float64(price) / _MICROS < floor[row]:
-                    label = _BELOW_FLOOR
-                elif price <= 0:
-                    label = _NO_PRICE
-                else:
-                    prices[row] = price
-            labels[row] = label
-    return labels, prices
-
-
-@kernel
-def settle_answers(row_indptr: Int64s, labels: Bytes, answers: Bytes) -> None:
-    """Answer a request with a bid where any impression has one, else with its first impression's outcome."""
-    for event in range(len(answers)):
-        first, last = row_indptr[event], row_indptr[event + 1]
-        if first == last:
-            continue
-        answers[event] = labels[first]
-        for row in range(first, last):
-            if labels[row] == _BID:
-                answers[event] = _BID
-
-
-_OK, _WRONG_TYPE, _NON_FINITE = np.uint8(Status.OK), np.uint8(Status.WRONG_TYPE), np.uint8(Status.NON_FINITE)
-_PRESENT, _MISTYPED = np.uint8(Presence.PRESENT), np.uint8(Presence.WRONG_TYPE)
-_BID, _EXPIRED, _NO_PRICE = np.uint8(Outcome.BID), np.uint8(Outcome.EXPIRED), np.uint8(Outcome.NO_PRICE)
-_CURRENCY_NOT_ACCEPTED = np.uint8(Outcome.CURRENCY_NOT_ACCEPTED)
-_BLOCKED_ADVERTISER = np.uint8(Outcome.BLOCKED_ADVERTISER)
-_NO_IMPRESSION_ID = np.uint8(Outcome.NO_IMPRESSION_ID)
-_OTHER_FORMAT = np.uint8(Outcome.OTHER_FORMAT)
-_PRIVATE_AUCTION = np.uint8(Outcome.PRIVATE_AUCTION)
-_UNREADABLE_FLOOR = np.uint8(Outcome.UNREADABLE_FLOOR)
-_FLOOR_CURRENCY = np.uint8(Outcome.FLOOR_CURRENCY)
-_BELOW_FLOOR = np.uint8(Outcome.BELOW_FLOOR)
+    def _refused(self, row: int) -> Outcome | None:
+        """Give why an impression is not even priced."""
+        if not (self.text("imp_id", row) or b"").startswith(b'"'):
+            return Outcome.NO_IMPRESSION_ID
+        if not self._offered[row]:
+            return Outcome.OTHER_FORMAT
+        if self.number("private_auction", row) == 1:
+            return Outcome.PRIVATE_AUCTION
+        if _number(self._columns, "bidfloor").presence[row] == Presence.WRONG_TYPE:
+            return Outcome.UNREADABLE_FLOOR
+        stated, ours = self.text("bidfloorcur", row), self._campaign.currency
+        known = ours == _DEFAULT_CURRENCY if stated is None else self.lists(stated, [ours])
+        return Outcome.FLOOR_CURRENCY if self.number("bidfloor", row) > 0 and not known else None
