@@ -224,7 +224,7 @@ class Loaded:
 
     def rows(self) -> Iterator[tuple[str, object, str]]:
         """Every setting as (dotted name, value, origin), in the order of the sections."""
-        for name, value in _flatten(self.settings.model_dump(mode="json")):
+        for name, value in _flatten(self.settings.model_dump(mode="json", by_alias=True)):
             origin = self.origins.get(name)
             yield name, value, origin if origin is not None else "default"
 

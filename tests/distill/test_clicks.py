@@ -256,18 +256,25 @@ def test_a_bundle_is_built_and_serves(tmp_path):
 
 @pytest.mark.skipif(bool(missing("lightgbm")), reason="LightGBM is not installed (extra distill)")
 def test_the_teacher_answers_out_of_fold(tmp_path):
-    from farthing.distill.boosting import teach
+    from farthing.distill.boosting import Teacher
     from farthing.distill.click_recipe import Boosting
     from farthing.distill.measure import auc
 
     read, _ = recipe(tmp_path)
     train = read_clicks(made_up(tmp_path, 3000, "train.csv", 1), read)
     test = read_clicks(made_up(tmp_path, 1500, "test.csv.gz", 2), read)
-    own, theirs = teach(Boosting(rounds=40, min_leaf_rows=20), train, test, folds=3, seed=0)
+    settings = Boosting(rounds=40, min_leaf_rows=20)
+    teacher = Teacher(settings, train, train.folds % 3, seed=0)
+    own, theirs = teacher.out_of_fold(None), teacher.predict(test)
     assert own.shape == (3000,) and theirs.shape == (1500,)
     assert auc(test.clicks, theirs) > 0.6 and auc(train.clicks, own) > 0.6
-    again, _ = teach(Boosting(rounds=40, min_leaf_rows=20), train, test, folds=3, seed=0)
-    assert np.array_equal(own, again)
+    assert np.array_equal(own, Teacher(settings, train, train.folds % 3, seed=0).out_of_fold(None))
+    # What is held out has no say: other clicks there change nothing of what is taught elsewhere.
+    held = train.folds % 3 == 1
+    other = dataclasses.replace(train, clicks=np.where(held, 1 - train.clicks, train.clicks).astype(np.float32))
+    found = Teacher(settings, other, train.folds % 3, seed=0).out_of_fold(1)
+    assert np.array_equal(found, teacher.out_of_fold(1), equal_nan=True)
+    assert np.isnan(found).tolist() == held.tolist()
 
 
 def test_golden_events_are_of_every_kind(tmp_path):

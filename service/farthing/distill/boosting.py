@@ -29,33 +29,53 @@ def import_lightgbm() -> Any:
     return lightgbm
 
 
-def teach(settings: Boosting, train: ClickLog, test: ClickLog, *, folds: int, seed: int) -> tuple[Floats, Floats]:
-    """Train a teacher.
+class Teacher:
+    """Gradient boosting on one click log.
 
-    Returns
-    -------
-    Its probabilities on the training rows, each from trees that did not see the row's fold, and on the test rows.
+    Parameters
+    ----------
+    settings, seed:
+        How trees are grown.
+    log:
+        The training log.
+    fold:
+        (n,) which fold a row is in, from 0 on.
     """
-    lightgbm = import_lightgbm()
-    encoder = _Encoder(train)
-    x, y = encoder.encode(train), train.clicks
-    parameters = {
-        "objective": "binary", "num_leaves": settings.leaves, "learning_rate": settings.learning_rate,
-        "min_data_in_leaf": settings.min_leaf_rows, "cat_smooth": settings.category_smoothing,
-        "cat_l2": settings.category_smoothing, "max_cat_threshold": 16, "seed": seed, "num_threads": 1,
-        "deterministic": True, "force_row_wise": True, "verbosity": -1,
-    }  # fmt: skip
 
-    def fit(rows: NDArray[np.bool_]) -> Any:
-        data = lightgbm.Dataset(x[rows], y[rows], categorical_feature=encoder.categorical, params={"verbosity": -1})
-        return lightgbm.train(parameters, data, num_boost_round=settings.rounds)
+    def __init__(self, settings: Boosting, log: ClickLog, fold: NDArray[np.int64], *, seed: int) -> None:
+        self._lightgbm = import_lightgbm()
+        self._encoder = _Encoder(log)
+        self._x, self._y, self._fold = self._encoder.encode(log), log.clicks, fold
+        self._rounds = settings.rounds
+        self._parameters = {
+            "objective": "binary", "num_leaves": settings.leaves, "learning_rate": settings.learning_rate,
+            "min_data_in_leaf": settings.min_leaf_rows, "cat_smooth": settings.category_smoothing,
+            "cat_l2": settings.category_smoothing, "max_cat_threshold": 16, "seed": seed, "num_threads": 1,
+            "deterministic": True, "force_row_wise": True, "verbosity": -1,
+        }  # fmt: skip
 
-    out_of_fold = np.empty(len(y), np.float32)
-    fold = train.folds % folds
-    for k in range(folds):
-        out_of_fold[fold == k] = fit(fold != k).predict(x[fold == k])
-    whole = fit(np.ones(len(y), np.bool_))
-    return out_of_fold, np.asarray(whole.predict(encoder.encode(test)), np.float32)
+    def out_of_fold(self, held: int | None) -> Floats:
+        """Give probabilities (n,), each from trees that saw neither its own fold nor the fold ``held``.
+
+        Rows of ``held`` are NaN. A student that is judged on ``held`` must not hear of its clicks through a teacher.
+        """
+        answers = np.full(len(self._y), np.nan, np.float32)
+        for k in range(int(self._fold.max()) + 1):
+            if k != held:
+                seen = self._fold != k if held is None else (self._fold != k) & (self._fold != held)
+                answers[self._fold == k] = self._fit(seen).predict(self._x[self._fold == k])
+        return answers
+
+    def predict(self, log: ClickLog) -> Floats:
+        """Give probabilities on another log, from trees that saw all training rows."""
+        whole = self._fit(np.ones(len(self._y), np.bool_))
+        return np.asarray(whole.predict(self._encoder.encode(log)), np.float32)
+
+    def _fit(self, rows: NDArray[np.bool_]) -> Any:
+        data = self._lightgbm.Dataset(
+            self._x[rows], self._y[rows], categorical_feature=self._encoder.categorical, params={"verbosity": -1}
+        )
+        return self._lightgbm.train(self._parameters, data, num_boost_round=self._rounds)
 
 
 class _Encoder:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.boosting import teach
+from farthing.distill.boosting import Teacher
 from farthing.distill.click_card import click_card
 from farthing.distill.click_recipe import ClickRecipe, Market
 from farthing.distill.click_student import train
@@ -64,15 +64,14 @@ def build_clicks(
     parser = _Parser(recipe)
     features = {part: parser(log.events) for part, log in logs.items()}
     settings = recipe.training
-    taught = None
-    teacher_scores: dict[str, Floats] = {}
-    if recipe.teacher is not None:
-        taught, teacher_scores["test"] = teach(
-            recipe.teacher, logs["train"], logs["test"], folds=settings.folds, seed=settings.seed
-        )
-        say(f"teacher: out-of-fold AUC {auc(logs['train'].clicks, taught):.4f}")
     fold = logs["train"].folds % settings.folds
-    trained = train(recipe, features["train"], logs["train"].clicks, taught, fold, say)
+    teacher = None
+    if recipe.teacher is not None:
+        teacher = Teacher(recipe.teacher, logs["train"], fold, seed=settings.seed)
+        say(f"teacher: out-of-fold AUC {auc(logs['train'].clicks, teacher.out_of_fold(None)):.4f}")
+    trained = train(
+        recipe, features["train"], logs["train"].clicks, None if teacher is None else teacher.out_of_fold, fold, say
+    )
     tensors = quantize(trained.student, features["train"])
     out_of_fold = sigmoid(trained.out_of_fold)
     spec = recipe.spec()
@@ -101,8 +100,8 @@ def build_clicks(
     int8 = scorer.score(features["test"]).scores[:, 0]
     float32 = sigmoid(forward(trained.student, features["test"])[:, 0])
     measured = {"fp32": measure_clicks(logs["test"].clicks, float32), "int8": measure_clicks(logs["test"].clicks, int8)}
-    if recipe.teacher is not None:
-        measured["teacher"] = measure_clicks(logs["test"].clicks, teacher_scores["test"])
+    if teacher is not None:
+        measured["teacher"] = measure_clicks(logs["test"].clicks, teacher.predict(logs["test"]))
     lost = 100 * (measured["fp32"]["auc"]["value"] - measured["int8"]["auc"]["value"])
     say(f"test {json.dumps(measured)}; int8 loses {lost:.2f} points of AUC")
     if lost > MAX_LOSS_POINTS:

@@ -31,11 +31,15 @@ class Trained:
     out_of_fold: Floats  # (n,) calibrated logits of rows that a student of the same recipe had not seen
 
 
+Taught = Callable[[int | None], Floats]
+"""A fold, or None -> the teacher's probabilities (n,), of a teacher that saw nothing of that fold."""
+
+
 def train(
     recipe: ClickRecipe,
     features: FeatureBlock,
     clicks: Floats,
-    taught: Floats | None,
+    taught: Taught | None,
     fold: Int64s,
     say: Callable[[str], None],
 ) -> Trained:
@@ -48,18 +52,23 @@ def train(
     clicks:
         (n,) 0 or 1.
     taught:
-        (n,) the teacher's probabilities, or None without one.
+        The teacher, or None without one.
     fold:
         (n,) which fold a row is in.
     """
     settings = recipe.training
-    target = clicks if taught is None else settings.gold_weight * clicks + (1 - settings.gold_weight) * taught
+
+    def target(held: int | None) -> Floats:
+        if taught is None:
+            return clicks
+        return np.asarray(settings.gold_weight * clicks + (1 - settings.gold_weight) * taught(held), np.float32)
+
     losses = np.zeros(settings.epochs)
     logits = np.zeros((settings.epochs, len(clicks)), np.float32)
     for k in range(settings.folds):
         seen, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         held_features = _take(features, held)
-        for epoch, student in enumerate(_epochs(recipe, features, target, seen, settings.epochs)):
+        for epoch, student in enumerate(_epochs(recipe, features, target(k), seen, settings.epochs)):
             logits[epoch, held] = forward(student, held_features)[:, 0]
             losses[epoch] += _loss(clicks[held], logits[epoch, held])
     losses /= len(clicks)
@@ -67,7 +76,7 @@ def train(
     say("cross-validated log loss by epoch: " + " ".join(f"{loss:.5f}" for loss in losses))
     slope, shift = calibrate(clicks, logits[best])
     say(f"{best + 1} epochs; calibration: logit * {slope:.3f} + {shift:.3f}")
-    for student in _epochs(recipe, features, target, np.arange(len(clicks)), best + 1):
+    for student in _epochs(recipe, features, target(None), np.arange(len(clicks)), best + 1):
         last = student
     student = replace(
         last,
