@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
 from farthing.errors import BrokerError, StartError
 from farthing.kafka.connecting import connecting
 from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.topics import partition_counts
 
 log = structlog.get_logger()
 
@@ -136,6 +137,11 @@ class PacingReader:
 
     async def _read_whole(self) -> None:
         """Read every partition from its beginning to what is its end now."""
+        if self._topic not in await partition_counts(self._settings, [self._topic]):
+            # aiokafka would wait for it without end.
+            raise StartError(
+                f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
+            )
         # No group: each worker needs all of it. No deserializer: what raises inside aiokafka's fetcher is lost.
         self._consumer = AIOKafkaConsumer(
             self._topic,
@@ -144,12 +150,7 @@ class PacingReader:
             auto_offset_reset="earliest",
             isolation_level=self._settings.isolation_level,
         )
-        try:
-            await self._consumer.start()
-        except UnknownTopicOrPartitionError as error:
-            raise StartError(
-                f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
-            ) from error
+        await self._consumer.start()
         partitions = self._consumer.assignment()
         await self._consumer.seek_to_beginning(*partitions)
         ends = await self._consumer.end_offsets(partitions)
