@@ -80,7 +80,9 @@ class Worker:
     async def _serve(self, routes: Sequence[Route]) -> None:
         settings = self._settings
         assert self._metrics is not None
-        readers = await self._follow_pacing(routes, self._metrics)
+        readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
+        if readers is None:
+            return
         pipeline = Pipeline(
             routes,
             settings.kafka.client_settings(index=self._index),

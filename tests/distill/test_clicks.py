@@ -24,6 +24,7 @@ RECIPE = """
 name = "small"
 task = "bidding"
 description = "A log made up by a test."
+slices = ["os"]
 [source]
 name = "log"
 train = "train.csv"
@@ -151,6 +152,7 @@ def test_logs_that_cannot_be_read(tmp_path):
         ('name = "small"', "", "name"),
         ('task = "bidding"', 'task = "moderation"', "bidding"),
         ("epochs = 4", "epochs = 0", "training.epochs"),
+        ('slices = ["os"]', 'slices = ["colour"]', "colour"),
     ],
 )
 def test_recipes_that_cannot_be(tmp_path, old, new, said):
@@ -236,6 +238,9 @@ def test_a_bundle_is_built_and_serves(tmp_path):
     said = []
     manifest = build_clicks(read, sha256, tmp_path, tmp_path / "bundle", said.append)
     assert manifest.evaluation["test"]["int8"]["auc"]["low"] > 0.6
+    slices = manifest.evaluation["slices"]["os"]
+    assert slices.keys() == {"android", "ios", "None"} and sum(part["rows"] for part in slices.values()) == 600
+    assert slices["ios"]["mean_probability"] > slices["android"]["mean_probability"]
     scorer = Scorer.load(tmp_path / "bundle")
     assert scorer.verify().golden_events > 256
     found = read_clicks(tmp_path / "test.csv.gz", read)

@@ -17,7 +17,7 @@ from farthing.distill.boosting import Teacher
 from farthing.distill.click_card import click_card
 from farthing.distill.click_recipe import ClickRecipe, Market
 from farthing.distill.click_student import train
-from farthing.distill.clicks import golden_events, read_clicks, read_histogram
+from farthing.distill.clicks import ClickLog, golden_events, read_clicks, read_histogram
 from farthing.distill.measure import auc, expected_calibration_error
 from farthing.distill.quantize import quantize
 from farthing.distill.train import forward, sigmoid
@@ -116,6 +116,7 @@ def build_clicks(
             **{f"{part}_clicks": int(log.clicks.sum()) for part, log in logs.items()},
         },
         "test": measured,
+        "slices": {field: measure_slices(logs["test"], int8, field) for field in recipe.slices},
         "out_of_fold_auc": round(auc(logs["train"].clicks, out_of_fold), 4),
         "epochs": trained.epochs,
         "worst_score_difference": round(float(np.abs(int8 - float32).max()), 6),
@@ -165,6 +166,23 @@ def fit_market(
     spend = prices.mean * market.step * market.budget_factor
     solved = solve_lambda(values, prices, spend=spend, strategy="ortb", c=c, scale=market.step)
     return {"c": float(f"{c:.6g}"), "lambda": float(f"{solved:.6g}")}
+
+
+def measure_slices(log: ClickLog, scores: Floats, field: str) -> dict[str, dict[str, float]]:
+    """Measure each value of a field apart; AUC where there are clicks and others."""
+    values = np.array([str(value) for value in log.cells[field]])
+    found: dict[str, dict[str, float]] = {}
+    for value in np.unique(values).tolist():
+        rows = values == value
+        area = auc(log.clicks[rows], scores[rows])
+        found[value] = {
+            "rows": int(rows.sum()),
+            "clicks": int(log.clicks[rows].sum()),
+            "click_share": round(float(log.clicks[rows].mean()), 5),
+            "mean_probability": round(float(scores[rows].mean()), 5),
+            **({"auc": round(area, 4)} if np.isfinite(area) else {}),
+        }
+    return found
 
 
 def measure_clicks(clicks: Floats, scores: Floats, *, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from farthing.distill.click_recipe import ClickRecipe
 from farthing.scoring.bundle import Manifest
 
@@ -43,7 +45,7 @@ def click_card(recipe: ClickRecipe, manifest: Manifest) -> str:
             "log. Probabilities are those of the log it was trained on; where negatives were thrown away, calibrate again.",
             "A categorical value is compared as JSON text, so a value that is written otherwise is another value. Clicks",
             "are not sales, and a model of clicks learns who clicks by mistake too. Whom it bids for is decided by the",
-            "user features: check that they do not stand in for protected groups. Slices by such groups are not measured.",
+            "user features: check that they do not stand in for protected groups.",
             "",
             "## Data",
             "",
@@ -66,6 +68,7 @@ def click_card(recipe: ClickRecipe, manifest: Manifest) -> str:
             f"The student was trained for {evaluation['epochs']} epochs, chosen by {recipe.training.folds}-fold",
             f"cross-validation on train (out-of-fold AUC {evaluation['out_of_fold_auc']}).",
             "",
+            *_slices(evaluation.get("slices", {})),
             "## Campaign",
             "",
             f"`{campaign['campaign']}`: {campaign['value_per_click']} {campaign['currency']} a click, strategy",
@@ -79,3 +82,21 @@ def click_card(recipe: ClickRecipe, manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _slices(slices: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Write how the values of a field fare apart: whom the model serves worse, and where it promises too much."""
+    lines: list[str] = []
+    for field, values in slices.items():
+        lines += [
+            f"By `{field}`, on test (int8):",
+            "",
+            "| value | impressions | clicks | share of clicks | mean probability | AUC |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {value} | {m['rows']} | {m['clicks']} | {m['click_share']} | {m['mean_probability']} | {m.get('auc', '')} |"
+            for value, m in values.items()
+        ]
+        lines.append("")
+    return lines

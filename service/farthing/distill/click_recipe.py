@@ -107,6 +107,7 @@ class ClickRecipe(_Section):
     student: Student = Field(default_factory=Student)
     teacher: Boosting | None = None
     training: Training = Field(default_factory=Training)
+    slices: tuple[str, ...] = Field((), description="fields whose values are measured apart on test")
     campaign: dict[str, Any]
     market: Market | None = None
 
@@ -155,6 +156,9 @@ class ClickRecipe(_Section):
                         f"feature {feature.field}: per_row is {feature.per_row}, its path says {in_array}: fields "
                         "below imp[*] have one value an impression"
                     )
+        unknown = set(self.slices) - {column.field for column in self.column}
+        if unknown:
+            raise ValueError(f"slices names {sorted(unknown)}, which is no [[column]]")
         if (self.market is None) != (self.campaign.get("strategy", "linear") != "ortb"):
             raise ValueError("[market] and the campaign's strategy = 'ortb' belong together")
         return self
