@@ -8,6 +8,7 @@ import pytest
 
 from farthing import Scorer
 from farthing.bundles import find_bundle, shipped_bundles
+from farthing.distill.click_recipe import read_click_recipe
 from farthing.distill.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,26 @@ def test_a_shipped_bundle_verifies_and_names_its_recipe(name):
     assert manifest["evaluation"]["recipe_sha256"] == sha256 == hashlib.sha256(recipe_file.read_bytes()).hexdigest()
     assert manifest["heads"] == list(recipe.heads)
     assert all(source["licence"] for source in manifest["training_data"])
+
+
+def test_the_bidding_bundle_verifies_and_names_its_recipe():
+    checked = Scorer.load("bidding", verify=False).verify()
+    assert checked.golden_events >= 256
+    manifest = json.loads((find_bundle("bidding") / "manifest.json").read_text())
+    recipe, sha256 = read_click_recipe(ROOT / "models" / "recipes" / "bidding.toml")
+    assert recipe.shipped and manifest["evaluation"]["recipe_sha256"] == sha256
+    assert manifest["field_plan"] == recipe.plan().to_manifest()
+    assert manifest["settings"] == recipe.campaign
+    assert "demonstration" in (find_bundle("bidding") / "CARD.md").read_text()
+    measured = manifest["evaluation"]["test"]
+    assert measured["int8"]["auc"]["value"] >= measured["fp32"]["auc"]["value"] - 0.002
+
+
+@pytest.mark.parametrize("name", ["ipinyou", "kdd12"])
+def test_recipes_whose_weights_may_not_be_shipped(name):
+    recipe, _ = read_click_recipe(ROOT / "models" / "recipes" / f"{name}.toml")
+    assert not recipe.shipped
+    assert name not in shipped_bundles()
 
 
 def test_ordinary_and_rude_comments_get_the_labels_that_a_reader_expects():

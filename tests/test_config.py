@@ -130,3 +130,48 @@ def test_flags_arrive_unchanged(flags):
     settings = config.load(None, {**flags, "route": routes["route"]}).settings
     for name, value in flags.items():
         assert getattr(settings.kafka, name.split(".")[1]) == value
+
+
+BIDDING = """
+[kafka]
+bootstrap_servers = ["b:1"]
+[[route]]
+bundle = "bidding"
+source = "a"
+sink = "b"
+dead_letters = "c"
+pacing = "p"
+[route.campaign]
+campaign = "spring"
+value_per_click = 0.8
+crid = "x"
+strategy = "ortb"
+c = 0.4
+lambda = 3.5
+"""
+
+
+def test_a_bidding_route(tmp_path):
+    path = tmp_path / "f.toml"
+    path.write_text(BIDDING)
+    loaded = config.load(path)
+    [route] = loaded.settings.route
+    assert route.pacing == "p"
+    assert route.campaign.model_dump(exclude_none=True, by_alias=True)["lambda"] == 3.5
+    assert ("route.0.campaign.lambda", 3.5, str(path)) in list(loaded.rows())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('pacing = "p"', 'pacing = "a"', r"pacing \(a\) must be a topic of its own"),
+        ("value_per_click = 0.8", "value_per_click = 0", "route.0.campaign.value_per_click"),
+        ("lambda = 3.5", "lamda = 3.5", r"lamda: is not a setting"),
+        ('strategy = "ortb"', 'strategy = "best"', "route.0.campaign.strategy"),
+    ],
+)
+def test_bidding_routes_that_cannot_be(tmp_path, old, new, said):
+    path = tmp_path / "f.toml"
+    path.write_text(BIDDING.replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        config.load(path)

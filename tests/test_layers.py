@@ -14,7 +14,7 @@ LAYERS = [
     {"pipeline", "topic_report"},
     {"progress"},
     {"config", "golden", "scorer"},
-    {"kafka", "metrics", "broker", "probes", "logs", "comments", "scoring_thread", "first_start"},
+    {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles"},
     {"jit", "kernel_cache", "errors", "memory"},

@@ -4,12 +4,12 @@
 
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
     FetchedPartition   FieldColumns       ScoreBlock      RenderedValues     OutputBatch
-             RecordBlock       FeatureBlock      DecisionBlock
+             RecordBlock       FeatureBlock      DecisionBlock or BidBlock
 
-*event* is one Kafka record; *row* is one thing the model scores (moderation and bidding: one row an event; rerank:
-one row a candidate). All blocks are frozen; arrays are written by the stage that makes them and only read after.
-Ragged data is ``start``/``stop`` (n,) where it is a view into received bytes, ``data`` + ``indptr`` (n+1,) where we
-wrote it. No other module defines what an array in these means.
+*event* is one Kafka record; *row* is one thing the model scores (moderation: one row an event; rerank: one row a
+candidate; bidding: one row an impression). All blocks are frozen; arrays are written by the stage that makes them and
+only read after. Ragged data is ``start``/``stop`` (n,) where it is a view into received bytes, ``data`` + ``indptr``
+(n+1,) where we wrote it. No other module defines what an array in these means.
 """
 
 from __future__ import annotations
@@ -61,6 +61,27 @@ class Presence(IntEnum):
     MISSING = 0
     NULL = 1
     PRESENT = 2
+    WRONG_TYPE = 3  # of a row's field only: another type than its plan says (an event's field refuses the event)
+
+
+class Outcome(IntEnum):
+    """What became of one impression, or of a whole bid request: 0 is a bid, all others are reasons for none.
+
+    Values are stable: they are the labels of a bidding bundle, travel in metrics (by lower-cased name) and, as
+    OpenRTB's ``nbr``, in the responses.
+    """
+
+    BID = 0
+    EXPIRED = 1  # the event's timestamp and its tmax lie before now
+    CURRENCY_NOT_ACCEPTED = 2  # ``cur`` does not list the campaign's
+    BLOCKED_ADVERTISER = 3  # ``badv`` lists the campaign's domain
+    NO_IMPRESSION_ID = 4  # missing or no string: a bid could not name the impression
+    OTHER_FORMAT = 5  # the impression offers none of the formats that the campaign has a creative for
+    PRIVATE_AUCTION = 6  # ``pmp.private_auction`` = 1: bids on deals only, and the campaign has none
+    UNREADABLE_FLOOR = 7  # ``bidfloor`` is no number
+    FLOOR_CURRENCY = 8  # ``bidfloorcur`` is not the campaign's: there is no rate to compare by
+    BELOW_FLOOR = 9
+    NO_PRICE = 10  # the price rounds down to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +211,38 @@ class ScoreBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionInputs:
+    """What a decision may depend on beside the fields and the scores. The pure layer has no clock: it is told."""
+
+    buffer: Bytes  # of the RecordBlock that was parsed: raw columns are views into it
+    timestamps_ms: Int64s  # (n,) of the events; -1 is none
+    now_ms: int = 0  # milliseconds since the epoch; what is answered with names it
+    pacing: float = 1.0  # multiplier of the campaign's bids, over 0 and at most 1; likewise named
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionBlock:
     """What is to be answered to each event. ``status`` is the events' final one; labels index the bundle's names."""
 
     status: Bytes  # (n,) Status
     scores: NDArray[np.float32]  # (n_rows, n_heads)
     labels: Bytes  # (n_rows,)
+
+
+@dataclass(frozen=True, slots=True)
+class BidBlock:
+    """What is to be answered to each bid request: bids, or none with the reason."""
+
+    status: Bytes  # (n,) Status
+    scores: NDArray[np.float32]  # (n_rows, n_heads) click probabilities
+    labels: Bytes  # (n_rows,) Outcome of each impression
+    prices_micros: (
+        Int64s  # (n_rows,) millionths of the currency per thousand impressions (CPM); 0 where there is no bid
+    )
+    answers: Bytes  # (n,) Outcome of each request: BID where any impression has one, else its first impression's
+    test: Bytes  # (n,) 1 where the request says test = 1: answered, never billed
+    now_ms: int
+    pacing: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,22 @@ class Kafka(_Section):
         return self
 
 
+class Campaign(_Section):
+    """What a bidding route bids for, in place of the campaign in its bundle. Money is in units of ``currency``."""
+
+    campaign: str = Field(min_length=1, description="its name: the key in the pacing topic")
+    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="ISO 4217")
+    value_per_click: float = Field(gt=0, le=1e6, description="units of currency")
+    crid: str = Field(min_length=1, description="creative id")
+    adomain: tuple[str, ...] = Field((), description="advertiser domains, compared with a request's badv")
+    seat: str | None = Field(None, description="buyer seat")
+    offers: tuple[str, ...] = Field((), description="impression fields of the plan, one of which must be there")
+    strategy: Literal["linear", "ortb"] = Field("linear", description="how a value becomes a price")
+    c: float | None = Field(None, gt=0, le=1e6, description="ortb: units of currency per thousand, fitted to prices")
+    lambda_: float | None = Field(None, gt=0, le=1e6, alias="lambda", description="ortb: solved for the budget")
+    max_cpm: float | None = Field(None, gt=0, le=1e6, description="highest price, units per thousand impressions")
+
+
 class Route(_Section):
     """Input topic -> bundle -> output topic."""
 
@@ -142,9 +158,13 @@ class Route(_Section):
     sink: str = Field(min_length=1, description="topic for scores; at least as many partitions as source")
     dead_letters: str = Field(min_length=1, description="topic for events that cannot be scored")
     max_event_bytes: int = Field(1 << 20, ge=16, description="bytes; longer values are dead letters")
+    pacing: str | None = Field(None, min_length=1, description="bidding: compacted topic, campaign -> multiplier")
+    campaign: Campaign | None = Field(None, description="bidding: in place of the bundle's campaign")
 
     @model_validator(mode="after")
     def _check(self) -> Route:
+        if self.pacing in (self.source, self.sink, self.dead_letters):
+            raise ValueError(f"pacing ({self.pacing}) must be a topic of its own")
         if len({self.source, self.sink, self.dead_letters}) != 3:
             raise ValueError(
                 f"source ({self.source}), sink ({self.sink}) and dead_letters ({self.dead_letters}) "
@@ -214,7 +234,7 @@ class Loaded:
 
     def rows(self) -> Iterator[tuple[str, object, str]]:
         """Every setting as (dotted name, value, origin), in the order of the sections."""
-        for name, value in _flatten(self.settings.model_dump(mode="json")):
+        for name, value in _flatten(self.settings.model_dump(mode="json", by_alias=True)):
             origin = self.origins.get(name)
             yield name, value, origin if origin is not None else "default"
 
@@ -360,6 +380,7 @@ def _did_you_mean(dotted: str) -> str:
         section = {
             "kafka": Kafka,
             "route": Route,
+            "campaign": Campaign,
             "worker": Worker,
             "http": Http,
             "meter": Meter,

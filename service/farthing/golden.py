@@ -1,8 +1,8 @@
 """Golden vectors: what a model must say of known events, checked on the machine it runs on.
 
 Expected values are made by the references (plain Python and NumPy), never by the kernels and ONNX Runtime that they
-check. Integers (accumulators, logits) and our own scores must be equal bit for bit; scores of ONNX Runtime running
-the whole of ``model.onnx`` within :data:`PLAIN_TOLERANCE`, with the same labels.
+check. Integers (accumulators, logits, prices) and our own scores must be equal bit for bit; scores of ONNX Runtime
+running the whole of ``model.onnx`` within :data:`PLAIN_TOLERANCE`, with the same labels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import FeatureBlock, FieldColumns, ScoreBlock, Status
+from farthing.blocks import BidBlock, DecisionInputs, FeatureBlock, FieldColumns, Int64s, ScoreBlock, Status
 from farthing.errors import BundleError
 from farthing.payload import parse
 from farthing.scoring.bundle import Golden
@@ -56,12 +56,12 @@ def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
     values:
         Events, good and bad: ordinary ones, empty text, long text, refused ones.
     """
-    columns, features = _columns_and_features(scorer, values)
+    columns, features, inputs = _columns_and_features(scorer, values)
     tensors = scorer.tensors
     accumulators = accumulate_reference(features.indptr, features.indices, scorer.words)
     logits = reference_logits(tensors, accumulators, np.diff(features.indptr).astype(np.int32))
     scores = finish_reference(logits, tensors.logit_scale, tensors.logit_bias)
-    decisions = scorer.decide(columns, ScoreBlock(logits, scores))
+    decisions = scorer.decide(columns, ScoreBlock(logits, scores), inputs)
     indptr = np.zeros(len(values) + 1, np.int64)
     np.cumsum([len(value) for value in values], out=indptr[1:])
     return Golden(
@@ -72,6 +72,7 @@ def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
         logits=logits,
         scores=scores,
         labels=decisions.labels,
+        prices_micros=_prices(decisions),
     )
 
 
@@ -85,15 +86,18 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
     """
     data = golden.values.tobytes()
     values = [data[start:stop] for start, stop in itertools.pairwise(golden.values_indptr.tolist())]
-    columns, features = _columns_and_features(scorer, values)
+    columns, features, inputs = _columns_and_features(scorer, values)
     scores = scorer.score(features)
-    decisions = scorer.decide(columns, scores)
+    decisions = scorer.decide(columns, scores, inputs)
     _compare("status", decisions.status, golden.status)
     _compare("accumulators", scorer.accumulate(features), golden.accumulators)
     _compare("logits", scores.logits, golden.logits)
     _compare("scores", scores.scores, golden.scores)
     _compare("labels", decisions.labels, golden.labels)
-    difference = _check_plain_run(scorer, columns, features, golden)
+    prices = _prices(decisions)
+    if prices is not None:
+        _compare("prices", prices, np.zeros(0, np.int64) if golden.prices_micros is None else golden.prices_micros)
+    difference = _check_plain_run(scorer, columns, features, inputs, golden)
     _check_batch_invariance(scorer, golden)
     return Verification(
         golden_events=len(golden),
@@ -104,11 +108,16 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
     )
 
 
-def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock]:
+def _prices(decisions: object) -> Int64s | None:
+    return decisions.prices_micros if isinstance(decisions, BidBlock) else None
+
+
+def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
     # Not scorer.parse: a worker's own max_event_bytes must not make a sound bundle look broken.
     records = scorer.records_of(values)
     columns = parse(records, scorer.field_plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
-    return columns, scorer.featurize(columns, records)
+    inputs = DecisionInputs(records.buffer, records.timestamps_ms)  # at time 0, pacing 1
+    return columns, scorer.featurize(columns, records), inputs
 
 
 def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
@@ -125,7 +134,9 @@ def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
         )
 
 
-def _check_plain_run(scorer: Scorer, columns: FieldColumns, features: FeatureBlock, golden: Golden) -> float:
+def _check_plain_run(
+    scorer: Scorer, columns: FieldColumns, features: FeatureBlock, inputs: DecisionInputs, golden: Golden
+) -> float:
     """Run the whole model.onnx in ONNX Runtime, as anyone might."""
     session = open_session(scorer.model, threads=1)
     scores = np.empty_like(golden.scores)
@@ -138,7 +149,7 @@ def _check_plain_run(scorer: Scorer, columns: FieldColumns, features: FeatureBlo
         raise BundleError(
             f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
         )
-    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores))
+    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores), inputs)
     _compare("labels of the plain run", plain.labels, golden.labels)
     return difference
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from farthing.blocks import Bytes, Int64s, Status
+from farthing.blocks import Bytes, Int64s, Outcome, Status
 from farthing.jit import kernel
 
 STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
@@ -73,6 +73,7 @@ class BlockStats:
     value_bytes: int = 0
     produced_bytes: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    bid_counts: Int64s | None = None  # (2, len(Outcome)) answered bid requests: real ones, and those with test = 1
 
 
 class LatencyHistogram(Collector):
@@ -119,6 +120,15 @@ class Metrics:
         r = self.registry
         self.events = Counter("farthing_events", "Events answered, by outcome.", ["route", "outcome"], registry=r)
         self.dead = Counter("farthing_dead_events", "Events sent to dead letters.", ["route", "reason"], registry=r)
+        self.bid_requests = Counter(
+            "farthing_bid_requests", "Bid requests answered, by outcome: bid, or the reason for none; test = 1 apart.",
+            ["route", "outcome", "test"], registry=r,
+        )  # fmt: skip
+        self.pacing = Gauge("farthing_pacing_multiplier", "Pacing multiplier in force.", ["route"], registry=r)
+        self.pacing_updates = Counter(
+            "farthing_pacing_updates", "Records of the pacing topic, by what became of them.",
+            ["route", "outcome"], registry=r,
+        )  # fmt: skip
         self.rows = Counter("farthing_rows", "Rows scored by the model.", ["route"], registry=r)
         self.blocks = Counter("farthing_blocks", "Blocks worked on.", ["route"], registry=r)
         self.fetched_bytes = Counter("farthing_fetched_bytes", "Record batch bytes fetched.", ["route"], registry=r)
@@ -182,5 +192,9 @@ class Metrics:
         self.fetched_bytes.labels(route).inc(stats.fetched_bytes)
         self.value_bytes.labels(route).inc(stats.value_bytes)
         self.produced_bytes.labels(route).inc(stats.produced_bytes)
+        if stats.bid_counts is not None:
+            for test, outcome in zip(*np.nonzero(stats.bid_counts), strict=True):
+                labels = (route, Outcome(int(outcome)).name.lower(), str(bool(test)).lower())
+                self.bid_requests.labels(*labels).inc(int(stats.bid_counts[test, outcome]))
         for stage, seconds in stats.stage_seconds.items():
             self.stage_seconds.labels(stage).inc(seconds)

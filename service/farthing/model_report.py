@@ -10,6 +10,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from farthing.bid_requests import bid_request_events
+from farthing.blocks import DecisionInputs
 from farthing.bundles import find_bundle
 from farthing.comments import comment_events
 from farthing.errors import BundleError
@@ -34,6 +36,7 @@ def show(bundle: str, *, as_json: bool) -> int:
         "heads": list(manifest.heads),
         "labels": list(manifest.labels),
         "thresholds": dict(manifest.thresholds),
+        **({"settings": dict(manifest.settings)} if manifest.settings else {}),
         "features": dict(manifest.feature_spec),
         "fields": dict(manifest.field_plan),
         "quantization": dict(manifest.quantization),
@@ -103,10 +106,12 @@ def warm(bundle: str, *, as_json: bool) -> int:
 
 
 def bench(bundle: str, *, as_json: bool) -> int:
-    """Time each stage on blocks of made-up comments: the median of several rounds, in ns an event, on one thread."""
+    """Time each stage on blocks of made-up events: the median of several rounds, in ns an event, on one thread."""
     with starting(Console(stderr=True), f"loading {bundle}"):
         scorer = Scorer.load(bundle)
-    records = scorer.records_of(comment_events(BENCH_EVENTS))
+    make = bid_request_events if scorer.task == "bidding" else comment_events
+    records = scorer.records_of(make(BENCH_EVENTS))
+    inputs = DecisionInputs(records.buffer, records.timestamps_ms)
     times: dict[str, list[float]] = {stage: [] for stage in ("parse", "featurize", "score", "decide", "render")}
     for _ in range(BENCH_ROUNDS):
         marks = [time.perf_counter()]
@@ -116,7 +121,7 @@ def bench(bundle: str, *, as_json: bool) -> int:
         marks.append(time.perf_counter())
         scores = scorer.score(features)
         marks.append(time.perf_counter())
-        decisions = scorer.decide(columns, scores)
+        decisions = scorer.decide(columns, scores, inputs)
         marks.append(time.perf_counter())
         scorer.render(records, columns, decisions)
         marks.append(time.perf_counter())

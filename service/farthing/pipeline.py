@@ -14,14 +14,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import structlog
 
-from farthing.blocks import Bytes, FetchedPartition, Int64s, OutputBatch, Segment, Status
+from farthing.blocks import (
+    BidBlock,
+    Bytes,
+    DecisionBlock,
+    DecisionInputs,
+    FetchedPartition,
+    Int64s,
+    Outcome,
+    OutputBatch,
+    Segment,
+    Status,
+)
 from farthing.errors import BrokerError
 from farthing.kafka import (
     BatchProducer,
@@ -74,9 +85,11 @@ class Answer:
 class Route:
     """The pure stages of one route: fetched bytes in, ready-made batches out. One call at a time."""
 
-    def __init__(self, topics: RouteTopics, scorer: Scorer) -> None:
+    def __init__(self, topics: RouteTopics, scorer: Scorer, pacing: Callable[[], float] = lambda: 1.0) -> None:
+        """``pacing`` gives the campaign's multiplier as of now, from any thread (bidding)."""
         self.topics = topics
         self.scorer = scorer
+        self.pacing = pacing
         self._arena = Arena()
 
     def warm(self) -> None:
@@ -98,7 +111,8 @@ class Route:
         columns = clock("parse", scorer.parse(records))
         features = clock("featurize", scorer.featurize(columns, records))
         scores = clock("score", scorer.score(features))
-        decisions = clock("decide", scorer.decide(columns, scores))
+        inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
+        decisions = clock("decide", scorer.decide(columns, scores, inputs))
         values = clock("render", scorer.render(records, columns, decisions))
         batches = encode_scores(records, values, topic=topics.sink, compression=topics.compression)
         if len(values) < len(records):
@@ -118,8 +132,18 @@ class Route:
             value_bytes=int((records.value_stop - records.value_start).sum()),
             produced_bytes=sum(len(batch.data) for batch in batches),
             stage_seconds=clock.seconds,
+            bid_counts=_count_bids(decisions),
         )
         return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats)
+
+
+def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
+    """Count a block's answers by Outcome, test requests apart: (2, len(Outcome)); None where nothing is bid for."""
+    if not isinstance(decisions, BidBlock):
+        return None
+    answered = decisions.status == Status.OK
+    kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.answers[answered]
+    return np.bincount(kinds, minlength=2 * len(Outcome)).reshape(2, len(Outcome))
 
 
 class _StageClock:

@@ -14,10 +14,11 @@ independent.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from numpy.typing import NDArray
 
 from farthing import golden as golden_vectors
 from farthing.blocks import (
+    BidBlock,
     Bytes,
     DecisionBlock,
+    DecisionInputs,
     FeatureBlock,
     FieldColumns,
     Int32s,
@@ -42,12 +45,13 @@ from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer
 from farthing.golden import Verification
-from farthing.payload import Field, FieldPlan, parse, render_scores
+from farthing.payload import BidTerms, Field, FieldPlan, parse, render_bids, render_scores
 from farthing.scoring.bundle import Bundle, Manifest
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import read_tensors
 from farthing.scoring.session import DenseSession
+from farthing.tasks.bidding import Bidding
 from farthing.tasks.moderation import Moderation
 
 MAX_EVENT_BYTES = 1 << 20
@@ -59,15 +63,48 @@ ID_FIELD = "id"
 class Task:
     """What a score means, and how it is written: the two stages that differ from task to task.
 
-    ``from_manifest(heads, labels, thresholds)`` gives an object whose ``decide(columns, scores)`` makes the decisions
-    that ``render(records, ids, decisions, ...)`` writes.
+    ``from_manifest`` gives an object whose ``decide(columns, scores, inputs)`` makes the decisions that
+    ``render(scorer, records, columns, decisions)`` writes.
     """
 
-    from_manifest: Callable[..., Any]
-    render: Callable[..., RenderedValues]
+    from_manifest: Callable[[Manifest], Any]
+    render: Callable[[Scorer, RecordBlock, FieldColumns, Any], RenderedValues]
 
 
-TASKS = {"moderation": Task(Moderation.from_manifest, render_scores)}
+def _render_scores(
+    scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock
+) -> RenderedValues:
+    ids = columns.columns.get(ID_FIELD)
+    return render_scores(
+        records,
+        ids if isinstance(ids, RawColumn) else None,
+        decisions,
+        row_indptr=columns.row_indptr,
+        heads=scorer.heads,
+        labels=scorer.labels,
+        model=scorer.model_id,
+    )
+
+
+def _render_bids(scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: BidBlock) -> RenderedValues:
+    ids, imp_ids = columns.columns[ID_FIELD], columns.columns["imp_id"]
+    assert isinstance(ids, RawColumn) and isinstance(imp_ids, RawColumn)
+    c = scorer.settled.campaign
+    return render_bids(
+        records,
+        ids,
+        imp_ids,
+        decisions,
+        row_indptr=columns.row_indptr,
+        terms=BidTerms(c.name, c.strategy, c.currency, c.crid, c.adomain, c.seat),
+        model=scorer.model_id,
+    )
+
+
+TASKS = {
+    "moderation": Task(lambda m: Moderation.from_manifest(m.heads, m.labels, m.thresholds), _render_scores),
+    "bidding": Task(lambda m: Bidding.from_manifest(m.labels, m.settings), _render_bids),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +173,9 @@ class Scorer:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
         self._dense = DenseSession(model, threads=threads)
-        self._render = TASKS[manifest.task].render
-        self._task = TASKS[manifest.task].from_manifest(manifest.heads, manifest.labels, manifest.thresholds)
+        self._manifest = manifest
+        self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
+        self._decide_nothing()
         self._input_scale = np.float32(self.tensors.input_scale)
         self._bundle: Bundle | None = None
 
@@ -234,32 +272,51 @@ class Scorer:
         """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
         return self._dense.run(inputs)
 
-    def decide(self, columns: FieldColumns, scores: ScoreBlock) -> DecisionBlock:
-        """Give each event its label and its final status."""
-        decisions: DecisionBlock = self._task.decide(columns, scores)
+    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> DecisionBlock | BidBlock:
+        """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
+        decisions: DecisionBlock | BidBlock = self.settled.decide(columns, scores, inputs)
         return decisions
 
-    def render(self, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock) -> RenderedValues:
+    def render(
+        self, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock | BidBlock
+    ) -> RenderedValues:
         """Write the score records of the events with status OK."""
-        ids = columns.columns.get(ID_FIELD)
-        return self._render(
-            records,
-            ids if isinstance(ids, RawColumn) else None,
-            decisions,
-            row_indptr=columns.row_indptr,
-            heads=self.heads,
-            labels=self.labels,
-            model=self.model_id,
-        )
+        return TASKS[self.task].render(self, records, columns, decisions)
 
-    def score_events(self, events: Sequence[bytes | None]) -> ScoredEvents:
+    def with_settings(self, settings: Mapping[str, Any]) -> Scorer:
+        """Give the same model under other settings of its task, such as another campaign.
+
+        Golden vectors speak of the bundle's own settings, so the scorer that is given has none to verify.
+
+        Raises
+        ------
+        BundleError
+            The task cannot be settled so.
+        """
+        other = copy.copy(self)
+        other._manifest = replace(self._manifest, settings=settings)
+        other.settled = TASKS[self.task].from_manifest(other._manifest)
+        other._bundle = None
+        other._decide_nothing()
+        return other
+
+    def _decide_nothing(self) -> None:
+        """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
+        records = self.records_of([b""])
+        no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
+        self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))
+
+    def score_events(self, events: Sequence[bytes | None], *, now_ms: int = 0, pacing: float = 1.0) -> ScoredEvents:
         """Score event values as they would lie in Kafka; ``None`` is a tombstone.
 
-        A bad event never raises: its ``status`` says what is wrong with it.
+        A bad event never raises: its ``status`` says what is wrong with it. ``now_ms`` (since the events were made) and
+        ``pacing`` are for bidding.
         """
         records = self.records_of(events)
         columns = self.parse(records)
-        decisions = self.decide(columns, self.score(self.featurize(columns, records)))
+        scores = self.score(self.featurize(columns, records))
+        inputs = DecisionInputs(records.buffer, records.timestamps_ms, now_ms, pacing)
+        decisions = self.decide(columns, scores, inputs)
         rendered = self.render(records, columns, decisions)
         data, bounds = rendered.data.tobytes(), rendered.indptr.tolist()
         return ScoredEvents(

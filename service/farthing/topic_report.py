@@ -13,12 +13,12 @@ from farthing.kafka import Finding, RouteTopicNames, create_topics, findings, pa
 
 
 def _routes(settings: Settings) -> list[RouteTopicNames]:
-    return [RouteTopicNames(route.source, route.sink, route.dead_letters) for route in settings.route]
+    return [RouteTopicNames(route.source, route.sink, route.dead_letters, route.pacing) for route in settings.route]
 
 
 async def _look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
     routes = _routes(settings)
-    names = [name for route in routes for name in (route.source, route.sink, route.dead_letters)]
+    names = [name for route in routes for name in route.all]
     counts = await partition_counts(settings.kafka.client_settings(), names)
     return findings(routes, counts), counts
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +25,10 @@ from prometheus_client.exposition import generate_latest
 
 from farthing import topic_report
 from farthing.config import Settings
-from farthing.errors import FarthingError
+from farthing.errors import ConfigError, FarthingError
 from farthing.first_start import COMPILING
 from farthing.jit import watch_compilation
+from farthing.kafka import PacingReader
 from farthing.memory import keep_freed_memory, settle_collector
 from farthing.metrics import Metrics
 from farthing.pipeline import Pipeline, Route, RouteTopics
@@ -87,6 +89,9 @@ class Worker:
     async def _serve(self, routes: Sequence[Route]) -> None:
         settings = self._settings
         assert self._metrics is not None
+        readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
+        if readers is None:
+            return
         pipeline = Pipeline(
             routes,
             settings.kafka.client_settings(index=self._index),
@@ -97,7 +102,38 @@ class Worker:
             on_corrupt_batch=settings.worker.on_corrupt_batch,
         )
         settle_collector()
-        await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
+        try:
+            await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
+        finally:
+            for reader in readers:
+                await reader.close(1.0)
+
+    async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
+        """Read the pacing topics of those routes that have one, and follow them."""
+        readers: list[PacingReader] = []
+        try:
+            for route, stated in zip(routes, self._settings.route, strict=True):
+                if stated.pacing is None:
+                    continue
+                campaign: str = route.scorer.settled.campaign.name
+                gauge = metrics.pacing.labels(stated.source)
+
+                def count(update: str, source: str = stated.source) -> None:
+                    metrics.pacing_updates.labels(source, update).inc()
+
+                reader = PacingReader(
+                    self._settings.kafka.client_settings(), stated.pacing, [campaign], on_update=count
+                )
+                route.pacing = partial(reader.table.multiplier, campaign)
+                gauge.set_function(route.pacing)
+                await reader.start()
+                readers.append(reader)
+                log.info("pacing", topic=stated.pacing, campaign=campaign, multiplier=route.pacing())
+        except BaseException:
+            for reader in readers:
+                await reader.close(1.0)
+            raise
+        return readers
 
     def _load_routes(self) -> list[Route]:
         """Load the bundles and make every kernel ready; the first start on a machine compiles them."""
@@ -110,6 +146,13 @@ class Worker:
                 scorer = Scorer.load(
                     route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads
                 )
+                if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
+                    raise ConfigError(
+                        f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
+                        f"{scorer.task}; take them out"
+                    )
+                if route.campaign is not None:
+                    scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
                 topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
                 ready = Route(topics, scorer)
                 ready.warm()

@@ -3,11 +3,11 @@
 import asyncio
 import re
 
-from farthing.ledger.figures import Figures
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.config import Settings
+from farthing.ledger.figures import Figures
 from farthing.metrics import STAGES, STATES, Metrics
 from farthing.supervisor import Supervisor
 

@@ -54,7 +54,13 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
     await ledger.ready()
     await ledger.beat([beat("a/0", now_ms() - 60_000, now_ms())])
     await ledger.post(sent[:half])
-    bad = [(b"k", b"nothing"), (b"k", b'{"v":99}'), (b"k", b""), (b"k", None), (b"t", record(1, task="telepathy").encode())]
+    bad = [
+        (b"k", b"nothing"),
+        (b"k", b'{"v":99}'),
+        (b"k", b""),
+        (b"k", None),
+        (b"t", record(1, task="telepathy").encode()),
+    ]
     await ledger.send(ledger.usage, bad)
     await ledger.send(ledger.heartbeats, [(b"k", b"[]"), (b"s", beat(sample={"m": (1, 2)}).encode())])
     await ledger.wait_for(lambda: ledger.books() == furthest(sent[:half]), 30)

@@ -316,7 +316,7 @@ def test_arrays_give_rows():
     ]  # fmt: skip
     assert np.diff(columns.row_indptr).tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 0, 1, 3, 0, 2]
     assert [text_of(columns, i, "t") for i in range(10)] == [b"one", b"two", b"", b"l", b"a", b"", b"", b"", b"p", b"q"]
-    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 0, 0, 0]
+    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 3, 0, 0]
     assert columns.columns["n"].values[3] == 3.0
     assert columns.columns["z"].values[0] == 0.1
     assert columns.columns["z"].presence[9] == Presence.MISSING
@@ -356,3 +356,19 @@ def test_impossible_plans_are_refused(fields, said):
 
 def test_a_plan_survives_its_manifest():
     assert FieldPlan.from_manifest(PLAN.to_manifest()) == PLAN
+
+
+@given(st.lists(st.integers(0, 700), min_size=1, max_size=4), st.integers(600, 800))
+def test_more_rows_than_expected_are_all_read(sizes, max_rows):
+    """Columns begin with room for rows of some hundred bytes; here a row has three."""
+    plan = FieldPlan((Field("q", "q", "raw"), Field("v", "c[*].v", "number")), max_rows=max_rows)
+    values = [
+        b'{"q":%d,"c":[%s]}' % (k, b",".join([b"{}"] * (size - 1) + [b'{"v":7}'] * (size > 0)))
+        for k, size in enumerate(sizes)
+    ]
+    _, columns = run(values, plan)
+    read = [size if 0 < size <= max_rows else 0 for size in sizes]
+    assert np.diff(columns.row_indptr).tolist() == read
+    assert np.flatnonzero(columns.columns["v"].values == 7).tolist() == [
+        end - 1 for end, size in zip(np.cumsum(read), read, strict=True) if size
+    ]

@@ -23,7 +23,7 @@ from farthing.wire import encode_records
 class Service:
     """One farthing service on a broker, with topics of its own."""
 
-    def __init__(self, broker, folder, *, partitions=4, workers=1, extra=""):
+    def __init__(self, broker, folder, *, partitions=4, workers=1, extra="", bundle="moderation", route=""):
         self.name = uuid.uuid4().hex[:8]
         self.servers = broker.bootstrap_servers
         self.source, self.sink, self.dead = (f"{kind}.{self.name}" for kind in ("events", "scores", "dead"))
@@ -32,8 +32,8 @@ class Service:
         self.config = folder / f"{self.name}.toml"
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{self.servers}"]\ngroup_id = "g-{self.name}"\n'
-            f'[[route]]\nbundle = "moderation"\nsource = "{self.source}"\nsink = "{self.sink}"\n'
-            f'dead_letters = "{self.dead}"\n[worker]\nworkers = {workers}\ncommit_interval_ms = 200\n'
+            f'[[route]]\nbundle = "{bundle}"\nsource = "{self.source}"\nsink = "{self.sink}"\n'
+            f'dead_letters = "{self.dead}"\n{route}[worker]\nworkers = {workers}\ncommit_interval_ms = 200\n'
             f"[http]\nport = {self.port}\n{extra}"
         )
         self.log = folder / f"{self.name}.log"
@@ -64,7 +64,7 @@ class Service:
     async def ready(self, timeout_s=90):
         await eventually(lambda: self.get("/ready")[0] == 200, timeout_s, lambda: self.log.read_text()[-3000:])
 
-    async def send(self, events, *, batch_records=500, partition=None):
+    async def send(self, events, *, batch_records=500, partition=None, age_ms=0):
         """Produce values in order, batch by batch round the partitions; gives (partition, value) in order sent."""
         producer = BatchProducer(KafkaSettings(bootstrap_servers=(self.servers,)))
         await producer.start()
@@ -73,7 +73,7 @@ class Service:
             chunk = events[at : at + batch_records]
             number = (at // batch_records) % self.partitions if partition is None else partition
             data = np.frombuffer(b"".join(chunk), np.uint8)
-            now = np.full(len(chunk), time.time_ns() // 1_000_000)
+            now = np.full(len(chunk), time.time_ns() // 1_000_000 - age_ms)
             await producer.send([encode_records(self.source, number, data, np.cumsum([0, *map(len, chunk)]), now)])
             sent += [(number, value) for value in chunk]
         await producer.close(5)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from farthing.distill.build import Options, build
+from farthing.distill.click_build import build_clicks
+from farthing.distill.click_recipe import read_click_recipe
 from farthing.distill.report import write_report
 from farthing.distill.show import Show
 from farthing.distill.sweep import sweep
+from farthing.errors import ConfigError
 
 
 def run(
@@ -33,6 +37,13 @@ def run(
         threads=threads,
     )
     with Show() as show:
+        if _task(recipe) == "bidding":
+            if try_sizes or report is not None:
+                raise ConfigError(
+                    f"{recipe}: --sweep and --report are for recipes of texts, this one is for click logs"
+                )
+            build_clicks(*read_click_recipe(recipe), options.data, options.out, show.say)
+            return 0
         if try_sizes:
             sweep(recipe, options, show)
             return 0
@@ -40,3 +51,11 @@ def run(
         if report is not None:
             write_report(report, built, show)
     return 0
+
+
+def _task(recipe: Path) -> object:
+    """Give what the recipe says its task is; what is wrong with the file is said by who reads the whole of it."""
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8")).get("task")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None

@@ -3,6 +3,7 @@
 from farthing.kafka.consumer import Fetched, RecordConsumer
 from farthing.kafka.dead_letters import letter_of_batch
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
+from farthing.kafka.pacing import PacingReader, PacingTable
 from farthing.kafka.producer import BatchProducer
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.topics import Finding, RouteTopicNames, create_topics, delete_topics, findings, partition_counts
@@ -13,6 +14,8 @@ __all__ = [
     "Finding",
     "KafkaSettings",
     "OffsetTracker",
+    "PacingReader",
+    "PacingTable",
     "Partition",
     "RecordConsumer",
     "RouteTopicNames",

@@ -18,11 +18,17 @@ from farthing.kafka.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True)
 class RouteTopicNames:
-    """The three topics of one route."""
+    """The topics of one route."""
 
     source: str
     sink: str
     dead_letters: str
+    pacing: str | None = None  # compacted; read by every worker as a whole
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic of the route."""
+        return (self.source, self.sink, self.dead_letters, *(() if self.pacing is None else (self.pacing,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[
     for route in routes:
         if route.source not in counts:
             found.append(Finding(route.source, "the source topic does not exist", "create it, or fix route.source"))
+        if route.pacing is not None and route.pacing not in counts:
+            found.append(Finding(route.pacing, "the pacing topic does not exist", "run `farthing topics create`"))
         for topic in (route.sink, route.dead_letters):
             if topic not in counts:
                 found.append(Finding(topic, "does not exist", "run `farthing topics create`"))
@@ -91,12 +99,14 @@ async def create_topics(
 ) -> list[str]:
     """Create what is missing: sources with ``partitions`` (if given), sinks and dead letters as wide as the source.
 
+    A pacing topic gets one partition and is compacted.
+
     Returns the names created. Raises BrokerError.
     """
     created = []
     limit = settings.request_timeout_ms / 1000
     async with _admin(settings) as admin:
-        names = [name for route in routes for name in (route.source, route.sink, route.dead_letters)]
+        names = [name for route in routes for name in route.all]
         counts = await _counts(admin, names, limit)
         for route in routes:
             width = counts.get(route.source, partitions)
@@ -104,17 +114,18 @@ async def create_topics(
                 raise BrokerError(
                     f"{route.source}: the source topic does not exist; create it, or give --partitions", retriable=False
                 )
-            for name in (route.source, route.sink, route.dead_letters):
+            for name in route.all:
                 if name in counts:
                     continue
-                response = await asyncio.wait_for(
-                    admin.create_topics([NewTopic(name, width, replication_factor)]), limit
-                )
+                topic = NewTopic(name, width, replication_factor)
+                if name == route.pacing:
+                    topic = NewTopic(name, 1, replication_factor, topic_configs={"cleanup.policy": "compact"})
+                response = await asyncio.wait_for(admin.create_topics([topic]), limit)
                 for _, code, *message in response.topic_errors:
                     if code and for_code(code) is not TopicAlreadyExistsError:
                         raise BrokerError(
                             f"{name}: cannot be created: {for_code(code).__name__} {message}", retriable=False
                         )
-                counts[name] = width
+                counts[name] = topic.num_partitions
                 created.append(name)
     return created

@@ -3,5 +3,6 @@
 from farthing.payload.columns import parse
 from farthing.payload.plan import MAX_DEPTH, CompiledPlan, Field, FieldPlan
 from farthing.payload.render import render_scores
+from farthing.payload.render_bids import BidTerms, render_bids
 
-__all__ = ["MAX_DEPTH", "CompiledPlan", "Field", "FieldPlan", "parse", "render_scores"]
+__all__ = ["MAX_DEPTH", "BidTerms", "CompiledPlan", "Field", "FieldPlan", "parse", "render_bids", "render_scores"]

@@ -30,8 +30,9 @@ TRAILING_BYTES, TOO_DEEP, NOT_AN_OBJECT, MISSING_FIELD, NULL_FIELD, WRONG_TYPE =
 )  # fmt: skip
 TOO_MANY_ROWS, NO_ROWS = int(S.TOO_MANY_ROWS), int(S.NO_ROWS)
 MISSING, NULL, PRESENT = int(Presence.MISSING), int(Presence.NULL), int(Presence.PRESENT)
-MISTYPED: Final = 3  # inside the kernel only: a field of another type than its plan says
-BLOCKED: Final = 4  # likewise: a scalar where the path needs a container
+MISTYPED: Final = int(Presence.WRONG_TYPE)
+BLOCKED: Final = 4  # inside the kernel only: a scalar where the path needs a container
+NO_ROOM: Final = -1  # inside the kernel only: more rows than there are slots
 TEXT, RAW, NUMBER = KINDS.index("text"), KINDS.index("raw"), KINDS.index("number")
 
 _NOTHING: Final = -1
@@ -210,6 +211,8 @@ def parse_event(
             if within == -2:
                 if rows == max_rows:
                     too_many = True  # the rest is validated only
+                elif first_row + rows == presence.shape[1]:
+                    return NO_ROOM, 0
                 else:
                     row = first_row + rows
                     rows += 1
@@ -279,8 +282,11 @@ def parse_events(
     status: Bytes, row_indptr: Int64s, presence: Bytes, starts: Int64s, stops: Int64s,
     numbers: NDArray[np.float64], undecided: Bytes, text: Bytes, text_size: int, text_indptr: Int64s,
     text_at: Int64s, scratch: Bytes, stack: Int64s,
-) -> None:  # fmt: skip
-    """Parse all values of a block into columns allocated by :func:`farthing.payload.columns.parse`."""
+) -> bool:  # fmt: skip
+    """Parse all values of a block into columns that :func:`farthing.payload.columns.parse` allocates.
+
+    False where those have too few slots for the rows.
+    """
     n_fields = len(kinds)
     row_indptr[0] = 0
     for f in range(n_fields):
@@ -303,6 +309,8 @@ def parse_events(
                 key_data, key_indptr, edge_indptr, edge_field, edge_node, edge_array, node_fields, kinds, in_array,
                 presence, starts, stops, numbers, undecided, text, text_size, text_at, text_indptr, scratch, stack,
             )  # fmt: skip
+            if state == NO_ROOM:
+                return False
             if state == OK:
                 state = field_status(event, rows, has_array, required, in_array, presence)
         status[event] = state
@@ -317,7 +325,7 @@ def parse_events(
                     text_at[f] = text_indptr[f, first_row]
                 text_indptr[f, first_row + rows] = text_at[f]
                 for row in range(first_row, first_row + rows):
-                    if presence[f, row] > PRESENT:
+                    if presence[f, row] > MISTYPED:
                         presence[f, row] = MISSING
                     close_slot(f, row, presence, starts, stops, numbers)
             else:
@@ -327,3 +335,4 @@ def parse_events(
                     text_at[f] = text_indptr[f, event]
                 text_indptr[f, event + 1] = text_at[f]
                 close_slot(f, event, presence, starts, stops, numbers)
+    return True

@@ -197,12 +197,12 @@ def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
 
 
 def _row_entry(row: _Token, field: Field) -> Entry:
-    """Find a row's field; what is of another type, or lies below no object, is missing."""
+    """Find a row's field; what is of another type says so, what lies below no object is missing."""
     try:
         found = _follow(row, field.path.partition("[*].")[2])
         return _presence(found, field), found
-    except _Refused:
-        return _NOTHING
+    except _Refused as refused:
+        return (Presence.WRONG_TYPE, None) if refused.status == Status.WRONG_TYPE else _NOTHING
 
 
 def _read_event(value: bytes, begin: int, plan: FieldPlan) -> tuple[int, dict[str, list[Entry]]]:

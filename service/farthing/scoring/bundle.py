@@ -56,6 +56,7 @@ class Manifest:
     quantization: Mapping[str, Any] = field(default_factory=dict)
     training_data: tuple[Mapping[str, Any], ...] = ()  # name, sha256, licence of each source
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # as the task defines (bidding: the campaign)
 
     @classmethod
     def from_json(cls, text: bytes) -> tuple[Manifest, dict[str, str]]:
@@ -85,6 +86,7 @@ class Manifest:
         files = found.pop("files", None)
         if not isinstance(files, dict) or files.keys() != set(DIGESTED) - {MANIFEST}:
             raise BundleError(f"{MANIFEST}: files is {files!r}, expected digests of {CARD}, {GOLDEN} and {MODEL}")
+        found.setdefault("settings", {})  # not written where a task has none
         wanted = {entry.name for entry in fields(cls)}
         if found.keys() != wanted:
             raise BundleError(
@@ -113,14 +115,17 @@ class Manifest:
 
     def to_json(self, files: Mapping[str, str]) -> bytes:
         """Write ``manifest.json``; NaN and infinity are refused."""
-        document = {"format_version": FORMAT_VERSION, **asdict(self), "files": dict(files)}
+        stated = asdict(self)
+        if not self.settings:
+            del stated["settings"]
+        document = {"format_version": FORMAT_VERSION, **stated, "files": dict(files)}
         return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("name", "task", "feature_fingerprint"), str),
     **dict.fromkeys(("heads", "labels", "training_data"), list),
-    **dict.fromkeys(("field_plan", "feature_spec", "thresholds", "quantization", "evaluation"), dict),
+    **dict.fromkeys(("field_plan", "feature_spec", "thresholds", "quantization", "evaluation", "settings"), dict),
 }
 
 
@@ -139,6 +144,7 @@ class Golden:
     logits: Int32s  # (n_rows, n_heads)
     scores: NDArray[np.float32]  # (n_rows, n_heads)
     labels: Bytes  # (n_rows,)
+    prices_micros: Int64s | None = None  # (n_rows,) bidding only, at time 0 and pacing 1
 
     def __len__(self) -> int:
         return len(self.values_indptr) - 1
@@ -159,15 +165,18 @@ class Golden:
             raise BundleError(f"{GOLDEN}: not readable: {error}") from error
         for name, (dtype, ndim) in _GOLDEN_ARRAYS.items():
             value = found.get(name)
+            if value is None and name in _OPTIONAL:
+                continue
             if value is None or value.dtype != dtype or value.ndim != ndim:
                 what = "nothing" if value is None else f"{value.dtype} with {value.ndim} axes"
                 raise BundleError(f"{GOLDEN}: {name} is {what}, expected {np.dtype(dtype)} with {ndim} axes")
-        return cls(**{name: found[name] for name in _GOLDEN_ARRAYS})
+        return cls(**{name: found[name] for name in _GOLDEN_ARRAYS if name in found})
 
     def to_npz(self) -> bytes:
         """Write ``golden.npz``: the same bytes for the same arrays."""
         file = io.BytesIO()
-        np.savez_compressed(file, **{name: getattr(self, name) for name in _GOLDEN_ARRAYS})
+        arrays = {name: getattr(self, name) for name in _GOLDEN_ARRAYS}
+        np.savez_compressed(file, **{name: value for name, value in arrays.items() if value is not None})
         return file.getvalue()
 
 
@@ -179,7 +188,9 @@ _GOLDEN_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "logits": (np.int32, 2),
     "scores": (np.float32, 2),
     "labels": (np.uint8, 1),
+    "prices_micros": (np.int64, 1),
 }
+_OPTIONAL = {"prices_micros"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import Bytes, DecisionBlock, FieldColumns, Int64s, ScoreBlock, Status
+from farthing.blocks import Bytes, DecisionBlock, DecisionInputs, FieldColumns, Int64s, ScoreBlock, Status
 from farthing.errors import BundleError
 from farthing.jit import kernel
 
@@ -55,7 +55,7 @@ class Moderation:
             table[row] = _head_thresholds(head, thresholds.get(head))
         return cls(table)
 
-    def decide(self, columns: FieldColumns, scores: ScoreBlock) -> DecisionBlock:
+    def decide(self, columns: FieldColumns, scores: ScoreBlock, _: DecisionInputs | None = None) -> DecisionBlock:
         """Give each event its label.
 
         Parameters

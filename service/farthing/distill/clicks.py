@@ -1,0 +1,173 @@
+"""Click logs: rows of a CSV file as BidRequests with a click each, as a recipe says."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.click_recipe import ClickRecipe, Column
+from farthing.errors import ConfigError
+
+Floats = NDArray[np.float32]
+Value = str | float | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClickLog:
+    """Requests of one impression each."""
+
+    events: tuple[bytes, ...]
+    ids: tuple[str, ...]  # (n,)
+    clicks: Floats  # (n,) 0 or 1
+    cells: dict[str, tuple[Value, ...]]  # field -> (n,) what went into the request; None: nothing
+    folds: NDArray[np.int64]  # (n,) a hash of the row's id, to be taken modulo the number of folds
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
+    """Read a log.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is no such CSV, has no rows or one class only; the row and what to do are named.
+    """
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the log cannot be read ({error}); give --data the folder that has it") from error
+    source = recipe.source
+    reader = csv.DictReader(io.StringIO(text))
+    wanted = {source.id, source.click, *(column.column for column in recipe.column)}
+    missing = sorted(wanted - set(reader.fieldnames or ()))
+    if missing:
+        raise ConfigError(f"{path}: has no columns {missing}; name the log's own in the recipe, or mend the file")
+    rows = list(reader)
+    events: list[bytes] = []
+    clicks = np.zeros(len(rows), np.float32)
+    folds = np.zeros(len(rows), np.int64)
+    cells: dict[str, list[Value]] = {column.field: [] for column in recipe.column}
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 2):
+        place = f"{path}:{number}"
+        name = row[source.id]
+        if seen.setdefault(name, number) != number:
+            raise ConfigError(f"{place}: {source.id} {name!r} is also that of row {seen[name]}; make ids unique")
+        if row[source.click] not in ("0", "1"):
+            raise ConfigError(f"{place}: {source.click} is {row[source.click]!r}, expected 0 or 1")
+        clicks[number - 2] = float(row[source.click])
+        folds[number - 2] = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+        request = _request(recipe, name)
+        for column in recipe.column:
+            value = _cell(column, row[column.column], source.absent, place)
+            cells[column.field].append(value)
+            if value is not None:
+                put(request, column.path, value)
+        events.append(json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode())
+    if not 0 < clicks.sum() < len(clicks):
+        raise ConfigError(f"{path}: {len(rows)} rows, {int(clicks.sum())} of them clicks; both kinds are needed")
+    return ClickLog(
+        events=tuple(events),
+        ids=tuple(seen),
+        clicks=clicks,
+        cells={name: tuple(values) for name, values in cells.items()},
+        folds=folds,
+        sha256=hashlib.sha256(raw).hexdigest(),
+    )
+
+
+def read_histogram(path: Path) -> NDArray[np.float64]:
+    """Read a histogram of market prices: columns ``market_price`` (0, 1, 2, ...) and ``impressions``.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not as stated.
+    """
+    try:
+        raw = path.read_bytes()
+        rows = list(csv.DictReader(io.StringIO((gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode())))
+        prices = [int(row["market_price"]) for row in rows]
+        counts = np.array([float(row["impressions"]) for row in rows])
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: no histogram with market_price and impressions ({error!r})") from error
+    if prices != list(range(len(prices))) or not counts[1:].sum() > 0 or not np.isfinite(counts).all():
+        raise ConfigError(f"{path}: market_price must be 0, 1, 2, ... with counts that are not all 0")
+    return counts
+
+
+def put(request: dict[str, Any], path: str, value: object) -> None:
+    """Put a value into a request; ``imp[*]`` is its one impression."""
+    at: Any = request
+    *parents, last = path.split(".")
+    for key in parents:
+        name = key.removesuffix("[*]")
+        if name == key:
+            at = at.setdefault(name, {})
+        else:
+            at = at.setdefault(name, [{}])[0]
+    at[last] = value
+
+
+def _request(recipe: ClickRecipe, name: str) -> dict[str, Any]:
+    request: dict[str, Any] = {"id": name, "imp": [{"id": "1"}]}
+    for constant in recipe.constant:
+        put(request, constant.path, constant.value)
+    return request
+
+
+def _cell(column: Column, text: str, absent: tuple[str, ...], place: str) -> Value:
+    if text in absent:
+        return None
+    if column.values:
+        if text not in column.values:
+            raise ConfigError(f"{place}: {column.column} is {text!r}, which [[column]] values does not map; add it")
+        return column.values[text]
+    if column.kind == "text":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{place}: {column.column} is {text!r}, expected a number; or list it in source.absent")
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+def golden_events(log: ClickLog, n: int) -> Iterator[bytes]:
+    """Give the first requests of a log and variants of one of them that the task refuses or answers otherwise."""
+    yield from log.events[:n]
+    base = json.loads(log.events[0])
+    imp = base["imp"][0]
+    variants: list[dict[str, Any]] = [
+        {"test": 1},
+        {"tmax": 120},
+        {"cur": ["XXX"]},
+        {"imp": [{**imp, "bidfloor": 1e5}]},
+        {"imp": [{**imp, "bidfloor": "free"}]},
+        {"imp": [{**imp, "bidfloor": 0.01, "bidfloorcur": "XXX"}]},
+        {"imp": [{k: v for k, v in imp.items() if k != "id"}]},
+        {"imp": [{**imp, "pmp": {"private_auction": 1}}]},
+        {"imp": [{**imp, "id": f"é{k}"} for k in range(5)]},
+        {"imp": []},
+        {"id": 7},
+        {"id": None},
+    ]
+    for change in variants:
+        yield json.dumps({**base, **change}, ensure_ascii=False).encode()
+    yield from (b"", b"{", b"[1]", b"\xff", b'{"id":"x"}', b'{"id":"x","imp":{}}')

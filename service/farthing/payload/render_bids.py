@@ -1,0 +1,251 @@
+"""Bid responses: from bids to OpenRTB 2.6 JSON, by one kernel.
+
+A bid, with as many elements of ``bid`` as there are impressions worth one::
+
+    {"id":"<request>","seatbid":[{"bid":[{"id":"1","impid":"<imp>","price":1.234567,"crid":"c","adomain":["shop.example"],
+    "cid":"spring","ext":{"farthing":{"score":0.0031}}}],"seat":"12"}],"cur":"USD","ext":{"farthing":{"strategy":"linear",
+    "pacing":0.8,"now_ms":1790000000000,"billable":true,"model":"bidding@1a2b3c4d"}}}
+
+No bid: ``{"id":"<request>","nbr":15,"ext":{"farthing":{"reason":"expired","campaign":"spring","pacing":...}}}``.
+
+A price is its micros as a decimal, exactly. Ids are echoed as they came, escapes and all. ``now_ms`` and ``pacing`` are
+what the decision read beside the event, so that a repeat after a crash can be told from another decision.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import BidBlock, Bytes, Int64s, Outcome, RawColumn, RecordBlock, RenderedValues
+from farthing.jit import kernel
+from farthing.machine import copy_bytes
+from farthing.payload.render import DECIMALS, write_score
+
+MICRO_DIGITS: Final = 6
+_MICROS: Final = 10**MICRO_DIGITS
+_NUMBER_BYTES: Final = 32  # a price, a score or a bid's number
+_BID: Final = int(Outcome.BID)
+
+NO_BID_CODES: Final = {
+    # OpenRTB 3.0, list "No-Bid Reason Codes", which 2.6 refers to; 500 and up are the bidder's own.
+    Outcome.EXPIRED: 15,  # insufficient auction time
+    Outcome.NO_IMPRESSION_ID: 2,  # invalid request
+    Outcome.UNREADABLE_FLOOR: 2,
+    Outcome.CURRENCY_NOT_ACCEPTED: 502,
+    Outcome.BLOCKED_ADVERTISER: 503,
+    Outcome.OTHER_FORMAT: 505,
+    Outcome.PRIVATE_AUCTION: 506,
+    Outcome.FLOOR_CURRENCY: 508,
+    Outcome.BELOW_FLOOR: 509,
+    Outcome.NO_PRICE: 510,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BidTerms:
+    """What a campaign's bids are signed with."""
+
+    campaign: str
+    strategy: str
+    currency: str
+    crid: str
+    adomain: tuple[str, ...]
+    seat: str | None
+
+
+@kernel
+def write_micros(out: Bytes, at: int, micros: int) -> int:
+    """Write millionths, not negative, as a decimal with one to six decimals; returns the position after it."""
+    whole, part = micros // _MICROS, micros % _MICROS
+    digits = 1
+    left = whole // 10
+    while left > 0:
+        digits += 1
+        left //= 10
+    for i in range(digits):
+        out[at + digits - 1 - i] = 48 + whole % 10
+        whole //= 10
+    at += digits
+    out[at] = 46
+    for i in range(MICRO_DIGITS):
+        out[at + MICRO_DIGITS - i] = 48 + part % 10
+        part //= 10
+    at += MICRO_DIGITS + 1
+    while out[at - 1] == 48 and out[at - 2] != 46:
+        at -= 1
+    return at
+
+
+@kernel
+def write_count(out: Bytes, at: int, count: int) -> int:
+    """Write a positive integer; returns the position after it."""
+    digits = 0
+    left = count
+    while left > 0:
+        digits += 1
+        left //= 10
+    for i in range(digits):
+        out[at + digits - 1 - i] = 48 + count % 10
+        count //= 10
+    return at + digits
+
+
+@kernel
+def write_bids(
+    out: Bytes, indptr: Int64s, events: Int64s, row_indptr: Int64s, buffer: Bytes,
+    id_start: Int64s, id_stop: Int64s, imp_start: Int64s, imp_stop: Int64s,
+    scores: NDArray[np.float32], labels: Bytes, prices: Int64s, answers: Bytes, test: Bytes,
+    parts: Bytes, parts_ptr: Int64s, tails: Bytes, tails_ptr: Int64s,
+) -> None:  # fmt: skip
+    """Write one response an answered event. ``parts``: see :func:`render_bids`; ``tails``: by 2 * outcome + test."""
+    at = 0
+    for k in range(len(events)):
+        event = events[k]
+        at = copy_bytes(out, at, parts, parts_ptr[0], parts_ptr[1])
+        at = copy_bytes(out, at, buffer, id_start[event], id_stop[event])
+        if answers[event] == _BID:
+            at = copy_bytes(out, at, parts, parts_ptr[1], parts_ptr[2])
+            count = 0
+            for row in range(row_indptr[event], row_indptr[event + 1]):
+                if labels[row] != _BID:
+                    continue
+                if count > 0:
+                    out[at] = 44
+                    at += 1
+                count += 1
+                at = copy_bytes(out, at, parts, parts_ptr[2], parts_ptr[3])
+                at = write_count(out, at, count)
+                at = copy_bytes(out, at, parts, parts_ptr[3], parts_ptr[4])
+                at = copy_bytes(out, at, buffer, imp_start[row], imp_stop[row])
+                at = copy_bytes(out, at, parts, parts_ptr[4], parts_ptr[5])
+                at = write_micros(out, at, prices[row])
+                at = copy_bytes(out, at, parts, parts_ptr[5], parts_ptr[6])
+                at = write_score(out, at, scores[row, 0])
+                at = copy_bytes(out, at, parts, parts_ptr[6], parts_ptr[7])
+        tail = 2 * answers[event] + test[event]
+        at = copy_bytes(out, at, tails, tails_ptr[tail], tails_ptr[tail + 1])
+        indptr[k + 1] = at
+
+
+def render_bids(
+    records: RecordBlock,
+    ids: RawColumn,
+    imp_ids: RawColumn,
+    bids: BidBlock,
+    *,
+    row_indptr: Int64s,
+    terms: BidTerms,
+    model: str,
+) -> RenderedValues:
+    """Write a BidResponse for each event with status OK, as the head of this module shows.
+
+    Parameters
+    ----------
+    records:
+        The block that was parsed.
+    ids, imp_ids:
+        The requests' and the impressions' ids.
+    bids:
+        What was decided.
+    row_indptr:
+        int64 (n+1,): events -> impressions.
+    terms, model:
+        What the bids are signed with.
+    """
+    events = np.flatnonzero(bids.status == 0).astype(np.int64)
+    signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
+    parts, parts_ptr = _join(
+        [
+            '{"id":',
+            ',"seatbid":[{"bid":[',
+            '{"id":"',
+            '","impid":',
+            ',"price":',
+            "," + _dumps(signed)[1:-1] + ',"ext":{"farthing":{"score":',
+            "}}}",
+        ]
+    )
+    tails, tails_ptr = _join(
+        [_tail(outcome, test, bids, terms, model) for outcome in Outcome for test in (False, True)]
+    )
+    per_bid = len(parts) + 3 * _NUMBER_BYTES + 1
+    per_event = len(parts) + int(np.diff(tails_ptr).max())
+    bidding = np.flatnonzero(bids.labels == _BID)
+    room = (
+        per_event * len(events)
+        + int((ids.stop[events] - ids.start[events]).sum())
+        + per_bid * len(bidding)
+        + int((imp_ids.stop[bidding] - imp_ids.start[bidding]).sum())
+    )
+    out = np.empty(room, np.uint8)
+    indptr = np.zeros(len(events) + 1, np.int64)
+    write_bids(
+        out, indptr, events, row_indptr, records.buffer, ids.start, ids.stop, imp_ids.start, imp_ids.stop,
+        bids.scores, bids.labels, bids.prices_micros, bids.answers, bids.test, parts, parts_ptr, tails, tails_ptr,
+    )  # fmt: skip
+    return RenderedValues(events, out[: indptr[-1]], indptr)
+
+
+def render_bids_reference(
+    records: RecordBlock,
+    ids: RawColumn,
+    imp_ids: RawColumn,
+    bids: BidBlock,
+    *,
+    row_indptr: Int64s,
+    terms: BidTerms,
+    model: str,
+) -> list[bytes]:
+    """Plain form of :func:`render_bids`: one response after the other."""
+    signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
+    written = []
+    for event in np.flatnonzero(bids.status == 0):
+        head = b'{"id":' + records.buffer[ids.start[event] : ids.stop[event]].tobytes()
+        tail = _tail(Outcome(int(bids.answers[event])), bool(bids.test[event]), bids, terms, model).encode()
+        if bids.answers[event] != Outcome.BID:
+            written.append(head + tail)
+            continue
+        rows = [row for row in range(row_indptr[event], row_indptr[event + 1]) if bids.labels[row] == Outcome.BID]
+        parts = []
+        for number, row in enumerate(rows, 1):
+            impid = records.buffer[imp_ids.start[row] : imp_ids.stop[row]].tobytes()
+            price = _decimal(int(bids.prices_micros[row]), MICRO_DIGITS)
+            score = _decimal(round(float(bids.scores[row, 0]) * 10**DECIMALS), DECIMALS)
+            rest = f',"price":{price},{_dumps(signed)[1:-1]},"ext":{{"farthing":{{"score":{score}}}}}}}'
+            parts.append(f'{{"id":"{number}","impid":'.encode() + impid + rest.encode())
+        written.append(head + b',"seatbid":[{"bid":[' + b",".join(parts) + tail)
+    return written
+
+
+def _decimal(units: int, digits: int) -> str:
+    """Write units of 10**-digits with one decimal at least and no zeros at the end beyond it."""
+    text = f"{units // 10**digits}.{units % 10**digits:0{digits}d}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
+
+
+def _tail(outcome: Outcome, test: bool, bids: BidBlock, terms: BidTerms, model: str) -> str:
+    """Write what follows the bids, or the request's id where there is none."""
+    inputs = {"strategy": terms.strategy, "pacing": bids.pacing, "now_ms": bids.now_ms}
+    if outcome is not Outcome.BID:
+        reason = {"reason": outcome.name.lower(), "campaign": terms.campaign, **inputs, "billable": False}
+        if test:
+            reason["test"] = 1
+        return "," + _dumps({"nbr": NO_BID_CODES[outcome], "ext": {"farthing": {**reason, "model": model}}})[1:]
+    seat = "" if terms.seat is None else f',"seat":{_dumps(terms.seat)}'
+    own = {**inputs, "billable": not test, **({"test": 1} if test else {}), "model": model}
+    return f"]{seat}}}]," + _dumps({"cur": terms.currency, "ext": {"farthing": own}})[1:]
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
+    pieces = [text.encode() for text in texts]
+    indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
+    return np.frombuffer(b"".join(pieces), np.uint8), indptr
