@@ -4,7 +4,7 @@
 
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
     FetchedPartition   FieldColumns       ScoreBlock      RenderedValues     OutputBatch
-             RecordBlock       FeatureBlock      DecisionBlock
+             RecordBlock       FeatureBlock      DecisionBlock (rerank: RankingBlock)
 
 *event* is one Kafka record; *row* is one thing the model scores (moderation and bidding: one row an event; rerank:
 one row a candidate). All blocks are frozen; arrays are written by the stage that makes them and only read after.
@@ -196,6 +196,14 @@ class DecisionBlock:
     status: Bytes  # (n,) Status
     scores: NDArray[np.float32]  # (n_rows, n_heads)
     labels: Bytes  # (n_rows,)
+
+
+@dataclass(frozen=True, slots=True)
+class RankingBlock(DecisionBlock):
+    """Rows put in order, event by event. A row's label is 0, or the reason why it could not be scored."""
+
+    order: Int64s  # (n_rows,) row numbers: an event's rows in the order of its answer, at its rows' places
+    ids: RawColumn | None  # (n_rows,) rows' ids as they came; None when the plan has none
 
 
 @dataclass(frozen=True, slots=True)

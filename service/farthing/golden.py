@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import FeatureBlock, FieldColumns, ScoreBlock, Status
+from farthing.blocks import FeatureBlock, FieldColumns, RankingBlock, ScoreBlock, Status
 from farthing.errors import BundleError
 from farthing.payload import parse
 from farthing.scoring.bundle import Golden
@@ -72,6 +72,7 @@ def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
         logits=logits,
         scores=scores,
         labels=decisions.labels,
+        order=decisions.order if isinstance(decisions, RankingBlock) else None,
     )
 
 
@@ -93,6 +94,14 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
     _compare("logits", scores.logits, golden.logits)
     _compare("scores", scores.scores, golden.scores)
     _compare("labels", decisions.labels, golden.labels)
+    order = decisions.order if isinstance(decisions, RankingBlock) else None
+    if (order is None) != (golden.order is None):
+        raise BundleError(
+            f"golden order: the task {scorer.task} gives {'none' if order is None else 'one'}, the bundle has "
+            f"{'none' if golden.order is None else 'one'}; build the bundle again"
+        )
+    if order is not None and golden.order is not None:
+        _compare("order", order, golden.order)
     difference = _check_plain_run(scorer, columns, features, golden)
     _check_batch_invariance(scorer, golden)
     return Verification(
@@ -138,7 +147,7 @@ def _check_plain_run(scorer: Scorer, columns: FieldColumns, features: FeatureBlo
         raise BundleError(
             f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
         )
-    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores))
+    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores))  # its order may differ where scores nearly tie
     _compare("labels of the plain run", plain.labels, golden.labels)
     return difference
 

@@ -14,6 +14,7 @@ independent.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -40,20 +41,20 @@ from farthing.blocks import (
 )
 from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
-from farthing.features import FeatureSpec, Featurizer
+from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.golden import Verification
-from farthing.payload import Field, FieldPlan, parse, render_scores
+from farthing.payload import Field, FieldPlan, parse, render_rankings, render_scores
 from farthing.scoring.bundle import Bundle, Manifest
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import read_tensors
 from farthing.scoring.session import DenseSession
 from farthing.tasks.moderation import Moderation
+from farthing.tasks.rerank import Rerank
 
 MAX_EVENT_BYTES = 1 << 20
 ID_FIELD = "id"
 """The raw field of a plan that is echoed in the score record."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,10 @@ class Task:
     render: Callable[..., RenderedValues]
 
 
-TASKS = {"moderation": Task(Moderation.from_manifest, render_scores)}
+TASKS = {
+    "moderation": Task(Moderation.from_manifest, render_scores),
+    "rerank": Task(Rerank.from_manifest, render_rankings),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Scorer:
         Longer values are refused as TOO_LARGE.
     threads:
         Threads of ONNX Runtime; scores do not depend on it.
+    features:
+        The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
 
     Raises
     ------
@@ -115,6 +121,7 @@ class Scorer:
         model_id: str,
         max_event_bytes: int = MAX_EVENT_BYTES,
         threads: int = 1,
+        features: bytes | None = None,
     ) -> None:
         if manifest.task not in TASKS:
             raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
@@ -131,14 +138,17 @@ class Scorer:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         self.feature_spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
-        self._featurizer = Featurizer(self.feature_spec)
-        try:  # on no events: does the plan give what the spec reads?
-            self.featurize(self.parse(self.records_of([])))
+        self._featurizer = Featurizer(self.feature_spec, _lexicon(self.feature_spec, features))
+        self._render = TASKS[manifest.task].render
+        self._task = TASKS[manifest.task].from_manifest(manifest.heads, manifest.labels, manifest.thresholds)
+        try:  # on no events: does the plan give what the spec and the task read?
+            none = self.parse(self.records_of([]))
+            nothing = np.zeros((0, len(manifest.heads)))
+            self.featurize(none)
+            self.decide(none, ScoreBlock(nothing.astype(np.int32), nothing.astype(np.float32)))
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
         self._dense = DenseSession(model, threads=threads)
-        self._render = TASKS[manifest.task].render
-        self._task = TASKS[manifest.task].from_manifest(manifest.heads, manifest.labels, manifest.thresholds)
         self._input_scale = np.float32(self.tensors.input_scale)
         self._bundle: Bundle | None = None
 
@@ -177,6 +187,7 @@ class Scorer:
                 model_id=bundle.model_id,
                 max_event_bytes=max_event_bytes,
                 threads=threads,
+                features=bundle.features,
             )
             scorer._bundle = bundle
             if verify:
@@ -323,6 +334,16 @@ def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
     if spec.n_buckets != n_buckets:
         raise BundleError(f"n_buckets: the feature spec says {spec.n_buckets}, the model's table has {n_buckets} rows")
     return spec
+
+
+def _lexicon(spec: FeatureSpec, features: bytes | None) -> Lexicon | None:
+    found = "" if features is None else hashlib.sha256(features).hexdigest()
+    if found != spec.lexicon_sha256:
+        raise BundleError(
+            f"features.npz: the feature spec needs the SHA-256 {spec.lexicon_sha256 or '(none)'}, there is "
+            f"{found or '(none)'}; build the bundle again"
+        )
+    return None if features is None else Lexicon.from_npz(features)
 
 
 def _event(field: Field, number: int, text: str) -> bytes:

@@ -9,6 +9,9 @@ import numpy as np
 from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
 from farthing.errors import ConfigError
 from farthing.features import hashing, tabular, text
+from farthing.features.lexicon import Lexicon
+from farthing.features.pair_featurizer import Pairs
+from farthing.features.pair_spec import PairFeature
 from farthing.features.spec import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature, TextFeature
 from farthing.jit import kernel
 
@@ -16,15 +19,26 @@ _NO_BYTES = np.zeros(0, np.uint8)
 
 
 class Featurizer:
-    """Turns fields into ids as a spec says."""
+    """Turns fields into ids as a spec says.
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    ``lexicon`` is what pair features know of words; a spec with one cannot do without. Raises ConfigError.
+    """
+
+    def __init__(self, spec: FeatureSpec, lexicon: Lexicon | None = None) -> None:
         self.spec = spec
         self._shift = np.uint64(64 - spec.bits)
         bias = hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits)
         self._bias = bias
         self._texts = {
             place: _TextSalts(spec.seed, place) for place, f in enumerate(spec.features) if isinstance(f, TextFeature)
+        }
+        pairs = {place: f for place, f in enumerate(spec.features) if isinstance(f, PairFeature)}
+        if pairs and lexicon is None:
+            raise ConfigError("the feature spec has a pair feature, which needs a lexicon")
+        self._pairs = {
+            place: Pairs(f, lexicon, seed=spec.seed, place=place, bits=spec.bits)
+            for place, f in pairs.items()
+            if lexicon is not None
         }
 
     def __call__(self, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
@@ -41,6 +55,8 @@ class Featurizer:
             if isinstance(feature, TextFeature):
                 slots = rows if feature.per_row else events
                 parts.append(self._text(place, feature, columns, slots, bias))
+            elif isinstance(feature, PairFeature):
+                parts.append(self._pairs[place](columns, bias=bias))
             else:
                 parts.append(self._value(place, feature, columns, buffer, rows, events, bias))
         return parts[0] if len(parts) == 1 else _join(parts)

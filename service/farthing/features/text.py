@@ -132,6 +132,17 @@ def fold_reference(text: bytes, feature: TextFeature) -> bytes:
     return bytes(out)
 
 
+def words_of(folded: bytes) -> list[bytes]:
+    """Give the words of a folded text, in order."""
+    marked = "".join(chr(b) if WORD_BYTES[b] else "\0" for b in folded)
+    return [word.encode("latin-1") for word in marked.split("\0") if word]
+
+
+def folded_words(text: bytes) -> list[bytes]:
+    """Give the words of a text, folded with both switches on."""
+    return words_of(fold_reference(text, TextFeature()))
+
+
 def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int, bits: int) -> list[int]:
     """Plain form of what :func:`hash_texts` gives for one row, without the bias."""
     folded = fold_reference(text[: feature.max_bytes], feature)
@@ -139,8 +150,7 @@ def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int,
     def salt(use: int) -> int:
         return hashing.salt(seed, 64 * place + use)
 
-    words = "".join(chr(b) if WORD_BYTES[b] else "\0" for b in folded).split("\0")
-    hashes = [hashing.token_reference(w.encode("latin-1"), salt(hashing.SALT_WORD)) for w in words if w]
+    hashes = [hashing.token_reference(w, salt(hashing.SALT_WORD)) for w in words_of(folded)]
     ids = []
     for k, h in enumerate(hashes):
         if feature.words:
@@ -172,6 +182,14 @@ def next_bit(bits: Bytes, at: int, n: int, invert: np.uint64) -> int:
 
 
 @kernel(inline=True)
+def mark_text(text: Bytes, n: int, bits: Bytes) -> None:
+    """Set a bit for each of the ``n`` bytes of a folded text that words are made of."""
+    for group in range((n + 7) >> 3):
+        marks = mark_words(load_u64(text, group << 3))
+        bits[group] = ((marks >> np.uint64(7)) * _GATHER_BITS) >> _TOP
+
+
+@kernel(inline=True)
 def hash_words(
     text: Bytes, n: int, bits: Bytes, words: bool, bigrams: bool, salts: NDArray[np.uint64], shift: np.uint64,
     out: Int32s, at: int,
@@ -180,9 +198,7 @@ def hash_words(
 
     ``bits`` is room for a bit per byte of the text, so that the ends of words are found without a branch per byte.
     """
-    for group in range((n + 7) >> 3):
-        marks = mark_words(load_u64(text, group << 3))
-        bits[group] = ((marks >> np.uint64(7)) * _GATHER_BITS) >> _TOP
+    mark_text(text, n, bits)
     nothing, everything = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
     previous = nothing
     first = True

@@ -3,5 +3,6 @@
 from farthing.payload.json import parse
 from farthing.payload.plan import MAX_DEPTH, CompiledPlan, Field, FieldPlan
 from farthing.payload.render import render_scores
+from farthing.payload.render_ranking import render_rankings
 
-__all__ = ["MAX_DEPTH", "CompiledPlan", "Field", "FieldPlan", "parse", "render_scores"]
+__all__ = ["MAX_DEPTH", "CompiledPlan", "Field", "FieldPlan", "parse", "render_rankings", "render_scores"]

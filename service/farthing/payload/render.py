@@ -104,8 +104,8 @@ def render_scores(
         nothing = np.full(n, -1, np.int64)
         ids = RawColumn(np.full(n, _MISSING, np.uint8), nothing, nothing)
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
-    parts, parts_indptr = _join(['{"id":', '"score":', *openers])
-    tails, tails_indptr = _join([f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels])
+    parts, parts_indptr = join(['{"id":', '"score":', *openers])
+    tails, tails_indptr = join([f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels])
     ids_bytes = int((ids.stop[events] - ids.start[events]).sum())
     fixed = len(parts) + int(np.diff(tails_indptr).max()) + _NUMBER_BYTES * (len(heads) + 1) + 4
     out = np.empty(ids_bytes + fixed * len(events), np.uint8)
@@ -117,7 +117,8 @@ def render_scores(
     return RenderedValues(events, out[: indptr[-1]], indptr)
 
 
-def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
+def join(texts: list[str]) -> tuple[Bytes, Int64s]:
+    """Lay texts out one after the other: their bytes, and where each begins."""
     pieces = [text.encode() for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
     return np.frombuffer(b"".join(pieces), np.uint8), indptr
