@@ -23,7 +23,7 @@ from farthing.wire import encode_records
 class Service:
     """One farthing service on a broker, with topics of its own."""
 
-    def __init__(self, broker, folder, *, partitions=4, workers=1, extra=""):
+    def __init__(self, broker, folder, *, partitions=4, workers=1, extra="", bundle="moderation"):
         self.name = uuid.uuid4().hex[:8]
         self.servers = broker.bootstrap_servers
         self.source, self.sink, self.dead = (f"{kind}.{self.name}" for kind in ("events", "scores", "dead"))
@@ -32,7 +32,7 @@ class Service:
         self.config = folder / f"{self.name}.toml"
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{self.servers}"]\ngroup_id = "g-{self.name}"\n'
-            f'[[route]]\nbundle = "moderation"\nsource = "{self.source}"\nsink = "{self.sink}"\n'
+            f'[[route]]\nbundle = "{bundle}"\nsource = "{self.source}"\nsink = "{self.sink}"\n'
             f'dead_letters = "{self.dead}"\n[worker]\nworkers = {workers}\ncommit_interval_ms = 200\n'
             f"[http]\nport = {self.port}\n{extra}"
         )
