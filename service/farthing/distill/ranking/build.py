@@ -121,14 +121,16 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
 def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
     """Read all sources; a query that is in any test split is in no other."""
     tests = [
-        read_queries(data / s.test, text=s.text, title=s.title, relevant=s.relevant, shuffle=recipe.training.seed)
+        read_queries(
+            data / s.test, text=s.text, title=s.title or None, relevant=s.relevant, shuffle=recipe.training.seed
+        )
         for s in recipe.source
     ]
     held = {key_of(query.text) for test in tests for query in test.queries}
     trains, devs, rows = [], [], []
     for source, test in zip(recipe.source, tests, strict=True):
         whole = read_queries(
-            data / source.train, text=source.text, title=source.title, relevant=source.relevant,
+            data / source.train, text=source.text, title=source.title or None, relevant=source.relevant,
             shuffle=recipe.training.seed,
         )  # fmt: skip
         part, dev = hold_out(without(whole, held))

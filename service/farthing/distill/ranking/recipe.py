@@ -25,7 +25,7 @@ class Source(_Section):
     licence: str
     note: str = ""
     text: str = Field("text", description="field with the candidate's text")
-    title: str | None = Field("title", description="field with its title; none is read when empty")
+    title: str = Field("title", description="field with its title; none is read when empty")
     relevant: float = Field(1.0, description="label from which a candidate is relevant")
 
 
