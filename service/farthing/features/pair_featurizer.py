@@ -170,7 +170,7 @@ class Pairs:
         return Text(
             folded=np.zeros(room, np.uint8), bits=np.zeros(room // 8 + PADDING, np.uint8), met=np.zeros(n, np.int64),
             stem_met=np.zeros(n, np.uint8), bigram_met=np.zeros(n, np.uint8), run=np.zeros(n + 1, np.int64),
-            best=np.zeros(n, np.int64), sums=np.zeros(self._dim, np.int64),
+            best=np.zeros(n, np.int64), sums=np.zeros(self._dim, np.int32),
             words=np.zeros(self.feature.max_words, np.uint64),
         )  # fmt: skip
 

@@ -14,6 +14,9 @@ from farthing.jit import kernel
 _PRESENT: Final = int(Presence.PRESENT)
 _UNIT: Final = 1000.0  # length that texts' vectors are brought to before they are summed
 RANK, RELATIVE = N, 2 * N
+FEW: Final = 32
+"""Up to so many candidates each is compared with each, above they are sorted."""
+
 assert len(NUMBERS) == N
 
 
@@ -42,17 +45,26 @@ def centralize(rows: Int64s, n: int, sums: Int64s, units: Int64s, centre: Int64s
 
 
 @kernel(allocates=True)
-def compare(rows: Int64s, values: Int64s, column: int, numbers: Int64s) -> None:
-    """Give the rows their rank and relative number in one column; ``values`` are what they have there, one at least."""
-    n = len(rows)
-    ordered = np.sort(values)
-    high, low = ordered[n - 1], ordered[0]
-    if low == ABSENT:  # the least that is not
-        known = int(np.searchsorted(ordered, ABSENT, side="right"))
-        low = ordered[min(known, n - 1)]
+def compare(rows: Int64s, n: int, values: Int64s, ordered: Int64s, column: int, numbers: Int64s) -> None:
+    """Give the rows their rank and relative number in one column; ``values[:n]`` are what they have there, n > 0."""
+    high, low = values[0], np.int64(-ABSENT)
+    for k in range(n):
+        high = max(high, values[k])
+        if values[k] != ABSENT:
+            low = min(low, values[k])
+    if n > FEW:
+        for k in range(n):
+            ordered[k] = values[k]
+        ordered[:n].sort()
     for k in range(n):
         value = values[k]
-        numbers[rows[k], RANK + column] = n - np.searchsorted(ordered, value, side="right")
+        above = np.int64(0)
+        if n > FEW:
+            above = n - np.searchsorted(ordered[:n], value, side="right")
+        else:
+            for other in range(n):
+                above += values[other] > value
+        numbers[rows[k], RANK + column] = above
         relative = np.int64(ABSENT)
         if value != ABSENT:
             relative = (value - low) * SHARE // (high - low) if high > low else np.int64(SHARE)
@@ -69,7 +81,7 @@ def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, wanted: Bytes, num
     longest = 0
     for event in range(len(row_indptr) - 1):
         longest = max(longest, row_indptr[event + 1] - row_indptr[event])
-    rows, values = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    rows, values, ordered = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
     units, centre = np.empty((longest, dim), np.int64), np.empty(dim, np.int64)
     central = dim > 0 and (wanted[CENTRAL] or wanted[RANK + CENTRAL] or wanted[RELATIVE + CENTRAL])
     for event in range(len(row_indptr) - 1):
@@ -86,7 +98,7 @@ def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, wanted: Bytes, num
             if wanted[RANK + column] or wanted[RELATIVE + column]:
                 for k in range(n):
                     values[k] = numbers[rows[k], column]
-                compare(rows[:n], values[:n], column, numbers)
+                compare(rows, n, values, ordered, column, numbers)
 
 
 @kernel(inline=True)

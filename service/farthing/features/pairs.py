@@ -105,7 +105,7 @@ class Text(NamedTuple):
     bigram_met: Bytes
     run: Int64s  # (max_query_words + 1,)
     best: Int64s  # (max_query_words,) largest dot product with a word of the text
-    sums: Int64s  # (dim,)
+    sums: Int32s  # (dim,): a weight of 255 times 127 times 16,384 words is below 2**31
     words: Hashes  # (max_words,)
 
 
@@ -122,6 +122,15 @@ def dot(a: NDArray[np.int8], at: int, b: NDArray[np.int8], to: int) -> int:
     for d in range(a.shape[1]):
         total += np.int32(a[at, d]) * np.int32(b[to, d])
     return np.int64(total)
+
+
+@kernel(inline=True)
+def add_vector(vectors: NDArray[np.int8], slot: int, weight: np.int32, sums: Int32s) -> None:
+    """Add a word's weighted vector."""
+    flat = vectors.reshape(-1)
+    start = np.uint64(slot) * np.uint64(vectors.shape[1])
+    for d in range(np.uint64(vectors.shape[1])):  # unsigned, so that no index can be negative
+        sums[d] += weight * np.int32(flat[start + d])
 
 
 @kernel(inline=True)
@@ -260,8 +269,7 @@ def read_text(
                 text.stem_met[j] = 1
             j = query.stem_follower[j]
         if dim and slot >= 0:
-            for d in range(dim):
-                text.sums[d] += weight * np.int64(known.vectors[slot, d])
+            add_vector(known.vectors, slot, np.int32(weight), text.sums)
             for j in range(n):
                 if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
                     text.best[j] = max(text.best[j], dot(known.vectors, slot, known.vectors, query.slot[j]))
@@ -314,9 +322,10 @@ def number_text(
         return
     product = square_query = square_text = np.int64(0)
     for d in range(dim):
-        product += query.sums[d] * text.sums[d]
+        part = np.int64(text.sums[d])
+        product += query.sums[d] * part
         square_query += query.sums[d] * query.sums[d]
-        square_text += text.sums[d] * text.sums[d]
+        square_text += part * part
     row[COSINE] = cosine(product, square_query, square_text)
     if asked > 0:
         row[ALIGNMENT] = aligned * SHARE // (asked * DOT_UNIT)

@@ -95,7 +95,7 @@ def make_lists(train: QuerySet, *, queries: int, sentences: int, depth: int, see
         for query in (train.queries[k] for k in sorted(rng.permutation(len(train))[:queries]))
     ]
     if sentences:
-        wanted += [(piece, {text}) for piece, text in pieces(stage.texts, sentences, rng)]
+        wanted += [(piece, {text}) for piece, text in pieces(stage.texts, sentences, np.random.default_rng(seed))]
     found = []
     for number, (text, answers) in enumerate(wanted):
         best, scores = stage.search(text, depth)

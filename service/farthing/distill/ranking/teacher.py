@@ -56,15 +56,15 @@ class BiEncoder:
         self._bert = BertModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False).eval()
 
     def __call__(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
-        """Give float32 (n, 384), each row of length one."""
+        """Give float32 (n, 384), each row of length one, rounded to half precision (what the cache keeps)."""
         if self._cache is None:
-            return self._encode(texts, max_tokens, say)
+            return self._encode(texts, max_tokens, say).astype(np.float16).astype(np.float32)
         key = hashlib.sha256(json.dumps([max_tokens, *texts]).encode()).hexdigest()[:24]
         file = self._cache / f"minilm-{key}.npy"
         if not file.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
-            np.save(file, self._encode(texts, max_tokens, say))
-        vectors: Floats = np.load(file)
+            np.save(file, self._encode(texts, max_tokens, say).astype(np.float16))
+        vectors: Floats = np.load(file).astype(np.float32)
         return vectors
 
     def _encode(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
