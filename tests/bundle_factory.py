@@ -1,15 +1,17 @@
 """Small bundles with random weights and everything else real: ``from tests.bundle_factory import make_bundle``."""
 
+import hashlib
 import json
 
 import numpy as np
 
-from farthing.features import FeatureSpec, TextFeature
+from farthing.features import FeatureSpec, PairFeature, TextFeature, make_lexicon
 from farthing.golden import make_golden
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Golden, Manifest, write_bundle
 from farthing.scoring.graph import build_model
 from farthing.scoring.tensors import QuantizedTensors
+from farthing.tasks.rerank import LABELS as RERANK_LABELS
 
 HEADS = ("offensive", "hateful", "threat")
 LABELS = ("allow", "review", "block")
@@ -98,3 +100,69 @@ def empty_golden(tensors):
         scores=np.zeros((0, tensors.n_heads), np.float32),
         labels=np.zeros(0, np.uint8),
     )
+
+
+RERANK_PLAN = {
+    "fields": [
+        {"name": "id", "path": "id", "kind": "raw"},
+        {"name": "query", "path": "query", "kind": "text", "required": True},
+        {"name": "candidate_id", "path": "candidates[*].id", "kind": "raw"},
+        {"name": "text", "path": "candidates[*].text", "kind": "text"},
+        {"name": "title", "path": "candidates[*].title", "kind": "text"},
+        {"name": "score", "path": "candidates[*].score", "kind": "number"},
+    ],
+    "max_rows": 1000,
+}
+RERANK_WORDS = (
+    "what is the cause of fever how many bones are in a hand ice cave forms water melts slowly 206 27".split()
+)
+
+
+def rerank_events():
+    """Good, odd and refused rerank events."""
+    rng = np.random.default_rng(4)
+    events = []
+    for k in range(24):
+        candidates = [
+            {"id": f"d{j}", "text": " ".join(rng.choice(RERANK_WORDS, rng.integers(0, 40)))}
+            for j in range(rng.integers(1, 9))
+        ]
+        if k % 3 == 0:
+            candidates[0]["title"], candidates[-1]["score"] = "fever", 3.5
+        if k % 4 == 0:
+            candidates.insert(1, {"id": "no text"})
+        events.append(
+            {"id": k, "query": " ".join(rng.choice(RERANK_WORDS, rng.integers(0, 9))), "candidates": candidates}
+        )
+    refused = [
+        b"",
+        b"{",
+        b'{"query":"a"}',
+        b'{"query":null,"candidates":[{"text":"a"}]}',
+        b'{"query":"a","candidates":[{}]}',
+    ]
+    return [*(json.dumps(event).encode() for event in events), *refused]
+
+
+def make_rerank_bundle(path, *, seed=0, n_buckets=1 << 10):
+    """A rerank bundle of random weights that passes every check, with a lexicon."""
+    rng = np.random.default_rng(seed)
+    lexicon = make_lexicon(
+        {word.encode(): 255 - 9 * k for k, word in enumerate(RERANK_WORDS[:-6])},
+        slots=128, unknown=255, question=[b"what", b"how"],
+        vectors={word.encode(): rng.normal(size=8).astype(np.float32) for word in RERANK_WORDS[::2]},
+    )  # fmt: skip
+    features = lexicon.to_npz()
+    names = ("bm25", "coverage", "alignment", "score", "central", "bm25.rank", "bm25.relative", "score.relative")
+    feature = PairFeature(
+        title="title", score="score", cross_words=8, numbers=dict.fromkeys(names, (0, 2, 50, 300, 700, 990)),
+        crosses=(("bm25.relative", "coverage"),), lexicon_sha256=hashlib.sha256(features).hexdigest(),
+    )  # fmt: skip
+    spec = FeatureSpec(n_buckets=n_buckets, features=(feature,), seed=7)
+    manifest = Manifest(
+        name="rerank", task="rerank", field_plan=RERANK_PLAN, feature_spec=spec.to_manifest(),
+        feature_fingerprint=spec.fingerprint(), heads=("relevance",), labels=RERANK_LABELS, thresholds={},
+    )  # fmt: skip
+    model = model_of(manifest, make_tensors(seed=seed, n_buckets=n_buckets, heads=1))
+    golden = make_golden(Scorer(manifest, model, model_id="unsaved", features=features), rerank_events())
+    return write_bundle(path, manifest=manifest, model=model, golden=golden, card="# Random\n", features=features)

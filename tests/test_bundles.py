@@ -9,6 +9,7 @@ import pytest
 from farthing import Scorer
 from farthing.bundles import find_bundle, shipped_bundles
 from farthing.distill.click_recipe import read_click_recipe
+from farthing.distill.ranking.recipe import read_recipe as read_ranking_recipe
 from farthing.distill.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -52,3 +53,32 @@ def test_ordinary_and_rude_comments_get_the_labels_that_a_reader_expects():
         ["thanks, great video", "have a nice day", "shut up you stupid idiot"]
     )
     assert [json.loads(value)["label"] for value in scored.values] == ["allow", "allow", "block"]
+
+
+def test_the_shipped_rerank_bundle_verifies_and_names_its_recipe():
+    scorer = Scorer.load("rerank", verify=False)
+    assert scorer.verify().golden_events >= 48
+    folder = find_bundle("rerank")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    recipe, sha256 = read_ranking_recipe(ROOT / "models" / "recipes" / "rerank.toml")
+    assert manifest["evaluation"]["recipe_sha256"] == sha256
+    assert [source["name"] for source in manifest["training_data"]] == [source.name for source in recipe.source]
+    assert "CC BY 4.0" in (folder / "CARD.md").read_text()
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 3_000_000
+
+
+def test_passages_that_answer_come_before_those_that_do_not():
+    event = {
+        "query": "What are the symptoms of asthma ?",
+        "candidates": [
+            {"id": "other", "text": "Glaciers form where more snow falls than melts."},
+            {"id": "cause", "text": "Asthma runs in families; researchers do not know what causes it."},
+            {
+                "id": "answer",
+                "text": "Common signs and symptoms of asthma are coughing, wheezing and shortness of breath.",
+            },
+        ],
+    }
+    (value,) = Scorer.load("rerank").score_events([json.dumps(event).encode()]).values
+    ranking = [candidate["id"] for candidate in json.loads(value)["ranking"]]
+    assert ranking[0] == "answer" and ranking[-1] == "other"

@@ -4,7 +4,7 @@
 
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
     FetchedPartition   FieldColumns       ScoreBlock      RenderedValues     OutputBatch
-             RecordBlock       FeatureBlock      DecisionBlock or BidBlock
+             RecordBlock       FeatureBlock      DecisionBlock (RankingBlock, BidBlock)
 
 *event* is one Kafka record; *row* is one thing the model scores (moderation: one row an event; rerank: one row a
 candidate; bidding: one row an impression). All blocks are frozen; arrays are written by the stage that makes them and
@@ -243,6 +243,14 @@ class BidBlock:
     test: Bytes  # (n,) 1 where the request says test = 1: answered, never billed
     now_ms: int
     pacing: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankingBlock(DecisionBlock):
+    """Rows put in order, event by event. A row's label is 0, or the reason why it could not be scored."""
+
+    order: Int64s  # (n_rows,) row numbers: an event's rows in the order of its answer, at its rows' places
+    ids: RawColumn | None  # (n_rows,) rows' ids as they came; None when the plan has none
 
 
 @dataclass(frozen=True, slots=True)

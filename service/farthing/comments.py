@@ -55,6 +55,30 @@ def comment_events(n: int, *, seed: int = 42) -> list[bytes]:
     return events
 
 
+def ranking_events(n: int, *, candidates: int = 20, seed: int = 42) -> list[bytes]:
+    """Make ``n`` JSON events of the task rerank (about 300 bytes a candidate); the same for the same seed.
+
+    Keys: ``id``, ``query`` (words of one of the candidates) and ``candidates`` with ``id``, ``text`` and, as from a
+    first stage, ``score``.
+    """
+    rng = random.Random(seed)
+    events = []
+    for number in range(n):
+        texts = [" ".join(_text(rng) for _ in range(4)) for _ in range(candidates)]
+        words = rng.choice(texts).split()
+        start = rng.randrange(len(words))
+        event = {
+            "id": f"q-{seed:x}-{number:08d}",
+            "query": " ".join(words[start : start + rng.randint(2, 9)]),
+            "candidates": [
+                {"id": f"d{place}", "text": text, "score": round(20 - place * rng.random(), 4)}
+                for place, text in enumerate(texts)
+            ],
+        }
+        events.append(json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode())
+    return events
+
+
 def _text(rng: random.Random) -> str:
     sentences = []
     for _ in range(1 + min(int(rng.expovariate(1.6)), 6)):

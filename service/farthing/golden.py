@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import BidBlock, DecisionInputs, FeatureBlock, FieldColumns, Int64s, ScoreBlock, Status
+from farthing.blocks import (
+    BidBlock,
+    DecisionInputs,
+    FeatureBlock,
+    FieldColumns,
+    Int64s,
+    RankingBlock,
+    ScoreBlock,
+    Status,
+)
 from farthing.errors import BundleError
 from farthing.payload import parse
 from farthing.scoring.bundle import Golden
@@ -73,6 +82,7 @@ def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
         scores=scores,
         labels=decisions.labels,
         prices_micros=_prices(decisions),
+        order=_order(decisions),
     )
 
 
@@ -94,9 +104,17 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
     _compare("logits", scores.logits, golden.logits)
     _compare("scores", scores.scores, golden.scores)
     _compare("labels", decisions.labels, golden.labels)
-    prices = _prices(decisions)
-    if prices is not None:
-        _compare("prices", prices, np.zeros(0, np.int64) if golden.prices_micros is None else golden.prices_micros)
+    for what, found, expected in (
+        ("prices", _prices(decisions), golden.prices_micros),
+        ("order", _order(decisions), golden.order),
+    ):
+        if (found is None) != (expected is None):
+            raise BundleError(
+                f"golden {what}: the task {scorer.task} gives {'none' if found is None else 'some'}, the bundle has "
+                f"{'none' if expected is None else 'some'}; build the bundle again"
+            )
+        if found is not None and expected is not None:
+            _compare(what, found, expected)
     difference = _check_plain_run(scorer, columns, features, inputs, golden)
     _check_batch_invariance(scorer, golden)
     return Verification(
@@ -110,6 +128,10 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
 
 def _prices(decisions: object) -> Int64s | None:
     return decisions.prices_micros if isinstance(decisions, BidBlock) else None
+
+
+def _order(decisions: object) -> Int64s | None:
+    return decisions.order if isinstance(decisions, RankingBlock) else None
 
 
 def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
@@ -149,7 +171,7 @@ def _check_plain_run(
         raise BundleError(
             f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
         )
-    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores), inputs)
+    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # an order may differ at a near tie
     _compare("labels of the plain run", plain.labels, golden.labels)
     return difference
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from farthing.bid_requests import bid_request_events
 from farthing.blocks import DecisionInputs
 from farthing.bundles import find_bundle
-from farthing.comments import comment_events
+from farthing.comments import comment_events, ranking_events
 from farthing.errors import BundleError
 from farthing.first_start import starting
 from farthing.jit import watch_compilation
@@ -24,6 +24,7 @@ from farthing.scoring.bundle import Bundle
 
 BENCH_EVENTS = 8_192
 BENCH_ROUNDS = 15
+BENCH_RANKINGS = 256
 
 
 def show(bundle: str, *, as_json: bool) -> int:
@@ -106,11 +107,18 @@ def warm(bundle: str, *, as_json: bool) -> int:
 
 
 def bench(bundle: str, *, as_json: bool) -> int:
-    """Time each stage on blocks of made-up events: the median of several rounds, in ns an event, on one thread."""
+    """Time each stage on blocks of made-up events: the median of several rounds, in ns, on one thread.
+
+    Where an event has several rows (rerank: candidates), times are given for a row too.
+    """
     with starting(Console(stderr=True), f"loading {bundle}"):
         scorer = Scorer.load(bundle)
-    make = bid_request_events if scorer.task == "bidding" else comment_events
-    records = scorer.records_of(make(BENCH_EVENTS))
+    rankings = scorer.task == "rerank"
+    if rankings:
+        events = ranking_events(BENCH_RANKINGS)
+    else:
+        events = bid_request_events(BENCH_EVENTS) if scorer.task == "bidding" else comment_events(BENCH_EVENTS)
+    records = scorer.records_of(events)
     inputs = DecisionInputs(records.buffer, records.timestamps_ms)
     times: dict[str, list[float]] = {stage: [] for stage in ("parse", "featurize", "score", "decide", "render")}
     for _ in range(BENCH_ROUNDS):
@@ -126,14 +134,20 @@ def bench(bundle: str, *, as_json: bool) -> int:
         scorer.render(records, columns, decisions)
         marks.append(time.perf_counter())
         for stage, a, b in zip(times, marks, marks[1:], strict=False):
-            times[stage].append((b - a) / BENCH_EVENTS * 1e9)
+            times[stage].append((b - a) / len(events) * 1e9)
     medians = {stage: round(statistics.median(values), 1) for stage, values in times.items()}
+    rows = len(scores) / len(events)
+    per_row = {stage: round(value / rows, 1) for stage, value in medians.items()}
     total = sum(medians.values())
-    table = Table("stage", "ns/event", box=None, pad_edge=False)
+    table = Table("stage", "ns/event", *(["ns/candidate"] if rankings else []), box=None, pad_edge=False)
     for stage, value in medians.items():
-        table.add_row(stage, f"{value:,.0f}")
-    table.add_row("all", f"{total:,.0f}  ({1e9 / total:,.0f} events/s)")
+        table.add_row(stage, f"{value:,.0f}", *([f"{per_row[stage]:,.0f}"] if rankings else []))
+    rate = f"{1e9 * rows / total:,.0f} candidates/s, {rows:,.0f} an event" if rankings else ""
+    table.add_row(
+        "all", f"{total:,.0f}  ({1e9 / total:,.0f} events/s)", *([f"{total / rows:,.0f}  ({rate})"] if rankings else [])
+    )
     Console(stderr=as_json).print(table)
     if as_json:
-        sys.stdout.write(json.dumps({"model": scorer.model_id, "ns_per_event": medians}) + "\n")
+        facts = {"model": scorer.model_id, "ns_per_event": medians, "rows_per_event": rows, "ns_per_row": per_row}
+        sys.stdout.write(json.dumps(facts) + "\n")
     return 0

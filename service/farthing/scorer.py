@@ -15,6 +15,7 @@ independent.
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from farthing.blocks import (
     FieldColumns,
     Int32s,
     Int64s,
+    RankingBlock,
     RawColumn,
     RecordBlock,
     RenderedValues,
@@ -43,9 +45,9 @@ from farthing.blocks import (
 )
 from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
-from farthing.features import FeatureSpec, Featurizer
+from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.golden import Verification
-from farthing.payload import BidTerms, Field, FieldPlan, parse, render_bids, render_scores
+from farthing.payload import BidTerms, Field, FieldPlan, parse, render_bids, render_rankings, render_scores
 from farthing.scoring.bundle import Bundle, Manifest
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
@@ -53,8 +55,10 @@ from farthing.scoring.graph import read_tensors
 from farthing.scoring.session import DenseSession
 from farthing.tasks.bidding import Bidding
 from farthing.tasks.moderation import Moderation
+from farthing.tasks.rerank import Rerank
 
 MAX_EVENT_BYTES = 1 << 20
+Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
 ID_FIELD = "id"
 """The raw field of a plan that is echoed in the score record."""
 
@@ -86,6 +90,21 @@ def _render_scores(
     )
 
 
+def _render_rankings(
+    scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: RankingBlock
+) -> RenderedValues:
+    ids = columns.columns.get(ID_FIELD)
+    return render_rankings(
+        records,
+        ids if isinstance(ids, RawColumn) else None,
+        decisions,
+        row_indptr=columns.row_indptr,
+        heads=scorer.heads,
+        labels=scorer.labels,
+        model=scorer.model_id,
+    )
+
+
 def _render_bids(scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: BidBlock) -> RenderedValues:
     ids, imp_ids = columns.columns[ID_FIELD], columns.columns["imp_id"]
     assert isinstance(ids, RawColumn) and isinstance(imp_ids, RawColumn)
@@ -103,6 +122,7 @@ def _render_bids(scorer: Scorer, records: RecordBlock, columns: FieldColumns, de
 
 TASKS = {
     "moderation": Task(lambda m: Moderation.from_manifest(m.heads, m.labels, m.thresholds), _render_scores),
+    "rerank": Task(lambda m: Rerank.from_manifest(m.heads, m.labels, m.thresholds), _render_rankings),
     "bidding": Task(lambda m: Bidding.from_manifest(m.labels, m.settings), _render_bids),
 }
 
@@ -136,6 +156,8 @@ class Scorer:
         Longer values are refused as TOO_LARGE.
     threads:
         Threads of ONNX Runtime; scores do not depend on it.
+    features:
+        The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
 
     Raises
     ------
@@ -151,6 +173,7 @@ class Scorer:
         model_id: str,
         max_event_bytes: int = MAX_EVENT_BYTES,
         threads: int = 1,
+        features: bytes | None = None,
     ) -> None:
         if manifest.task not in TASKS:
             raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
@@ -167,15 +190,15 @@ class Scorer:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         self.feature_spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
-        self._featurizer = Featurizer(self.feature_spec)
-        try:  # on no events: does the plan give what the spec reads?
+        self._featurizer = Featurizer(self.feature_spec, _lexicon(self.feature_spec, features))
+        self._manifest = manifest
+        self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
+        try:  # on no events: does the plan give what the spec and the task read?
             self.featurize(self.parse(self.records_of([])))
+            self._decide_nothing()
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
         self._dense = DenseSession(model, threads=threads)
-        self._manifest = manifest
-        self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
-        self._decide_nothing()
         self._input_scale = np.float32(self.tensors.input_scale)
         self._bundle: Bundle | None = None
 
@@ -214,6 +237,7 @@ class Scorer:
                 model_id=bundle.model_id,
                 max_event_bytes=max_event_bytes,
                 threads=threads,
+                features=bundle.features,
             )
             scorer._bundle = bundle
             if verify:
@@ -272,14 +296,12 @@ class Scorer:
         """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
         return self._dense.run(inputs)
 
-    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> DecisionBlock | BidBlock:
+    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:
         """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
-        decisions: DecisionBlock | BidBlock = self.settled.decide(columns, scores, inputs)
+        decisions: Decisions = self.settled.decide(columns, scores, inputs)
         return decisions
 
-    def render(
-        self, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock | BidBlock
-    ) -> RenderedValues:
+    def render(self, records: RecordBlock, columns: FieldColumns, decisions: Decisions) -> RenderedValues:
         """Write the score records of the events with status OK."""
         return TASKS[self.task].render(self, records, columns, decisions)
 
@@ -379,6 +401,16 @@ def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
     if spec.n_buckets != n_buckets:
         raise BundleError(f"n_buckets: the feature spec says {spec.n_buckets}, the model's table has {n_buckets} rows")
     return spec
+
+
+def _lexicon(spec: FeatureSpec, features: bytes | None) -> Lexicon | None:
+    found = "" if features is None else hashlib.sha256(features).hexdigest()
+    if found != spec.lexicon_sha256:
+        raise BundleError(
+            f"features.npz: the feature spec needs the SHA-256 {spec.lexicon_sha256 or '(none)'}, there is "
+            f"{found or '(none)'}; build the bundle again"
+        )
+    return None if features is None else Lexicon.from_npz(features)
 
 
 def _event(field: Field, number: int, text: str) -> bytes:

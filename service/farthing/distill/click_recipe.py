@@ -123,6 +123,7 @@ class ClickRecipe(_Section):
         wanted = {
             name
             for f in self.spec().features
+            if not isinstance(f, PairFeature)
             for name in (f.fields if isinstance(f, CrossFeature) else (f.field,))
         } | set(self.campaign.get("offers", ()))  # fmt: skip
         fields += [

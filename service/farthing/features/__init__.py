@@ -2,6 +2,8 @@
 
 from farthing.features.featurize import Featurizer, featurize_texts
 from farthing.features.hashing import HASH_NAME
+from farthing.features.lexicon import Lexicon, make_lexicon
+from farthing.features.pair_spec import PairFeature
 from farthing.features.spec import (
     CategoricalFeature,
     CrossFeature,
@@ -18,7 +20,10 @@ __all__ = [
     "Feature",
     "FeatureSpec",
     "Featurizer",
+    "Lexicon",
     "NumericFeature",
+    "PairFeature",
     "TextFeature",
     "featurize_texts",
+    "make_lexicon",
 ]

@@ -10,21 +10,27 @@ import numpy as np
 from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
 from farthing.errors import ConfigError
 from farthing.features import hashing, tabular, text
-from farthing.features.spec import CategoricalFeature, CrossFeature, Feature, FeatureSpec, NumericFeature, TextFeature
+from farthing.features.lexicon import Lexicon
+from farthing.features.pair_featurizer import Pairs
+from farthing.features.pair_spec import PairFeature
+from farthing.features.spec import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature, TextFeature
 from farthing.jit import kernel, stage
 
 _NO_BYTES = np.zeros(0, np.uint8)
 _Member = TextFeature | CategoricalFeature | NumericFeature
+_Plain = _Member | CrossFeature
 
 
 def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
     """Plain form of a Featurizer's call: one row after the other."""
     spec, ids, ends = featurizer.spec, [], [0]
-    inputs = [featurizer.inputs(feature, columns) for feature in spec.features]
+    inputs = [[] if isinstance(f, PairFeature) else featurizer.inputs(f, columns) for f in spec.features]
+    pair_ids = {place: pairs.ids_reference(columns) for place, pairs in featurizer.pairs.items()}
     for row, event in enumerate(np.repeat(np.arange(len(columns)), np.diff(columns.row_indptr))):
         ids.append(hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits))
         for place, members in enumerate(inputs):
             hashes = []
+            ids += pair_ids[place][row] if place in pair_ids else []
             for member, column in members:
                 slot = row if member.per_row else int(event)
                 if isinstance(member, TextFeature):
@@ -42,15 +48,26 @@ def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: B
 
 
 class Featurizer:
-    """Turns fields into ids as a spec says."""
+    """Turns fields into ids as a spec says.
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    ``lexicon`` is what pair features know of words; a spec with one cannot do without. Raises ConfigError.
+    """
+
+    def __init__(self, spec: FeatureSpec, lexicon: Lexicon | None = None) -> None:
         self.spec = spec
         self._shift = np.uint64(64 - spec.bits)
         bias = hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits)
         self._bias = bias
         self._texts = {
             place: _TextSalts(spec.seed, place) for place, f in enumerate(spec.features) if isinstance(f, TextFeature)
+        }
+        pairs = {place: f for place, f in enumerate(spec.features) if isinstance(f, PairFeature)}
+        if pairs and lexicon is None:
+            raise ConfigError("the feature spec has a pair feature, which needs a lexicon")
+        self.pairs = {
+            place: Pairs(f, lexicon, seed=spec.seed, place=place, bits=spec.bits)
+            for place, f in pairs.items()
+            if lexicon is not None
         }
 
     @stage(reference=featurize_reference)
@@ -64,6 +81,9 @@ class Featurizer:
         parts = []
         for place, feature in enumerate(self.spec.features):
             bias = self._bias if place == 0 else -1
+            if isinstance(feature, PairFeature):
+                parts.append(self.pairs[place](columns, bias=bias))
+                continue
             inputs = self.inputs(feature, columns)
             if isinstance(feature, TextFeature):
                 column = inputs[0][1]
@@ -73,7 +93,7 @@ class Featurizer:
                 parts.append(self._value(place, inputs, buffer, columns.row_indptr, bias))
         return parts[0] if len(parts) == 1 else _join(parts)
 
-    def inputs(self, feature: Feature, columns: FieldColumns) -> list[tuple[_Member, Column]]:
+    def inputs(self, feature: _Plain, columns: FieldColumns) -> list[tuple[_Member, Column]]:
         """Find what a feature is made of: itself, or the members of a cross, each with its column.
 
         Raises ConfigError when a field is not among the columns, or of another kind than its feature needs.

@@ -32,6 +32,8 @@ M: Final = np.uint64(_GOLDEN)
 # Uses of salts. A feature at place k of its spec uses number 64 * k + use.
 SALT_BIAS, SALT_WORD, SALT_WORD_BUCKET, SALT_BIGRAM_BUCKET, SALT_VALUE, SALT_VALUE_BUCKET = 0, 1, 2, 3, 4, 5
 SALT_MISSING, SALT_NULL, SALT_GRAM = 6, 7, 16  # n-grams of n bytes use SALT_GRAM + n
+SALT_PAIR_NUMBER, SALT_PAIR_NUMBER_BUCKET, SALT_PAIR_WORD_BUCKET = 32, 33, 34
+SALT_PAIR_CROSS_BUCKET, SALT_PAIR_DIGITS_BUCKET, SALT_PAIR_FOLLOW_BUCKET = 35, 36, 37
 
 
 def salt(seed: int, number: int) -> int:

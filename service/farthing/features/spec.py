@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 from farthing.errors import ConfigError
 from farthing.features.hashing import HASH_NAME
+from farthing.features.pair_spec import PairFeature
 
 MAX_GRAM_BYTES: Final = 8
 
@@ -85,9 +86,9 @@ class CrossFeature:
             raise ConfigError(f"cross of {self.fields}: a cross needs two fields or more")
 
 
-Feature = TextFeature | CategoricalFeature | NumericFeature | CrossFeature
+Feature = TextFeature | CategoricalFeature | NumericFeature | CrossFeature | PairFeature
 _KINDS: Final[dict[str, type[Any]]] = {
-    cls.kind: cls for cls in (TextFeature, CategoricalFeature, NumericFeature, CrossFeature)
+    cls.kind: cls for cls in (TextFeature, CategoricalFeature, NumericFeature, CrossFeature, PairFeature)
 }
 
 
@@ -109,6 +110,8 @@ class FeatureSpec:
             raise ConfigError(f"seed is {self.seed}, expected 0 to 2**63 - 1")
         if not self.features:
             raise ConfigError("a feature spec needs a feature")
+        if sum(isinstance(feature, PairFeature) for feature in self.features) > 1:
+            raise ConfigError("a feature spec can have one pair feature")
         crossable = {f.field for f in self.features if isinstance(f, CategoricalFeature | NumericFeature)}
         for feature in self.features:
             if isinstance(feature, CrossFeature) and not set(feature.fields) <= crossable:
@@ -116,6 +119,11 @@ class FeatureSpec:
                 raise ConfigError(
                     f"cross of {feature.fields}: {missing} is no categorical or numeric feature of this spec"
                 )
+
+    @property
+    def lexicon_sha256(self) -> str:
+        """SHA-256 of the ``features.npz`` that these features need; empty when they need none."""
+        return "".join(f.lexicon_sha256 for f in self.features if isinstance(f, PairFeature))
 
     @property
     def bits(self) -> int:
@@ -152,8 +160,12 @@ class FeatureSpec:
 
 
 def _feature(entry: Mapping[str, Any]) -> Feature:
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+    values = {key: _tuples(v) for key, v in entry.items()}
     kind = values.pop("kind", None)
     if kind not in _KINDS:
         raise ConfigError(f"feature kind is {kind!r}, expected one of {', '.join(_KINDS)}")
     return _KINDS[kind](**values)  # type: ignore[no-any-return]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -151,6 +151,17 @@ def fold_reference(text: bytes, feature: TextFeature) -> bytes:
     return bytes(out)
 
 
+def words_of(folded: bytes) -> list[bytes]:
+    """Give the words of a folded text, in order."""
+    marked = "".join(chr(b) if WORD_BYTES[b] else "\0" for b in folded)
+    return [word.encode("latin-1") for word in marked.split("\0") if word]
+
+
+def folded_words(text: bytes) -> list[bytes]:
+    """Give the words of a text, folded with both switches on."""
+    return words_of(fold_reference(text, TextFeature()))
+
+
 def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int, bits: int) -> list[int]:
     """Plain form of what :func:`hash_texts` gives for one row, without the bias."""
     folded = fold_reference(text[: feature.max_bytes], feature)
@@ -158,8 +169,7 @@ def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int,
     def salt(use: int) -> int:
         return hashing.salt(seed, 64 * place + use)
 
-    words = "".join(chr(b) if WORD_BYTES[b] else "\0" for b in folded).split("\0")
-    hashes = [hashing.token_reference(w.encode("latin-1"), salt(hashing.SALT_WORD)) for w in words if w]
+    hashes = [hashing.token_reference(w, salt(hashing.SALT_WORD)) for w in words_of(folded)]
     ids = []
     for k, h in enumerate(hashes):
         if feature.words:
@@ -177,6 +187,28 @@ def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int,
 
 
 @kernel(inline=True)
+def next_bit(bits: Bytes, at: int, n: int, invert: np.uint64) -> int:
+    """Give the first place from ``at`` on whose bit is 1 (``invert`` all ones: 0), or ``n`` or more.
+
+    ``bits`` goes on for eight bytes after place ``n``.
+    """
+    while at < n:
+        ahead = (load_u64(bits, at >> 3) ^ invert) >> np.uint64(at & 7)
+        if ahead != np.uint64(0):
+            return at + trailing_zeros(ahead)
+        at += 64 - (at & 7)
+    return at
+
+
+@kernel(inline=True)
+def mark_text(text: Bytes, n: int, bits: Bytes) -> None:
+    """Set a bit for each of the ``n`` bytes of a folded text that words are made of."""
+    for group in range((n + 7) >> 3):
+        marks = mark_words(load_u64(text, group << 3))
+        bits[group] = ((marks >> np.uint64(7)) * _GATHER_BITS) >> _TOP
+
+
+@kernel(inline=True)
 def hash_words(
     text: Bytes, n: int, bits: Bytes, words: bool, bigrams: bool, salts: NDArray[np.uint64], shift: np.uint64,
     out: Int32s, at: int,
@@ -186,9 +218,7 @@ def hash_words(
     ``bits`` is room for a bit per byte of the text, and 72 more, so that the ends of words are found without a branch
     per byte. The text begins and ends with a space: every word ends in it. ``out`` needs room for one id more.
     """
-    for group in range((n + 7) >> 3):
-        marks = mark_words(load_u64(text, group << 3))
-        bits[group] = ((marks >> np.uint64(7)) * _GATHER_BITS) >> _TOP
+    mark_text(text, n, bits)
     bits[n >> 3] &= (1 << (n & 7)) - 1  # what lies behind the text is no word
     store_u64(bits, (n >> 3) + 1, np.uint64(0))
     one, zero = np.uint64(1), np.uint64(0)

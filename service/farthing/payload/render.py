@@ -164,10 +164,10 @@ def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) 
     """Give what stands between the values, and each label's end of a record. Only read."""
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
     tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
-    return (*_join(['{"id":', '"score":', *openers]), *_join(tails))
+    return (*join(['{"id":', '"score":', *openers]), *join(tails))
 
 
-def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
+def join(texts: list[str]) -> tuple[Bytes, Int64s]:
     """Lay texts out one after another, with room behind that the kernel may read."""
     pieces = [text.encode() for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)

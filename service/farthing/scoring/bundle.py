@@ -7,7 +7,8 @@
     model.onnx      from feature ids to scores (farthing.scoring.graph)
     golden.npz      events and what the model must say of them, bit for bit
     CARD.md         for people
-    SHA256SUMS      digests of the four, as sha256sum writes and checks them
+    features.npz    what the features know of words (farthing.features.lexicon); only where the feature spec asks for it
+    SHA256SUMS      digests of all these, as sha256sum writes and checks them
 
 This module reads and writes the files and checks that they belong together. What the field plan and the feature spec
 mean, and whether the golden events give their results here, is checked by :mod:`farthing.scorer`.
@@ -37,6 +38,8 @@ from farthing.scoring.tensors import QuantizedTensors
 FORMAT_VERSION = 1
 MANIFEST, MODEL, GOLDEN, CARD, SUMS = "manifest.json", "model.onnx", "golden.npz", "CARD.md", "SHA256SUMS"
 DIGESTED = (CARD, GOLDEN, MANIFEST, MODEL)  # in the order of SHA256SUMS
+FEATURES = "features.npz"
+DIGESTED_WITH_FEATURES = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL)
 MAX_FILE_BYTES = 1 << 30
 """A file beyond this is refused before it is read."""
 
@@ -84,7 +87,7 @@ class Manifest:
                 "use the Farthing that wrote the bundle, or build the bundle again"
             )
         files = found.pop("files", None)
-        if not isinstance(files, dict) or files.keys() != set(DIGESTED) - {MANIFEST}:
+        if not isinstance(files, dict) or files.keys() - {FEATURES} != set(DIGESTED) - {MANIFEST}:
             raise BundleError(f"{MANIFEST}: files is {files!r}, expected digests of {CARD}, {GOLDEN} and {MODEL}")
         found.setdefault("settings", {})  # not written where a task has none
         wanted = {entry.name for entry in fields(cls)}
@@ -145,6 +148,7 @@ class Golden:
     scores: NDArray[np.float32]  # (n_rows, n_heads)
     labels: Bytes  # (n_rows,)
     prices_micros: Int64s | None = None  # (n_rows,) bidding only, at time 0 and pacing 1
+    order: Int64s | None = None  # (n_rows,) rows in the order of the answer, where the task gives one
 
     def __len__(self) -> int:
         return len(self.values_indptr) - 1
@@ -165,7 +169,7 @@ class Golden:
             raise BundleError(f"{GOLDEN}: not readable: {error}") from error
         for name, (dtype, ndim) in _GOLDEN_ARRAYS.items():
             value = found.get(name)
-            if value is None and name in _OPTIONAL:
+            if value is None and name in _OPTIONAL_ARRAYS:
                 continue
             if value is None or value.dtype != dtype or value.ndim != ndim:
                 what = "nothing" if value is None else f"{value.dtype} with {value.ndim} axes"
@@ -189,8 +193,9 @@ _GOLDEN_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "scores": (np.float32, 2),
     "labels": (np.uint8, 1),
     "prices_micros": (np.int64, 1),
+    "order": (np.int64, 1),
 }
-_OPTIONAL = {"prices_micros"}
+_OPTIONAL_ARRAYS = frozenset(["prices_micros", "order"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,7 @@ class Bundle:
     tensors: QuantizedTensors = field(repr=False)
     golden: Golden = field(repr=False)
     card: str = field(repr=False)
+    features: bytes | None = field(default=None, repr=False)  # features.npz
 
     @property
     def model_id(self) -> str:
@@ -221,8 +227,15 @@ class Bundle:
         """
         folder = Path(path)
         contents = {name: _read(folder / name) for name in (*DIGESTED, SUMS)}
+        if f"  {FEATURES}\n".encode() in contents[SUMS]:
+            contents[FEATURES] = _read(folder / FEATURES)
         _check_sums(contents)
         manifest, files = Manifest.from_json(contents[MANIFEST])
+        if (FEATURES in files) != (FEATURES in contents):
+            raise BundleError(
+                f"{FEATURES}: {MANIFEST} has {'a' if FEATURES in files else 'no'} digest of it, {SUMS} "
+                f"{'one' if FEATURES in contents else 'none'}; copy the bundle again, or build it again"
+            )
         for name, stated in files.items():
             _check_digest(name, MANIFEST, stated, _sha256(contents[name]))
         try:
@@ -239,11 +252,20 @@ class Bundle:
             tensors=tensors,
             golden=Golden.from_npz(contents[GOLDEN]),
             card=contents[CARD].decode("utf-8", "replace"),
+            features=contents.get(FEATURES),
         )
 
 
-def write_bundle(path: str | Path, *, manifest: Manifest, model: onnx.ModelProto, golden: Golden, card: str) -> Bundle:
-    """Write a bundle's five files into a folder, which is made if need be, and load it back.
+def write_bundle(
+    path: str | Path,
+    *,
+    manifest: Manifest,
+    model: onnx.ModelProto,
+    golden: Golden,
+    card: str,
+    features: bytes | None = None,
+) -> Bundle:
+    """Write a bundle's files into a folder, which is made if need be, and load it back.
 
     Raises
     ------
@@ -257,6 +279,10 @@ def write_bundle(path: str | Path, *, manifest: Manifest, model: onnx.ModelProto
         GOLDEN: golden.to_npz(),
         MODEL: model.SerializeToString(deterministic=True),
     }
+    if features is None:
+        (folder / FEATURES).unlink(missing_ok=True)  # an earlier bundle's
+    else:
+        contents[FEATURES] = features
     contents[MANIFEST] = manifest.to_json({name: _sha256(data) for name, data in contents.items()})
     (folder / SUMS).unlink(missing_ok=True)  # a half-written bundle has no sums
     for name, data in contents.items():
@@ -270,7 +296,11 @@ def _sha256(data: bytes) -> str:
 
 
 def _sums(contents: Mapping[str, bytes]) -> bytes:
-    return "".join(f"{_sha256(contents[name])}  {name}\n" for name in DIGESTED).encode()
+    return "".join(f"{_sha256(contents[name])}  {name}\n" for name in _digested(contents)).encode()
+
+
+def _digested(contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    return DIGESTED_WITH_FEATURES if FEATURES in contents else DIGESTED
 
 
 def _read(file: Path) -> bytes:
@@ -289,7 +319,7 @@ def _read(file: Path) -> bytes:
 def _check_sums(contents: Mapping[str, bytes]) -> None:
     lines = [line.split("  ", 1) for line in contents[SUMS].decode("utf-8", "replace").splitlines()]
     stated = {line[1]: line[0] for line in lines if len(line) == 2}
-    for name in DIGESTED:
+    for name in _digested(contents):
         _check_digest(name, SUMS, stated.get(name, "nothing"), _sha256(contents[name]))
     expected = _sums(contents)
     if contents[SUMS] != expected:  # more lines, other white space

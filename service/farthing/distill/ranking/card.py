@@ -1,0 +1,83 @@
+"""CARD.md of a rerank bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from farthing.distill.ranking.recipe import Recipe
+from farthing.scoring.bundle import Manifest
+
+METRICS = ("ndcg@10", "map", "mrr")
+
+
+def card(recipe: Recipe, manifest: Manifest) -> str:
+    """Write the card."""
+    evaluation = manifest.evaluation
+    sources = [f"- **{s.name}**. Licence: {s.licence}. {s.note}".rstrip() for s in recipe.source]
+    measured = [f"- **{e.name}** (measured on only). Licence: {e.licence}." for e in recipe.elsewhere]
+    teacher = [
+        "",
+        f"A teacher, MiniLM (`all-MiniLM-L6-v2`, Apache-2.0, as a bi-encoder), ordered {evaluation['teacher_lists']} more",
+        f"lists: training questions and pieces of the training texts, each with the {recipe.lists.depth} best of BM25 over",
+        "the training texts. The student learnt from those orders too; the teacher saw no other text.",
+    ]
+    vectors = [
+        "",
+        f"`features.npz` holds {recipe.words.dim}-dimensional vectors of {evaluation['words_with_vector']:,} words: MiniLM's",
+        "encoding of each word alone, reduced by principal components.",
+    ]
+    return "\n".join(
+        [
+            f"# {recipe.name}",
+            "",
+            recipe.description,
+            "",
+            "Query and candidate are compared word by word (BM25, coverage, runs, stems, title, the first stage's score, and",
+            "each of these beside the other candidates of the event); the numbers and the words go through an embedding bag",
+            "and a hidden layer to one score; static int8. A score orders the candidates of one event; it is no probability",
+            "and cannot be compared between events.",
+            "",
+            "## Intended use and limits",
+            "",
+            "Reordering what a first stage (BM25 or the like) found for short English questions. It knows words, and words of",
+            "like meaning where it has vectors; it does not understand negation, numbers or who did what to whom. Of a text",
+            f"the first {recipe.pairs.settings.get('max_words', 256)} words are read. Not for deciding about people, and no",
+            "substitute for advice: a passage that ranks first need not be true.",
+            "",
+            "## Data",
+            "",
+            *sources,
+            *measured,
+            "",
+            "Queries of a test split were taken out of training and dev. Candidates were shuffled before they were ranked,",
+            "and ties keep that order, so that the order of a file gives nothing away.",
+            *(teacher if evaluation["teacher_lists"] else []),
+            *(vectors if evaluation["words_with_vector"] else []),
+            "",
+            "## Evaluation",
+            "",
+            "All choices were made on dev (a tenth of the training queries); test splits were used for this table only.",
+            "95 % bootstrap intervals over queries; nDCG has linear gain, its ideal from all judgements given.",
+            "",
+            "| set | what | queries | nDCG@10 | MAP | MRR |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *(line for name, entry in evaluation["sets"].items() for line in _lines(name, entry)),
+            "",
+            f"Largest difference of a score between int8 and float32 on test: {evaluation['worst_score_difference']}.",
+            "",
+            "## Rebuild",
+            "",
+            f"Recipe `models/recipes/{recipe.name}.toml` (SHA-256 {evaluation['recipe_sha256'][:16]}...). Training took",
+            f"{evaluation['training_cpu_seconds']} CPU seconds, the teacher's labelling and the evaluation included.",
+            "",
+        ]
+    )
+
+
+def _lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for what, metrics in entry.items():
+        cells = [f"{metrics[m]['value']:.3f} ({metrics[m]['low']:.3f} to {metrics[m]['high']:.3f})" for m in METRICS]
+        lines.append(f"| {name} | {what} | {metrics['ndcg@10']['queries']} | {' | '.join(cells)} |")
+    return lines

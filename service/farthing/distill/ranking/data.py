@@ -1,0 +1,195 @@
+"""Queries with labelled candidates: reading, splitting by query, keeping test queries out of training."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import FieldColumns
+from farthing.errors import ConfigError
+from farthing.payload import Field, FieldPlan, parse
+from farthing.scorer import Scorer
+from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
+
+Floats = NDArray[np.float32]
+
+PLAN = FieldPlan(
+    (
+        Field("id", "id", "raw"),
+        Field("query", "query", "text", required=True),
+        Field(ROW_ID_FIELD, "candidates[*].id", "raw"),
+        Field(TEXT_FIELD, f"candidates[*].{TEXT_FIELD}", "text"),
+        Field("title", "candidates[*].title", "text"),
+        Field("score", "candidates[*].score", "number"),
+    ),
+    max_rows=1000,
+)
+"""The fields of a rerank event."""
+
+DEV_SHARE = 10  # one query in ten is held out
+_MAX_EVENT_BYTES = 1 << 26  # training lists are as long as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is ranked; None where there is nothing."""
+
+    id: str
+    text: str
+    title: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query, its candidates, and how good each is: 0 is not relevant."""
+
+    id: str
+    text: str
+    candidates: tuple[Candidate, ...]
+    gains: Floats  # (n_candidates,)
+
+    def event(self) -> bytes:
+        """Give the event that asks for this ranking."""
+        candidates = [
+            {key: value for key, value in (("id", c.id), ("text", c.text), ("title", c.title), ("score", c.score))
+             if value is not None}
+            for c in self.candidates
+        ]  # fmt: skip
+        return json.dumps({"id": self.id, "query": self.text, "candidates": candidates}, ensure_ascii=False).encode()
+
+    def shuffled(self, rng: np.random.Generator) -> Query:
+        """Give the same query with its candidates in a random order."""
+        order = rng.permutation(len(self.candidates))
+        return replace(self, candidates=tuple(self.candidates[k] for k in order), gains=self.gains[order])
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """Queries of one file, in its order, and the file's SHA-256."""
+
+    queries: tuple[Query, ...]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def gains(self) -> Floats:
+        """All candidates' gains, one after the other."""
+        return np.concatenate([np.zeros(0, np.float32), *(query.gains for query in self.queries)])
+
+    @property
+    def indptr(self) -> NDArray[np.int64]:
+        """Where each query's candidates begin: int64 (n+1,)."""
+        return np.cumsum([0, *(len(query.candidates) for query in self.queries)], dtype=np.int64)
+
+    def columns(self) -> FieldColumns:
+        """Give the queries as a worker would parse them."""
+        records = Scorer.records_of([query.event() for query in self.queries])
+        return parse(records, PLAN, max_event_bytes=_MAX_EVENT_BYTES)
+
+
+def read_queries(
+    path: Path, *, text: str = "text", title: str | None = "title", score: str | None = None,
+    first_stage: str | None = None, relevant: float = 1.0, shuffle: int | None = None,
+) -> QuerySet:  # fmt: skip
+    """Read JSON lines (gzipped or not), one a candidate: ``qid``, ``query``, ``docid``, ``label`` and texts.
+
+    Parameters
+    ----------
+    text, title, score:
+        Names of the fields with the candidate's text, title (None: not read) and first-stage score (None: none).
+    first_stage:
+        Only rows that have a rank in ``ranks`` under this name are read.
+    relevant:
+        The label from which a candidate is relevant; gains are ``label - relevant + 1``, at least 0. No label is 0.
+    shuffle:
+        Seed of the order of the candidates of each query; None keeps the file's.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or a line is not as stated; the line is named.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the data cannot be read ({error.strerror}); give --data the folder that has it"
+        ) from error
+    found: dict[str, tuple[str, list[Candidate], list[float]]] = {}
+    for number, line in _lines(path, raw):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            if first_stage is not None and first_stage not in row.get("ranks", {}):
+                continue
+            label = row["label"]
+            gain = 0.0 if label is None else max(0.0, float(label) - relevant + 1)
+            candidate = Candidate(
+                id=str(row["docid"]),
+                text=str(row[text]),
+                title=None if title is None else str(row.get(title) or "") or None,
+                score=None if score is None or row.get(score) is None else float(row[score]),
+            )
+            _, candidates, gains = found.setdefault(str(row["qid"]), (str(row["query"]), [], []))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}:{number}: expected an object with qid, query, docid, label and {text}: {error!r}"
+            ) from error
+        candidates.append(candidate)
+        gains.append(gain)
+    if not found:
+        raise ConfigError(f"{path}: holds no candidates; give the file of a split")
+    queries = [Query(qid, q, tuple(c), np.array(g, np.float32)) for qid, (q, c, g) in found.items()]
+    if shuffle is not None:
+        rng = np.random.default_rng(shuffle)
+        queries = [query.shuffled(rng) for query in queries]
+    return QuerySet(tuple(queries), hashlib.sha256(raw).hexdigest())
+
+
+def _lines(path: Path, raw: bytes) -> Iterator[tuple[int, bytes]]:
+    try:
+        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{path}: cannot be unpacked ({error}); copy it again") from error
+    for number, line in enumerate(data.splitlines(), 1):
+        if line.strip():
+            yield number, line
+
+
+def key_of(query: str) -> str:
+    """Give what makes two queries the same for leak checks: lower case, letters and digits only."""
+    return "".join(c for c in query.lower() if c.isalnum())
+
+
+def without(data: QuerySet, keys: set[str]) -> QuerySet:
+    """Leave out the queries whose key is among ``keys``."""
+    return replace(data, queries=tuple(q for q in data.queries if key_of(q.text) not in keys))
+
+
+def answerable(data: QuerySet) -> QuerySet:
+    """Leave out the queries that no candidate answers, or all do: nothing can be learnt or measured there."""
+    return replace(data, queries=tuple(q for q in data.queries if q.gains.max() > q.gains.min()))
+
+
+def hold_out(data: QuerySet) -> tuple[QuerySet, QuerySet]:
+    """Split off a dev part by a hash of the query, so that equal queries stay together."""
+    parts: tuple[list[Query], list[Query]] = ([], [])
+    for query in data.queries:
+        digest = hashlib.sha1(key_of(query.text).encode(), usedforsecurity=False).digest()
+        parts[int.from_bytes(digest[:4], "big") % DEV_SHARE == 0].append(query)
+    return replace(data, queries=tuple(parts[0])), replace(data, queries=tuple(parts[1]))
+
+
+def joined(sets: Sequence[QuerySet]) -> QuerySet:
+    """Put sets one after the other."""
+    return QuerySet(tuple(q for s in sets for q in s.queries), "+".join(s.sha256 for s in sets))

@@ -1,0 +1,123 @@
+"""More lists to learn from: training queries with what a first stage finds for them among the training texts.
+
+The first stage is BM25 as search engines have it by default (k1 0.9, b 0.4: Anserini), so that a student learns what to
+make of a first stage's score and rank. Pieces of the texts stand for queries too: they are as various as the texts are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.ranking.data import Candidate, Query, QuerySet
+from farthing.distill.ranking.words import inverse_document_frequency
+from farthing.features.text import folded_words
+
+K1, B = 0.9, 0.4
+PIECE_WORDS = (3, 9)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+| - |; |: ")
+
+Floats = NDArray[np.float32]
+
+
+class FirstStage:
+    """BM25 over some texts, by an inverted index."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = tuple(texts)
+        postings: dict[bytes, tuple[list[int], list[int]]] = {}
+        lengths = np.zeros(len(texts))
+        for number, text in enumerate(texts):
+            words = folded_words(text.encode())
+            lengths[number] = len(words)
+            counts: dict[bytes, int] = {}
+            for word in words:
+                counts[word] = counts.get(word, 0) + 1
+            for word, count in counts.items():
+                where, how_often = postings.setdefault(word, ([], []))
+                where.append(number)
+                how_often.append(count)
+        norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1.0))
+        self._parts: dict[bytes, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        for word, (where, how_often) in postings.items():
+            places, tf = np.array(where), np.array(how_often)
+            idf = inverse_document_frequency(len(texts), len(places))
+            self._parts[word] = places, idf * tf * (K1 + 1) / (tf + norm[places])
+
+    def scores(self, query: str) -> NDArray[np.float64]:
+        """Give all texts' scores."""
+        scores = np.zeros(len(self.texts))
+        for word in set(folded_words(query.encode())):
+            if word in self._parts:
+                places, part = self._parts[word]
+                scores[places] += part
+        return scores
+
+    def search(self, query: str, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Give the best texts' numbers and scores, the best first; fewer than ``depth`` where fewer have a word."""
+        scores = self.scores(query)
+        best = np.argsort(-scores, kind="stable")[:depth]
+        best = best[scores[best] > 0]
+        return best, scores[best]
+
+
+def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Cut ``n`` short runs of words out of texts: (piece, the text it is from)."""
+    found = []
+    low, high = PIECE_WORDS
+    for text in itertools.cycle([texts[k] for k in rng.permutation(len(texts))]):
+        sentences = [s.split() for s in _SENTENCE.split(text)]
+        sentences = [s for s in sentences if len(s) >= low]
+        if sentences:
+            words = sentences[int(rng.integers(len(sentences)))]
+            size = int(rng.integers(low, min(high, len(words)) + 1))
+            start = int(rng.integers(len(words) - size + 1))
+            found.append((" ".join(words[start : start + size]).rstrip(".,;:"), text))
+        if len(found) >= n:
+            break
+    return found
+
+
+def make_lists(train: QuerySet, *, queries: int, sentences: int, depth: int, seed: int) -> QuerySet:
+    """Retrieve for training queries and for pieces of texts; gains are 1 for a query's answers and a piece's text.
+
+    Titles are kept where a text has one. Lists are shuffled, queries that find fewer than two texts left out.
+    """
+    rng = np.random.default_rng(seed)
+    titles = {c.text: c.title for q in train.queries for c in q.candidates}
+    stage = FirstStage(sorted(titles))
+    wanted = [
+        (query.text, {c.text for c, gain in zip(query.candidates, query.gains, strict=True) if gain > 0})
+        for query in (train.queries[k] for k in sorted(rng.permutation(len(train))[:queries]))
+    ]
+    if sentences:
+        wanted += [(piece, {text}) for piece, text in pieces(stage.texts, sentences, np.random.default_rng(seed))]
+    found = []
+    for number, (text, answers) in enumerate(wanted):
+        best, scores = stage.search(text, depth)
+        if len(best) < 2:
+            continue
+        texts = [stage.texts[k] for k in best]
+        candidates = tuple(
+            Candidate(str(k), t, titles[t], round(float(s), 4)) for k, t, s in zip(best, texts, scores, strict=True)
+        )
+        gains = np.array([t in answers for t in texts], np.float32)
+        found.append(Query(f"list-{number}", text, candidates, gains).shuffled(rng))
+    return QuerySet(tuple(found), train.sha256)
+
+
+def forget(data: QuerySet, share: float, rng: np.random.Generator) -> QuerySet:
+    """Take the titles and the first stage's scores away from a share of the lists each: an event may come without."""
+    queries = []
+    for query in data.queries:
+        no_title, no_score = rng.random(2) < share
+        candidates = tuple(
+            Candidate(c.id, c.text, None if no_title else c.title, None if no_score else c.score)
+            for c in query.candidates
+        )
+        queries.append(Query(query.id, query.text, candidates, query.gains))
+    return QuerySet(tuple(queries), data.sha256)

@@ -1,0 +1,135 @@
+"""Recipes of rerank bundles: readable TOML files."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from farthing.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """Queries with labelled candidates. Paths are relative to the data folder."""
+
+    name: str
+    train: str
+    test: str
+    licence: str
+    note: str = ""
+    text: str = Field("text", description="field with the candidate's text")
+    title: str = Field("title", description="field with its title; none is read when empty")
+    relevant: float = Field(1.0, description="label from which a candidate is relevant")
+
+
+class Elsewhere(_Section):
+    """A set to measure on that nothing is learnt from."""
+
+    name: str
+    rows: str
+    licence: str
+    score: str | None = Field(None, description="field with the first stage's score")
+    first_stage: str | None = Field(None, description="only rows with a rank under this name in their ranks")
+    qrels: str | None = Field(None, description="CSV of all judgements (qid, docid, label), for the ideal ranking")
+    relevant: float = 1.0
+
+
+class Words(_Section):
+    """The lexicon."""
+
+    slots: int = Field(1 << 15, ge=4)
+    least_texts: int = Field(2, ge=1, description="words of fewer texts are unknown")
+    vectors: Literal["none", "minilm"] = "none"
+    dim: int = Field(32, ge=8, le=256, multiple_of=8, description="elements of a word vector")
+    vocabulary: int = Field(20_000, ge=0, description="words with a vector, the commonest first")
+
+
+class Pairs(_Section):
+    """The pair feature: its settings, and which numbers it has. Boundaries are quantiles of the training pairs."""
+
+    n_buckets: int = 1 << 15
+    seed: int = 7
+    settings: dict[str, Any] = Field(default_factory=dict)
+    numbers: tuple[str, ...]
+    intervals: int = Field(16, ge=2, le=255)
+    crosses: tuple[tuple[str, str], ...] = ()
+
+
+class Lists(_Section):
+    """More lists to learn from, made of the training texts alone: each query with what a first stage finds for it."""
+
+    queries: int = Field(0, ge=0, description="training queries to retrieve for; 0 makes no lists")
+    sentences: int = Field(0, ge=0, description="pieces of training texts that stand for queries")
+    depth: int = Field(50, ge=2, description="candidates in a list")
+    temperature: float = Field(0.05, gt=0, description="of the teacher's cosine; smaller is sharper")
+    gold_weight: float = Field(0.5, ge=0, le=1, description="share of the gold label where the answer is in the list")
+    max_tokens: int = Field(96, ge=8, le=512, description="of a text that the teacher reads")
+    own: bool = Field(False, description="the teacher's opinion of the training lists themselves too")
+    seed: int = 0
+
+    @property
+    def depth_used(self) -> bool:
+        """Whether a teacher is asked at all."""
+        return self.queries > 0 or self.sentences > 0 or self.own
+
+
+class Student(_Section):
+    """Size of the student."""
+
+    dim: Literal[16, 32, 48, 64] = 32
+    hidden: int = Field(32, ge=1, le=1024)
+
+
+class Training(_Section):
+    """How the student is trained."""
+
+    epochs: int = Field(12, ge=1)
+    batch: int = Field(16, ge=1, description="lists")
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    feature_dropout: float = Field(0.1, ge=0, lt=1)
+    patience: int = Field(4, ge=1, description="epochs without a better dev score before it stops")
+    seed: int = 0
+    metric: Literal["map", "mrr", "ndcg@10"] = "map"
+
+
+class Recipe(_Section):
+    """A whole recipe."""
+
+    name: str
+    task: Literal["rerank"]
+    description: str
+    source: tuple[Source, ...] = Field(min_length=1)
+    elsewhere: tuple[Elsewhere, ...] = ()
+    words: Words = Field(default_factory=Words)
+    pairs: Pairs
+    lists: Lists = Field(default_factory=Lists)
+    student: Student = Field(default_factory=Student)
+    training: Training = Field(default_factory=Training)
+
+
+def read_recipe(path: Path) -> tuple[Recipe, str]:
+    """Read a recipe; gives its SHA-256 too.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or a key is missing, unknown or not possible.
+    """
+    try:
+        data = path.read_bytes()
+        values = tomllib.loads(data.decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a TOML recipe: {error}") from error
+    try:
+        return Recipe.model_validate(values), hashlib.sha256(data).hexdigest()
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ConfigError(f"{path}: {problems}") from error

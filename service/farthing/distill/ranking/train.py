@@ -1,0 +1,137 @@
+"""The ranking student's training: the same net as everywhere, a loss over each query's whole list.
+
+The loss is the cross-entropy of two distributions over a query's candidates (Cao et al. 2007, ListNet; with one
+relevant candidate it is the softmax loss): the target's, and the softmax of the student's logits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import FeatureBlock
+from farthing.distill.pytorch import import_torch
+from farthing.distill.ranking.recipe import Student as Size
+from farthing.distill.ranking.recipe import Training
+from farthing.distill.student import Student, gather
+
+Floats = NDArray[np.float32]
+Int64s = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Lists to learn from."""
+
+    features: FeatureBlock
+    indptr: Int64s  # (n_lists+1,) into the rows of features
+    target: Floats  # (n_rows,) sums to 1 in each list
+
+
+def targets(gains: Floats, indptr: Int64s) -> Floats:
+    """Share a list's attention out by gain."""
+    sums = np.add.reduceat(gains.astype(np.float64), indptr[:-1])
+    shares: Floats = (gains / np.repeat(np.where(sums > 0, sums, 1.0), np.diff(indptr))).astype(np.float32)
+    return shares
+
+
+def soft_targets(logits: Floats, indptr: Int64s, temperature: float) -> Floats:
+    """Share a list's attention out as a teacher would: the softmax of its logits."""
+    out = np.empty(len(logits), np.float32)
+    for start, stop in itertools.pairwise(indptr.tolist()):
+        z = logits[start:stop].astype(np.float64) / temperature
+        e = np.exp(z - z.max())
+        out[start:stop] = e / e.sum()
+    return out
+
+
+def train(
+    size: Size, settings: Training, n_buckets: int, train_set: Lists,
+    dev_score: Callable[[Student], float], say: Callable[[str], None],
+) -> Student:  # fmt: skip
+    """Train until the dev score rises no more. Deterministic by the seed, on one thread."""
+    torch = import_torch()
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    rng = np.random.default_rng(settings.seed)
+    bag = torch.nn.EmbeddingBag(n_buckets, size.dim, mode="sum")
+    torch.nn.init.normal_(bag.weight, std=0.05)
+    net = torch.nn.Sequential(torch.nn.Linear(size.dim, size.hidden), torch.nn.ReLU(), torch.nn.Linear(size.hidden, 1))
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": bag.parameters(), "weight_decay": settings.weight_decay},
+            {"params": net.parameters(), "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+    )
+    n_lists = len(train_set.indptr) - 1
+    steps = settings.epochs * -(-n_lists // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=0.1)
+    best: tuple[float, Student] | None = None
+    since = 0
+    for epoch in range(settings.epochs):
+        total = 0.0
+        order = rng.permutation(n_lists)
+        for at in range(0, n_lists, settings.batch):
+            lists = order[at : at + settings.batch]
+            rows, segment = rows_of(train_set.indptr, lists)
+            ids, starts, counts = gather(train_set.features, rows)
+            keep = (rng.random(len(ids)) >= settings.feature_dropout).astype(np.float32)
+            keep /= 1 - settings.feature_dropout
+            summed = bag(torch.from_numpy(ids), torch.from_numpy(starts), per_sample_weights=torch.from_numpy(keep))
+            logits = net(summed / torch.from_numpy(np.sqrt(counts))[:, None])[:, 0]
+            loss = _listwise(torch, logits, torch.from_numpy(segment), train_set.target[rows], len(lists))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(lists)
+        student = _weights(bag, net)
+        score = dev_score(student)
+        say(f"epoch {epoch + 1}/{settings.epochs}: loss {total / n_lists:.4f}, dev {score:.4f}")
+        if best is None or score > best[0]:
+            best, since = (score, student), 0
+        else:
+            since += 1
+            if since >= settings.patience:
+                break
+    assert best is not None
+    return best[1]
+
+
+def rows_of(indptr: Int64s, lists: Int64s) -> tuple[Int64s, Int64s]:
+    """Give the rows of some lists one after the other, and the number of the list that each belongs to."""
+    sizes = indptr[lists + 1] - indptr[lists]
+    segment = np.repeat(np.arange(len(lists)), sizes)
+    first = np.cumsum(sizes) - sizes
+    return np.arange(int(sizes.sum())) - np.repeat(first - indptr[lists], sizes), segment
+
+
+def _listwise(torch: Any, logits: Any, segment: Any, target: Floats, n_lists: int) -> Any:
+    """Mean over lists of - sum of target * log softmax."""
+    wanted = torch.from_numpy(target)
+    largest = torch.full((n_lists,), -torch.inf).scatter_reduce(0, segment, logits.detach(), "amax")
+    shifted = logits - largest[segment]
+    total = torch.zeros(n_lists).index_add(0, segment, shifted.exp())
+    return -(wanted * (shifted - total.log()[segment])).sum() / n_lists
+
+
+def logits_of(student: Student, features: FeatureBlock) -> Floats:
+    """Give the float32 logits (n_rows,), in NumPy."""
+    return student.forward(features)[:, 0]
+
+
+def _weights(bag: Any, net: Any) -> Student:
+    return Student(
+        table=bag.weight.detach().numpy().copy(),
+        hidden_weight=net[0].weight.detach().numpy().T.copy(),
+        hidden_bias=net[0].bias.detach().numpy().copy(),
+        output_weight=net[2].weight.detach().numpy().T.copy(),
+        output_bias=net[2].bias.detach().numpy().copy(),
+    )

@@ -1,0 +1,88 @@
+"""The lexicon of a rerank bundle: weights from the training texts, question words, word vectors."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.ranking.data import QuerySet
+from farthing.features import Lexicon, make_lexicon
+from farthing.features.text import folded_words
+
+LARGEST_WEIGHT = 255
+QUESTION_SHARE = 0.01  # a question word is in one query of a hundred ...
+QUESTION_LIFT = 2.0  # ... and twice as common in queries as in texts
+
+Floats = NDArray[np.float32]
+
+
+def inverse_document_frequency(n_texts: int, n_with: int) -> float:
+    """Give a word's idf as BM25 of Lucene has it: never negative."""
+    return math.log(1 + (n_texts - n_with + 0.5) / (n_with + 0.5))
+
+
+def build_lexicon(train: QuerySet, *, slots: int, least_texts: int, vectors: Mapping[bytes, Floats]) -> Lexicon:
+    """Make the lexicon of a training set.
+
+    Parameters
+    ----------
+    train:
+        Its texts give the weights: idf, brought to 255 for a word that is in none.
+    slots:
+        Room for words; half as many words find their place safely.
+    least_texts:
+        Words of fewer texts are unknown, unless they have a vector.
+    vectors:
+        Word vectors.
+    """
+    texts = {candidate.text for query in train.queries for candidate in query.candidates}
+    counts = count_texts(texts)
+    asked = count_texts(query.text for query in train.queries)
+    largest = inverse_document_frequency(len(texts), 0)
+    step = LARGEST_WEIGHT / largest
+    weights = {
+        word: round(inverse_document_frequency(len(texts), counts[word]) * step)
+        for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if n >= least_texts or word in vectors
+    }
+    for word in vectors:
+        weights.setdefault(word, LARGEST_WEIGHT)
+    question = [
+        word
+        for word, n in asked.items()
+        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * counts[word] / len(texts)
+    ]
+    for word in question:
+        weights.setdefault(word, LARGEST_WEIGHT)
+    return make_lexicon(weights, slots=slots, unknown=LARGEST_WEIGHT, question=question, vectors=vectors)
+
+
+def count_texts(texts: Iterable[str]) -> Counter[bytes]:
+    """Count in how many texts each folded word is."""
+    counts: Counter[bytes] = Counter()
+    for text in texts:
+        counts.update(set(folded_words(text.encode())))
+    return counts
+
+
+def average_words(train: QuerySet) -> float:
+    """Give the mean number of words of the training texts."""
+    texts = {candidate.text for query in train.queries for candidate in query.candidates}
+    return round(float(np.mean([len(folded_words(text.encode())) for text in texts])), 1)
+
+
+def reduce_vectors(words: Sequence[bytes], vectors: Floats, dim: int, *, dropped: int = 1) -> dict[bytes, Floats]:
+    """Bring word vectors to ``dim`` elements: centred, without their ``dropped`` commonest directions, by PCA.
+
+    The commonest directions say how frequent a word is, not what it means (Mu and Viswanath 2018).
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    _, basis = np.linalg.eigh(centred.T @ centred)
+    kept = basis[:, ::-1][:, dropped : dropped + dim]
+    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(dim)])  # eigenvectors have no sign of their own
+    reduced = (centred @ (kept * signs)).astype(np.float32)
+    return dict(zip(words, reduced, strict=True))

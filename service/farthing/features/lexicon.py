@@ -1,0 +1,178 @@
+"""What is known of words beforehand: their weights and, where wanted, their vectors. Carried in a bundle.
+
+A word is found by its hash (:data:`WORD_SALT`): the top bits choose a group of four slots, and the low 16 bits tell
+the words of a group apart. A foreign word is taken for a known one with a chance of four in 65,535 at most. The file
+is ``features.npz``; its SHA-256 stands in the feature spec, so that a fingerprint covers it.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import Bytes
+from farthing.errors import BundleError
+from farthing.features.hashing import salt, token_reference
+from farthing.jit import kernel
+
+WAYS: Final = 4
+WORD_SALT: Final = salt(0, 8)
+"""Words are hashed alike for all specs, so that a lexicon can be made before a spec is settled."""
+
+MAX_SLOTS: Final = 1 << 24
+VECTOR_UNIT: Final = 127
+"""Length of a word vector of length one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Words by hash. Slot k belongs to the group k // 4."""
+
+    checks: NDArray[np.uint16]  # (n_slots,) low bits of the word's hash, at least 1; 0 is an empty slot
+    weights: Bytes  # (n_slots,) how much a word tells: its inverse document frequency in steps of the maker's choice
+    question: Bytes  # (n_slots,) 1 where the word says what kind of thing a query asks for
+    vectors: NDArray[np.int8]  # (n_slots, dim), dim 0 when there are none; length VECTOR_UNIT or nothing
+    unknown: Bytes  # (1,) weight of a word that is not in it
+
+    def __post_init__(self) -> None:
+        n = len(self.checks)
+        if not WAYS <= n <= MAX_SLOTS or n & (n - 1):
+            raise BundleError(f"lexicon: has {n} slots, expected a power of two from {WAYS} to {MAX_SLOTS}")
+        for name, (dtype, shape) in _arrays(n, self.vectors.shape[-1] if self.vectors.ndim else 0).items():
+            value: NDArray[np.generic] = getattr(self, name)
+            if value.dtype != dtype or value.shape != shape:
+                raise BundleError(
+                    f"lexicon: {name} is {value.dtype} {value.shape}, expected {np.dtype(dtype)} {shape}; "
+                    "build it again"
+                )
+        if self.dim % 8 or self.dim > 256:
+            raise BundleError(f"lexicon: vectors have {self.dim} elements, expected a multiple of 8, at most 256")
+
+    @property
+    def dim(self) -> int:
+        """Elements of a word vector; 0 when there are none."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def shift(self) -> int:
+        """What a hash is shifted right by to give its group."""
+        return 64 - (len(self.checks) // WAYS).bit_length() + 1
+
+    @classmethod
+    def from_npz(cls, data: bytes) -> Lexicon:
+        """Read ``features.npz``. No object is unpickled.
+
+        Raises
+        ------
+        BundleError
+            Not an .npz file, or an array that is missing or of another type.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"features.npz: not readable: {error}") from error
+        names = set(cls.__slots__)
+        if found.keys() != names:
+            raise BundleError(f"features.npz: holds {sorted(found)}, expected {sorted(names)}; build the bundle again")
+        return cls(**found)
+
+    def to_npz(self) -> bytes:
+        """Write ``features.npz``: the same bytes for the same arrays."""
+        file = io.BytesIO()
+        np.savez_compressed(file, **{name: getattr(self, name) for name in self.__slots__})
+        return file.getvalue()
+
+    def find(self, word: bytes) -> int:
+        """Give a folded word's slot, or -1: the plain form of :func:`find_word`."""
+        return find_word_reference(word_hash(word), self)
+
+
+def _arrays(n: int, dim: int) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    return {
+        "checks": (np.uint16, (n,)),
+        "weights": (np.uint8, (n,)),
+        "question": (np.uint8, (n,)),
+        "vectors": (np.int8, (n, dim)),
+        "unknown": (np.uint8, (1,)),
+    }
+
+
+def word_hash(word: bytes) -> int:
+    """Hash a folded word as lexicons and pair features do."""
+    return token_reference(word, WORD_SALT)
+
+
+def check_of(h: int) -> int:
+    """Give the 16 bits that tell the words of a group apart."""
+    return max(h & 0xFFFF, 1)
+
+
+def find_word_reference(h: int, lexicon: Lexicon) -> int:
+    """Plain form of :func:`find_word`."""
+    group = (h >> lexicon.shift) * WAYS
+    for slot in range(group, group + WAYS):
+        if int(lexicon.checks[slot]) == check_of(h):
+            return slot
+    return -1
+
+
+@kernel(inline=True)
+def find_word(h: np.uint64, checks: NDArray[np.uint16], shift: np.uint64) -> int:
+    """Give the slot of the word with this hash, or -1."""
+    check = np.uint16(max(h & np.uint64(0xFFFF), np.uint64(1)))
+    group = np.int64(h >> shift) * 4
+    for way in range(4):
+        if checks[group + way] == check:
+            return group + way
+    return np.int64(-1)
+
+
+def make_lexicon(
+    weights: Mapping[bytes, int],
+    *,
+    slots: int,
+    unknown: int,
+    question: Iterable[bytes] = (),
+    vectors: Mapping[bytes, NDArray[np.float32]] | None = None,
+) -> Lexicon:
+    """Lay words out. Where a group is full, the words that come later in ``weights`` are left out: common ones first.
+
+    Parameters
+    ----------
+    weights:
+        Each folded word's weight, 0 to 255.
+    slots:
+        A power of two; twice as many as words leaves few out.
+    unknown:
+        The weight of all other words.
+    question:
+        Words that say what a query asks for.
+    vectors:
+        Of those words that have one, all of one length; they are scaled to unit length.
+    """
+    vectors = vectors or {}
+    dim = len(next(iter(vectors.values()))) if vectors else 0
+    asked = set(question)
+    checks, table = np.zeros(slots, np.uint16), np.zeros(slots, np.uint8)
+    flags, rows = np.zeros(slots, np.uint8), np.zeros((slots, dim), np.int8)
+    shift = 64 - (slots // WAYS).bit_length() + 1
+    for word, weight in weights.items():
+        h = word_hash(word)
+        group = (h >> shift) * WAYS
+        ways = checks[group : group + WAYS].tolist()
+        if check_of(h) in ways or 0 not in ways:
+            continue
+        slot = group + ways.index(0)
+        checks[slot], table[slot], flags[slot] = check_of(h), weight, word in asked
+        if word in vectors:
+            vector = np.asarray(vectors[word], np.float64)
+            length = float(np.sqrt((vector * vector).sum()))
+            rows[slot] = np.rint(vector * (VECTOR_UNIT / length)).astype(np.int8) if length > 0 else 0
+    return Lexicon(checks, table, flags, rows, np.array([unknown], np.uint8))

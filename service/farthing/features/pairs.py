@@ -1,0 +1,427 @@
+"""Queries and candidates compared: the numbers and the word features of each pair, one pass over each text.
+
+What the numbers mean stands in :mod:`farthing.features.pair_spec`; :mod:`farthing.features.pair_reference` computes
+the same in plain Python. All sums are of integers. The floats (square roots and quotients of whole numbers below
+2**53, for cosines) are single IEEE 754 operations, so numbers are the same on every machine.
+
+Three kernels: :func:`scan_pairs` reads the texts, :func:`relate` compares the candidates of an event with one another,
+:func:`emit` looks the intervals' ids up.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import Bytes, Int32s, Int64s, Presence
+from farthing.features.hashing import M, bucket, combine, low_bytes, token
+from farthing.features.lexicon import VECTOR_UNIT, WORD_SALT, find_word
+from farthing.features.pair_spec import ABSENT, NUMBERS
+from farthing.features.text import fold_text as fold
+from farthing.features.text import mark_text, next_bit
+from farthing.jit import kernel
+from farthing.machine import load_u8, load_u64
+
+Hashes = NDArray[np.uint64]
+
+N: Final = len(NUMBERS)
+(
+    BM25, COVERAGE, WORDS, STEMS, BIGRAMS, RUN, FIRST, MISSED, DENSITY, QUERY_WORDS, TEXT_WORDS, DIGITS, TITLE,
+    TITLE_WORDS, SCORE, COSINE, ALIGNMENT, WEAKEST, CENTRAL,
+) = range(N)  # fmt: skip
+SHARE: Final = 1000
+FRACTION: Final = 1 << 16  # of BM25's fixed-point divisor
+BM25_UNIT: Final = 16
+MET, NOT_MET = np.uint64(1), np.uint64(2)
+MOST_DIGITS: Final = 3
+SCORE_LIMIT: Final = float(1 << 40)
+SLOTS: Final = 256  # of the little hash tables of a query's words and stems
+DOT_UNIT: Final = VECTOR_UNIT * VECTOR_UNIT
+
+_PRESENT: Final = int(Presence.PRESENT)
+_TOP_BYTE: Final = np.uint64(56)
+_SALT: Final = np.uint64(WORD_SALT)
+_NOTHING: Final = np.uint64(0)
+_EVERYTHING: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ZERO, _NINE = 48, 57
+
+
+class Known(NamedTuple):
+    """A lexicon's arrays."""
+
+    checks: NDArray[np.uint16]
+    weights: Bytes
+    question: Bytes
+    vectors: NDArray[np.int8]
+    shift: np.uint64
+    unknown: int
+
+
+class Settings(NamedTuple):
+    """A pair feature's settings as the kernels read them."""
+
+    max_query_words: int
+    max_words: int
+    max_bytes: int
+    stem_bytes: int
+    question_words: int
+    cross_words: int
+    bm25_gain: int  # (k1 + 1) in FRACTION * BM25_UNIT
+    bm25_base: int  # k1 * (1 - b) in FRACTION
+    bm25_slope: int  # k1 * b / average_words in FRACTION
+    score_unit: float
+    word: np.uint64  # multipliers of buckets
+    cross: np.uint64
+    digits: np.uint64
+    follow: np.uint64
+    shift: np.uint64  # 64 - log2(n_buckets)
+
+
+class Query(NamedTuple):
+    """Room for one query, word by word in its order; a repeated word counts at its first place."""
+
+    hashes: Hashes  # (max_query_words,)
+    stems: Hashes
+    first: Int64s  # place of the same word's first occurrence
+    weight: Int64s  # 0 at a repeat
+    question: Bytes
+    slot: Int64s  # in the lexicon, or -1
+    head: Int64s  # (SLOTS,) first word with this top byte of its hash, or -1
+    follower: Int64s  # (max_query_words,) next word with the same, or -1
+    stem_head: Int64s
+    stem_follower: Int64s
+    sums: Int64s  # (dim,) weighted sum of word vectors
+    kinds: Hashes  # (2,) what is asked for
+
+
+class Text(NamedTuple):
+    """Room for one candidate."""
+
+    folded: Bytes
+    bits: Bytes
+    met: Int64s  # (max_query_words,) how often each word of the query was met
+    stem_met: Bytes
+    bigram_met: Bytes
+    run: Int64s  # (max_query_words + 1,)
+    best: Int64s  # (max_query_words,) largest dot product with a word of the text
+    sums: Int32s  # (dim,): a weight of 255 times 127 times 16,384 words is below 2**31
+    words: Hashes  # (max_words,)
+
+
+@kernel(inline=True)
+def stem_slot(stem: np.uint64) -> int:
+    """Give a stem's place among SLOTS."""
+    return np.int64((stem * M) >> _TOP_BYTE)
+
+
+@kernel(inline=True)
+def dot(a: NDArray[np.int8], at: int, b: NDArray[np.int8], to: int) -> int:
+    """Multiply two word vectors."""
+    total = np.int32(0)
+    for d in range(a.shape[1]):
+        total += np.int32(a[at, d]) * np.int32(b[to, d])
+    return np.int64(total)
+
+
+@kernel(inline=True)
+def add_vector(vectors: NDArray[np.int8], slot: int, weight: np.int32, sums: Int32s) -> None:
+    """Add a word's weighted vector."""
+    flat = vectors.reshape(-1)
+    start = np.uint64(slot) * np.uint64(vectors.shape[1])
+    for d in range(np.uint64(vectors.shape[1])):  # unsigned, so that no index can be negative
+        sums[d] += weight * np.int32(flat[start + d])
+
+
+@kernel(inline=True)
+def cosine(product: int, square_a: int, square_b: int) -> int:
+    """Give a cosine in thousandths, rounded half to even; ABSENT when a vector is nothing."""
+    if square_a == 0 or square_b == 0:
+        return np.int64(ABSENT)
+    length = np.sqrt(np.float64(square_a)) * np.sqrt(np.float64(square_b))
+    return np.int64(np.rint(np.float64(product) / length * np.float64(SHARE)))
+
+
+@kernel
+def read_query(
+    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, text: Text
+) -> int:
+    """Fold and hash a query into ``query``; returns its number of words."""
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    mark_text(text.folded, n_bytes, text.bits)
+    for slot in range(SLOTS):
+        query.head[slot] = -1
+        query.stem_head[slot] = -1
+    dim = known.vectors.shape[1]
+    for d in range(dim):
+        query.sums[d] = 0
+    n = 0
+    begin = next_bit(text.bits, 0, n_bytes, _NOTHING)
+    while begin < n_bytes and n < s.max_query_words:
+        end = min(next_bit(text.bits, begin, n_bytes, _EVERYTHING), n_bytes)
+        h = token(text.folded, begin, end, _SALT)
+        query.hashes[n] = h
+        query.stems[n] = low_bytes(load_u64(text.folded, begin), min(end - begin, s.stem_bytes))
+        slot = find_word(h, known.checks, known.shift)
+        query.slot[n] = slot
+        query.question[n] = known.question[slot] if slot >= 0 else 0
+        place = np.int64(h >> _TOP_BYTE)
+        same = query.head[place]
+        while same >= 0 and query.hashes[same] != h:
+            same = query.follower[same]
+        if same >= 0:
+            query.first[n], query.weight[n] = same, 0
+        else:
+            query.first[n] = n
+            query.weight[n] = np.int64(known.weights[slot]) if slot >= 0 else known.unknown
+            query.follower[n] = query.head[place]
+            query.head[place] = n
+            place = stem_slot(query.stems[n])
+            query.stem_follower[n] = query.stem_head[place]
+            query.stem_head[place] = n
+            if slot >= 0:
+                for d in range(dim):
+                    query.sums[d] += query.weight[n] * np.int64(known.vectors[slot, d])
+        n += 1
+        begin = next_bit(text.bits, end, n_bytes, _NOTHING)
+    kind = _SALT
+    for i in range(min(n, s.question_words)):
+        kind = combine(kind, query.hashes[i])
+    query.kinds[0] = kind
+    query.kinds[1] = _SALT
+    heaviest = np.int64(-1)
+    for i in range(n):
+        if query.question[i] and query.weight[i] > heaviest and query.first[i] == i:
+            heaviest = query.weight[i]
+            query.kinds[1] = query.hashes[i]
+    return n
+
+
+@kernel(inline=True)
+def meet(h: np.uint64, n: int, query: Query, text: Text) -> int:
+    """Note a word of the text among the query's; returns its first place there, or -1."""
+    i = query.head[np.int64(h >> _TOP_BYTE)]
+    while i >= 0 and query.hashes[i] != h:
+        i = query.follower[i]
+    return i
+
+
+@kernel(inline=True)
+def lengthen_runs(h: np.uint64, n: int, query: Query, text: Text, longest: int) -> int:
+    """Carry the runs of query words that end at this word of the text on; returns the longest so far."""
+    for j in range(n - 1, -1, -1):
+        if query.hashes[j] == h:
+            text.run[j + 1] = text.run[j] + 1
+            if text.run[j + 1] > 1:
+                text.bigram_met[j] = 1
+            longest = max(longest, text.run[j + 1])
+        else:
+            text.run[j + 1] = 0
+    return longest
+
+
+@kernel
+def read_text(
+    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, n: int, text: Text,
+    row: Int64s, ids: Int32s, at: int,
+) -> int:  # fmt: skip
+    """Read a candidate's text: its numbers into ``row``, its word ids to ``ids`` from ``at`` on."""
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    mark_text(text.folded, n_bytes, text.bits)
+    dim = known.vectors.shape[1]
+    for i in range(n):
+        text.met[i] = text.run[i] = text.best[i] = 0
+        text.stem_met[i] = text.bigram_met[i] = 0
+    text.run[n] = 0
+    for d in range(dim):
+        text.sums[d] = 0
+    words, digits, text_weight, longest = 0, 0, np.int64(0), np.int64(0)
+    running = False
+    first = np.int64(-1)
+    follow = _NOTHING
+    begin = next_bit(text.bits, 0, n_bytes, _NOTHING)
+    while begin < n_bytes and words < s.max_words:
+        end = min(next_bit(text.bits, begin, n_bytes, _EVERYTHING), n_bytes)
+        h = token(text.folded, begin, end, _SALT)
+        text.words[words] = h
+        byte = load_u8(text.folded, begin)
+        digits += 1 if _ZERO <= byte <= _NINE else 0
+        slot = find_word(h, known.checks, known.shift)
+        weight = np.int64(known.weights[slot]) if slot >= 0 else known.unknown
+        text_weight += weight
+        i = meet(h, n, query, text)
+        if i >= 0:
+            text.met[i] += 1
+            longest = lengthen_runs(h, n, query, text, longest)
+            running = True
+            if first < 0 and not query.question[i]:
+                first = np.int64(words)
+        elif running:
+            for j in range(n + 1):
+                text.run[j] = 0
+            running = False
+        if i < 0 and first >= 0 and follow == _NOTHING:
+            follow = h
+        stem = low_bytes(load_u64(text.folded, begin), min(end - begin, s.stem_bytes))
+        j = query.stem_head[stem_slot(stem)]
+        while j >= 0:
+            if query.stems[j] == stem:
+                text.stem_met[j] = 1
+            j = query.stem_follower[j]
+        if dim and slot >= 0:
+            add_vector(known.vectors, slot, np.int32(weight), text.sums)
+            for j in range(n):
+                if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
+                    text.best[j] = max(text.best[j], dot(known.vectors, slot, known.vectors, query.slot[j]))
+        words += 1
+        begin = next_bit(text.bits, end, n_bytes, _NOTHING)
+    number_text(s, known, query, n, text, words, text_weight, row)
+    row[RUN], row[FIRST], row[DIGITS] = longest, first if first >= 0 else ABSENT, digits
+    return word_ids(s, query, n, text, words, digits, follow, ids, at)
+
+
+@kernel
+def number_text(
+    s: Settings, known: Known, query: Query, n: int, text: Text, words: int, text_weight: int, row: Int64s
+) -> None:
+    """Turn what was met into numbers."""
+    total = met_weight = stem_weight = bm25 = missed = aligned = asked = np.int64(0)
+    different = met = bigrams = heaviest = np.int64(0)
+    density = np.int64(0)
+    divisor = s.bm25_base + s.bm25_slope * words
+    for i in range(n):
+        bigrams += text.bigram_met[i]
+        if query.first[i] != i:
+            continue
+        weight = query.weight[i]
+        different += 1
+        total += weight
+        if text.met[i] > 0:
+            met += 1
+            met_weight += weight
+            density += weight * text.met[i]
+            bm25 += weight * text.met[i] * s.bm25_gain // (text.met[i] * FRACTION + divisor)
+            text.best[i] = DOT_UNIT
+        else:
+            missed = max(missed, weight)
+        if text.stem_met[i]:
+            stem_weight += weight
+        if not query.question[i]:
+            heaviest = max(heaviest, weight)
+            aligned += weight * text.best[i]
+            asked += weight
+    row[BM25], row[BIGRAMS], row[MISSED] = bm25, bigrams, missed
+    row[QUERY_WORDS], row[TEXT_WORDS] = n, words
+    row[COVERAGE] = met_weight * SHARE // total if total > 0 else ABSENT
+    row[STEMS] = stem_weight * SHARE // total if total > 0 else ABSENT
+    row[WORDS] = met * SHARE // different if different > 0 else ABSENT
+    row[DENSITY] = density * SHARE // text_weight if text_weight > 0 else ABSENT
+    row[COSINE] = row[ALIGNMENT] = row[WEAKEST] = row[CENTRAL] = ABSENT
+    dim = known.vectors.shape[1]
+    if dim == 0:
+        return
+    product = square_query = square_text = np.int64(0)
+    for d in range(dim):
+        part = np.int64(text.sums[d])
+        product += query.sums[d] * part
+        square_query += query.sums[d] * query.sums[d]
+        square_text += part * part
+    row[COSINE] = cosine(product, square_query, square_text)
+    if asked > 0:
+        row[ALIGNMENT] = aligned * SHARE // (asked * DOT_UNIT)
+        weakest = np.int64(DOT_UNIT)
+        for i in range(n):
+            if query.first[i] == i and not query.question[i] and 2 * query.weight[i] >= heaviest:
+                weakest = min(weakest, text.best[i])
+        row[WEAKEST] = weakest * SHARE // DOT_UNIT
+
+
+@kernel
+def word_ids(
+    s: Settings, query: Query, n: int, text: Text, words: int, digits: int, follow: np.uint64, ids: Int32s, at: int
+) -> int:
+    """Write a candidate's word ids; returns the position after them."""
+    for i in range(n):
+        if query.first[i] == i:
+            state = MET if text.met[i] > 0 else NOT_MET
+            ids[at] = bucket(combine(query.hashes[i], state), s.word, s.shift)
+            at += 1
+    if s.question_words == 0:
+        return at
+    for k in range(2):
+        kind = query.kinds[k]
+        for w in range(min(words, s.cross_words)):
+            ids[at] = bucket(combine(kind, text.words[w]), s.cross, s.shift)
+            at += 1
+        ids[at] = bucket(combine(kind, np.uint64(min(digits, MOST_DIGITS))), s.digits, s.shift)
+        ids[at + 1] = bucket(combine(kind, follow), s.follow, s.shift)
+        at += 2
+    return at
+
+
+@kernel
+def read_title(
+    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, query: Query, n: int, text: Text, row: Int64s
+) -> None:
+    """Read a candidate's title: two numbers."""
+    row[TITLE] = row[TITLE_WORDS] = ABSENT
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    mark_text(text.folded, n_bytes, text.bits)
+    total = np.int64(0)
+    for i in range(n):
+        total += query.weight[i]
+        text.met[i] = 0
+    words, inside, met_weight = 0, 0, np.int64(0)
+    begin = next_bit(text.bits, 0, n_bytes, _NOTHING)
+    while begin < n_bytes and words < s.max_words:
+        end = min(next_bit(text.bits, begin, n_bytes, _EVERYTHING), n_bytes)
+        i = meet(token(text.folded, begin, end, _SALT), n, query, text)
+        if i >= 0:
+            inside += 1
+            if text.met[i] == 0:
+                met_weight += query.weight[i]
+            text.met[i] = 1
+        words += 1
+        begin = next_bit(text.bits, end, n_bytes, _NOTHING)
+    if words > 0:
+        row[TITLE] = met_weight * SHARE // total if total > 0 else ABSENT
+        row[TITLE_WORDS] = inside * SHARE // words
+
+
+@kernel
+def scan_pairs(
+    row_indptr: Int64s, queries: Bytes, query_indptr: Int64s, texts: Bytes, text_indptr: Int64s, presence: Bytes,
+    titles: Bytes, title_indptr: Int64s, scores: NDArray[np.float64], table: Bytes,
+    s: Settings, known: Known, query: Query, text: Text,
+    numbers: Int64s, sums: Int64s, ids: Int32s, ids_indptr: Int64s,
+) -> None:  # fmt: skip
+    """Read all pairs of a block: plain numbers (n_rows, 3 N), text vectors (n_rows, dim), word ids.
+
+    ``title_indptr`` and ``scores`` are empty where the feature has no such field. A row whose text is not there is left
+    out: no numbers, no ids.
+    """
+    at = 0
+    ids_indptr[0] = 0
+    for event in range(len(row_indptr) - 1):
+        first_row, last_row = row_indptr[event], row_indptr[event + 1]
+        if first_row == last_row:
+            continue
+        n = read_query(queries, query_indptr[event], query_indptr[event + 1], table, s, known, query, text)
+        for r in range(first_row, last_row):
+            ids_indptr[r + 1] = at
+            if presence[r] != _PRESENT:
+                continue
+            row = numbers[r]
+            at = read_text(
+                texts, text_indptr[r], text_indptr[r + 1], table, s, known, query, n, text, row, ids, at
+            )  # fmt: skip
+            ids_indptr[r + 1] = at
+            for d in range(sums.shape[1]):
+                sums[r, d] = text.sums[d]
+            row[TITLE] = row[TITLE_WORDS] = row[SCORE] = ABSENT
+            if len(title_indptr) > 0:
+                read_title(titles, title_indptr[r], title_indptr[r + 1], table, s, query, n, text, row)
+            if len(scores) > 0 and not np.isnan(scores[r]):
+                units = np.rint(scores[r] / s.score_unit)
+                row[SCORE] = np.int64(min(max(units, -SCORE_LIMIT), SCORE_LIMIT))

@@ -1,0 +1,304 @@
+"""Rerank recipes: data, lists, lexicon, boundaries, metrics; and a whole small bundle where PyTorch is there."""
+
+import gzip
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farthing import Scorer
+from farthing.distill.ranking import lists, measure
+from farthing.distill.ranking.build import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
+from farthing.distill.ranking.data import (
+    PLAN,
+    Candidate,
+    Query,
+    QuerySet,
+    answerable,
+    hold_out,
+    joined,
+    key_of,
+    read_queries,
+    without,
+)
+from farthing.distill.ranking.features import SMALL_RANKS, boundaries_of, make_spec
+from farthing.distill.ranking.recipe import Pairs, read_recipe
+from farthing.distill.ranking.train import soft_targets, targets
+from farthing.distill.ranking.words import average_words, build_lexicon, reduce_vectors
+from farthing.errors import ConfigError
+from farthing.features import Featurizer
+from farthing.features.pair_spec import ABSENT
+from farthing.payload import parse
+
+RECIPES = Path(__file__).parents[2] / "models" / "recipes"
+NEEDS_TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+TOPICS = ("fever", "glacier", "bridge", "violin", "pepper", "harbour", "magnet", "saffron", "turbine", "walnut")
+KINDS = {
+    "what causes": "begins because of cold wind and old stones near",
+    "how long is": "takes 30 days or 12 weeks in most years of",
+    "who made": "was built by Anna Berg and her brother for",
+}
+
+
+def written_rows(n, *, seed=0):
+    """Candidates of ``n`` questions: one answers, one is about another topic, two are of another kind."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(n):
+        topic, other = rng.choice(TOPICS, 2, replace=False)
+        kind = list(KINDS)[number % 3]
+        texts = [(f"{KINDS[k]} the {t} {rng.choice(TOPICS)}", int(k == kind and t == topic))
+                 for k, t in [(kind, topic), (kind, other), *((k, topic) for k in KINDS if k != kind)]]  # fmt: skip
+        for place, k in enumerate(rng.permutation(len(texts))):
+            text, label = texts[k]
+            rows.append(
+                {"qid": f"{seed}-{number}", "query": f"{kind} the {topic} number {seed} {number}", "docid": f"d{place}",
+                 "title": topic if place % 2 else "", "text": text, "label": label}
+            )  # fmt: skip
+    return rows
+
+
+def write(path, rows):
+    path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+    return path
+
+
+@pytest.fixture
+def train(tmp_path):
+    return read_queries(write(tmp_path / "train.jsonl.gz", written_rows(60)))
+
+
+def test_queries_are_read_as_they_are_and_become_events(train):
+    rows = written_rows(60)
+    assert len(train) == 60 and train.indptr[-1] == len(rows) == len(train.gains)
+    first = train.queries[0]
+    assert [c.text for c in first.candidates] == [row["text"] for row in rows[:4]]
+    assert [c.title for c in first.candidates] == [row["title"] or None for row in rows[:4]]
+    assert first.gains.tolist() == [row["label"] for row in rows[:4]]
+    event = json.loads(first.event())
+    assert event["query"] == first.text and [c["id"] for c in event["candidates"]] == ["d0", "d1", "d2", "d3"]
+    columns = train.columns()
+    assert not columns.status.any() and columns.row_indptr.tolist() == train.indptr.tolist()
+
+
+def test_labels_scores_and_first_stages(tmp_path):
+    rows = [
+        {"qid": 1, "query": "q", "docid": k, "title": "t", "text": "", "label": label, "s": k / 2, "ranks": ranks}
+        for k, (label, ranks) in enumerate([(None, {"bm25": 1}), (2.5, {"bm25": 2}), (1, {}), (3, {"bm25": 3})])
+    ]
+    found = read_queries(
+        write(tmp_path / "f.gz", rows), text="title", title=None, score="s", first_stage="bm25", relevant=2.0
+    )
+    (query,) = found.queries
+    assert query.gains.tolist() == [0.0, 1.5, 2.0]
+    assert query.candidates == (
+        Candidate("0", "t", None, 0.0),
+        Candidate("1", "t", None, 0.5),
+        Candidate("3", "t", None, 1.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{", ":1: expected an object"), (b'{"qid":1}', "label"), (b"\n\n", "holds no candidates"), (b"\x1f\x8bx", "unpacked"),
+        (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', ":1: expected"), (b"[1]", ":1: expected"),
+    ],
+)  # fmt: skip
+def test_bad_data_are_said(tmp_path, data, said):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=said):
+        read_queries(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_queries(tmp_path / "none")
+
+
+def test_shuffling_keeps_gains_with_their_candidates(tmp_path):
+    path = write(tmp_path / "f.gz", written_rows(20))
+    straight, mixed = read_queries(path), read_queries(path, shuffle=1)
+    assert mixed.gains.tolist() != straight.gains.tolist()
+    for a, b in zip(straight.queries, mixed.queries, strict=True):
+        assert dict(zip(a.candidates, a.gains, strict=True)) == dict(zip(b.candidates, b.gains, strict=True))
+    assert read_queries(path, shuffle=1).gains.tolist() == mixed.gains.tolist()
+
+
+def test_equal_queries_stay_together_and_test_queries_out(train):
+    twice = joined([train, train])
+    left, dev = hold_out(twice)
+    assert len(left) + len(dev) == 120 and 0 < len(dev) < 40
+    assert not {key_of(q.text) for q in left.queries} & {key_of(q.text) for q in dev.queries}
+    assert len(without(twice, {key_of(train.queries[3].text.upper() + "??")})) == 118
+    nothing = Query("x", "q", (Candidate("a", "t"),), np.zeros(1, np.float32))
+    assert len(answerable(QuerySet((nothing, *train.queries), ""))) == 60
+
+
+def test_metrics_of_known_rankings():
+    gains = np.array([0, 1, 0, 1], np.float32)
+    assert measure.average_precision(gains) == (1 / 2 + 2 / 4) / 2
+    assert measure.reciprocal_rank(gains) == 0.5
+    assert measure.ndcg(gains, gains) == pytest.approx((1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3)))
+    assert measure.ndcg(gains, np.array([3.0, 1.0]), at=2) == pytest.approx(1 / math.log2(3) / (3 + 1 / math.log2(3)))
+    nothing = np.zeros(3, np.float32)
+    assert all(math.isnan(f(nothing)) for f in (measure.average_precision, measure.reciprocal_rank))
+    assert math.isnan(measure.ndcg(nothing, nothing))
+    assert measure.ranked(gains, np.array([1.0, 2.0, 2.0, 0.0])).tolist() == [1, 0, 0, 1]
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5)), min_size=1, max_size=8), min_size=2, max_size=6)
+)
+def test_metrics_are_means_over_queries_that_have_them(data):
+    queries = [
+        Query(str(k), "q", tuple(Candidate(str(j), "t") for j in range(len(rows))), np.array([g for g, _ in rows], np.float32))
+        for k, rows in enumerate(data)
+    ]  # fmt: skip
+    if not any(query.gains.any() for query in queries):
+        return
+    scores = np.array([s for rows in data for _, s in rows], np.float32)
+    found = measure.measure(QuerySet(tuple(queries), ""), scores, resamples=20)
+    for name, entry in found.items():
+        assert entry["queries"] == sum(bool(query.gains.any()) for query in queries), name
+        assert 0 <= entry["low"] <= entry["value"] + 1e-4 and entry["value"] <= entry["high"] + 1e-4 <= 1.001
+
+
+def test_the_first_stage_is_bm25():
+    stage = lists.FirstStage(["a cat sat", "a dog", "a a a cat cat"])
+    numbers, scores = stage.search("Cat!", 5)
+    assert numbers.tolist() == [2, 0] and (scores > 0).all()
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    assert scores[1] == pytest.approx(idf * 1.9 / (1 + 0.9 * (0.6 + 0.4 * 3 / (10 / 3))))
+    assert len(stage.search("zebra", 5)[0]) == 0
+
+
+def test_lists_are_made_of_training_texts(train):
+    made = lists.make_lists(train, queries=20, sentences=30, depth=7, seed=3)
+    again = lists.make_lists(train, queries=20, sentences=30, depth=7, seed=3)
+    assert [q.event() for q in made.queries] == [q.event() for q in again.queries]
+    texts = {c.text for q in train.queries for c in q.candidates}
+    assert len(made) == 50
+    for query in made.queries:
+        assert 2 <= len(query.candidates) <= 7
+        assert {c.text for c in query.candidates} <= texts
+        assert all(c.score > 0 for c in query.candidates)
+    assert sum(q.gains.max() for q in made.queries) > 10
+    shown = lists.forget(made, 0.5, np.random.default_rng(0))
+    without_score = [all(c.score is None for c in q.candidates) for q in shown.queries]
+    assert 10 < sum(without_score) < 40
+    assert all(
+        any(c.score is None for c in q.candidates) == no for q, no in zip(shown.queries, without_score, strict=True)
+    )
+
+
+def test_targets_share_out_attention():
+    gains, indptr = np.array([0, 1, 3, 0, 0], np.float32), np.array([0, 3, 5])
+    assert targets(gains, indptr).tolist() == [0, 0.25, 0.75, 0, 0]
+    soft = soft_targets(np.array([1, 2, 1, 0, 0], np.float32), indptr, 0.5)
+    assert soft[:3].sum() == pytest.approx(1) and soft[3:].tolist() == [0.5, 0.5] and soft[1] > soft[0] == soft[2]
+
+
+def test_weights_question_words_and_vectors(train):
+    vectors = {b"fever": np.ones(8, np.float32), b"unseen": -np.ones(8, np.float32)}
+    lexicon = build_lexicon(train, slots=1024, least_texts=2, vectors=vectors)
+    weight = {w: int(lexicon.weights[lexicon.find(w)]) for w in (b"the", b"fever", b"unseen")}
+    assert weight[b"the"] < weight[b"fever"] < weight[b"unseen"] == 255
+    assert lexicon.question[lexicon.find(b"what")] == 1 and lexicon.question[lexicon.find(b"the")] == 0
+    assert lexicon.vectors[lexicon.find(b"fever")].tolist() == [45] * 8  # 127 / sqrt(8)
+    assert 9 < average_words(train) < 14
+
+
+def test_reduced_vectors_keep_what_is_near(train):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 40))
+    points = np.repeat(centres, 25, axis=0) + 0.1 * rng.normal(size=(100, 40))
+    words = [b"w%d" % k for k in range(100)]
+    reduced = reduce_vectors(words, points.astype(np.float32), 8, dropped=0)
+    assert all(len(vector) == 8 for vector in reduced.values())
+    table = np.array(list(reduced.values()))
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    same = np.repeat(np.arange(4), 25)
+    nearest = (table @ table.T - 9 * np.eye(100)).argmax(axis=1)
+    assert (same[nearest] == same).all()
+
+
+def test_boundaries_cut_into_even_parts():
+    values = np.random.default_rng(0).integers(0, 1000, 5000)
+    cuts = boundaries_of("bm25", values, 10)
+    sizes = np.bincount(np.searchsorted(cuts, values, side="right"))
+    assert len(cuts) == 9 and 1 not in np.diff(cuts)
+    assert sizes.max() < 2 * 5000 / 10
+    values[::3] = ABSENT
+    assert np.searchsorted(boundaries_of("bm25", values, 10), ABSENT, side="right") == 0
+    assert 0 in np.searchsorted(boundaries_of("bm25", np.array([ABSENT, 5, 5]), 10), [ABSENT])
+    assert boundaries_of("bm25.rank", values, 10) == SMALL_RANKS
+    with pytest.raises(ConfigError, match="title is absent"):
+        boundaries_of("title", np.full(3, ABSENT), 10)
+
+
+def test_specs_are_made_for_their_lexicon(train):
+    lexicon = build_lexicon(train, slots=1024, least_texts=1, vectors={})
+    settings = Pairs(n_buckets=1024, numbers=("bm25", "bm25.rank"), crosses=(("bm25", "bm25.rank"),), intervals=5)
+    spec = make_spec(settings, lexicon, train.columns(), 10.0)
+    block = Featurizer(spec, lexicon)(train.columns())
+    assert len(block) == train.indptr[-1] and len(spec.lexicon_sha256) == 64
+    with pytest.raises(ConfigError, match="colour unknown"):
+        make_spec(Pairs(numbers=("colour",)), lexicon, train.columns(), 10.0)
+
+
+@pytest.mark.parametrize("name", ["rerank", "wikiqa", "home_depot"])
+def test_recipes_can_be_read(name):
+    recipe, sha256 = read_recipe(RECIPES / f"{name}.toml")
+    assert recipe.name == name and recipe.task == "rerank" and len(sha256) == 64
+    assert all(source.licence for source in recipe.source)
+
+
+@pytest.mark.parametrize("change", [("task = ", "job = "), ("epochs = 4", "epochs = 0"), ("[words]", "[")])
+def test_bad_recipes_are_said(tmp_path, change):
+    path = tmp_path / "r.toml"
+    path.write_text((RECIPES / "rerank.toml").read_text().replace(*change))
+    with pytest.raises(ConfigError, match=r"r\.toml"):
+        read_recipe(path)
+
+
+def test_golden_events_are_of_all_kinds(train):
+    events = golden_events(train.queries)
+    parsed = parse(Scorer.records_of([*events, *GOLDEN_ODD, *GOLDEN_REFUSED]), PLAN)
+    assert not parsed.status[: len(events) + len(GOLDEN_ODD)].any()
+    assert len(set(parsed.status[len(events) + len(GOLDEN_ODD) :])) >= 5
+    assert any(b'"score"' in e for e in events) and any(b'"nothing"' in e for e in events)
+
+
+@NEEDS_TORCH
+def test_a_bundle_is_built_and_finds_the_answers(tmp_path):
+    from farthing.distill.ranking.build import build
+
+    for name, n, seed in (("train", 240, 0), ("test", 60, 1)):
+        write(tmp_path / f"{name}.jsonl.gz", written_rows(n, seed=seed))
+    text = (RECIPES / "home_depot.toml").read_text()
+    for old, new in (
+        ("rerank/home_depot/", ""), ('vectors = "minilm"', 'vectors = "none"'), ("dim = 32\nvocabulary", "vocabulary"),
+        ('text = "title"', 'text = "text"'), ("relevant = 2.0", "relevant = 1.0"), ("cross_words = 0", "cross_words = 12"),
+        ('"cosine", "alignment", "weakest", "central",', ""), ("n_buckets = 32768", "n_buckets = 4096"),
+        ('"cosine.relative", "alignment.relative", "weakest.relative", "central.relative",', ""),
+        (', ["alignment", "text_words"]', ""), ("learning_rate = 0.001", "learning_rate = 0.01"),
+    ):  # fmt: skip
+        assert old in text, old
+        text = text.replace(old, new)
+    path = tmp_path / "small.toml"
+    path.write_text(text)
+    said = []
+    for out in ("a", "b"):
+        build(*read_recipe(path), tmp_path, tmp_path / out, said.append)
+    scorer = Scorer.load(tmp_path / "a")
+    found = json.loads((tmp_path / "a" / "manifest.json").read_text())["evaluation"]["sets"]["home_depot test"]["int8"]
+    assert found["map"]["value"] > 0.9  # by chance it would be 0.52
+    for file in ("model.onnx", "features.npz", "golden.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    event = {"query": "who made the violin", "candidates": [{"text": f"{k} the violin"} for k in KINDS.values()]}
+    (value,) = scorer.score_events([json.dumps(event).encode()]).values
+    assert json.loads(value)["ranking"][0]["id"] == 2
