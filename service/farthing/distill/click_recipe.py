@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from farthing.errors import ConfigError
 from farthing.features import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature
+from farthing.features.pair_spec import PairFeature
 from farthing.payload import Field as PlanField
 from farthing.payload import FieldPlan
 from farthing.tasks.bidding import FIELDS
