@@ -83,29 +83,29 @@ def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple
 
 
 def make_lists(train: QuerySet, *, queries: int, sentences: int, depth: int, seed: int) -> QuerySet:
-    """Retrieve for training queries and for pieces of texts; gains are 1 for a query's answers and a piece's text.
+    """Retrieve for training queries and for pieces of texts; gains are 1 for a query's answers, a piece has none.
 
-    Titles are kept where a text has one. Lists are shuffled, queries that find fewer than two texts left out.
+    The text that a piece was cut from is left out of its list: it would teach that only copies answer. Titles are kept
+    where a text has one. Lists are shuffled, queries that find fewer than two texts left out.
     """
     rng = np.random.default_rng(seed)
     titles = {c.text: c.title for q in train.queries for c in q.candidates}
     stage = FirstStage(sorted(titles))
     wanted = [
-        (query.text, {c.text for c, gain in zip(query.candidates, query.gains, strict=True) if gain > 0})
+        (query.text, {c.text for c, gain in zip(query.candidates, query.gains, strict=True) if gain > 0}, "")
         for query in (train.queries[k] for k in sorted(rng.permutation(len(train))[:queries]))
     ]
     if sentences:
-        wanted += [(piece, {text}) for piece, text in pieces(stage.texts, sentences, np.random.default_rng(seed))]
+        cut = pieces(stage.texts, sentences, np.random.default_rng(seed))
+        wanted += [(piece, set[str](), text) for piece, text in cut]
     found = []
-    for number, (text, answers) in enumerate(wanted):
+    for number, (text, answers, source) in enumerate(wanted):
         best, scores = stage.search(text, depth)
-        if len(best) < 2:
+        hits = [(stage.texts[k], float(s)) for k, s in zip(best, scores, strict=True) if stage.texts[k] != source]
+        if len(hits) < 2:
             continue
-        texts = [stage.texts[k] for k in best]
-        candidates = tuple(
-            Candidate(str(k), t, titles[t], round(float(s), 4)) for k, t, s in zip(best, texts, scores, strict=True)
-        )
-        gains = np.array([t in answers for t in texts], np.float32)
+        candidates = tuple(Candidate(str(k), t, titles[t], round(s, 4)) for k, (t, s) in enumerate(hits))
+        gains = np.array([t in answers for t, _ in hits], np.float32)
         found.append(Query(f"list-{number}", text, candidates, gains).shuffled(rng))
     return QuerySet(tuple(found), train.sha256)
 

@@ -61,7 +61,7 @@ def train(
     torch.use_deterministic_algorithms(True)
     rng = np.random.default_rng(settings.seed)
     bag = torch.nn.EmbeddingBag(n_buckets, size.dim, mode="sum")
-    torch.nn.init.normal_(bag.weight, std=0.05)
+    torch.nn.init.normal_(bag.weight, std=1e-3)  # a word that no training query has must not sway a ranking
     net = torch.nn.Sequential(torch.nn.Linear(size.dim, size.hidden), torch.nn.ReLU(), torch.nn.Linear(size.hidden, 1))
     optimizer = torch.optim.AdamW(
         [
