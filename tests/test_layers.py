@@ -10,13 +10,15 @@ ROOT = Path(farthing.__file__).parent
 # Each layer may import the layers below it. (Siblings of the pure layer know each other only through blocks.)
 LAYERS = [
     {"cli", "__main__"},
-    {"demo", "worker", "supervisor", "score_lines", "model_report", "distill", "evaluate", "breakeven"},
+    {"demo", "worker", "supervisor", "score_lines", "model_report", "distill", "evaluate", "breakeven", "ledger"},
     {"pipeline", "topic_report"},
-    {"progress"},
+    {"progress", "accounting", "route"},
     {"config", "golden", "scorer"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
+    {"digits"},
     {"blocks", "bundles"},
+    {"machine"},
     {"jit", "kernel_cache", "errors", "memory"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
@@ -33,7 +35,7 @@ IMPURE_MODULES = {
     "random",
 }
 # Exceptions, each with its reason: the loader of bundles reads local files at start; jit reads its switch.
-ALLOWED = {("supervisor", "probes"), ("worker", "supervisor")}
+ALLOWED = {("supervisor", "probes"), ("worker", "supervisor"), ("distill", "__main__")}
 # A price has a day: the meter handles dates, but is told which. No clock: see the test below.
 ALLOWED_IMPURE = {("meter", "datetime")}
 CLOCKS = {"now", "today", "utcnow", "fromtimestamp"}

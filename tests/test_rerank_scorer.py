@@ -137,7 +137,7 @@ def test_golden_order_is_compared(folder, tmp_path):
         Scorer.load(path)
     none = dataclasses.replace(bundle.golden, order=None)
     path = write_bundle(tmp_path / "c", **{**parts(bundle), "golden": none}).path
-    with pytest.raises(BundleError, match="golden order: the task rerank gives one, the bundle has none"):
+    with pytest.raises(BundleError, match="golden order: the task rerank gives some, the bundle has none"):
         Scorer.load(path)
 
 

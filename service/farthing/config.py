@@ -178,6 +178,7 @@ class Worker(_Section):
 
     workers: int = Field(1, ge=1, le=256, description="processes in the consumer group")
     threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one worker")
+    cores: int = Field(1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay")
     commit_interval_ms: int = Field(1_000, ge=10, description="ms between offset commits")
     drain_timeout_ms: int = Field(20_000, ge=500, le=24_000, description="ms to finish and commit after SIGTERM")
     stall_timeout_ms: int = Field(60_000, ge=1_000, description="ms with lag and no progress before /ready fails")

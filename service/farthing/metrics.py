@@ -89,6 +89,10 @@ class LatencyHistogram(Collector):
         """Count the events of one block whose scores were just acknowledged."""
         self._sum_ms[route] += count_latencies(timestamps_ms, now_ms, status, LATENCY_EDGES_MS, self._counts[route])
 
+    def counts(self) -> dict[str, tuple[int, ...]]:
+        """Give the events counted so far by route, one number for each edge and one for what lies over the last."""
+        return {route: tuple(counts.tolist()) for route, counts in self._counts.items()}
+
     def collect(self) -> Iterator[Metric]:
         """Give the histogram to Prometheus."""
         family = HistogramMetricFamily(

@@ -18,7 +18,7 @@ from farthing.errors import BundleError
 from farthing.first_start import starting
 from farthing.jit import watch_compilation
 from farthing.metrics import Metrics
-from farthing.pipeline import Route, RouteTopics
+from farthing.route import Route, RouteTopics
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Bundle
 

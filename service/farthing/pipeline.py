@@ -3,6 +3,7 @@
 ::
 
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
+             '------------------------- farthing.route --------------------------'
 
 One block is fetched, one is scored (on a thread of its own: the kernels release the GIL) and one is produced at any
 time, so each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
@@ -14,25 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import structlog
 
-from farthing.blocks import (
-    BidBlock,
-    Bytes,
-    DecisionBlock,
-    DecisionInputs,
-    FetchedPartition,
-    Int64s,
-    Outcome,
-    OutputBatch,
-    Segment,
-    Status,
-)
+from farthing.accounting import Reporter
+from farthing.blocks import FetchedPartition, Segment
 from farthing.errors import BrokerError
 from farthing.kafka import (
     BatchProducer,
@@ -44,14 +32,12 @@ from farthing.kafka import (
     Ticket,
     letter_of_batch,
 )
-from farthing.metrics import BlockStats, Metrics
+from farthing.metrics import Metrics
 from farthing.probes import Health
 from farthing.progress import Progress
-from farthing.scorer import Scorer
+from farthing.route import Answer, Route
 from farthing.scoring_thread import ScoringThread
-from farthing.wire import Arena, decode, encode_dead, encode_records, encode_scores, stamp_producer
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 COMMIT_TIMEOUT_S = 10.0
@@ -59,105 +45,6 @@ REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the gr
 LEAVE_TIMEOUT_S = 2.0  # kept of the drain's time for leaving the group
 CLOSE_TIMEOUT_S = 5.0  # the same after an error
 NARROW_AGAIN_S = 5.0  # a sink without the partition may have been widened after this time
-
-
-@dataclass(frozen=True, slots=True)
-class RouteTopics:
-    """Where a route reads and writes. Its name in metrics and logs is its source topic."""
-
-    source: str
-    sink: str
-    dead_letters: str
-    compression: str = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one block came to: batches to produce, and what may be committed once they are acknowledged."""
-
-    batches: tuple[OutputBatch, ...] = field(repr=False)
-    segments: tuple[Segment, ...]
-    timestamps_ms: Int64s  # (n,) of the events; our own copy
-    status: Bytes  # (n,) Status
-    stats: BlockStats
-
-
-class Route:
-    """The pure stages of one route: fetched bytes in, ready-made batches out. One call at a time."""
-
-    def __init__(self, topics: RouteTopics, scorer: Scorer, pacing: Callable[[], float] = lambda: 1.0) -> None:
-        """``pacing`` gives the campaign's multiplier as of now, from any thread (bidding)."""
-        self.topics = topics
-        self.scorer = scorer
-        self.pacing = pacing
-        self._arena = Arena()
-
-    def warm(self) -> None:
-        """Answer one made-up block, so that every kernel is compiled before the first event."""
-        values = [b'{"id":"warm","text":"up","query":"up","candidates":[{"id":1,"text":"up"}]}', b"{"]  # for any task
-        data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
-        batch = encode_records(self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64))
-        stamp_producer(batch.data, 0, 0, 0)
-        self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
-
-    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
-        """Decode, parse, featurize, score, decide, render and encode one block.
-
-        An unreadable batch is a fault of its segment, an unreadable event a dead letter; ScoreError and EncodeError
-        are bugs and end the worker.
-        """
-        topics, scorer, clock = self.topics, self.scorer, _StageClock()
-        records = clock("decode", decode(fetched, self._arena))
-        columns = clock("parse", scorer.parse(records))
-        features = clock("featurize", scorer.featurize(columns, records))
-        scores = clock("score", scorer.score(features))
-        inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
-        decisions = clock("decide", scorer.decide(columns, scores, inputs))
-        values = clock("render", scorer.render(records, columns, decisions))
-        batches = encode_scores(records, values, topic=topics.sink, compression=topics.compression)
-        if len(values) < len(records):
-            batches += encode_dead(
-                records,
-                decisions.status,
-                topic=topics.dead_letters,
-                model=scorer.model_id,
-                compression=topics.compression,
-            )
-        clock("encode", batches)
-        stats = BlockStats(
-            route=topics.source,
-            status_counts=np.bincount(decisions.status, minlength=len(Status)),
-            rows=len(scores),
-            fetched_bytes=sum(len(part.data) for part in fetched),
-            value_bytes=int((records.value_stop - records.value_start).sum()),
-            produced_bytes=sum(len(batch.data) for batch in batches),
-            stage_seconds=clock.seconds,
-            bid_counts=_count_bids(decisions),
-        )
-        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats)
-
-
-def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
-    """Count a block's answers by Outcome, test requests apart: (2, len(Outcome)); None where nothing is bid for."""
-    if not isinstance(decisions, BidBlock):
-        return None
-    answered = decisions.status == Status.OK
-    kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.answers[answered]
-    return np.bincount(kinds, minlength=2 * len(Outcome)).reshape(2, len(Outcome))
-
-
-class _StageClock:
-    """Seconds since the last stage ended, by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def __call__(self, stage: str, result: T) -> T:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-        return result
 
 
 class Pipeline:
@@ -173,6 +60,7 @@ class Pipeline:
         commit_interval_s: float = 1.0,
         stall_timeout_s: float = 60.0,
         on_corrupt_batch: str = "halt",
+        reporter: Reporter | None = None,
     ) -> None:
         self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
         self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
@@ -182,6 +70,7 @@ class Pipeline:
         self._progress = Progress(metrics, health, self._routes, stall_timeout_s=stall_timeout_s)
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
+        self._reporter = reporter
         self._scoring = ScoringThread(stall_timeout_s)
         self._producing: asyncio.Task[None] | None = None
         self._joined = False
@@ -220,17 +109,21 @@ class Pipeline:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._consumer.close(left)
             await self._producer.close(2.0)
+            if self._reporter is not None:
+                await self._reporter.close(1.0)
             self._scoring.close()
 
     async def _run(self, stop: asyncio.Event) -> None:
         await self._producer.start()
+        if self._reporter is not None:
+            await self._reporter.start()
         await self._consumer.start()
         self._joined = True
         self._progress.begin()
         await self._loop(stop)
         try:
             await self._settle()
-            await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+            await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S, last=True)
         except BrokerError as error:
             log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
@@ -313,8 +206,9 @@ class Pipeline:
         began = time.perf_counter()
         await self._producer.send(answer.batches)
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
-        for ticket in tickets:
-            self._offsets.ack(ticket)
+        for ticket, segment, usage in zip(tickets, answer.segments, answer.usage, strict=True):
+            if self._offsets.ack(ticket) and self._reporter is not None:
+                self._reporter.accounting.add(ticket.partition, segment.next_offset, usage)
         self._progress.made()
         self._metrics.record(answer.stats)
         self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
@@ -333,11 +227,15 @@ class Pipeline:
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
 
-    async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
+    async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:
             return
         began = time.perf_counter()
-        ours = await self._consumer.commit(offsets, timeout_s)
+        metadata: Mapping[Partition, str] = {}
+        if self._reporter is not None:
+            metadata = self._reporter.accounting.metadata(offsets)  # now: more may be acknowledged while we publish
+            await self._reporter.publish(offsets, everything=last)
+        ours = await self._consumer.commit(offsets, timeout_s, metadata)
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
@@ -376,7 +274,8 @@ class Pipeline:
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
         letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.scorer.model_id)
         await self._producer.send([letter])
-        self._offsets.ack(ticket)
+        if self._offsets.ack(ticket) and self._reporter is not None:
+            self._reporter.accounting.add(partition, fault.next_offset)
         self._consumer.seek(partition, fault.next_offset)
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
@@ -385,11 +284,20 @@ class Pipeline:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:
                     await asyncio.wait({self._producing})
-                await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S)
+                await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
             self._offsets.revoke(partitions)
+            if self._reporter is not None:
+                self._reporter.accounting.revoke(partitions)
 
-    def _on_position(self, partition: Partition, offset: int) -> None:
+    def _on_position(self, partition: Partition, offset: int, metadata: str) -> None:
         self._offsets.assign(partition, offset)
+        if self._reporter is not None:
+            self._reporter.accounting.assign(partition, offset, metadata)
+
+    def lag(self) -> dict[str, int]:
+        """Events not yet fetched, by route."""
+        lags = self._consumer.lag().items()
+        return {source: sum(lag for (topic, _), lag in lags if topic == source) for source in self._routes}

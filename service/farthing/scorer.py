@@ -31,17 +31,20 @@ from farthing import golden as golden_vectors
 from farthing.blocks import (
     BidBlock,
     Bytes,
+    Column,
     DecisionBlock,
     DecisionInputs,
     FeatureBlock,
     FieldColumns,
     Int32s,
     Int64s,
+    NumberColumn,
     RankingBlock,
     RawColumn,
     RecordBlock,
     RenderedValues,
     ScoreBlock,
+    TextColumn,
 )
 from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
@@ -191,6 +194,7 @@ class Scorer:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         self.feature_spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
         self._featurizer = Featurizer(self.feature_spec, _lexicon(self.feature_spec, features))
+        self._read = self.feature_spec.fields
         self._manifest = manifest
         self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
         try:  # on no events: does the plan give what the spec and the task read?
@@ -328,6 +332,34 @@ class Scorer:
         no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
         self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))
 
+    def prompt_bytes(self, columns: FieldColumns) -> Int64s:
+        """Count the bytes of the fields that the model reads, which an API would be sent: int64 (n,)."""
+        total = np.zeros(len(columns), np.int64)
+        for field in self.field_plan.fields:
+            ends = _ends(columns.columns[field.name]) if field.name in self._read else None
+            if ends is None:
+                continue
+            if field.in_array:
+                total += ends[columns.row_indptr[1:]] - ends[columns.row_indptr[:-1]]
+            else:
+                total += np.diff(ends)
+        return total
+
+    def prompt_text(self, columns: FieldColumns, records: RecordBlock, event: int) -> str:
+        """Give what the model reads of one event, field after field."""
+        parts = []
+        for field in self.field_plan.fields:
+            column = columns.columns[field.name]
+            rows = columns.row_indptr[event : event + 2] if field.in_array else (event, event + 1)
+            if field.name not in self._read or isinstance(column, NumberColumn):
+                continue
+            for slot in range(*map(int, rows)):
+                if isinstance(column, TextColumn):
+                    parts.append(column.data[column.indptr[slot] : column.indptr[slot + 1]].tobytes())
+                elif column.start[slot] >= 0:
+                    parts.append(records.buffer[column.start[slot] : column.stop[slot]].tobytes())
+        return b" ".join(parts).decode("utf-8", "replace")
+
     def score_events(self, events: Sequence[bytes | None], *, now_ms: int = 0, pacing: float = 1.0) -> ScoredEvents:
         """Score event values as they would lie in Kafka; ``None`` is a tombstone.
 
@@ -384,6 +416,15 @@ class Scorer:
         if len(fields) != 1:
             raise ValueError(f"model {self.model_id} reads {len(fields)} text fields; use score_events")
         return self.score_events([_event(fields[0], number, text) for number, text in enumerate(texts)])
+
+
+def _ends(column: Column) -> Int64s | None:
+    """Give where each slot's bytes would end if all were laid out one after the other, from 0; None for numbers."""
+    if isinstance(column, TextColumn):
+        return column.indptr
+    if isinstance(column, RawColumn):
+        return np.concatenate([[0], np.cumsum(column.stop - column.start)])
+    return None
 
 
 def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,15 +25,18 @@ import structlog
 from prometheus_client.exposition import generate_latest
 
 from farthing import topic_report
+from farthing.accounting import Accounting, Reporter, Scored
 from farthing.config import Settings
 from farthing.errors import ConfigError, FarthingError
 from farthing.first_start import COMPILING
 from farthing.jit import watch_compilation
-from farthing.kafka import PacingReader
+from farthing.kafka import PacingReader, ensure_compacted
 from farthing.memory import keep_freed_memory, settle_collector
-from farthing.metrics import Metrics
-from farthing.pipeline import Pipeline, Route, RouteTopics
+from farthing.meter.records import Heartbeat
+from farthing.metrics import LATENCY_EDGES_MS, Metrics
+from farthing.pipeline import Pipeline
 from farthing.probes import Endpoint, Health, listen
+from farthing.route import Route, RouteTopics
 from farthing.scorer import Scorer
 from farthing.supervisor import write_address
 
@@ -56,6 +60,7 @@ class Worker:
         self._signals = 0
         self._stop = asyncio.Event()
         self._metrics: Metrics | None = None
+        self._lag: Callable[[], dict[str, int]] = dict
 
     async def run(self) -> int:
         """Serve until a signal; returns the exit code.
@@ -92,6 +97,9 @@ class Worker:
         readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
         if readers is None:
             return
+        reporter = await self._unless_stopped(self._make_reporter(routes, self._metrics))
+        if self._stop.is_set():
+            return
         pipeline = Pipeline(
             routes,
             settings.kafka.client_settings(index=self._index),
@@ -100,13 +108,39 @@ class Worker:
             commit_interval_s=settings.worker.commit_interval_ms / 1000,
             stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
             on_corrupt_batch=settings.worker.on_corrupt_batch,
+            reporter=reporter,
         )
+        self._lag = pipeline.lag
         settle_collector()
         try:
             await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
         finally:
             for reader in readers:
                 await reader.close(1.0)
+
+    async def _make_reporter(self, routes: Sequence[Route], metrics: Metrics) -> Reporter | None:
+        """Make what publishes usage and heartbeats, and its topics where they are missing; None when it is off."""
+        meter, kafka = self._settings.meter, self._settings.kafka.client_settings(index=self._index)
+        if not meter.enabled:
+            return None
+        names = (meter.usage_topic, meter.heartbeat_topic)
+        made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
+        if made:
+            log.info("topics_created", topics=made)
+        name, started_ms = f"{socket.gethostname()}/{self._index or 0}", time.time_ns() // 1_000_000
+        edges = tuple(LATENCY_EDGES_MS.tolist())
+
+        def heartbeat() -> Heartbeat:
+            samples = {route.scorer.model_id: route.sample.as_ints() for route in routes}
+            return Heartbeat(
+                name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
+                time.process_time_ns(), self._lag(), edges, metrics.latency.counts(), samples,
+            )  # fmt: skip
+
+        scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
+        return Reporter(
+            kafka, Accounting(scored), heartbeat, usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic
+        )
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
         """Read the pacing topics of those routes that have one, and follow them."""

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.blocks import DecisionInputs, Outcome
+from farthing.jit import NO_JIT
 from farthing.payload.render_bids import NO_BID_CODES, BidTerms, render_bids_reference, write_count, write_micros
 from tests.bidding_factory import CAMPAIGN, imp, make_scorer, request
+
+two_ways = pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -51,6 +54,7 @@ def read(value):
 SCORER = make_scorer({**CAMPAIGN, "seat": 'se"at', "crid": "crid/é"})
 
 
+@two_ways
 @given(st.integers(0, 10**15))
 def test_micros_are_written_exactly(micros):
     out = np.zeros(64, np.uint8)
@@ -60,6 +64,7 @@ def test_micros_are_written_exactly(micros):
     assert not text.endswith("00") and "." in text
 
 
+@two_ways
 @given(st.integers(1, 10**6))
 def test_counts(count):
     out = np.zeros(64, np.uint8)

@@ -126,6 +126,17 @@ class FeatureSpec:
         return "".join(f.lexicon_sha256 for f in self.features if isinstance(f, PairFeature))
 
     @property
+    def fields(self) -> frozenset[str]:
+        """Names of the fields that are read."""
+        found: set[str] = set()
+        for f in self.features:
+            if isinstance(f, PairFeature):
+                found |= {name for name in (f.query, f.text, f.title) if name}
+            elif not isinstance(f, CrossFeature):  # its members are features of their own
+                found.add(f.field)
+        return frozenset(found)
+
+    @property
     def bits(self) -> int:
         """log2(n_buckets)."""
         return self.n_buckets.bit_length() - 1

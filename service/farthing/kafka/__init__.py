@@ -6,7 +6,15 @@ from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
 from farthing.kafka.pacing import PacingReader, PacingTable
 from farthing.kafka.producer import BatchProducer
 from farthing.kafka.settings import KafkaSettings
-from farthing.kafka.topics import Finding, RouteTopicNames, create_topics, delete_topics, findings, partition_counts
+from farthing.kafka.topics import (
+    Finding,
+    RouteTopicNames,
+    create_topics,
+    delete_topics,
+    ensure_compacted,
+    findings,
+    partition_counts,
+)
 
 __all__ = [
     "BatchProducer",
@@ -22,6 +30,7 @@ __all__ = [
     "Ticket",
     "create_topics",
     "delete_topics",
+    "ensure_compacted",
     "findings",
     "letter_of_batch",
     "partition_counts",

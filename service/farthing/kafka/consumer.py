@@ -60,7 +60,8 @@ class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
     ``on_revoked`` is awaited before partitions are given up: finish and commit what is in flight there, in good time.
-    ``on_position`` is told each partition's first offset when its position is known.
+    ``on_position`` is told each partition's first offset when its position is known, and the metadata that was
+    committed with it.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class RecordConsumer:
         topics: Iterable[str],
         *,
         on_revoked: Callable[[list[Partition]], Awaitable[None]],
-        on_position: Callable[[Partition, int], None],
+        on_position: Callable[[Partition, int, str], None],
     ) -> None:
         self._settings = settings
         self._membership = Membership(settings, topics, on_revoked=self._revoked, on_assigned=self._assigned)
@@ -170,9 +171,9 @@ class RecordConsumer:
                 del self._held[partition]
         return Fetched(epoch, tuple(part for part in parts if part.data), answered)
 
-    async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
+    async def commit(self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str]) -> bool:
         """Commit offsets of partitions that are ours; see :meth:`Membership.commit`."""
-        return await self._membership.commit(offsets, timeout_s)
+        return await self._membership.commit(offsets, timeout_s, metadata)
 
     async def close(self, timeout_s: float) -> None:
         """Leave the group; bounded in time."""
@@ -232,11 +233,11 @@ class RecordConsumer:
             raise BrokerError(f"reading committed offsets: {type(error).__name__} {error}", retriable=True) from error
         missing = [partition for partition in new if partition not in found]
         if missing:
-            found |= await self._reset(missing)
+            found |= {partition: (offset, "") for partition, offset in (await self._reset(missing)).items()}
         if epoch == self.epoch:
-            for partition, offset in found.items():
+            for partition, (offset, metadata) in found.items():
                 self._positions[partition] = offset
-                self._on_position(partition, offset)
+                self._on_position(partition, offset, metadata)
 
     async def _reset(self, partitions: list[Partition]) -> dict[Partition, int]:
         policy = self._settings.auto_offset_reset
@@ -323,7 +324,7 @@ class RecordConsumer:
             log.error("offset_out_of_range", topic=topic, partition=number, offset=position, continues_at=offset)
             if epoch == self.epoch and self._positions.get(partition) == position:
                 self._positions[partition] = offset
-                self._on_position(partition, offset)
+                self._on_position(partition, offset, "")
             return
         if error in _PARTITION_REFUSED:
             reason = f"the broker answers {error.__name__} to a fetch at offset {position}: look at its log"

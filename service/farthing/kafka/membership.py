@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -155,11 +155,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         """Aiokafka's low-level client."""
         return self._consumer._client
 
-    async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
-        """Read committed offsets; partitions without one are left out. Raises TimeoutError."""
+    async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, tuple[int, str]]:
+        """Read committed offsets and their metadata; partitions without one are left out. Raises TimeoutError."""
         asked = [TopicPartition(*p) for p in partitions]
         found = await asyncio.wait_for(self._consumer._coordinator.fetch_committed_offsets(asked), timeout_s)
-        return {(tp.topic, tp.partition): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+        return {
+            (tp.topic, tp.partition): (meta.offset, meta.metadata or "")
+            for tp, meta in found.items()
+            if meta.offset >= 0
+        }
 
     async def bounds(self, partitions: Iterable[Partition], *, end: bool, timeout_s: float) -> dict[Partition, int]:
         """Read the first offsets of partitions, or the ones after the last. Raises TimeoutError, KafkaError."""
@@ -168,8 +172,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         found = await asyncio.wait_for(call(asked), timeout_s)
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
-    async def commit(self, offsets: dict[Partition, int], timeout_s: float) -> bool:
-        """Commit; False when a rebalance has taken a partition away.
+    async def commit(self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str]) -> bool:
+        """Commit; False when a rebalance has taken a partition away. ``metadata`` is kept beside each offset.
 
         Only as the member and in the generation that the partitions were given in. After its expulsion aiokafka would
         commit as nobody in particular, which a broker takes from anyone while the group is empty; and a retry of its
@@ -181,7 +185,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             Not within ``timeout_s``: aiokafka itself would try for ever. Not ``retriable``: this client may not.
         """
         coordinator = self._consumer._coordinator
-        wanted = {TopicPartition(*p): OffsetAndMetadata(offset, "") for p, offset in offsets.items()}
+        wanted = {TopicPartition(*p): OffsetAndMetadata(offset, metadata.get(p, "")) for p, offset in offsets.items()}
         generation = self._generation
         try:
             async with asyncio.timeout(timeout_s):

@@ -129,3 +129,23 @@ async def create_topics(
                 counts[name] = topic.num_partitions
                 created.append(name)
     return created
+
+
+async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:
+    """Create the compacted topics of one partition that are not there yet; gives their names. Raises BrokerError."""
+    limit = settings.request_timeout_ms / 1000
+    async with _admin(settings) as admin:
+        there = await _counts(admin, names, limit)
+        missing = [name for name in names if name not in there]
+        if not missing:
+            return []
+        topics = [NewTopic(n, 1, replication_factor, topic_configs={"cleanup.policy": "compact"}) for n in missing]
+        response = await asyncio.wait_for(admin.create_topics(topics), limit)
+        for name, code, *message in response.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise BrokerError(
+                    f"{name}: cannot be created: {for_code(code).__name__} {message}; create it (one partition, "
+                    "cleanup.policy=compact) or set meter.enabled = false",
+                    retriable=False,
+                )
+    return missing

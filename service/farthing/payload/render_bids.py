@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import BidBlock, Bytes, Int64s, Outcome, RawColumn, RecordBlock, RenderedValues
-from farthing.jit import kernel
+from farthing.digits import AHEAD_BYTES
+from farthing.jit import NO_JIT, kernel
 from farthing.machine import copy_bytes
 from farthing.payload.render import DECIMALS, write_score
 
@@ -158,6 +159,9 @@ def render_bids(
         What the bids are signed with.
     """
     events = np.flatnonzero(bids.status == 0).astype(np.int64)
+    if NO_JIT:
+        written = render_bids_reference(records, ids, imp_ids, bids, row_indptr=row_indptr, terms=terms, model=model)
+        return RenderedValues(events, *_join_bytes(written))
     signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
     parts, parts_ptr = _join(
         [
@@ -182,7 +186,7 @@ def render_bids(
         + per_bid * len(bidding)
         + int((imp_ids.stop[bidding] - imp_ids.start[bidding]).sum())
     )
-    out = np.empty(room, np.uint8)
+    out = np.empty(room + AHEAD_BYTES, np.uint8)
     indptr = np.zeros(len(events) + 1, np.int64)
     write_bids(
         out, indptr, events, row_indptr, records.buffer, ids.start, ids.stop, imp_ids.start, imp_ids.stop,
@@ -246,6 +250,9 @@ def _dumps(value: object) -> str:
 
 
 def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
-    pieces = [text.encode() for text in texts]
+    return _join_bytes([text.encode() for text in texts])
+
+
+def _join_bytes(pieces: list[bytes]) -> tuple[Bytes, Int64s]:
     indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
     return np.frombuffer(b"".join(pieces), np.uint8), indptr

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int64s, Presence, RankingBlock, RawColumn, RecordBlock, RenderedValues
-from farthing.jit import kernel
+from farthing.digits import AHEAD_BYTES
+from farthing.jit import NO_JIT, kernel
 from farthing.machine import copy_bytes
-from farthing.payload.render import join, write_score
+from farthing.payload.render import join, write_score, write_score_reference
 
 _PRESENT: Final = int(Presence.PRESENT)
 _MISSING: Final = int(Presence.MISSING)
@@ -94,12 +95,18 @@ def render_rankings(
     events = np.flatnonzero(decisions.status == 0).astype(np.int64)
     ids = ids or _no_ids(len(records))
     row_ids = decisions.ids or _no_ids(len(decisions.labels))
+    if NO_JIT:
+        written = [
+            _ranking_reference(records, ids, row_ids, decisions, row_indptr, labels, model, int(e)) for e in events
+        ]
+        indptr = np.cumsum([0, *map(len, written)], dtype=np.int64)
+        return RenderedValues(events, np.frombuffer(b"".join(written), np.uint8), indptr)
     parts, parts_indptr = join([*_PARTS[:TAIL], f"{_PARTS[TAIL]}{json.dumps(model)}}}", *_PARTS[NO_SCORE:]])
     reasons, reasons_indptr = join([json.dumps(label) for label in labels])
     rows = np.diff(row_indptr)[events]
     a_row = len("".join(_PARTS[ROW:NEXT])) + len(_PARTS[NO_SCORE]) + _INDEX_BYTES + _SCORE_BYTES + len(reasons)
     ids_bytes = int((ids.stop[events] - ids.start[events]).sum() + (row_ids.stop - row_ids.start).sum())
-    out = np.empty(ids_bytes + int(rows.sum()) * a_row + len(events) * (len(parts) + 4), np.uint8)
+    out = np.empty(ids_bytes + int(rows.sum()) * a_row + len(events) * (len(parts) + 4) + AHEAD_BYTES, np.uint8)
     indptr = np.zeros(len(events) + 1, np.int64)
     write_rankings(
         out, indptr, events, row_indptr, decisions.order, records.buffer, ids.presence, ids.start, ids.stop,
@@ -107,6 +114,28 @@ def render_rankings(
         parts, parts_indptr, reasons, reasons_indptr,
     )  # fmt: skip
     return RenderedValues(events, out[: indptr[-1]], indptr)
+
+
+def _ranking_reference(
+    records: RecordBlock, ids: RawColumn, row_ids: RawColumn, decisions: RankingBlock, row_indptr: Int64s,
+    labels: tuple[str, ...], model: str, event: int,
+) -> bytes:  # fmt: skip
+    """Plain form of one event's ranking."""
+
+    def token(column: RawColumn, slot: int) -> bytes:
+        return records.buffer[column.start[slot] : column.stop[slot]].tobytes()
+
+    start, stop = int(row_indptr[event]), int(row_indptr[event + 1])
+    candidates = []
+    for row in decisions.order[start:stop]:
+        name = token(row_ids, row) if row_ids.presence[row] == _PRESENT else str(row - start).encode()
+        answer = b'null,"reason":' + json.dumps(labels[decisions.labels[row]]).encode()
+        if decisions.labels[row] == 0:
+            score = np.zeros(_SCORE_BYTES, np.uint8)
+            answer = score[: write_score_reference(score, 0, decisions.scores[row, 0])].tobytes()
+        candidates.append(b'{"id":' + name + b',"score":' + answer + b"}")
+    head = b'"id":' + token(ids, event) + b"," if ids.presence[event] != _MISSING else b""
+    return b"{" + head + b'"ranking":[' + b",".join(candidates) + b'],"model":' + json.dumps(model).encode() + b"}"
 
 
 def _no_ids(n: int) -> RawColumn:

@@ -43,6 +43,7 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError
+from farthing.jit import NO_JIT
 from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_answers
 from farthing.tasks.campaign import Campaign
 
@@ -117,6 +118,8 @@ class Bidding:
         floor = _number(get, "bidfloor")
         currency, currency_ptr = _names([campaign.currency])
         domains, domains_ptr = _names(campaign.adomain)
+        if NO_JIT:
+            return decide_reference(self, columns, scores, inputs)
         events = decide_events(
             columns.status, columns.row_indptr, scores.scores, inputs.buffer, inputs.timestamps_ms, inputs.now_ms,
             ids.presence, ids.start, ids.stop, _number(get, "tmax").values, cur.presence, cur.start, cur.stop,

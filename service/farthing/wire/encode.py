@@ -129,13 +129,18 @@ def encode_records(
     *,
     headers: bytes = b"",
     header_count: int = 0,
+    keys: tuple[Bytes, Int64s] | None = None,
     compression: str = "none",
 ) -> OutputBatch:
-    """Lay out one batch of keyless records: value k is ``values[indptr[k]:indptr[k+1]]``. All carry ``headers``."""
+    """Lay out one batch: value k is ``values[indptr[k]:indptr[k+1]]``. All carry ``headers``.
+
+    ``keys`` are laid out as the values are: (data, indptr). Without them the records have none.
+    """
     m = len(timestamps_ms)
     minus = np.full(m, -1, np.int64)
+    key_data, key_start, key_stop = (_NO_BYTES, minus, minus) if keys is None else (keys[0], keys[1][:-1], keys[1][1:])
     block = RecordBlock(
-        _NO_BYTES, np.arange(m), timestamps_ms, minus, minus, minus, minus, minus, minus, np.zeros(m, np.int32),
+        key_data, np.arange(m), timestamps_ms, key_start, key_stop, minus, minus, minus, minus, np.zeros(m, np.int32),
         (Segment(topic, partition, 0, m, 0, m),),
     )  # fmt: skip
     columns = _Columns(

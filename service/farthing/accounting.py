@@ -1,0 +1,217 @@
+"""What a worker reports to the ledger: a running total for each partition, and once a second that it lives.
+
+A total is that of everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit,
+so that whoever gets the partition next goes on counting from exactly there; and it is published to the usage topic, at
+most once a second for each partition, and acknowledged there before the offset is committed. So the ledger never lags
+behind what is committed, and a total that is published twice, or by an owner that lost the partition, changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import structlog
+
+from farthing.blocks import Bytes, Int64s, OutputBatch
+from farthing.errors import BrokerError
+from farthing.kafka import BatchProducer, KafkaSettings, Partition
+from farthing.meter.count import N_COUNTS, counts_of, totals_of
+from farthing.meter.records import Heartbeat, UsageRecord
+from farthing.meter.usage import METADATA_LIMIT_BYTES, UsageTotals
+from farthing.wire import encode_records
+
+log = structlog.get_logger()
+
+PUBLISH_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Which model and task a source topic is scored with."""
+
+    model: str
+    task: str
+
+
+@dataclass(slots=True)
+class _Count:
+    base_offset: int
+    next_offset: int
+    counts: Int64s  # (N_COUNTS,)
+    published_offset: int = -1
+    published_s: float = -PUBLISH_EVERY_S
+
+
+class Accounting:
+    """The totals of the partitions that are ours."""
+
+    def __init__(self, scored: Mapping[str, Scored]) -> None:
+        """``scored`` tells for each source topic what scores it."""
+        self._scored = scored
+        self._counts: dict[Partition, _Count] = {}
+
+    def assign(self, partition: Partition, offset: int, metadata: str) -> None:
+        """Take a partition over, and go on from the total that was committed with its offset, if there is one."""
+        known = self._counts.get(partition)
+        if known is not None and known.next_offset == offset:
+            return  # it was ours already
+        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64))
+        carried = _Carried.read(metadata)
+        if carried is not None and carried.model == self._scored[partition[0]].model:
+            count = _Count(carried.base_offset, offset, counts_of(carried.totals))
+        elif metadata and carried is None:
+            topic, number = partition
+            log.warning("usage_total_unknown", topic=topic, partition=number, offset=offset, note="a new count begins")
+        self._counts[partition] = count
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """Give partitions up."""
+        for partition in partitions:
+            self._counts.pop(partition, None)
+
+    def add(self, partition: Partition, next_offset: int, counts: Int64s | None = None) -> None:
+        """Add what was acknowledged up to ``next_offset``; ``counts`` is a row of :func:`~farthing.meter.count`."""
+        count = self._counts.get(partition)
+        if count is None:
+            return  # no longer ours: its next owner counts it
+        if counts is not None:
+            count.counts += counts
+        count.next_offset = next_offset
+
+    def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
+        """Give the commit metadata of partitions whose total fits into it."""
+        found = {}
+        for partition in partitions:
+            count = self._counts.get(partition)
+            if count is not None:
+                model = self._scored[partition[0]].model
+                text = _Carried(model, count.base_offset, totals_of(count.counts)).write()
+                if len(text) <= METADATA_LIMIT_BYTES:
+                    found[partition] = text
+        return found
+
+    def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
+        """Give the records that must be published before these partitions' offsets are committed.
+
+        Those of partitions that were published within the last second are left out, unless ``everything`` is asked for.
+        """
+        now = time.monotonic()
+        at_ms = time.time_ns() // 1_000_000
+        records = []
+        for partition in partitions:
+            count = self._counts.get(partition)
+            if count is None or count.published_offset == count.next_offset:
+                continue
+            if everything or now - count.published_s >= PUBLISH_EVERY_S:
+                topic, number = partition
+                scored = self._scored[topic]
+                records.append(
+                    UsageRecord(
+                        topic, number, scored.model, scored.task, count.base_offset, count.next_offset, at_ms,
+                        totals_of(count.counts),
+                    )
+                )  # fmt: skip
+        return records
+
+    def published(self, records: Iterable[UsageRecord]) -> None:
+        """Note that records are acknowledged."""
+        now = time.monotonic()
+        for record in records:
+            count = self._counts.get((record.topic, record.partition))
+            if count is not None and count.base_offset == record.base_offset:
+                count.published_offset, count.published_s = record.next_offset, now
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What travels with a committed offset."""
+
+    model: str
+    base_offset: int
+    totals: UsageTotals
+
+    def write(self) -> str:
+        head = json.dumps({"model": self.model, "base_offset": self.base_offset}, separators=(",", ":"))
+        return f"{head}{self.totals.encode()}"
+
+    @classmethod
+    def read(cls, text: str) -> _Carried | None:
+        """None when it is nothing that we wrote: another program may have committed here."""
+        head, brace, totals = text.partition("}")
+        try:
+            body = json.loads(head + brace)
+            base_offset = body["base_offset"]
+            if type(base_offset) is not int or base_offset < 0:
+                return None
+            return cls(str(body["model"]), base_offset, UsageTotals.decode(totals))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Reporter:
+    """Publishes usage and heartbeats, by a producer of its own: the pipeline's carries one block at a time."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        accounting: Accounting,
+        heartbeat: Callable[[], Heartbeat],
+        *,
+        usage_topic: str,
+        heartbeat_topic: str,
+    ) -> None:
+        self.accounting = accounting
+        self._heartbeat = heartbeat
+        self._usage_topic = usage_topic
+        self._heartbeat_topic = heartbeat_topic
+        self._producer = BatchProducer(kafka)
+        self._sending = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and begin to send heartbeats. Raises BrokerError."""
+        await self._producer.start()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
+        """Publish the totals that are due before these partitions' offsets are committed. Raises BrokerError."""
+        records = self.accounting.due(partitions, everything=everything)
+        if records:
+            await self._send(self._usage_topic, records)
+            self.accounting.published(records)
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop, within ``timeout_s``."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
+        await self._producer.close(timeout_s)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._send(self._heartbeat_topic, [self._heartbeat()])
+            except BrokerError as error:  # the pipeline meets the same broker and says so on /ready
+                log.warning("heartbeat_not_sent", error=str(error))
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    async def _send(self, topic: str, records: Sequence[UsageRecord | Heartbeat]) -> None:
+        async with self._sending:
+            await self._producer.send([batch_of(topic, records)])
+
+
+def batch_of(topic: str, records: Sequence[UsageRecord | Heartbeat]) -> OutputBatch:
+    """Lay records out as one batch for the one partition of their topic."""
+    keys, values = ([record.key for record in records], [record.encode() for record in records])
+    now_ms = np.full(len(records), time.time_ns() // 1_000_000)
+    return encode_records(topic, 0, *_column(values), now_ms, keys=_column(keys))
+
+
+def _column(values: Sequence[bytes]) -> tuple[Bytes, Int64s]:
+    return np.frombuffer(bytearray(b"".join(values)), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
