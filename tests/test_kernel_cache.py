@@ -55,7 +55,9 @@ def test_a_damaged_file_is_compiled_again_and_replaced(filled, tmp_path, damage)
     for file in files:
         data = bytearray(file.read_bytes())
         data[-100] ^= 1
-        file.write_bytes({"empty": b"", "cut": file.read_bytes()[:-7], "flipped": data, "foreign": b"\x80" * 500}[damage])
+        file.write_bytes(
+            {"empty": b"", "cut": file.read_bytes()[:-7], "flipped": data, "foreign": b"\x80" * 500}[damage]
+        )
     assert run(tmp_path) == (number, len(files), "")
     assert run(tmp_path) == (number, 0, "")
 

@@ -59,7 +59,17 @@ def wheel(tmp_path_factory):
     """The wheel, built as pip builds it; hatchling comes from the extra ``test``, so no network is needed."""
     folder = tmp_path_factory.mktemp("wheel")
     done = run(
-        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, ROOT
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        folder,
+        ROOT,
     )
     assert done.returncode == 0, done.stderr
     (file,) = folder.glob("*.whl")
@@ -71,7 +81,17 @@ def installed(wheel, tmp_path_factory):
     """The wheel alone in a folder."""
     folder = tmp_path_factory.mktemp("installed")
     done = run(
-        sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-compile", "--target", folder, wheel
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        "--target",
+        folder,
+        wheel,
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -86,7 +106,9 @@ def test_the_wheel_holds_the_package_its_types_and_its_bundles_and_nothing_else(
         files = {f"farthing/_bundles/{bundle.name}/{path.name}" for path in bundle.iterdir()}
         assert len(files) == 5
         assert files <= set(names)
-    others = [name for name in names if not name.startswith(("farthing/", f"farthing-{farthing.__version__}.dist-info/"))]
+    others = [
+        name for name in names if not name.startswith(("farthing/", f"farthing-{farthing.__version__}.dist-info/"))
+    ]
     assert others == []
     assert [name for name in names if "__pycache__" in name or name.endswith((".nbc", ".nbi", ".pyc"))] == []
 
@@ -237,7 +259,9 @@ def without_compiler(uv, platform, python, *extras):
     assert wheels.stdout == any_kind.stdout
 
 
-@pytest.mark.parametrize(("platform", "python"), [("aarch64-manylinux_2_28", "3.13"), ("x86_64-pc-windows-msvc", "3.11")])
+@pytest.mark.parametrize(
+    ("platform", "python"), [("aarch64-manylinux_2_28", "3.13"), ("x86_64-pc-windows-msvc", "3.11")]
+)
 def test_no_compiler_is_needed(uv, platform, python):
     without_compiler(uv, platform, python)
 
