@@ -95,7 +95,9 @@ def test_values_are_the_statements():
                 assert found["farthing_ledger_avoided_cost_usd", labels] == float(avoided.at(scenario))
                 saved = said.saved(model, mode.name)[scenario]
                 assert found["farthing_ledger_saved_usd", labels] == float(saved)
-    scored = {k: v for k, v in found.items() if k[0] == "farthing_ledger_events_total" and ("outcome", "scored") in k[1]}
+    scored = {
+        k: v for k, v in found.items() if k[0] == "farthing_ledger_events_total" and ("outcome", "scored") in k[1]
+    }
     assert sum(scored.values()) == said.scored
     assert found["farthing_ledger_reserved_core_seconds_total", ()] == made.ledger.reserved_core_ms() / 1000
     assert found["farthing_ledger_cpu_seconds_total", ()] == made.ledger.cpu_ns() / 1e9
