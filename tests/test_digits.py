@@ -9,7 +9,7 @@ from farthing import digits
 from farthing.jit import NO_JIT, kernel
 from tests.references import both, same
 
-pytestmark = pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
+compiled = pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
 EDGES = sorted({n for k in range(19) for n in (10**k - 1, 10**k, 10**k + 1, 2**k, 2**k - 1)} | {2**63 - 1, 2**62})
 
 
@@ -30,15 +30,18 @@ def every_two_and_four():
     return -1
 
 
+@compiled
 def test_every_division_is_exact():
     assert every_two_and_four() == -1
 
 
+@compiled
 @given(st.integers(0, 10**8 - 1))
 def test_eight_digits(number):
     same(digits.eight_digits, number)
 
 
+@compiled
 @given(st.integers(0, 2**63 - 1) | st.sampled_from(EDGES) | st.integers(0, 62).flatmap(lambda k: st.integers(0, 2**k)))
 def test_any_number(number):
     same(digits.count_digits, number)

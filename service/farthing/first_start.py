@@ -25,7 +25,7 @@ def starting(console: Console, what: str) -> Iterator[None]:
             if console.is_terminal:
                 status.update(f"{what}: {COMPILING} [dim]{compiled}: {name}[/]")
             elif compiled == 1:
-                console.print(f"{what}: {COMPILING} ...", highlight=False)
+                console.print(f"{what}: {COMPILING} ...", highlight=False, soft_wrap=True)
 
         with watch_compilation(tell):
             yield

@@ -88,6 +88,7 @@ def _refusal(f: F) -> F:
 
 def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
     from numba import njit
+    from numba.core.types import unliteral
 
     from farthing.kernel_cache import KernelCache
 
@@ -97,6 +98,13 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
         options["forceinline"] = True
     compiled = njit(**options)(f)
     compiled._cache = KernelCache(f)  # what njit(cache=True) would do with numba's own
+    find = compiled.get_call_template
+
+    def without_literals(arguments: Any, named: Any) -> Any:
+        return find(tuple(map(unliteral, arguments)), named)
+
+    # numba would compile a kernel once for each constant that another one passes to it; LLVM folds them anyway.
+    compiled.get_call_template = without_literals
     return compiled
 
 

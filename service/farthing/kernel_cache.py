@@ -162,4 +162,4 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 @cache
 def _warn_once(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=3)
+    warnings.warn_explicit(text, RuntimeWarning, "farthing", 1)  # not a line of numba's

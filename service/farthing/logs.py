@@ -24,6 +24,8 @@ class _Repeats(logging.Filter):
         key, now = (record.name, str(record.msg)), time.monotonic()
         if now - self._last.get(key, -REPEAT_S) < REPEAT_S:
             return False
+        if len(self._last) > 1_000:  # messages are few; if they are not, some are said too often
+            self._last.clear()
         self._last[key] = now
         return True
 

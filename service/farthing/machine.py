@@ -18,6 +18,23 @@ SHORT_BYTES = 2 * WIDE_BYTES
 """Up to so many bytes :func:`copy_short` copies without a call."""
 
 
+_LEVELS = {"x86-64-v2": ("sse4.2",), "x86-64-v3": ("sse4.2", "avx2"), "x86-64-v4": ("sse4.2", "avx2")}
+
+
+def target_has(feature: str) -> bool:
+    """Whether kernels are compiled for processors with a feature, by LLVM's name of it.
+
+    That is what this processor has, unless ``NUMBA_CPU_FEATURES`` is set, as in an image that is made for many: then
+    what it names with a plus, and what ``NUMBA_CPU_NAME`` stands for if it is a level of x86-64.
+    """
+    from llvmlite import binding
+    from numba import config
+
+    if config.CPU_FEATURES is None:
+        return bool(binding.get_host_cpu_features().get(feature))
+    return f"+{feature}" in config.CPU_FEATURES.split(",") or feature in _LEVELS.get(config.CPU_NAME or "", ())
+
+
 def _memcpy() -> Any:
     """Make the intrinsic behind :func:`copy_bytes`: LLVM's memcpy between two contiguous uint8 arrays."""
     from llvmlite import ir

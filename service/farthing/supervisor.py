@@ -161,6 +161,7 @@ class Supervisor:
             await asyncio.sleep(LOOK_EVERY_S)
             status, _ = await self._get(child, "/ready")
             child.was_ready = status == 200
+        log.info("worker_ready", worker=child.index)
 
     async def _stop(self, watchers: Sequence[asyncio.Task[None]]) -> None:
         self._terminate()

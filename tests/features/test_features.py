@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from farthing.features import (
     NumericFeature,
     TextFeature,
     featurize_texts,
+    folding,
     grams,
     hashing,
     text,
@@ -67,6 +69,46 @@ def test_kernel_equals_reference(spec, texts):
     assert rows(featurize_texts(spec, encoded)) == [reference(spec, t) for t in encoded]
 
 
+LONG = st.lists(
+    st.sampled_from(["a", "A", " ", "  ", "!!", "!!!", "\n", "\x7f", "é", "É", "éé", "ooo", "0", "'", "zZ", "word", "W", "@[`{", "🎈🎈"]),
+    max_size=150,
+).map("".join)  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@given(st.lists(LONG, min_size=1, max_size=3))
+def test_long_texts_are_folded_as_by_the_reference(spec, texts):
+    """Runs that are squeezed, control characters and words in every place of a step of many bytes, and across two."""
+    encoded = [t.encode() for t in [*texts, "x" * 40]]  # the last one gives the others bytes to read ahead
+    assert rows(featurize_texts(spec, encoded)) == [reference(spec, t) for t in encoded]
+
+
+@pytest.mark.skipif(NO_JIT, reason="references check bounds")
+@pytest.mark.parametrize("spec", SPECS)
+@given(
+    st.lists(st.sampled_from(["a b c d e f g h", "", "a", "a b", " ", "word " * 30, "x" * 100]), min_size=1, max_size=5)
+)
+def test_kernels_are_given_room_for_all_that_they_write(spec, texts):
+    """They check no bounds. Words of one letter give the most ids a byte."""
+    left, kernel = [], text.hash_texts
+
+    def watched(*arguments):
+        kernel(*arguments)
+        left.append(len(arguments[-2]) - arguments[-1][-1])
+
+    with mock.patch.object(text, "hash_texts", watched):
+        featurize_texts(spec, texts)
+    assert min(left) >= grams.WRITE_AHEAD_IDS
+
+
+@pytest.mark.parametrize("length", range(30, 36))
+@pytest.mark.parametrize("run", [b"aaaa", b"    ", b"\n ", b"A", b"\xff\xff\xff", b"a\x00\x00\x00\x00"])
+def test_every_place_of_a_run(run, length):
+    texts = [b"q" * before + run + b"w" * (length - before) for before in range(length)]
+    texts.append(b" " * 40)
+    assert rows(featurize_texts(FeatureSpec(), texts)) == [reference(FeatureSpec(), t) for t in texts]
+
+
 @pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
 @pytest.mark.parametrize("kernel", [grams.hash_grams_by_one, grams.hash_grams_by_eight])
 @given(st.binary(max_size=40), st.integers(1, 8), st.integers(0, 2**63 - 1), st.integers(1, 30), st.integers(0, 3))
@@ -97,7 +139,7 @@ def test_neighbours_and_batches_do_not_matter(texts, cut):
     ],
 )  # fmt: skip
 def test_folding_is_as_stated(before, after):
-    assert text.fold_reference(before, TextFeature()) == after
+    assert folding.fold_reference(before, TextFeature()) == after
     assert rows(featurize_texts(FeatureSpec(), [before])) == [reference(FeatureSpec(), before)]
 
 

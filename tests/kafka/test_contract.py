@@ -1,6 +1,7 @@
 """aiokafka's private names and wire classes that farthing.kafka uses: fails loudly when upstream moves."""
 
 import inspect
+import math
 import struct
 
 import aiokafka
@@ -26,6 +27,16 @@ def test_private_names_are_where_they_were():
     assert "self._client = AIOKafkaClient(" in source
     assert "self._coordinator = GroupCoordinator(" in source
     assert list(inspect.signature(GroupCoordinator.fetch_committed_offsets).parameters) == ["self", "partitions"]
+    assert list(inspect.signature(GroupCoordinator._do_commit_offsets).parameters) == ["self", "assignment", "offsets"]
+    for name in ("check_errors", "request_rejoin", "ensure_coordinator_known"):
+        assert list(inspect.signature(getattr(GroupCoordinator, name)).parameters) == ["self"]
+    source = inspect.getsource(GroupCoordinator)
+    for name in ("generation", "member_id", "_coordination_task"):
+        assert f"self.{name} = " in source
+    # Between a commit's call and its request nothing is awaited: it goes out as the member that we have checked.
+    commit = inspect.getsource(GroupCoordinator._do_commit_offsets)
+    assert commit.index("self.generation,") < commit.index("await ")
+    assert commit.index("self.member_id,") < commit.index("await ")
     assert list(inspect.signature(AIOKafkaClient.send).parameters)[:3] == ["self", "node_id", "request"]
     for name in ("force_metadata_update", "add_topic", "get_random_node", "bootstrap", "close"):
         assert callable(getattr(AIOKafkaClient, name))
@@ -75,7 +86,7 @@ def test_effective_options_lose_nothing_and_show_no_secret():
     options = settings.consumer_options()
     assert options["enable_auto_commit"] is False
     assert options["auto_offset_reset"] == "earliest"
-    assert options["max_poll_interval_ms"] == 2**31 - 1
+    assert options["max_poll_interval_ms"] == math.inf  # 2**31 - 1 would be 25 days
     assert options["rebalance_timeout_ms"] >= 25_000
     assert "hunter2" not in repr(settings)
     assert "value_deserializer" not in options

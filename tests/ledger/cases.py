@@ -68,8 +68,8 @@ def book(meter=None, **more):
 class MadeUp:
     """Books of a deployment that has run at one rate since ``hours`` ago, as of any moment since."""
 
-    def __init__(self, rate, *, hours=3.0, until_ms=None):
-        self.rate = rate
+    def __init__(self, rate, *, hours=3.0, until_ms=None, tenant=None):
+        self.rate, self.tenant = rate, tenant or "globex"
         self.ledger, self.history = Ledger(), History()
         end = now_ms() if until_ms is None else until_ms
         self.start = end - int(hours * HOUR)
@@ -87,7 +87,7 @@ class MadeUp:
             count = n // 4
             tenants = {
                 "acme": TenantCount(count // 2, 3, count // 2 * 90),
-                "globex": TenantCount(count // 4, 0, count // 4 * 80),
+                self.tenant: TenantCount(count // 4, 0, count // 4 * 80),
                 "": TenantCount(count // 4, 1, count // 4 * 70),
             }
             self.ledger.post(

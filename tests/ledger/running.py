@@ -30,6 +30,8 @@ class RunningLedger:
         self.config = folder / f"{self.name}.toml"
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{self.servers}"]\n'
+            # After a hard kill the group waits for the dead member: no longer than the broker allows.
+            f"session_timeout_ms = 6000\nheartbeat_interval_ms = 1000\n"
             f'[[route]]\nbundle = "moderation"\nsource = "e"\nsink = "s"\ndead_letters = "d"\n'
             f'[meter]\nusage_topic = "{self.usage}"\nheartbeat_topic = "{self.heartbeats}"\n'
             f'[ledger]\nport = {self.port}\napp_id = "ledger-{self.name}"\ndata_dir = "{folder / self.name}"\n{extra}'
@@ -59,12 +61,12 @@ class RunningLedger:
         except OSError as error:
             return 0, str(error)
 
-    async def wait_for(self, condition, timeout_s):
+    async def wait_for(self, condition, timeout_s, every_s=0.1):
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert self.process.poll() is None, self.tail()
             assert time.monotonic() < deadline, f"not within {timeout_s} s; {self.tail()}"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(every_s)
 
     def tail(self):
         return self.log.read_text()[-3000:]
@@ -107,6 +109,11 @@ class RunningLedger:
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         return None
+
+    def cpu_s(self):
+        """CPU seconds that the process has used, user and system (Linux)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self):
         self.process.kill()

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -10,12 +11,14 @@ from farthing.errors import ConfigError
 from farthing.ledger.answers import CHEAPEST, accounts, answer
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.series import cost_series
-from farthing.ledger.statement import make_statement
+from farthing.ledger.statement import RateBasis, WindowName, make_statement
 from farthing.ledger.web import PAGE
+from farthing.meter.breakeven import Verdict
 from farthing.meter.money import json_text
 from farthing.meter.opponents import MODES
 from farthing.meter.records import TenantCount
 from farthing.meter.usage import UsageTotals
+from farthing.metrics import STATES
 from tests.ledger.cases import EDGES, NOW, MadeUp, beat, book, close_to, record
 
 OPENAPI = json.loads((PAGE / "openapi.json").read_text(encoding="utf-8"))
@@ -125,6 +128,18 @@ def test_every_schema_and_every_field_is_described():
         for field, of in schema.get("properties", {}).items():
             assert "description" in of or "$ref" in of, f"{name}.{field}"
         assert sorted(schema.get("required", [])) == sorted(schema.get("properties", []))
+
+
+def test_lists_of_the_schema_are_those_of_the_code():
+    schemas, asked = OPENAPI["components"]["schemas"], OPENAPI["components"]["parameters"]
+    modes = [mode.name for mode in MODES]
+    windows = list(get_args(WindowName))
+    assert schemas["Statement"]["properties"]["window"]["enum"] == asked["window"]["schema"]["enum"] == windows
+    assert schemas["Statement"]["properties"]["mode"]["enum"] == asked["mode"]["schema"]["enum"] == [CHEAPEST, *modes]
+    assert schemas["Opponent"]["properties"]["mode"]["enum"] == modes
+    assert schemas["Worker"]["properties"]["state"]["enum"] == list(STATES)
+    assert schemas["Comparison"]["properties"]["verdict"]["enum"] == list(get_args(Verdict))
+    assert schemas["Comparison"]["properties"]["events_per_day_from"]["enum"] == list(get_args(RateBasis))
 
 
 def test_the_answer_is_the_statement():

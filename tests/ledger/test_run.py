@@ -2,13 +2,18 @@
 
 import json
 import random
+import shutil
+import socket
+import subprocess
 import sys
 import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from farthing.ledger.books import Account
 from farthing.meter.records import TenantCount
-from tests.ledger.cases import beat, now_ms, record, totals
+from tests.ledger.cases import beat, mixed, now_ms, record, totals
 from tests.ledger.running import RunningLedger
 from tests.ledger.test_answers import ACCOUNT, HISTORY, STATEMENT
 
@@ -40,6 +45,24 @@ def furthest(records):
         calls = [n for count in r.totals.calls.values() for n in count]
         kept[at] = max(kept.get(at, ()), (r.next_offset, r.totals.scored, r.totals.dead, sum(calls[1::2])))
     return kept
+
+
+def assert_prometheus_says(text, said):
+    """A live scrape and the JSON agree on what no clock moves."""
+    if shutil.which("promtool"):
+        subprocess.run(["promtool", "check", "metrics"], input=text.encode(), check=True, timeout=30)
+    found = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    for estimate, usd in said["avoided_usd"].items():
+        value = found["farthing_ledger_avoided_cost_usd", *sorted((said["model"], "naive", estimate))]
+        assert value == pytest.approx(usd, abs=1e-9)
+    (route,) = said["routes"]
+    for outcome in ("scored", "dead"):
+        labels = sorted((route["topic"], route["scored_by"], outcome))
+        assert found["farthing_ledger_events_total", *labels] == said["events"][outcome] > 0
 
 
 async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_books(ledger):
@@ -78,6 +101,8 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
     for one in json.loads(ledger.get("/api/accounts")[1]):
         ACCOUNT.validate(one)
 
+    assert_prometheus_says(ledger.get("/metrics")[1], json.loads(ledger.get("/api/statement?window=all&mode=naive")[1]))
+
     # Killed hard while records come, more come while it is dead, and it is started again.
     await ledger.post(sent[half:])
     ledger.kill()
@@ -98,7 +123,7 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
 
 
 async def test_faust_runs_the_app_by_its_name_too(ledger):
-    ledger.start("-m", "faust", "-A", "farthing.ledger.app", "worker", "-l", "warning", "--without-web")
+    ledger.start("-m", "faust", "-A", "farthing.ledger.app", "worker", "-l", "warn")
     await ledger.ready()
     records = run_of(0, 10)
     await ledger.post(records)
@@ -123,12 +148,11 @@ async def test_sigterm_with_the_broker_dead_ends_in_time(own_kafka, tmp_path):
         assert ledger.get("/api/statement")[0] == 200  # the books are still shown
     finally:
         _, took_s = ledger.stop()
+    print(f"stopped within {took_s:.1f} s")
     assert took_s < 25
 
 
-async def test_a_port_that_is_taken_ends_the_start(ledger, apache_kafka, tmp_path):
-    import socket
-
+async def test_a_port_that_is_taken_ends_the_start(ledger):
     with socket.create_server(("127.0.0.1", ledger.port)):
         ledger.start()
         assert ledger.process.wait(60) not in (0, None)
@@ -137,31 +161,35 @@ async def test_a_port_that_is_taken_ends_the_start(ledger, apache_kafka, tmp_pat
 
 @pytest.mark.campaign
 async def test_records_a_second_and_restoring_100_000_entries(ledger, capsys):
-    """The figures that the design rests on: 1,000 usage records/s with all windows on, 100,000 entries in 30 s."""
-    entries = 100_000
+    """The figures that the design rests on: 1,000 usage records/s with all windows on, 100,000 entries in 30 s.
+
+    What is asserted is seconds of the process's CPU, which others on the machine do not change; it is one thread.
+    """
+    records, entries = 20_000, 100_000
     ledger.start()
     await ledger.ready()
-    await ledger.beat([beat("a/0", now_ms() - 60_000, now_ms())])
-    at_ms = now_ms()
-    many = [record(0, at_ms, partition=p, used=totals(1_000 + p)) for p in range(entries)]
+    before_s = ledger.cpu_s()
     began = time.monotonic()
-    await ledger.post(many)
+    # All keys differ, so no write is saved: the dearest kind.
+    await ledger.post(record(0, now_ms(), partition=p, used=totals(1_000 + p)) for p in range(records))
     sent_s = time.monotonic() - began
-    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_records_total") == entries + 1, 400)
-    took_s = time.monotonic() - began
-    books = ledger.books()
-    assert len(books) == entries
-    code, stop_s = ledger.stop()
-    assert (code, stop_s < 25) == (0, True)
+    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_records_total") == records, 300, every_s=2)
+    took_s, took_cpu_s = time.monotonic() - began, ledger.cpu_s() - before_s
+    assert ledger.stop()[0] == 0
+
+    accounts = {n: Account.opened(record(0, now_ms(), partition=n, used=mixed(1_000 + n))) for n in range(entries)}
+    changelog = f"ledger-{ledger.name}-accounts-changelog"
+    await ledger.send(changelog, ((one.record.key, one.encode()) for one in accounts.values()))
     began = time.monotonic()
     ledger.start()
-    await ledger.ready(120)
-    restored_s = time.monotonic() - began
-    assert ledger.books() == books
+    await ledger.ready(200)
+    restored_s, restored_cpu_s = time.monotonic() - began, ledger.cpu_s()
+    assert ledger.books() == furthest(one.record for one in accounts.values())
     with capsys.disabled():
         print(
-            f"\nledger: {entries / took_s:,.0f} records/s (sent within {sent_s:.1f} s), "
-            f"{entries:,} entries restored in {restored_s:.1f} s from the start of the process"
+            f"\nledger: {records / took_s:,.0f} records/s, {records / took_cpu_s:,.0f} per CPU-second (sent within "
+            f"{sent_s:.1f} s); {entries:,} entries restored {restored_s:.1f} s after the process began, of them "
+            f"{restored_cpu_s:.1f} s of CPU"
         )
-    assert entries / took_s > 1_000
-    assert restored_s < 30
+    assert records / took_cpu_s > 1_000
+    assert restored_cpu_s < 30

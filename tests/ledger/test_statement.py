@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.errors import ConfigError
@@ -47,6 +47,7 @@ def usage(each, times):
     return UsageTotals(len(each) * times, 0, len(each) * times, sum(each) * times + 7, calls)
 
 
+@settings(max_examples=settings.default.max_examples // 3)
 @given(
     st.lists(sizes, min_size=1, max_size=5),
     st.integers(1, 10**9),

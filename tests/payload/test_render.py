@@ -1,5 +1,6 @@
 """Score records are JSON, echo ids as they came, and write scores the same everywhere."""
 
+import importlib
 import json
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from farthing.blocks import DecisionBlock, RawColumn
 from farthing.jit import NO_JIT
+from farthing.machine import SHORT_BYTES
 from farthing.payload import Field, FieldPlan, parse, render_scores
 from farthing.payload.render import DECIMALS, write_score, write_scores
 from tests.references import both
@@ -128,8 +130,16 @@ def test_records_are_written_as_by_the_reference(data):
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_no_room_is_missing_for_the_longest_record(raw):
-    """The most digits that a score can have, the longest label, and an id of any length."""
+def test_no_room_is_missing_for_the_longest_record(monkeypatch, raw):
+    """The most digits that a score can have, the longest label, and an id of any length; kernels check no bounds."""
+    module = importlib.import_module("farthing.payload.render")
+    write, left = module.write_scores, []
+
+    def watched(out, indptr, *arguments):
+        write(out, indptr, *arguments)
+        left.append(len(out) - indptr[-1])
+
+    monkeypatch.setattr(module, "write_scores", watched)
     long_id = b'"' + b"i" * 5000 + b'"'
     records = block([b'{"text":"","id":' + long_id + b"}"] * 3)
     columns = parse(records, PLAN)
@@ -140,6 +150,7 @@ def test_no_room_is_missing_for_the_longest_record(raw):
         records, ids if raw else None, decisions, heads=("a", "b" * 300, "c"), labels=("", "x" * 500, "y"), model="m"
     )
     assert isinstance(ids, RawColumn)
+    assert len(left) == 1 and left[0] >= SHORT_BYTES
     found = [json.loads(out.data[a:b].tobytes()) for a, b in zip(out.indptr, out.indptr[1:], strict=False)]
     assert [len(f.get("id", "")) for f in found] == [5000 if raw else 0] * 3
     assert [f["label"] for f in found] == ["", "x" * 500, "y"]

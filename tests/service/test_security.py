@@ -13,13 +13,14 @@ import pytest
 from farthing.broker import ApacheKafka
 from farthing.errors import StartError
 
-from .running import Service, event
+from .running import Service, event, offset_of
 
 pytestmark = pytest.mark.kafka
 
 PASSWORD = "canary-7f3a-secret"
 WRONG = "wrong-9c1e-secret"
 ERROR_WITHIN_S = 20  # start of the interpreter included
+SESSION_MS = 3_000  # after which the broker drops connections of the listener BRIEF that do not authenticate anew
 USER = f'[name="alice",password="{PASSWORD}"]'
 JAAS = "org.apache.kafka.common.security"
 
@@ -88,7 +89,7 @@ def secure_kafka(secrets):
     sasl = "listener.name.sasl."
     try:
         broker = ApacheKafka(
-            listeners={"TLS": "SSL", "MTLS": "SSL", "SASL": "SASL_SSL"},
+            listeners={"TLS": "SSL", "MTLS": "SSL", "SASL": "SASL_SSL", "BRIEF": "SASL_SSL"},
             format_arguments=("--add-scram", f"SCRAM-SHA-256={USER}"),
             properties={
                 "ssl.keystore.type": "PEM",
@@ -99,6 +100,9 @@ def secure_kafka(secrets):
                 "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
                 f"{sasl}scram-sha-256.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
                 f"{sasl}plain.sasl.jaas.config": f'{JAAS}.plain.PlainLoginModule required user_alice="{PASSWORD}";',
+                "listener.name.brief.sasl.enabled.mechanisms": "SCRAM-SHA-256",
+                "listener.name.brief.scram-sha-256.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required;",
+                "listener.name.brief.scram-sha-256.connections.max.reauth.ms": str(SESSION_MS),
             },
         )
     except StartError as error:
@@ -166,6 +170,28 @@ async def test_events_are_scored_over_a_secured_connection(how, secure_kafka, se
         code = service.stop()
     assert code == 0
     assert PASSWORD not in service.log.read_text()
+
+
+async def test_a_connection_cut_at_its_sessions_end_is_made_again(secure_kafka, secrets, tmp_path):
+    """aiokafka never authenticates anew, so every connection is cut every few seconds: that is no trouble."""
+    settings = {**scram(secrets)[1], "heartbeat_interval_ms": 300, "address": secure_kafka.addresses["BRIEF"]}
+    service = SecureService(secure_kafka, tmp_path, "BRIEF", settings)
+    await service.create_topics()
+    service.start()
+    try:
+        await service.ready()
+        began, sent = time.monotonic(), 0
+        while time.monotonic() < began + 3 * SESSION_MS / 1000:
+            await service.send([event(n, f"comment {n}") for n in range(10)], batch_records=5)
+            sent += 10
+            scored = await service.read(service.sink, sent)
+            assert service.get("/ready")[0] == 200, service.said()
+        assert (await service.check_delivery())[0] == sent == len({(r.partition, offset_of(r)) for r in scored})
+        assert service.metric("farthing_rebalances_total") == 1  # the membership outlives its connections
+        assert service.metric("farthing_broker_errors_total") >= 1  # they were cut
+    finally:
+        code = service.stop()
+    assert code == 0
 
 
 def wrong_password_scram(secrets):

@@ -1,13 +1,17 @@
 """What we write is what aiokafka and our own decoder read."""
 
 import random
+import struct
+import sys
 
 import numpy as np
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from farthing.blocks import FetchedPartition, RenderedValues, Status
 from farthing.wire import CODEC_NAMES, Arena, decode, encode_dead, encode_records, encode_scores, stamp_producer
+from farthing.wire.write import ROOM_BYTES
 
 from .test_decode import batch, part
 
@@ -88,6 +92,37 @@ def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_described():
     assert record.value == value[:100]
     assert dict(record.headers)["farthing.error.value_bytes"] == b"5000"
     assert len(dict(record.headers)["farthing.error.value_sha256"]) == 64
+
+
+@pytest.mark.parametrize("max_batch_bytes", [1, 300, 900_000])
+def test_kernels_are_given_room_for_all_that_they_write(monkeypatch, max_batch_bytes):
+    """They check no bounds: with the longest varints, keys, headers and values, and with none of them."""
+    module = sys.modules["farthing.wire.encode"]
+    write, left = module.write_records, []
+
+    def watched(out, *arguments):
+        returned = write(out, *arguments)
+        left.append(len(out) - returned[0])
+        return returned
+
+    monkeypatch.setattr(module, "write_records", watched)
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 30)
+    for k in range(40):
+        long = b"k" * (k % 3 * 100)
+        builder.append(
+            k, [0, 2**62, 5][k % 3], [None, long][k % 2], [long * 9, None, b""][k % 3], [("h" * 70, long)] * (k % 4)
+        )
+    data = bytearray(builder.build())
+    struct.pack_into(">q", data, 0, 2**63 - 100)
+    block = decode([part(bytes(data), 2**63 - 100)], Arena())
+    assert len(block) == 40
+    encode_scores(block, values_of(range(40)), topic="t", max_batch_bytes=max_batch_bytes)
+    encode_scores(block, values_of([39]), topic="t", max_batch_bytes=max_batch_bytes)
+    for every in (1, 7):
+        status = np.where(np.arange(40) % every == 0, np.uint8(Status.SYNTAX), np.uint8(0))
+        encode_dead(block, status, topic="t", model="m" * 300, max_batch_bytes=max_batch_bytes, max_value_bytes=50)
+    assert len(left) >= 4
+    assert min(left) >= ROOM_BYTES
 
 
 @pytest.mark.parametrize("size", [1, 100, 5_000, 500_000])

@@ -9,7 +9,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
 from farthing.errors import ConfigError
-from farthing.features import hashing, tabular, text
+from farthing.features import folding, hashing, tabular, text
 from farthing.features.lexicon import Lexicon
 from farthing.features.pair_featurizer import Pairs
 from farthing.features.pair_spec import PairFeature
@@ -129,7 +129,7 @@ class Featurizer:
         low, high = feature.char_ngrams or (1, 0)
         room = longest + text.PADDING
         text.hash_texts(
-            column.data, column.indptr, row_indptr, feature.per_row, feature.max_bytes, text.fold_table(feature),
+            column.data, column.indptr, row_indptr, feature.per_row, feature.max_bytes, folding.fold_table(feature),
             feature.lowercase, feature.fold, feature.words, feature.word_bigrams, low, high,
             salts.words, salts.grams, self._shift, bias,
             np.zeros(room, np.uint8), np.zeros(room // 8 + text.PADDING, np.uint8), out, indptr,

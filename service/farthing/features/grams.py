@@ -16,7 +16,7 @@ import numpy as np
 from farthing.blocks import Bytes, Int32s
 from farthing.features.hashing import bucket, low_bytes
 from farthing.jit import NO_JIT, kernel
-from farthing.machine import load_u64
+from farthing.machine import load_u64, target_has
 
 LANES: Final = 8
 READ_AHEAD_BYTES: Final = 2 * LANES - 1  # read past the beginning of the last n-gram
@@ -38,11 +38,11 @@ def _hash_eight() -> Any:
     """Make the vector step, or give None where the plain loop is faster."""
     if NO_JIT:
         return None
-    from llvmlite import binding, ir
+    from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    if not binding.get_host_cpu_features().get("avx2"):
+    if not target_has("avx2"):
         return None
     i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
     loaded, grams, ids = ir.VectorType(i8, 2 * LANES), ir.VectorType(i64, LANES), ir.VectorType(i32, LANES)

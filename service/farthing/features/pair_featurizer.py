@@ -19,6 +19,7 @@ from farthing.blocks import (
 )
 from farthing.errors import ConfigError
 from farthing.features import hashing
+from farthing.features.folding import fold_table
 from farthing.features.hashing import bucket_reference, combine_reference
 from farthing.features.lexicon import Lexicon
 from farthing.features.pair_reference import Candidate, PairReference
@@ -26,7 +27,7 @@ from farthing.features.pair_relations import emit, relate
 from farthing.features.pair_spec import NAMES, PairFeature
 from farthing.features.pairs import BM25_UNIT, FRACTION, SLOTS, Known, Query, Settings, Text, scan_pairs
 from farthing.features.spec import TextFeature
-from farthing.features.text import PADDING, fold_table
+from farthing.features.text import PADDING
 
 _NO_BYTES = np.zeros(0, np.uint8)
 _NO_NUMBERS = np.zeros(0, np.float64)

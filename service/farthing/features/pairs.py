@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s, Presence
+from farthing.features.folding import fold_text as fold
 from farthing.features.hashing import M, bucket, combine, low_bytes, token
 from farthing.features.lexicon import VECTOR_UNIT, WORD_SALT, find_word
 from farthing.features.pair_spec import ABSENT, NUMBERS
-from farthing.features.text import fold_text as fold
-from farthing.features.text import mark_text, next_bit
+from farthing.features.text import next_bit
 from farthing.jit import kernel
 from farthing.machine import load_u8, load_u64
 
@@ -149,7 +149,6 @@ def read_query(
 ) -> int:
     """Fold and hash a query into ``query``; returns its number of words."""
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
-    mark_text(text.folded, n_bytes, text.bits)
     for slot in range(SLOTS):
         query.head[slot] = -1
         query.stem_head[slot] = -1
@@ -228,7 +227,6 @@ def read_text(
 ) -> int:  # fmt: skip
     """Read a candidate's text: its numbers into ``row``, its word ids to ``ids`` from ``at`` on."""
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
-    mark_text(text.folded, n_bytes, text.bits)
     dim = known.vectors.shape[1]
     for i in range(n):
         text.met[i] = text.run[i] = text.best[i] = 0
@@ -367,7 +365,6 @@ def read_title(
     """Read a candidate's title: two numbers."""
     row[TITLE] = row[TITLE_WORDS] = ABSENT
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
-    mark_text(text.folded, n_bytes, text.bits)
     total = np.int64(0)
     for i in range(n):
         total += query.weight[i]

@@ -9,146 +9,14 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
 from farthing.features import hashing
+from farthing.features.folding import LANES, WORD_BYTES, fold_reference, fold_text
 from farthing.features.grams import READ_AHEAD_BYTES, WRITE_AHEAD_IDS, hash_grams
 from farthing.features.hashing import bucket, combine, token
 from farthing.features.spec import TextFeature
 from farthing.jit import kernel
-from farthing.machine import load_u8, load_u64, store_u64, trailing_zeros
+from farthing.machine import load_u64, trailing_zeros
 
-PADDING: Final = 2 + max(READ_AHEAD_BYTES, 8)  # a space at either end, and what is written and read past a text's end
-_SPACE: Final = 0x20
-
-
-def fold_table(feature: TextFeature) -> Bytes:
-    """Give what each byte becomes, as uint8 (256,)."""
-    table = np.arange(256, dtype=np.uint8)
-    if feature.lowercase:
-        table[ord("A") : ord("Z") + 1] += 32
-    if feature.fold:
-        table[: _SPACE + 1] = _SPACE
-        table[0x7F] = _SPACE
-    return table
-
-
-def _word_table() -> Bytes:
-    table = np.zeros(256, np.uint8)
-    for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'":
-        table[byte] = 1
-    table[0x80:] = 1
-    return table
-
-
-WORD_BYTES: Final = _word_table()
-
-
-_ONES: Final = np.uint64(0x0101010101010101)
-_HIGH: Final = np.uint64(0x8080808080808080)
-_LOW7: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
-_CASE: Final = np.uint64(0x2020202020202020)
-_BYTE: Final = np.uint64(8)
-_TOP: Final = np.uint64(56)
-_NEXT_TO_TOP: Final = np.uint64(48)
-_LOWEST: Final = np.uint64(0xFF)
-_GATHER_BITS: Final = np.uint64(0x0102040810204080)  # moves the lowest bit of each byte to the top byte
-
-
-@kernel(inline=True)
-def at_least(low7: np.uint64, least: int) -> np.uint64:
-    """Mark (0x80) those of eight bytes, all under 0x80, that are ``least`` (1 to 0x7F) or more."""
-    return (low7 + np.uint64(0x80 - least) * _ONES) & _HIGH
-
-
-@kernel(inline=True)
-def lower_eight(eight: np.uint64) -> np.uint64:
-    """Make ASCII capitals of eight bytes small."""
-    low7 = eight & _LOW7
-    upper = at_least(low7, 0x41) & ~at_least(low7, 0x5B) & ~eight
-    return eight + (upper >> np.uint64(2))  # 0x80 becomes 0x20
-
-
-@kernel(inline=True)
-def mark_equal(eight: np.uint64, last: np.uint64) -> np.uint64:
-    """Mark those of eight bytes that equal the one before (``last`` comes before the first), and perhaps more.
-
-    (x - 0x01..) & ~x & 0x80.. marks zero bytes; a borrow can mark a byte above one falsely.
-    """
-    different = eight ^ ((eight << _BYTE) | last)
-    return (different - _ONES) & ~different & _HIGH
-
-
-@kernel(inline=True)
-def mark_changes(eight: np.uint64, equal: np.uint64, last_equal: np.uint64) -> np.uint64:
-    """Mark what folding changes beside the case, and perhaps more: none marked is nothing changed.
-
-    That is control characters, and of equal neighbours a second space and a third of anything. ``equal`` is from
-    :func:`mark_equal`, ``last_equal`` that of the byte before, as 0x80 or 0.
-    """
-    low7 = eight & _LOW7
-    control = (~at_least(low7, 0x20) | at_least(low7, 0x7F)) & ~eight
-    return (control | (equal & ((equal << _BYTE) | last_equal | ~at_least(low7, 0x21)))) & _HIGH
-
-
-@kernel(inline=True)
-def mark_words(eight: np.uint64) -> np.uint64:
-    """Mark those of eight bytes that words are made of: ASCII letters, digits, apostrophes, and all over 0x7F."""
-    low7 = eight & _LOW7
-    letter = low7 | _CASE
-    marks = at_least(letter, 0x61) & ~at_least(letter, 0x7B)
-    marks |= at_least(low7, 0x30) & ~at_least(low7, 0x3A)
-    marks |= at_least(low7, 0x27) & ~at_least(low7, 0x28)
-    return (marks | eight) & _HIGH
-
-
-@kernel(inline=True)
-def fold_text(data: Bytes, start: int, stop: int, table: Bytes, lowercase: bool, fold: bool, out: Bytes) -> int:
-    """Fold ``data[start:stop]`` to ``out``, a space before and after; returns the length.
-
-    Eight bytes at a time where nothing but the case changes. ``out`` needs room for seven bytes more than the result.
-    """
-    out[0] = _SPACE
-    n = 1
-    at = start
-    last, before_last = np.uint64(_SPACE), np.uint64(0x100)
-    while at < stop:
-        if at + 8 <= len(data):
-            eight = load_u64(data, at)
-            if lowercase:
-                eight = lower_eight(eight)
-            equal = mark_equal(eight, last)
-            last_equal = np.uint64(0x80 if last == before_last else 0)
-            if not fold or mark_changes(eight, equal, last_equal) == np.uint64(0):
-                store_u64(out, n, eight)
-                n += min(8, stop - at)
-                at += 8
-                last, before_last = eight >> _TOP, (eight >> _NEXT_TO_TOP) & _LOWEST
-                continue
-        end = min(at + 8, stop)
-        while at < end:
-            byte = np.uint64(load_u8(table, load_u8(data, at)))
-            at += 1
-            # Written in any case, and counted unless it is squeezed: a branch here would be guessed wrong too often.
-            out[n] = byte
-            squeezed = fold & (byte == last) & ((byte == _SPACE) | ((byte < 0x80) & (byte == before_last)))
-            before_last = before_last if squeezed else last
-            last = byte
-            n += 0 if squeezed else 1
-    if not (fold and out[n - 1] == _SPACE):
-        out[n] = _SPACE
-        n += 1
-    return n
-
-
-def fold_reference(text: bytes, feature: TextFeature) -> bytes:
-    """Plain form of :func:`fold_text`."""
-    table = fold_table(feature)
-    out = bytearray(b" ")
-    for byte in (int(table[b]) for b in text):
-        if feature.fold and byte == out[-1] and (byte == _SPACE or (byte < 0x80 and out[-2:] == bytes([byte, byte]))):
-            continue
-        out.append(byte)
-    if not (feature.fold and out[-1] == _SPACE):
-        out.append(_SPACE)
-    return bytes(out)
+PADDING: Final = 2 + max(READ_AHEAD_BYTES, LANES)  # a space at either end; what is written and read past a text's end
 
 
 def words_of(folded: bytes) -> list[bytes]:
@@ -201,26 +69,15 @@ def next_bit(bits: Bytes, at: int, n: int, invert: np.uint64) -> int:
 
 
 @kernel(inline=True)
-def mark_text(text: Bytes, n: int, bits: Bytes) -> None:
-    """Set a bit for each of the ``n`` bytes of a folded text that words are made of."""
-    for group in range((n + 7) >> 3):
-        marks = mark_words(load_u64(text, group << 3))
-        bits[group] = ((marks >> np.uint64(7)) * _GATHER_BITS) >> _TOP
-
-
-@kernel(inline=True)
 def hash_words(
     text: Bytes, n: int, bits: Bytes, words: bool, bigrams: bool, salts: NDArray[np.uint64], shift: np.uint64,
     out: Int32s, at: int,
 ) -> int:  # fmt: skip
     """Hash the words and word pairs of a folded text to ``out`` from ``at`` on; returns the position after them.
 
-    ``bits`` is room for a bit per byte of the text, and 72 more, so that the ends of words are found without a branch
-    per byte. The text begins and ends with a space: every word ends in it. ``out`` needs room for one id more.
+    ``bits`` is what :func:`fold_text` says of each byte, so that the ends of words are found without a branch per byte.
+    The text begins and ends with a space: every word ends in it. ``out`` needs room for one id more.
     """
-    mark_text(text, n, bits)
-    bits[n >> 3] &= (1 << (n & 7)) - 1  # what lies behind the text is no word
-    store_u64(bits, (n >> 3) + 1, np.uint64(0))
     one, zero = np.uint64(1), np.uint64(0)
     more_words, more_pairs = int(words), 0
     previous, last_bit, start = zero, zero, 0
@@ -267,7 +124,7 @@ def hash_texts(
             if bias >= 0:
                 out[at] = bias
                 at += 1
-            n = fold_text(data, start, stop, table, lowercase, fold, text)
+            n = fold_text(data, start, stop, table, lowercase, fold, text, bits)
             if words or bigrams:
                 at = hash_words(text, n, bits, words, bigrams, salts, shift, out, at)
             for size in range(low, high + 1):

@@ -21,6 +21,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
 from farthing.kafka.frames import Frames
+from farthing.kafka.held import HeldPartitions
 from farthing.kafka.membership import Membership, leader_of
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -50,12 +51,6 @@ class Fetched:
     answered: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    reason: str
-    until: float  # monotonic seconds
-
-
 class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
@@ -82,7 +77,7 @@ class RecordConsumer:
         self._ends: dict[Partition, int] = {}  # the offset after the last event that may be read
         self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
         self._beyond_since: dict[Partition, float] = {}  # the log's end lies before our position
-        self._held: dict[Partition, _Hold] = {}
+        self._held = HeldPartitions()
         self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
         self._rebalance_began: float | None = time.monotonic()
         self.epoch = 0
@@ -102,7 +97,7 @@ class RecordConsumer:
     @property
     def held(self) -> Mapping[Partition, str]:
         """Partitions that are ours and not fetched, with the reason."""
-        return {partition: hold.reason for partition, hold in self._held.items()}
+        return self._held.reasons
 
     def lag(self) -> dict[Partition, int]:
         """Events not yet fetched, by partition, as of its last fetch; those of open transactions are not counted."""
@@ -120,9 +115,7 @@ class RecordConsumer:
     def hold(self, partition: Partition, reason: str, *, again_in_s: float = math.inf) -> None:
         """Fetch this partition no more for ``again_in_s``, by default until the next assignment; others go on."""
         if partition in self._positions:
-            if partition not in self._held:
-                log.error("partition_held", topic=partition[0], partition=partition[1], reason=reason)
-            self._held[partition] = _Hold(reason, time.monotonic() + again_in_s)
+            self._held.hold(partition, reason, again_in_s)
 
     async def fetch(self) -> Fetched:
         """Wait for the next bytes of any partition, for about ``fetch_max_wait_ms`` at most.
@@ -163,13 +156,19 @@ class RecordConsumer:
                 raise error
         if epoch != self.epoch:
             return Fetched(epoch, (), answered)
-        now = time.monotonic()
-        for part in parts:
-            partition = (part.topic, part.partition)
-            self._positions[partition] = next_fetch_offset(part.data, part.fetch_offset)
-            if partition in self._held and self._held[partition].until <= now:
-                del self._held[partition]
-        return Fetched(epoch, tuple(part for part in parts if part.data), answered)
+        return Fetched(epoch, tuple(part for part in parts if self._advance(part)), answered)
+
+    def _advance(self, part: FetchedPartition) -> bool:
+        """Move the position on; False when there is nothing, or nothing plausible, to hand out."""
+        partition = (part.topic, part.partition)
+        following = next_fetch_offset(part.data, part.fetch_offset)
+        wrong = self._held.what_is_wrong(part, following)
+        if wrong is not None:
+            self.hold(partition, f"{wrong}; look at the broker's disk", again_in_s=REFUSED_AGAIN_S)
+            return False
+        self._positions[partition] = following
+        self._held.fetched(partition)
+        return bool(part.data)
 
     async def commit(self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str]) -> bool:
         """Commit offsets of partitions that are ours; see :meth:`Membership.commit`."""
@@ -208,9 +207,8 @@ class RecordConsumer:
         """Group the partitions to fetch by their leaders, leaving out nodes that still hold a request."""
         by_node: dict[int, list[tuple[Partition, int]]] = defaultdict(list)
         unknown = False
-        now = time.monotonic()
         for partition, position in self._positions.items():
-            if position is None or (partition in self._held and now < self._held[partition].until):
+            if position is None or self._held.blocks(partition):
                 continue
             leader = leader_of(self._membership.client, partition)
             if leader is None:

@@ -2,9 +2,9 @@
 
 Private names used here, each checked by ``tests/kafka/test_contract.py``: ``AIOKafkaConsumer._client`` and
 ``_coordinator``; of ``GroupCoordinator`` ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
-``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``; of ``AIOKafkaClient`` ``send``,
-``force_metadata_update``, ``add_topic`` and ``cluster``. The public API gives no way to fetch or send ready-made bytes,
-nor to commit as the member that one was when the partitions were given.
+``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``; of
+``AIOKafkaClient`` ``send``, ``force_metadata_update``, ``add_topic`` and ``cluster``. The public API gives no way to
+fetch or send ready-made bytes, nor to commit as the member that one was when the partitions were given.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         except KafkaError as error:
             retriable = not ended and not isinstance(error, REFUSED)
             if retriable:
-                coordinator.request_rejoin()  # heartbeats that ended with an error begin again with a new membership only
+                coordinator.request_rejoin()  # heartbeats that ended in an error begin again with it only
             raise BrokerError(
                 f"consumer group {self._settings.group_id}: {type(error).__name__} {error}; check kafka.group_id, "
                 "kafka.session_timeout_ms and that this client may read the group and its topics",

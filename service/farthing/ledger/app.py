@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import faust
 import structlog
+from faust.app import BootStrategy
 
 from farthing import config
 from farthing.config import Settings
@@ -148,6 +149,16 @@ def _heartbeat(value: bytes) -> Heartbeat:
     return beat
 
 
+class _Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
+    """Starts everything but Faust's web server, which ``faust worker`` would turn on whatever the settings say."""
+
+    enable_web = False
+
+
+class _App(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+
+
 def _make_app(settings: Settings) -> Any:
     kafka = settings.kafka.client_settings()
     ours = settings.ledger
@@ -155,7 +166,7 @@ def _make_app(settings: Settings) -> Any:
     credentials = _credentials(kafka.client_options())
     if credentials is not None:
         options["broker_credentials"] = credentials
-    return faust.App(
+    return _App(
         ours.app_id,
         broker=[f"kafka://{server}" for server in kafka.bootstrap_servers],
         store=_store(ours.store),

@@ -18,7 +18,7 @@ import numpy as np
 
 from farthing.blocks import Bytes
 from farthing.jit import NO_JIT, kernel
-from farthing.machine import load_u64
+from farthing.machine import load_u64, target_has
 
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 
@@ -124,17 +124,16 @@ def _instruction() -> Any:
     """Make the two intrinsics (64-bit step, 8-bit step) of this processor, or None where it has none."""
     if NO_JIT:
         return None
-    from llvmlite import binding, ir
+    from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    features = binding.get_host_cpu_features()
     machine = platform.machine().lower()
-    if machine in ("x86_64", "amd64") and features.get("sse4.2"):
+    if machine in ("x86_64", "amd64") and target_has("sse4.2"):
         names = ("llvm.x86.sse42.crc32.64.64", "llvm.x86.sse42.crc32.32.8")
         wide = (ir.IntType(64), ir.IntType(64))
         narrow = (ir.IntType(32), ir.IntType(8))
-    elif machine in ("aarch64", "arm64") and features.get("crc"):
+    elif machine in ("aarch64", "arm64") and target_has("crc"):
         names = ("llvm.aarch64.crc32cx", "llvm.aarch64.crc32cb")
         wide = (ir.IntType(32), ir.IntType(64))
         narrow = (ir.IntType(32), ir.IntType(32))

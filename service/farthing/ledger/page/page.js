@@ -4,7 +4,7 @@
 
 const byId = (id) => document.getElementById(id);
 const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en-US"));
-const state = { charts: {}, failures: 0, choicesKnown: false };
+const state = { charts: {}, rows: {}, failures: 0, choicesKnown: false };
 
 function dollars(value) {
   if (value === null || value === undefined) return "–";
@@ -40,6 +40,9 @@ function say(id, text, kind = "") {
 }
 
 function rows(id, wanted) {
+  const key = JSON.stringify(wanted);
+  if (state.rows[id] === key) return; // rows that are not drawn anew keep a selection of their text
+  state.rows[id] = key;
   const body = byId(id).tBodies[0];
   const drawn = wanted.map(({ cells, kind }) => {
     const row = document.createElement("tr");
@@ -175,6 +178,7 @@ function chart(id, make, data, marks = {}) {
   if (known) known.plot.destroy();
   const made = { theme: document.documentElement.dataset.theme, marks: { ...marks } };
   made.plot = new uPlot({ width, height, ...make(made.marks) }, data, box);
+  box.querySelector("table").setAttribute("aria-label", "Values at the pointer");
   state.charts[id] = made;
 }
 
@@ -188,9 +192,9 @@ function drawEven(of) {
     scales: { x: { time: false } },
     axes: [axis({ incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => volume(10 ** t)) }),
       axis({ size: 64, incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => `$${t < 0 ? Number((10 ** t).toPrecision(1)) : volume(10 ** t)}`) })],
-    series: [{ label: "events a day", value: (_, v) => (v === null ? "–" : volume(10 ** v)) },
-      { label: "own $ a day", stroke: colour("--own"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) },
-      { label: "API $ a day", stroke: colour("--api"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) }],
+    series: [{ label: "a day", value: (_, v) => (v === null ? "–" : volume(10 ** v)) },
+      { label: "own", stroke: colour("--own"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) },
+      { label: "API", stroke: colour("--api"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) }],
     hooks: { draw: [(plot) => {
       const lines = [["now", marks.now, colour("--ink"), 12], ["break-even", marks.even, colour("--soft"), 26]];
       for (const [text, at, stroke, y] of lines) {
@@ -204,7 +208,9 @@ function drawEven(of) {
         c.lineTo(place, plot.bbox.top + plot.bbox.height);
         c.stroke();
         c.font = `${12 * ratio}px system-ui`;
-        const toLeft = place > plot.bbox.left + plot.bbox.width * 0.8;
+        // Each label on the side away from the other line, but within the chart.
+        const share = (place - plot.bbox.left) / plot.bbox.width, other = at === marks.now ? marks.even : marks.now;
+        const toLeft = share > 0.8 || (share > 0.2 && other !== null && at < other);
         c.textAlign = toLeft ? "right" : "left";
         c.fillText(text, place + (toLeft ? -6 : 6) * ratio, plot.bbox.top + y * ratio);
         c.restore();

@@ -1,0 +1,183 @@
+"""Folding a text, and marking what in it belongs to words: 32 bytes at a time.
+
+Folding changes little: the case, and now and then a byte that is squeezed or becomes a space. So 32 bytes are loaded,
+made small and stored at once, and compared with a few constants and with their own neighbours on the way; out comes a
+bit for each byte that folding would change, and a bit for each that a word is made of. What stands before the first
+change is done; from there some bytes go one at a time. The step is written in LLVM's vector types, which it turns into
+what the processor has: NumPy's have no words for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from farthing.blocks import Bytes
+from farthing.features.spec import TextFeature
+from farthing.jit import NO_JIT, kernel
+from farthing.machine import load_u8, store_u64, trailing_zeros
+
+SPACE: Final = 0x20
+LANES: Final = 32
+SINGLY: Final = 8  # bytes that go one at a time after a change: runs of what is squeezed are often longer than one
+
+_ALL_LANES: Final = np.uint64((1 << LANES) - 1)
+
+
+def fold_table(feature: TextFeature) -> Bytes:
+    """Give what each byte becomes, as uint8 (256,)."""
+    table = np.arange(256, dtype=np.uint8)
+    if feature.lowercase:
+        table[ord("A") : ord("Z") + 1] += 32
+    if feature.fold:
+        table[: SPACE + 1] = SPACE
+        table[0x7F] = SPACE
+    return table
+
+
+def _word_table() -> Bytes:
+    table = np.zeros(256, np.uint8)
+    for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'":
+        table[byte] = 1
+    table[0x80:] = 1
+    return table
+
+
+WORD_BYTES: Final = _word_table()
+
+
+def fold_reference(text: bytes, feature: TextFeature) -> bytes:
+    """Plain form of what :func:`fold_text` writes."""
+    table = fold_table(feature)
+    out = bytearray(b" ")
+    for byte in (int(table[b]) for b in text):
+        if feature.fold and byte == out[-1] and (byte == SPACE or (byte < 0x80 and out[-2:] == bytes([byte, byte]))):
+            continue
+        out.append(byte)
+    if not (feature.fold and out[-1] == SPACE):
+        out.append(SPACE)
+    return bytes(out)
+
+
+def _fold_many() -> Any:
+    """Make the vector step; there is none without compilation.
+
+    ``fold_many(data, at, lowercase, last, before_last, out, n)`` writes LANES bytes from ``data[at:]`` to ``out[n:]``,
+    small ones for capitals where ``lowercase``; ``last`` and ``before_last`` are what stands before them in ``out``.
+    In the low half of the word that it gives are the bytes that folding would change (and a third equal one from 0x80
+    on, which it would not), in the high half those of words.
+    """
+    if NO_JIT:
+        return None
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+    lanes = ir.VectorType(i8, LANES)
+    none = ir.Constant(lanes, ir.Undefined)
+
+    def constant(byte: int) -> Any:
+        return ir.Constant(lanes, [byte] * LANES)
+
+    def places(*numbers: int) -> Any:
+        return ir.Constant(ir.VectorType(i32, LANES), list(numbers))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, at, lowercase, last, before_last, out, n = arguments
+
+        def within(low: int, high: int, bytes_: Any) -> Any:
+            return builder.icmp_unsigned("<", builder.sub(bytes_, constant(low)), constant(high - low + 1))
+
+        def equal(bytes_: Any, byte: int) -> Any:
+            return builder.icmp_unsigned("==", bytes_, constant(byte))
+
+        def bits(marks: Any) -> Any:
+            return builder.zext(builder.bitcast(marks, i32), i64)
+
+        source = builder.gep(context.make_array(signature.args[0])(context, builder, data).data, [at])
+        target = builder.gep(context.make_array(signature.args[5])(context, builder, out).data, [n])
+        text = builder.load(builder.bitcast(source, lanes.as_pointer()), align=1)
+        step = builder.select(lowercase, constant(0x20), constant(0))
+        text = builder.add(text, builder.select(within(0x41, 0x5A, text), step, constant(0)))
+        builder.store(text, builder.bitcast(target, lanes.as_pointer()), align=1)
+
+        ahead = builder.insert_element(none, builder.trunc(last, i8), ir.Constant(i32, 0))
+        ahead = builder.insert_element(ahead, builder.trunc(before_last, i8), ir.Constant(i32, 1))
+        one_back = builder.shuffle_vector(text, ahead, places(LANES, *range(LANES - 1)))
+        two_back = builder.shuffle_vector(text, ahead, places(LANES + 1, LANES, *range(LANES - 2)))
+        third = builder.icmp_unsigned("==", text, two_back)
+        squeezed = builder.and_(builder.icmp_unsigned("==", text, one_back), builder.or_(third, equal(text, SPACE)))
+        control = builder.or_(within(0, SPACE - 1, text), equal(text, 0x7F))
+
+        word = builder.or_(within(0x30, 0x39, text), equal(text, 0x27))
+        word = builder.or_(word, within(0x61, 0x7A, builder.or_(text, constant(0x20))))
+        word = builder.or_(word, within(0x80, 0xFF, text))
+        return builder.or_(bits(builder.or_(squeezed, control)), builder.shl(bits(word), ir.Constant(i64, LANES)))
+
+    @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
+    def fold_many(
+        _typing: Any, data: Any, _at: Any, _lowercase: Any, _last: Any, _before_last: Any, out: Any, _n: Any
+    ) -> Any:
+        place = types.intp
+        return types.uint64(data, place, types.boolean, types.int64, types.int64, out, place), generate
+
+    return fold_many
+
+
+fold_many = _fold_many()
+
+
+@kernel(inline=True)
+def fold_text(
+    data: Bytes, start: int, stop: int, table: Bytes, lowercase: bool, fold: bool, out: Bytes, bits: Bytes
+) -> int:
+    """Fold ``data[start:stop]`` to ``out``, a space before and after; returns the length.
+
+    ``bits`` gets a bit for each byte of the result that words are made of, and zeros for 64 bytes more. ``out`` needs
+    room for LANES bytes more than the result, ``bits`` for two words more.
+    """
+    out[0] = SPACE
+    n, at = 1, start
+    changes = _ALL_LANES if fold else np.uint64(0)
+    pending = np.uint64(0)  # the bits of the last bytes of ``out``, from the last whole byte of bits on
+    while at < stop:
+        # What stands before: what was squeezed is equal to it, so the text tells as well as ``out``, and sooner.
+        last = load_u8(table, load_u8(data, at - 1)) if at > start else SPACE
+        before_last = load_u8(table, load_u8(data, at - 2)) if at > start + 1 else 0
+        if at + LANES <= len(data):
+            marks = fold_many(data, at, lowercase, last, before_last, out, n)
+            changed = marks & changes
+            words = marks >> np.uint64(LANES)
+            size = LANES
+            if changed != np.uint64(0) or stop - at < LANES:  # seldom: so the next step need not wait for this one
+                size = min(trailing_zeros(changed), LANES, stop - at)
+                words &= (np.uint64(1) << np.uint64(size)) - np.uint64(1)
+            pending |= words << np.uint64(n & 7)
+            store_u64(bits, n >> 3, pending)
+            pending >>= np.uint64(((n + size) >> 3) - (n >> 3) << 3)
+            n += size
+            at += size
+            if size > 0:
+                continue
+        end = min(at + SINGLY, stop)
+        while at < end:
+            byte = load_u8(table, load_u8(data, at))
+            at += 1
+            # Written in any case, and counted unless it is squeezed: a branch here would be guessed wrong too often.
+            out[n] = byte
+            squeezed = fold & (byte == last) & ((byte == SPACE) | ((byte < 0x80) & (byte == before_last)))
+            pending |= np.uint64(0 if squeezed else load_u8(WORD_BYTES, byte)) << np.uint64(n & 7)
+            store_u64(bits, n >> 3, pending)
+            before_last = before_last if squeezed else last
+            last = byte
+            after = n + (0 if squeezed else 1)
+            pending >>= np.uint64((after >> 3) - (n >> 3) << 3)
+            n = after
+    store_u64(bits, n >> 3, pending)
+    store_u64(bits, (n >> 3) + 1, np.uint64(0))
+    if not (fold and out[n - 1] == SPACE):
+        out[n] = SPACE
+        n += 1
+    return n

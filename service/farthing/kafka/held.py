@@ -1,0 +1,79 @@
+"""Partitions that are ours and are not fetched for now, each with its reason, while the others go on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from farthing.blocks import FetchedPartition
+from farthing.kafka.offsets import Partition
+
+log = structlog.get_logger()
+
+CUT_TIMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    reason: str
+    until: float  # monotonic seconds
+
+
+class HeldPartitions:
+    """Who is held, why, and until when. A hold whose time is over still counts until the partition was fetched."""
+
+    def __init__(self) -> None:
+        self._holds: dict[Partition, _Hold] = {}
+        self._cuts: dict[Partition, int] = {}
+
+    @property
+    def reasons(self) -> Mapping[Partition, str]:
+        """Each held partition's reason."""
+        return {partition: hold.reason for partition, hold in self._holds.items()}
+
+    def hold(self, partition: Partition, reason: str, again_in_s: float = math.inf) -> None:
+        """Hold a partition for ``again_in_s``, by default until the next assignment."""
+        if partition not in self._holds:
+            log.error("partition_held", topic=partition[0], partition=partition[1], reason=reason)
+        self._holds[partition] = _Hold(reason, time.monotonic() + again_in_s)
+
+    def blocks(self, partition: Partition) -> bool:
+        """Whether the partition is not to be fetched now."""
+        hold = self._holds.get(partition)
+        return hold is not None and time.monotonic() < hold.until
+
+    def fetched(self, partition: Partition) -> None:
+        """Note that the partition was fetched and is well."""
+        if partition in self._holds and not self.blocks(partition):
+            del self._holds[partition]
+
+    def clear(self) -> None:
+        """Forget everything: the partitions are given anew."""
+        self._holds.clear()
+        self._cuts.clear()
+
+    def what_is_wrong(self, part: FetchedPartition, following: int) -> str | None:
+        """Look whether fetched bytes can be what the log holds; ``following`` is the offset after their last batch.
+
+        A checksum does not cover a batch's base offset and length. A broker sends whole batches, the first one however
+        long it is (KIP-74), and only what lies below the high watermark.
+        """
+        partition = (part.topic, part.partition)
+        if following > part.high_watermark:
+            return (
+                f"batches from offset {part.fetch_offset} on claim offsets up to {following - 1}, beyond the log's end"
+            )
+        if following > part.fetch_offset or not part.data:
+            self._cuts.pop(partition, None)
+            return None
+        # Other brokers may cut a batch now and then. When it is cut again and again, its length is wrong.
+        self._cuts[partition] = self._cuts.get(partition, 0) + 1
+        if self._cuts[partition] < CUT_TIMES:
+            return None
+        return (
+            f"no whole batch is in the {len(part.data)} bytes that the broker sends from offset {part.fetch_offset} on"
+        )

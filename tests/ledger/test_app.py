@@ -1,0 +1,113 @@
+"""The app without a broker: what it refuses, what it keeps, and what of Faust is off."""
+
+import importlib.util
+
+import pytest
+
+from farthing.config import Settings
+from farthing.errors import ConfigError
+from farthing.ledger.app import LedgerApp
+from farthing.ledger.run import assemble, load_book
+from tests.ledger.cases import DAY, NOW, beat, record
+
+ROUTE = {"bundle": "moderation", "source": "e", "sink": "s", "dead_letters": "d"}
+
+
+def settings(**sections):
+    return Settings.model_validate({"kafka": {"bootstrap_servers": ["127.0.0.1:1"]}, "route": [ROUTE], **sections})
+
+
+@pytest.fixture
+def app():
+    return LedgerApp(settings(), {"moderation"})
+
+
+class Stream:
+    """Stands in for Faust's stream: gives batches."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+
+    async def take(self, most, within):
+        assert most > 1
+        assert within > 0
+        for batch in self.batches:
+            assert len(batch) <= most
+            yield batch
+
+
+async def test_of_one_batch_each_account_is_written_once(app):
+    app._restored.set()
+    app.accounts = {}
+    batch = [record(n, partition=n % 3).encode() for n in range(1, 31)]
+    await app._post(Stream(batch))
+    assert app.accounts == {account.record.key: account.encode() for account in app.ledger.accounts.values()}
+    assert sorted(a.record.totals.scored for a in app.ledger.accounts.values()) == [28, 29, 30]
+    assert (app.records, app.refused) == (30, 0)
+
+
+async def test_what_is_not_further_on_is_not_written(app):
+    app._restored.set()
+    app.accounts = {}
+    await app._post(Stream([record(9).encode()]))
+    app.accounts = {}
+    await app._post(Stream([record(9).encode(), record(8).encode()]))
+    assert app.accounts == {}
+
+
+async def test_heartbeats_are_kept_and_damaged_ones_refused(app):
+    app._restored.set()
+    app.workers = {}
+    good = beat(at_ms=NOW)
+    await app._beat(
+        Stream([beat(at_ms=NOW - 1).encode(), good.encode(), b"[]", None, beat(sample={"m": (1,)}).encode()])
+    )
+    assert app.workers == {good.key: good.encode()}
+    assert (app.records, app.refused) == (5, 3)
+
+
+async def test_a_task_without_a_price_is_refused_until_the_ledger_is_updated(app):
+    app._restored.set()
+    app.accounts = {}
+    await app._post(Stream([record(9, task="telepathy").encode(), record(3).encode()]))
+    assert app.refused == 1
+    assert len(app.accounts) == 1
+
+
+async def test_minutes_are_written_once_and_only_when_the_books_are_restored(app):
+    app.minutes = {}
+    await app._moment()
+    assert app.minutes == {}
+    app.ready = True
+    for _ in range(3):
+        await app._moment()
+    assert list(app.minutes) == [snapshot.key for snapshot in app.history.snapshots.values()]
+    assert app.readiness()[0]
+
+
+def test_what_faust_must_not_do_is_off():
+    conf = assemble(settings()).app.conf
+    assert conf.web_enabled is False
+    assert conf.processing_guarantee.name == "AT_LEAST_ONCE"
+    assert conf.autodiscover is False
+    assert conf.topic_disable_leader is True
+    assert conf.consumer_auto_offset_reset == "earliest"
+    assert conf.producer_acks == -1
+
+
+async def test_faust_starts_no_web_server_even_when_its_command_asks_for_one():
+    app = assemble(settings()).app
+    app.conf.web_enabled = True  # what `faust worker` does
+    assert list(app.boot_strategy.web_server()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rocksdict") is not None, reason="rocksdict is installed")
+def test_rocksdb_without_its_package_is_said():
+    with pytest.raises(ConfigError, match=r"needs the package rocksdict: pip install 'farthing\[rocksdb\]'"):
+        assemble(settings(ledger={"store": "rocksdb"}))
+
+
+@pytest.mark.parametrize("name", ["usage_export", "system_prompt_file"])
+def test_a_file_that_cannot_be_read_is_said(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"meter.{name} = .*none.*cannot be read"):
+        load_book(settings(meter={name: tmp_path / "none"}), DAY)
