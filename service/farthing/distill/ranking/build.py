@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.distill.data import read_labelled
 from farthing.distill.quantize import quantize
 from farthing.distill.ranking import lists as more
 from farthing.distill.ranking.card import card
@@ -104,7 +105,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     began = time.process_time()
     parts = _read(recipe, data, say)
     teacher = BiEncoder(cache) if recipe.words.vectors == "minilm" or recipe.lists.depth_used else None
-    lexicon = _lexicon(recipe, parts.train, teacher, say)
+    lexicon = _lexicon(recipe, parts.train, data, teacher, say)
     more_lists, soft = _lists(recipe, parts.train, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     evaluation: dict[str, Any] = {
@@ -144,7 +145,7 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
     return _Data(joined(trains), joined(devs), tuple(zip(names, tests, strict=True)), tuple(rows))
 
 
-def _lexicon(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> Lexicon:
+def _lexicon(recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say) -> Lexicon:
     words = recipe.words
     vectors: dict[bytes, Floats] = {}
     if words.vectors == "minilm" and teacher is not None:
@@ -155,7 +156,10 @@ def _lexicon(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say
         chosen = list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
         spelt = [word.decode("utf-8", "replace") for word in chosen]
         vectors = reduce_vectors(chosen, teacher(spelt, 16, say), words.dim)
-    return build_lexicon(train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors)
+    background = [text for entry in words.background for text in read_labelled(data / entry.texts).texts]
+    return build_lexicon(
+        train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors, background=background
+    )
 
 
 def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> tuple[QuerySet, Floats]:
@@ -168,13 +172,18 @@ def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: 
     )
     if wanted.own:
         made = joined([made, train_set])
+    made = more.forget(made, FORGET_SHARE, np.random.default_rng(wanted.seed))
     texts = sorted({c.text for q in train_set.queries for c in q.candidates})
     questions = sorted({q.text for q in made.queries})
     place = {text: k for k, text in enumerate(texts)}
     asked = dict(zip(questions, teacher(questions, wanted.max_tokens, say), strict=True))
     vectors = teacher(texts, wanted.max_tokens, say)
-    cosines = [vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] for q in made.queries]
-    soft = soft_targets(np.concatenate(cosines), made.indptr, wanted.temperature)
+    opinions = [
+        vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] / wanted.temperature
+        + wanted.first_stage_weight * more.standard_scores(q)
+        for q in made.queries
+    ]
+    soft = soft_targets(np.concatenate(opinions), made.indptr)
     gold = targets(made.gains, made.indptr)
     labelled = np.repeat([q.gains.max() > 0 for q in made.queries], np.diff(made.indptr))
     weight = np.where(labelled, np.float32(wanted.gold_weight), np.float32(0))
@@ -186,9 +195,7 @@ def _train(recipe: Recipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet,
     if recipe.lists.own:
         gold = QuerySet((), gold.sha256)  # they are among the lists, with the teacher's opinion
     both = joined([gold, more_lists])
-    rng = np.random.default_rng(recipe.training.seed)
-    shown = more.forget(both, FORGET_SHARE, rng) if recipe.pairs.settings.get("score") else both
-    columns = shown.columns()
+    columns = both.columns()
     spec = make_spec(recipe.pairs, lexicon, columns, average_words(parts.train))
     featurizer = Featurizer(spec, lexicon)
     wanted = np.concatenate([targets(gold.gains, gold.indptr) if len(gold) else np.zeros(0, np.float32), soft])
