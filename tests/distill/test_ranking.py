@@ -203,8 +203,26 @@ def test_lists_are_made_of_training_texts(train):
 def test_targets_share_out_attention():
     gains, indptr = np.array([0, 1, 3, 0, 0], np.float32), np.array([0, 3, 5])
     assert targets(gains, indptr).tolist() == [0, 0.25, 0.75, 0, 0]
-    soft = soft_targets(np.array([1, 2, 1, 0, 0], np.float32), indptr, 0.5)
+    soft = soft_targets(np.array([2, 4, 2, 0, 0], np.float32), indptr)
     assert soft[:3].sum() == pytest.approx(1) and soft[3:].tolist() == [0.5, 0.5] and soft[1] > soft[0] == soft[2]
+
+
+def test_first_stage_scores_are_brought_to_one_scale():
+    def scores_of(*scores):
+        candidates = tuple(Candidate("", "", None, s) for s in scores)
+        return lists.standard_scores(Query("", "", candidates, np.zeros(len(scores), np.float32))).tolist()
+
+    assert scores_of(1.0, 3.0) == [-1, 1] and scores_of(2.0, 2.0) == [0, 0] and scores_of(None, 2.0) == [0, 0]
+
+
+def test_words_of_everyday_language_weigh_little(train):
+    plain = build_lexicon(train, slots=1024, least_texts=1, vectors={})
+    beside = build_lexicon(
+        train, slots=1024, least_texts=2, vectors={}, background=["our fever is here", "our day"] * 9
+    )
+    assert plain.find(b"our") == -1 and beside.weights[beside.find(b"our")] < 10
+    assert beside.weights[beside.find(b"fever")] < plain.weights[plain.find(b"fever")]
+    assert beside.weights[beside.find(b"violin")] == plain.weights[plain.find(b"violin")]
 
 
 def test_weights_question_words_and_vectors(train):

@@ -160,6 +160,11 @@ def read_rows(path: Path, raw: bytes, numbers: set[str]) -> Iterator[tuple[int, 
         yield line, row
 
 
+def read_texts(path: Path) -> list[str]:
+    """Read the column ``text`` of a file of rows. Raises ConfigError that names the row."""
+    return [str(column(row, "text", f"{path}:{n}", "text")) for n, row in read_rows(path, read_bytes(path), set())]
+
+
 def _read_csv(path: Path, data: bytes, numbers: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)

@@ -148,7 +148,7 @@ def read_query(
     data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, text: Text
 ) -> int:
     """Fold and hash a query into ``query``; returns its number of words."""
-    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
     for slot in range(SLOTS):
         query.head[slot] = -1
         query.stem_head[slot] = -1
@@ -226,7 +226,7 @@ def read_text(
     row: Int64s, ids: Int32s, at: int,
 ) -> int:  # fmt: skip
     """Read a candidate's text: its numbers into ``row``, its word ids to ``ids`` from ``at`` on."""
-    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
     dim = known.vectors.shape[1]
     for i in range(n):
         text.met[i] = text.run[i] = text.best[i] = 0
@@ -364,7 +364,7 @@ def read_title(
 ) -> None:
     """Read a candidate's title: two numbers."""
     row[TITLE] = row[TITLE_WORDS] = ABSENT
-    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded)
+    n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
     total = np.int64(0)
     for i in range(n):
         total += query.weight[i]

@@ -35,6 +35,7 @@ from farthing.distill.ranking.recipe import Elsewhere, Recipe
 from farthing.distill.ranking.teacher import BiEncoder, vocabulary
 from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
 from farthing.distill.ranking.words import average_words, build_lexicon, count_texts, reduce_vectors
+from farthing.distill.rows import read_texts
 from farthing.distill.student import Student
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
@@ -105,7 +106,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     began = time.process_time()
     parts = _read(recipe, data, say)
     teacher = BiEncoder(cache) if recipe.words.vectors == "minilm" or recipe.lists.depth_used else None
-    lexicon = _lexicon(recipe, parts.train, teacher, say)
+    lexicon = _lexicon(recipe, parts.train, data, teacher, say)
     more_lists, soft = _lists(recipe, parts.train, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     evaluation: dict[str, Any] = {
@@ -145,7 +146,7 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
     return _Data(joined(trains), joined(devs), tuple(zip(names, tests, strict=True)), tuple(rows))
 
 
-def _lexicon(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> Lexicon:
+def _lexicon(recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say) -> Lexicon:
     words = recipe.words
     vectors: dict[bytes, Floats] = {}
     if words.vectors == "minilm" and teacher is not None:
@@ -156,7 +157,10 @@ def _lexicon(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say
         chosen = list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
         spelt = [word.decode("utf-8", "replace") for word in chosen]
         vectors = reduce_vectors(chosen, teacher(spelt, 16, say), words.dim)
-    return build_lexicon(train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors)
+    background = [text for entry in words.background for text in read_texts(data / entry.texts)]
+    return build_lexicon(
+        train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors, background=background
+    )
 
 
 def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> tuple[QuerySet, Floats]:
@@ -169,13 +173,18 @@ def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: 
     )
     if wanted.own:
         made = joined([made, train_set])
+    made = more.forget(made, FORGET_SHARE, np.random.default_rng(wanted.seed))
     texts = sorted({c.text for q in train_set.queries for c in q.candidates})
     questions = sorted({q.text for q in made.queries})
     place = {text: k for k, text in enumerate(texts)}
     asked = dict(zip(questions, teacher(questions, wanted.max_tokens, say), strict=True))
     vectors = teacher(texts, wanted.max_tokens, say)
-    cosines = [vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] for q in made.queries]
-    soft = soft_targets(np.concatenate(cosines), made.indptr, wanted.temperature)
+    opinions = [
+        vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] / wanted.temperature
+        + wanted.first_stage_weight * more.standard_scores(q)
+        for q in made.queries
+    ]
+    soft = soft_targets(np.concatenate(opinions), made.indptr)
     gold = targets(made.gains, made.indptr)
     labelled = np.repeat([q.gains.max() > 0 for q in made.queries], np.diff(made.indptr))
     weight = np.where(labelled, np.float32(wanted.gold_weight), np.float32(0))
@@ -187,9 +196,7 @@ def _train(recipe: Recipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet,
     if recipe.lists.own:
         gold = QuerySet((), gold.sha256)  # they are among the lists, with the teacher's opinion
     both = joined([gold, more_lists])
-    rng = np.random.default_rng(recipe.training.seed)
-    shown = more.forget(both, FORGET_SHARE, rng) if recipe.pairs.settings.get("score") else both
-    columns = shown.columns()
+    columns = both.columns()
     spec = make_spec(recipe.pairs, lexicon, columns, average_words(parts.train))
     featurizer = Featurizer(spec, lexicon)
     wanted = np.concatenate([targets(gold.gains, gold.indptr) if len(gold) else np.zeros(0, np.float32), soft])

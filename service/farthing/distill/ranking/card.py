@@ -15,11 +15,14 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
     """Write the card."""
     evaluation = manifest.evaluation
     sources = [f"- **{s.name}**. Licence: {s.licence}. {s.note}".rstrip() for s in recipe.source]
+    sources += [
+        f"- **{b.name}**: how common words are, no more. Licence: {b.licence}." for b in recipe.words.background
+    ]
     measured = [f"- **{e.name}** (measured on only). Licence: {e.licence}." for e in recipe.elsewhere]
     teacher = [
         "",
-        f"A teacher, MiniLM (`all-MiniLM-L6-v2`, Apache-2.0, as a bi-encoder), ordered {evaluation['teacher_lists']} more",
-        f"lists: training questions and pieces of the training texts, each with the {recipe.lists.depth} best of BM25 over",
+        f"A teacher, MiniLM (`all-MiniLM-L6-v2`, Apache-2.0, as a bi-encoder), ordered {evaluation['teacher_lists']:,}",
+        f"lists: {'the training lists, and ' if recipe.lists.own else ''}training questions and pieces of the training texts, each with the {recipe.lists.depth} best of BM25 over",
         "the training texts. The student learnt from those orders too; the teacher saw no other text.",
     ]
     vectors = [
@@ -57,7 +60,7 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
             "",
             "## Evaluation",
             "",
-            "All choices were made on dev (a tenth of the training queries); test splits were used for this table only.",
+            "Training stopped by dev, a tenth of the training queries." + f" {recipe.evaluation_note}".rstrip(),
             "95 % bootstrap intervals over queries; nDCG has linear gain, its ideal from all judgements given.",
             "",
             "| set | what | queries | nDCG@10 | MAP | MRR |",
@@ -69,7 +72,8 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
             "## Rebuild",
             "",
             f"Recipe `models/recipes/{recipe.name}.toml` (SHA-256 {evaluation['recipe_sha256'][:16]}...). Training took",
-            f"{evaluation['training_cpu_seconds']} CPU seconds, the teacher's labelling and the evaluation included.",
+            f"{evaluation['training_cpu_seconds']} CPU seconds, evaluation included; a teacher's vectors that were kept from",
+            "an earlier run are not counted.",
             "",
         ]
     )

@@ -121,3 +121,12 @@ def forget(data: QuerySet, share: float, rng: np.random.Generator) -> QuerySet:
         )
         queries.append(Query(query.id, query.text, candidates, query.gains))
     return QuerySet(tuple(queries), data.sha256)
+
+
+def standard_scores(query: Query) -> Floats:
+    """Give the first stage's scores with mean 0 and deviation 1; zeros where the list has none, or one for all."""
+    if any(c.score is None for c in query.candidates):
+        return np.zeros(len(query.candidates), np.float32)
+    scores = np.array([c.score for c in query.candidates], np.float32)
+    deviation = float(scores.std())
+    return (scores - scores.mean()) / np.float32(deviation) if deviation > 0 else np.zeros_like(scores)

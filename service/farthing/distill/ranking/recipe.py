@@ -41,6 +41,14 @@ class Elsewhere(_Section):
     relevant: float = 1.0
 
 
+class Background(_Section):
+    """Texts of everyday language (JSON lines with ``text``): what is common there weighs little."""
+
+    name: str
+    texts: str
+    licence: str
+
+
 class Words(_Section):
     """The lexicon."""
 
@@ -48,6 +56,7 @@ class Words(_Section):
     least_texts: int = Field(2, ge=1, description="words of fewer texts are unknown")
     vectors: Literal["none", "minilm"] = "none"
     dim: int = Field(32, ge=8, le=256, multiple_of=8, description="elements of a word vector")
+    background: tuple[Background, ...] = ()
     vocabulary: int = Field(20_000, ge=0, description="words with a vector, the commonest first")
 
 
@@ -69,6 +78,9 @@ class Lists(_Section):
     sentences: int = Field(0, ge=0, description="pieces of training texts that stand for queries")
     depth: int = Field(50, ge=2, description="candidates in a list")
     temperature: float = Field(0.05, gt=0, description="of the teacher's cosine; smaller is sharper")
+    first_stage_weight: float = Field(
+        0.0, ge=0, description="of the first stage's score (deviation 1) beside the teacher's cosine over temperature"
+    )
     gold_weight: float = Field(0.5, ge=0, le=1, description="share of the gold label where the answer is in the list")
     max_tokens: int = Field(96, ge=8, le=512, description="of a text that the teacher reads")
     own: bool = Field(False, description="the teacher's opinion of the training lists themselves too")
@@ -106,6 +118,7 @@ class Recipe(_Section):
     name: str
     task: Literal["rerank"]
     description: str
+    evaluation_note: str = Field("", description="what a reader of the card must know of how tests were used")
     source: tuple[Source, ...] = Field(min_length=1)
     elsewhere: tuple[Elsewhere, ...] = ()
     words: Words = Field(default_factory=Words)

@@ -25,7 +25,10 @@ def inverse_document_frequency(n_texts: int, n_with: int) -> float:
     return math.log(1 + (n_texts - n_with + 0.5) / (n_with + 0.5))
 
 
-def build_lexicon(train: QuerySet, *, slots: int, least_texts: int, vectors: Mapping[bytes, Floats]) -> Lexicon:
+def build_lexicon(
+    train: QuerySet, *, slots: int, least_texts: int, vectors: Mapping[bytes, Floats],
+    background: Sequence[str] = (),
+) -> Lexicon:  # fmt: skip
     """Make the lexicon of a training set.
 
     Parameters
@@ -38,19 +41,30 @@ def build_lexicon(train: QuerySet, *, slots: int, least_texts: int, vectors: Map
         Words of fewer texts are unknown, unless they have a vector.
     vectors:
         Word vectors.
+    background:
+        Texts of everyday language. A word weighs no more than it would there: "our" is rare on health pages, and says
+        no more for that.
     """
     texts = {candidate.text for query in train.queries for candidate in query.candidates}
     counts = count_texts(texts)
     asked = count_texts(query.text for query in train.queries)
     largest = inverse_document_frequency(len(texts), 0)
     step = LARGEST_WEIGHT / largest
+    everyday = count_texts(background)
+
+    def weight(word: bytes) -> int:
+        idf = inverse_document_frequency(len(texts), counts[word])
+        if everyday[word]:
+            idf = min(idf, inverse_document_frequency(len(background), everyday[word]))
+        return round(idf * step)
+
     weights = {
-        word: round(inverse_document_frequency(len(texts), counts[word]) * step)
+        word: weight(word)
         for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if n >= least_texts or word in vectors
+        if n >= least_texts or word in vectors or everyday[word] >= least_texts
     }
-    for word in vectors:
-        weights.setdefault(word, LARGEST_WEIGHT)
+    for word in [*vectors, *sorted(word for word, n in everyday.items() if n >= least_texts)]:
+        weights.setdefault(word, weight(word))
     question = [
         word
         for word, n in asked.items()
