@@ -16,8 +16,8 @@ LAYERS = [
     {"config", "golden", "scorer"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
-    {"blocks", "bundles"},
-    {"jit", "kernel_cache", "errors", "memory"},
+    {"blocks", "bundles", "digits"},
+    {"jit", "kernel_cache", "machine", "errors", "memory"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 IMPURE_MODULES = {

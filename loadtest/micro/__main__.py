@@ -76,7 +76,8 @@ def measure(options):
 
 
 COLUMNS = (
-    "stage", "kernel", "ns/event", "least", "spread", "bytes", "GB/s", "ceiling, M/s", "times ceiling", "budget", "of it"
+    "stage", "kernel", "ns/event", "least", "spread", "bytes", "GB/s", "ceiling, M/s", "times ceiling", "budget",
+    "of it",
 )  # fmt: skip
 
 
