@@ -16,10 +16,8 @@ LAYERS = [
     {"config", "golden", "scorer"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
-    {"digits"},
-    {"blocks", "bundles"},
-    {"machine"},
-    {"jit", "kernel_cache", "errors", "memory"},
+    {"blocks", "bundles", "digits"},
+    {"jit", "kernel_cache", "machine", "errors", "memory"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 IMPURE_MODULES = {

@@ -88,7 +88,7 @@ def _refusal(f: F) -> F:
 
 def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
     from numba import njit
-    from numba.core.types import unliteral
+    from numba.core.types import unliteral  # type: ignore[attr-defined]
 
     from farthing.kernel_cache import KernelCache
 

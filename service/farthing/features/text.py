@@ -78,6 +78,7 @@ def hash_words(
     ``bits`` is what :func:`fold_text` says of each byte, so that the ends of words are found without a branch per byte.
     The text begins and ends with a space: every word ends in it. ``out`` needs room for one id more.
     """
+    word_salt, word_multiplier, pair_multiplier = salts[0], salts[1], salts[2]
     one, zero = np.uint64(1), np.uint64(0)
     more_words, more_pairs = int(words), 0
     previous, last_bit, start = zero, zero, 0
@@ -90,14 +91,14 @@ def hash_words(
             starts &= starts - one
         last_bit = in_word >> np.uint64(63)
         while stops != zero:
-            h = token(text, start, base + trailing_zeros(stops), salts[0])
+            h = token(text, start, base + trailing_zeros(stops), word_salt)
             stops &= stops - one
             start = base + trailing_zeros(starts)
             starts &= starts - one
             # Both are written in any case, and counted when they are wanted.
-            out[at] = bucket(h, salts[1], shift)
+            out[at] = bucket(h, word_multiplier, shift)
             at += more_words
-            out[at] = bucket(combine(previous, h), salts[2], shift)
+            out[at] = bucket(combine(previous, h), pair_multiplier, shift)
             at += more_pairs
             previous, more_pairs = h, int(bigrams)
     return at
