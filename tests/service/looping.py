@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from farthing.kafka import KafkaSettings
 from farthing.metrics import Metrics
-from farthing.pipeline import Pipeline, Route, RouteTopics
+from farthing.pipeline import Pipeline
 from farthing.probes import Health
+from farthing.route import Route, RouteTopics
 
 from .running import SESSION_TIMEOUT_MS, scorer
 

@@ -22,7 +22,7 @@ from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
 from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
-from farthing.kafka.membership import Membership, leader_of
+from farthing.kafka.membership import NO_METADATA, Membership, leader_of
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import next_fetch_offset
@@ -170,7 +170,9 @@ class RecordConsumer:
         self._held.fetched(partition)
         return bool(part.data)
 
-    async def commit(self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str]) -> bool:
+    async def commit(
+        self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str] = NO_METADATA
+    ) -> bool:
         """Commit offsets of partitions that are ours; see :meth:`Membership.commit`."""
         return await self._membership.commit(offsets, timeout_s, metadata)
 

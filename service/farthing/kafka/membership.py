@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -57,6 +58,8 @@ RENAMES = 3
 RENAMED_WITHIN_S = 60.0
 """A static member keeps its member id. One that is given a new id so often has a twin with the same instance id: each
 puts the other out whenever it joins, and neither is told so (aiokafka sends heartbeats without the instance id)."""
+
+NO_METADATA: Mapping[Partition, str] = MappingProxyType({})
 
 Listener = Callable[[list[Partition]], Awaitable[None]]
 
@@ -172,7 +175,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         found = await asyncio.wait_for(call(asked), timeout_s)
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
-    async def commit(self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str]) -> bool:
+    async def commit(
+        self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str] = NO_METADATA
+    ) -> bool:
         """Commit; False when a rebalance has taken a partition away. ``metadata`` is kept beside each offset.
 
         Only as the member and in the generation that the partitions were given in. After its expulsion aiokafka would
