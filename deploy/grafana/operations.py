@@ -174,6 +174,28 @@ OPERATIONS = (
         ),
     ),
     Row(
+        "Bidding",
+        (
+            graph(
+                "Bid requests by outcome",
+                "bid, or the reason for none; requests marked as tests apart.",
+                "short",
+                Query(
+                    f"sum by (route, outcome) (rate(farthing_bid_requests_total{WORKER}{RATE}))",
+                    "{{route}} {{outcome}}",
+                ),
+                stacked=True,
+            ),
+            graph(
+                "Pacing in force",
+                "Multiplier of the campaign's bids, and records of the pacing topic by what became of them.",
+                "none",
+                Query(f"min by (route) (farthing_pacing_multiplier{WORKER})", "{{route}}"),
+                Query(f"sum by (route) (increase(farthing_pacing_updates_total{WORKER}{RATE}))", "updates {{route}}"),
+            ),
+        ),
+    ),
+    Row(
         "Kafka",
         (
             graph(

@@ -30,6 +30,9 @@ def worker_metrics():
     metrics.dead.labels("events.m", "syntax").inc()
     metrics.commits.labels("committed").inc()
     metrics.broker_errors.labels("fetch").inc()
+    metrics.bid_requests.labels("events.m", "bid", "false").inc()
+    metrics.pacing.labels("events.m").set(1)
+    metrics.pacing_updates.labels("events.m", "accepted").inc()
     found = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         assert family.samples, f"{family.name} has no sample: count one here"

@@ -162,7 +162,9 @@ def _told_of_the_shipped_bundle():
     """Yield head, files and stated metrics of each head of the shipped bundle that has its test data here."""
     manifest = Bundle.load(find_bundle("moderation")).manifest
     for head, stated in manifest.evaluation["test"].items():
-        names = [source["name"] for source in manifest.training_data if source["head"] == head]
+        if manifest.thresholds[head]["review"] is None:  # told at another cut than the command's 0.5
+            stated = {name: metric for name, metric in stated.items() if name != "macro_f1"}
+        names = [source["name"] for source in manifest.training_data if head in source["heads"]]
         files = [DATA / "moderation" / name / "test.jsonl.gz" for name in names]
         if all(file.exists() for file in files):
             yield head, files, stated

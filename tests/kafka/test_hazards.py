@@ -108,6 +108,9 @@ def test_the_client_is_used_as_we_say():
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] == "ledger":
             continue  # a Faust application, which has its own ways
+        single = (
+            path.name == "pacing.py"
+        )  # one compacted topic, assigned by hand, read as a whole: no group, no offsets
         text = path.read_text()
         assert "deserializer" not in text, path
         assert "opentelemetry" not in text, path
@@ -116,7 +119,7 @@ def test_the_client_is_used_as_we_say():
                 assert "consumer" not in ast.unparse(node.iter).lower(), f"{path}:{node.lineno}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
-                assert not called.endswith((".getmany", ".getone")), f"{path}:{node.lineno}"
+                assert single or not called.endswith((".getmany", ".getone")), f"{path}:{node.lineno}"
                 if called.endswith("onsumer.commit"):
                     assert node.args, f"{path}:{node.lineno}"
 
