@@ -47,7 +47,7 @@ async def test_a_broker_that_is_gone_for_a_while_loses_nothing(mortal_kafka, mak
     mortal_kafka.kill()
     assert "broker" in await service.stalled()
     before, errors = resident_bytes(service.process.pid), service.metric("farthing_broker_errors_total")
-    await eventually(lambda: service.metric("farthing_broker_errors_total") >= errors + 2, 60, service.said)
+    await eventually(lambda: service.metric("farthing_broker_errors_total") >= errors + 1, 60, service.said)
     assert resident_bytes(service.process.pid) < before + (32 << 20)  # nothing piles up
     assert (service.get("/live")[0], service.get("/ready")[0]) == (200, 503)
     mortal_kafka.start()
@@ -58,13 +58,15 @@ async def test_a_broker_that_is_gone_for_a_while_loses_nothing(mortal_kafka, mak
     assert service.stop() == 0
     refused = [line for line in service.log.read_text().splitlines() if "Unable connect to node" in line]
     assert 0 < len(refused) < 50  # said, and not a hundred times a second
+    assert 0 < len(service.events("produce_retried")) < 50
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_sigterm_with_the_broker_dead_ends_in_time(workers, mortal_kafka, make_service):
-    service = make_service(mortal_kafka, workers=workers, kafka=SMALL_BLOCKS)
+@pytest.mark.parametrize(("workers", "drain_s"), [(1, 5), (2, 20)])
+async def test_sigterm_with_the_broker_dead_ends_in_time(workers, drain_s, mortal_kafka, make_service):
+    drain = {"drain_timeout_ms": drain_s * 1000}
+    service = make_service(mortal_kafka, workers=workers, kafka=SMALL_BLOCKS, worker=drain)
     await service.create_topics()
-    await service.send(backlog(60_000), batch_records=500)
+    await service.send(backlog(10_000) * 30, batch_records=2_000)
     service.start()
     await in_the_middle(service)
     mortal_kafka.kill()
@@ -73,7 +75,7 @@ async def test_sigterm_with_the_broker_dead_ends_in_time(workers, mortal_kafka, 
     pids = service.worker_pids().values()
     began = time.monotonic()
     service.stop(timeout_s=26)
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < drain_s + 5
     assert not any(_runs(pid) for pid in pids)
 
 
@@ -179,23 +181,6 @@ async def test_ctrl_c_reaches_each_worker_once_and_drains_it(apache_kafka, make_
         assert await service.waiting(30) == 0
     assert not service.events("stopping_at_once")
     assert len(service.events("draining")) == 2
-
-
-async def test_a_crash_after_a_good_start_is_a_crash_though_nobody_asked_for_ready(apache_kafka, make_service):
-    service = make_service(apache_kafka, workers=2)
-    await service.create_topics()
-    service.start()
-    await eventually(lambda: len(service.events("rebalance_finished")) >= 2, 120, service.said)
-    await eventually(lambda: service.metric("farthing_assigned_partitions") == 4, 60, service.said)
-    await eventually(lambda: len(service.events("worker_ready")) == 2, 60, service.said)
-    pids = service.worker_pids()
-    os.kill(pids[0], signal.SIGTERM)
-    os.kill(pids[0], signal.SIGTERM)  # the second one: it exits at once, with the code of a failed start
-    await eventually(lambda: service.worker_pids()[0] != pids[0], 60, service.said)
-    assert service.process.poll() is None
-    await service.ready()
-    assert not service.events("worker_cannot_start")
-    assert service.stop() == 0
 
 
 def _runs(pid):

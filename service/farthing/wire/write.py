@@ -103,48 +103,46 @@ def write_records(
         key_length = key_stop[row] - key_start[row] if key_start[row] >= 0 else -1
         value_length = value_stop[k] - value_start[k] if value_start[k] >= 0 else -1
         kind = fixed_kind[k] if len(fixed_kind) else 0
-        count = fixed_count + (1 if len(offset_name) else 0)
+        count = fixed_count
+        headers = fixed_indptr[kind + 1] - fixed_indptr[kind]
         if keep_headers:
             count += header_count[row]
+            headers += headers_stop[row] - headers_start[row]
         if len(extra_count):
             count += extra_count[k]
-        timestamp = timestamps_ms[row]
-        begin = at + 2  # most lengths take two bytes
-        out[begin] = 0
-        to = write_varlong(out, begin + 1, timestamp - base_timestamp)
-        to = write_varlong(out, to, k - first)
-        to = write_varlong(out, to, key_length)
-        if key_length > 0:
-            to = copy_short(out, to, buffer, key_start[row], key_stop[row])
-        to = write_varlong(out, to, value_length)
-        if value_length > 0:
-            to = copy_bytes(out, to, values, value_start[k], value_stop[k])
-        to = write_varlong(out, to, count)
-        if keep_headers:
-            to = copy_bytes(out, to, buffer, headers_start[row], headers_stop[row])
-        if len(fixed):
-            to = copy_bytes(out, to, fixed, fixed_indptr[kind], fixed_indptr[kind + 1])
-        if len(extra_count):
-            to = copy_bytes(out, to, extra, extra_indptr[k], extra_indptr[k + 1])
+            headers += extra_indptr[k + 1] - extra_indptr[k]
+        digits = 0
         if len(offset_name):
-            to = copy_short(out, to, offset_name, 0, len(offset_name))
+            count += 1
             digits = count_digits(offsets[row])
-            to = write_varlong(out, to, digits)
-            to = write_digits(out, to, offsets[row])
-        length = to - begin
+            headers += len(offset_name) + 1 + digits  # at most 19 digits: their number is one byte
+        timestamp = timestamps_ms[row]
+        length = 1 + size_varlong(timestamp - base_timestamp) + size_varlong(k - first) + size_varlong(key_length)
+        length += max(key_length, 0) + size_varlong(value_length) + max(value_length, 0) + size_varlong(count) + headers
         if k > first and at + length + 5 > max_bytes:
             break
-        size = size_varlong(length)
-        if size != 2:
-            if size < 2:
-                for i in range(length):
-                    out[at + size + i] = out[begin + i]
-            else:
-                for i in range(length - 1, -1, -1):
-                    out[at + size + i] = out[begin + i]
         max_timestamp = max(max_timestamp, timestamp)
-        write_varlong(out, at, length)
-        at += size + length
+        at = write_varlong(out, at, length)
+        out[at] = 0
+        at = write_varlong(out, at + 1, timestamp - base_timestamp)
+        at = write_varlong(out, at, k - first)
+        at = write_varlong(out, at, key_length)
+        if key_length > 0:
+            at = copy_short(out, at, buffer, key_start[row], key_stop[row])
+        at = write_varlong(out, at, value_length)
+        if value_length > 0:
+            at = copy_bytes(out, at, values, value_start[k], value_stop[k])
+        at = write_varlong(out, at, count)
+        if keep_headers:
+            at = copy_bytes(out, at, buffer, headers_start[row], headers_stop[row])
+        if len(fixed):
+            at = copy_bytes(out, at, fixed, fixed_indptr[kind], fixed_indptr[kind + 1])
+        if len(extra_count):
+            at = copy_bytes(out, at, extra, extra_indptr[k], extra_indptr[k + 1])
+        if len(offset_name):
+            at = copy_short(out, at, offset_name, 0, len(offset_name))
+            at = write_varlong(out, at, digits)
+            at = write_digits(out, at, offsets[row])
         k += 1
     return at, k, max_timestamp
 
