@@ -81,6 +81,20 @@ def test_a_first_demo_says_what_it_does_and_scores(tmp_path):
     assert COMPILING not in results[1]
 
 
+@pytest.mark.kafka
+def test_a_demo_on_a_broker_of_the_users_own(apache_kafka):
+    """Apache Kafka is stricter than the demo's own broker, and idempotent producing needs kernels of its own."""
+    environment = {**os.environ, BOOTSTRAP_VARIABLE: apache_kafka.bootstrap_servers}
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "demo", "--seconds", "1", "--rate", "2000", "--json"],
+        env=environment, capture_output=True, timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["events_scored"] == result["events_produced"] > 0
+    assert (result["lost"], result["broker"]) == (0, "external")
+
+
 # ------------------------------------------------------------------------------------- a read-only disk, another user
 
 

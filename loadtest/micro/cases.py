@@ -190,15 +190,18 @@ def cases_of(scorer, values):
     value = float((b.records.value_stop - b.records.value_start).sum()) / n
     text = next(float(c.indptr[-1]) / n for c in b.columns.columns.values() if isinstance(c, TextColumn))
     answer, out = float(b.values.indptr[-1]) / n, sum(len(batch.data) for batch in b.batches) / n
-    plan_fields = len(scorer.field_plan.fields)
 
     indexed = arguments(WIRE_DECODE, "index_batches", b.decode)
     spans = [(a, batch) for a in indexed for batch in _batch_spans(a[0], a[1], a[2])]
     crc = WIRE_DECODE.crc32c
-    sums = scorer.accumulate(b.features)
     quantized = arguments(SCORER, "quantize_sums", b.score)
     inputs = SCORER.quantize_sums(*quantized[0])
-    columns = parse_columns_bytes = plan_fields * (1 + 3 * PLACE_BYTES)
+    parse_bytes = (
+        value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + len(scorer.field_plan.fields) * (1 + 3 * PLACE_BYTES)
+    )
+    text_bytes = text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES
+    answer_bytes = 4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES
+    encode_bytes = 7 * PLACE_BYTES + answer + out
     made = [
         Case("decode", "crc32c", lambda: [crc(a[0], start, stop) for a, (start, stop) in spans], wire),
         Case("decode", "index_batches", repeat(WIRE_DECODE.index_batches, indexed), wire),
@@ -210,14 +213,14 @@ def cases_of(scorer, values):
         Case("decode", "", b.decode, 3 * wire + RECORD_COLUMNS_BYTES),  # gathered: read and written; then read
         Case(
             "parse", "parse_events", repeat(PAYLOAD.parse_events, arguments(PAYLOAD, "parse_events", b.parse)),
-            value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + parse_columns_bytes,
+            parse_bytes,
         ),
-        Case("parse", "", b.parse, value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + columns),
+        Case("parse", "", b.parse, parse_bytes),
         Case(
             "featurize", "hash_texts", repeat(TEXT.hash_texts, arguments(TEXT, "hash_texts", b.featurize)),
-            text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES,
+            text_bytes,
         ),
-        Case("featurize", "", b.featurize, text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES),
+        Case("featurize", "", b.featurize, text_bytes),
         Case("score", "accumulate", lambda: scorer.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
         Case("score", "quantize_sums", repeat(SCORER.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
         Case("score", "dense net", lambda: scorer.dense(inputs), dim + 4 * heads),
@@ -226,18 +229,17 @@ def cases_of(scorer, values):
         Case("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
         Case(
             "render", "write_scores", repeat(RENDER.write_scores, arguments(RENDER, "write_scores", b.render)),
-            4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES,
+            answer_bytes,
         ),
-        Case("render", "", b.render, 4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES),
+        Case("render", "", b.render, answer_bytes),
         Case(
             "encode", "write_records",
             repeat(WIRE_ENCODE.write_records, arguments(WIRE_ENCODE, "write_records", b.encode)),
-            7 * PLACE_BYTES + answer + out,
+            encode_bytes,
         ),
         Case("encode", "seal", repeat(WIRE_ENCODE.seal, arguments(WIRE_ENCODE, "seal", b.encode)), out),
-        Case("encode", "", b.encode, 7 * PLACE_BYTES + answer + 2 * out),
+        Case("encode", "", b.encode, encode_bytes + out),
     ]  # fmt: skip
-    assert len(sums) == n
     return made, {
         "events": n, "value_bytes": round(value, 1), "text_bytes": round(text, 1), "ids": round(ids, 1),
         "answer_bytes": round(answer, 1), "model": scorer.model_id,

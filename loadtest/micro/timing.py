@@ -5,6 +5,8 @@ Time is the thread's CPU time: what others on the machine take in between is not
 
 import statistics
 import time
+from collections import defaultdict
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,11 +19,30 @@ def copying():
     return lambda: np.copyto(target, source), 2 * COPY_BYTES
 
 
-def first_call_ms(call):
-    """Time the first call: compilation, or reading from the cache on disk, is in it."""
-    began = time.perf_counter_ns()
-    call()
-    return (time.perf_counter_ns() - began) / 1e6
+@contextmanager
+def compilation():
+    """Give a dictionary that is filled with the seconds that each kernel's compilation takes, without its parts'."""
+    from numba.core import event
+
+    took, running = defaultdict(float), []
+
+    class Listener(event.Listener):
+        def on_start(self, started):
+            now = time.perf_counter()
+            if running:
+                took[running[-1][0]] += now - running[-1][1]
+            function = started.data["dispatcher"].py_func
+            running.append([f"{function.__module__.removeprefix('farthing.')}.{function.__name__}", now])
+
+        def on_end(self, ended):
+            name, since = running.pop()
+            now = time.perf_counter()
+            took[name] += now - since
+            if running:
+                running[-1][1] = now
+
+    with event.install_listener("numba:compile", Listener()):
+        yield took
 
 
 def calls_for(call, seconds):

@@ -87,8 +87,7 @@ def _refusal(f: F) -> F:
 
 
 def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
-    from numba import njit
-    from numba.core.types import unliteral  # type: ignore[attr-defined]
+    from numba import njit, types
 
     from farthing.kernel_cache import KernelCache
 
@@ -101,7 +100,7 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
     find = compiled.get_call_template
 
     def without_literals(arguments: Any, named: Any) -> Any:
-        return find(tuple(map(unliteral, arguments)), named)
+        return find(tuple(map(types.unliteral, arguments)), named)
 
     # numba would compile a kernel once for each constant that another one passes to it; LLVM folds them anyway.
     compiled.get_call_template = without_literals

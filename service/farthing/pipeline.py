@@ -40,7 +40,7 @@ from farthing.scoring_thread import ScoringThread
 
 log = structlog.get_logger()
 
-COMMIT_TIMEOUT_S = 10.0
+COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # kept of the drain's time for leaving the group
 CLOSE_TIMEOUT_S = 5.0  # the same after an error

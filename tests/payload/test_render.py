@@ -120,7 +120,11 @@ def test_records_are_written_as_by_the_reference(data):
         return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)])
 
     events = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1)))), np.int64)
-    drawn = data.draw(st.lists(st.floats(0, 1, width=32), min_size=rows * heads, max_size=rows * heads))
+    drawn = data.draw(
+        st.lists(
+            st.floats(0, 1, width=32) | st.floats(-1e10, 1e10, width=32), min_size=rows * heads, max_size=rows * heads
+        )
+    )
     same_text(
         write_scores, np.zeros(4096, np.uint8), np.zeros(len(events) + 1, np.int64), events,
         np.array(data.draw(st.lists(st.integers(0, rows - 1), min_size=n, max_size=n)), np.int64),

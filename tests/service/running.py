@@ -252,7 +252,7 @@ class Service:
         deadline = time.monotonic() + timeout_s
         async with _consumer(self.servers, [TopicPartition(topic, p) for p in range(self.partitions)]) as consumer:
             while time.monotonic() < deadline:
-                got = await consumer.getmany(timeout_ms=500, max_records=50_000)
+                got = await consumer.getmany(timeout_ms=300, max_records=50_000)
                 found += [record for records in got.values() for record in records]
                 if not got and len(found) >= expected:
                     break

@@ -35,8 +35,10 @@ from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, RouteTopicNames, create_topics, delete_topics
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
-# Tansu lets a new group's first member wait for others for half of the session's timeout.
-SESSION_TIMEOUT_MS: Final = 4_000
+# Tansu lets a new group's first member wait for others for half of the session's timeout; Apache Kafka refuses less
+# than 6 s (group.min.session.timeout.ms).
+TANSU_SESSION_TIMEOUT_MS: Final = 4_000
+SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_INTERVAL_MS: Final = 1_000
 FETCH_MAX_WAIT_MS: Final = 20
 REDRAW_S: Final = 0.5
@@ -74,8 +76,11 @@ async def run_demo(options: DemoOptions) -> int:
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        console.print("starting a broker ...", style="dim")
-        broker: ExternalBroker | Tansu = stack.enter_context(external_broker() or Tansu())
+        theirs = external_broker()
+        console.print(
+            "starting a broker ..." if theirs is None else f"using {theirs.bootstrap_servers} ...", style="dim"
+        )
+        broker: ExternalBroker | Tansu = stack.enter_context(theirs or Tansu())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-demo-")))
         demo = _Demo(options, events, broker, folder, console)
         await demo.run(stop)
@@ -103,8 +108,8 @@ class _Demo:
         self._topics = RouteTopicNames(f"demo.{name}.events", f"demo.{name}.scores", f"demo.{name}.dead")
         self._settings = KafkaSettings(
             bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.view",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS, session_timeout_ms=SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS, heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+            session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip
         self._worker = Serving(
             options.task, replace(self._settings, group_id=f"demo.{name}.workers"), self._topics, folder, free_port()

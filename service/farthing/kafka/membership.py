@@ -208,9 +208,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                     else:
                         return True
                     await asyncio.sleep(RETRY_PAUSE_S)
-        except (KafkaError, TimeoutError) as error:
+        except TimeoutError as error:
             raise BrokerError(
-                f"offset commit: {type(error).__name__} {error}", retriable=not isinstance(error, REFUSED)
+                f"offset commit of group {self._settings.group_id}: no broker answered within {timeout_s:.0f} s",
+                retriable=True,
+            ) from error
+        except KafkaError as error:
+            raise BrokerError(
+                f"offset commit of group {self._settings.group_id}: the broker answered {type(error).__name__} {error}",
+                retriable=not isinstance(error, REFUSED),
             ) from error
 
     async def leave(self, timeout_s: float) -> None:

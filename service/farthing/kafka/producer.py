@@ -8,6 +8,7 @@ and sequence, so the broker drops what it already has; sequences wrap as the bro
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 MAX_REQUEST_BYTES = 8 << 20
 RETRY_PAUSE_S = 0.1
+SAY_AGAIN_S = 5.0  # the same trouble is logged once in this time
 SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
 
 # The broker has lost or fenced our producer id: a new one is needed, and what was on its way is uncertain.
@@ -65,6 +67,7 @@ class BatchProducer:
         self._identity: _Identity | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
+        self._said: dict[str, float] = {}  # when each kind of trouble was logged
         self.idempotent = False
 
     async def start(self) -> None:
@@ -214,7 +217,7 @@ class BatchProducer:
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                 raise
-            log.warning("produce_retried", node=node, error=type(error).__name__)
+            self._say_retried(f"node {node}", type(error).__name__)
             return True
         retry = False
         for topic, rows in response.topics:
@@ -242,4 +245,10 @@ class BatchProducer:
             raise BrokerError(
                 f"{place}: {error.__name__}; check the topic and that this client may write to it", retriable=False
             )
-        log.warning("produce_retried", topic=topic, partition=number, error=error.__name__)
+        self._say_retried(place, error.__name__)
+
+    def _say_retried(self, place: str, error: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(error, -math.inf) >= SAY_AGAIN_S:
+            self._said[error] = now
+            log.warning("produce_retried", place=place, error=error, note=f"said once in {SAY_AGAIN_S:.0f} s")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes, DecisionBlock, Int64s, Presence, RawColumn, RecordBlock, RenderedValues
 from farthing.digits import AHEAD_BYTES, EIGHT, ZEROS, eight_digits, write_digits
 from farthing.jit import kernel
-from farthing.machine import SHORT_BYTES, copy_short, leading_zeros, store_u64
+from farthing.machine import SHORT_BYTES, copy_short, leading_zeros, load_u64, store_u64
 
 DECIMALS: Final = 7
 _UNIT: Final = 10**DECIMALS
@@ -56,6 +56,17 @@ def write_score(out: Bytes, at: int, score: float) -> int:
     out[at] = 46
     trailing = leading_zeros(digits | _FIRST_DECIMAL) >> 3  # zeros after the last decimal, but one stays
     return at + DECIMALS + 1 - trailing
+
+
+@kernel(inline=True)
+def repeat_score(out: Bytes, at: int, first: int, last: int) -> int:
+    """Write the number that stands at ``out[first:last]`` once more at ``at``; returns the position after it."""
+    # Three words hold any: a sign, twelve digits, a point and seven decimals. They are read before any is written.
+    one, two, three = load_u64(out, first), load_u64(out, first + 8), load_u64(out, first + 16)
+    store_u64(out, at, one)
+    store_u64(out, at + 8, two)
+    store_u64(out, at + 16, three)
+    return at + last - first
 
 
 def write_scores_reference(
@@ -112,9 +123,13 @@ def write_scores(
         else:
             out[at] = 123
         at = copy_short(out, at + 1, parts, parts_indptr[1], parts_indptr[2])
+        first = at
         at = write_score(out, at, scores[row, 0])
         if n_heads > 1:
-            for head in range(n_heads):
+            last = at
+            at = copy_short(out, at, parts, parts_indptr[2], parts_indptr[3])
+            at = repeat_score(out, at, first, last)
+            for head in range(1, n_heads):
                 at = copy_short(out, at, parts, parts_indptr[2 + head], parts_indptr[3 + head])
                 at = write_score(out, at, scores[row, head])
             out[at] = 125
