@@ -27,7 +27,7 @@ def test_prices_are_golden_bit_for_bit(folder, tmp_path):
     with pytest.raises(BundleError, match=r"golden prices: 1 of .* differ"):
         Scorer.load(path)
     path = write_bundle(tmp_path / "b", golden=dataclasses.replace(bundle.golden, prices_micros=None), **parts).path
-    with pytest.raises(BundleError, match="golden prices: shape"):
+    with pytest.raises(BundleError, match="golden prices: the task bidding gives some, the bundle has none"):
         Scorer.load(path)
     Scorer.load(folder).verify()
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from farthing.blocks import FetchedPartition, TextColumn
+from farthing.blocks import DecisionInputs, FetchedPartition, TextColumn
 from farthing.features import Featurizer
 from farthing.payload import parse
 from farthing.scorer import Scorer
@@ -83,7 +83,8 @@ class Block:
         return self.scorer.score(self.features)
 
     def decide(self):
-        return self.scorer.decide(self.columns, self.scores)
+        inputs = DecisionInputs(self.records.buffer, self.records.timestamps_ms)
+        return self.scorer.decide(self.columns, self.scores, inputs)
 
     def render(self):
         return self.scorer.render(self.records, self.columns, self.decisions)

@@ -104,7 +104,7 @@ def rank_reference(status: Bytes, row_indptr: Int64s, presence: Bytes, scores: F
         rows = range(row_indptr[event], row_indptr[event + 1])
         for row in rows:
             if presence[row] != Presence.PRESENT:
-                labels[row] = 1 if presence[row] == Presence.MISSING else 2
+                labels[row] = 2 if presence[row] == Presence.NULL else 1  # of another type is as good as missing
             elif not np.isfinite(scores[row]).all():
                 labels[row] = 3
         key = {row: (labels[row] > 0, 0.0 if labels[row] else -float(scores[row, 0])) for row in rows}
@@ -145,7 +145,7 @@ def rank(status: Bytes, row_indptr: Int64s, presence: Bytes, scores: Float32s) -
             for head in range(scores.shape[1]):
                 finite = finite and np.isfinite(scores[row, head])
             if presence[row] != _PRESENT:
-                labels[row] = 1 if presence[row] == _MISSING else 2
+                labels[row] = 2 if presence[row] == _NULL else 1
             elif not finite:
                 labels[row] = 3
             keys[row - start] = np.float32(np.inf) if labels[row] else -scores[row, 0]
@@ -161,5 +161,5 @@ def rank(status: Bytes, row_indptr: Int64s, presence: Bytes, scores: Float32s) -
 _OK = np.uint8(Status.OK)
 _NO_ROWS = np.uint8(Status.NO_ROWS)
 _PRESENT = int(Presence.PRESENT)
-_MISSING = int(Presence.MISSING)
+_NULL = int(Presence.NULL)
 _REASONS = np.array(REASONS, np.uint8)
