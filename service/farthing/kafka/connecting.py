@@ -6,9 +6,11 @@ authority, a closed port) and raises an error that names none. Here the reasons 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -30,6 +32,12 @@ class _Reasons(logging.Handler):
                 self.found[text] = None
 
 
+def _without_told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep quiet about failed connections whose futures aiokafka drops: their reason has been told."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
+
+
 @contextmanager
 def connecting(settings: KafkaSettings) -> Iterator[None]:
     """Turn a failure to connect, join or ask into one BrokerError with its reason, the servers and what to do.
@@ -45,6 +53,7 @@ def connecting(settings: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, TimeoutError, OSError) as error:
+        asyncio.get_running_loop().set_exception_handler(_without_told)
         servers = ", ".join(settings.bootstrap_servers)
         known = "; ".join(reasons.found) or f"{type(error).__name__}: {error}"
         raise BrokerError(
