@@ -86,8 +86,8 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
     ]
     await ledger.send(ledger.usage, bad)
     await ledger.send(ledger.heartbeats, [(b"k", b"[]"), (b"s", beat(sample={"m": (1, 2)}).encode())])
-    await ledger.wait_for(lambda: ledger.books() == furthest(sent[:half]), 30)
-    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_refused_records_total") == 7, 30)
+    await ledger.wait_for(lambda: ledger.books() == furthest(sent[:half]), 120)
+    await ledger.wait_for(lambda: ledger.metric("farthing_ledger_refused_records_total") == 7, 120)
     assert ledger.metric("farthing_ledger_records_total") == half + 1 + 7
 
     # Only what the settings name is listened on: no web server of Faust's.
@@ -110,7 +110,7 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
     await ledger.post(more)
     ledger.start()
     await ledger.ready()
-    await ledger.wait_for(lambda: ledger.books() == furthest([*records, *more]), 30)
+    await ledger.wait_for(lambda: ledger.books() == furthest([*records, *more]), 120)
     said = json.loads(ledger.get("/api/statement?window=all")[1])
     assert said["events"]["scored"] == sum(scored for _, scored, _, _ in furthest([*records, *more]).values())
     assert [w["worker"] for w in said["workers"]] == ["a/0"]  # restored from its changelog
@@ -127,7 +127,7 @@ async def test_faust_runs_the_app_by_its_name_too(ledger):
     await ledger.ready()
     records = run_of(0, 10)
     await ledger.post(records)
-    await ledger.wait_for(lambda: ledger.books() == furthest(records), 30)
+    await ledger.wait_for(lambda: ledger.books() == furthest(records), 120)
     if sys.platform == "linux":
         assert ledger.listens_on() == {(LOOPBACK, ledger.port)}
     code, took_s = ledger.stop()
@@ -143,7 +143,7 @@ async def test_sigterm_with_the_broker_dead_ends_in_time(own_kafka, tmp_path):
         await ledger.ready()
         records = run_of(0, 3)
         await ledger.post(records)
-        await ledger.wait_for(lambda: ledger.books() == furthest(records), 30)
+        await ledger.wait_for(lambda: ledger.books() == furthest(records), 120)
         own_kafka.kill()
         assert ledger.get("/api/statement")[0] == 200  # the books are still shown
     finally:
