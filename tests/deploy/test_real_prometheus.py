@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.exposition import generate_latest
 
-from farthing.blocks import Status
+from farthing.blocks import Outcome, Status
 from farthing.broker import free_port
 from farthing.metrics import STAGES, BlockStats, Metrics
 from farthing.supervisor import merge_metrics
@@ -26,14 +26,15 @@ from .test_dashboards import EXPRESSIONS
 from .test_prometheus import PROMETHEUS, RECORDED
 
 ROUTE, MODEL = "events.moderation", "moderation@1a2b3c4d"
+BIDDING = "bids.requests"
 START_TIMEOUT_S, FILL_TIMEOUT_S = 60, 90
 
 
 class Workers:
-    """Two workers behind a supervisor; each look at them finds 1,000 events more."""
+    """Two workers behind a supervisor; each look at them finds 1,000 events and 10 bid requests more."""
 
     def __init__(self):
-        self.metrics = [Metrics({ROUTE: MODEL}) for _ in range(2)]
+        self.metrics = [Metrics({ROUTE: MODEL, BIDDING: "bidding@5e6f7a8b"}) for _ in range(2)]
         self.going = True
         self.events = 0
         for metrics in self.metrics:
@@ -48,10 +49,15 @@ class Workers:
             counts[Status.OK], counts[Status.SYNTAX] = 990, 10
             seconds = dict.fromkeys(STAGES, 0.001)
             metrics.record(BlockStats(ROUTE, counts, 990, 60_000, 138_000, 200_000, seconds))
+            answered, bids = np.zeros(len(Status), np.int64), np.zeros((2, len(Outcome)), np.int64)
+            answered[Status.OK], bids[0, Outcome.BID], bids[1, Outcome.EXPIRED] = 10, 9, 1
+            metrics.record(BlockStats(BIDDING, answered, 10, 6_000, 12_000, 9_000, bid_counts=bids))
+            metrics.pacing_updates.labels(BIDDING, "applied").inc()
+            metrics.pacing.labels(BIDDING).set(0.8)
             metrics.latency.add(ROUTE, np.zeros(990, np.int64), 40, np.zeros(990, np.uint8))
             metrics.commits.labels("committed").inc()
             metrics.lag.labels(ROUTE).set(500)
-            self.events += 1_000
+            self.events += 1_010
         texts = [(i, generate_latest(metrics.registry).decode()) for i, metrics in enumerate(self.metrics)]
         own = 'farthing_workers 2\nfarthing_worker_restarts_total{worker="0"} 0\n'
         return merge_metrics(texts) + own.encode()
@@ -174,8 +180,8 @@ def test_every_panel_gets_an_answer(stand):
 def test_every_recording_rule_gives_something(stand):
     ask, until, _ = stand
     until(lambda: all(ask(name) for name in RECORDED), FILL_TIMEOUT_S)
-    (ratio,) = ask("route:farthing_dead_events:ratio_rate5m")
-    assert ratio["metric"]["route"] == ROUTE and abs(float(ratio["value"][1]) - 0.01) < 1e-6
+    (ratio,) = ask(f'route:farthing_dead_events:ratio_rate5m{{route="{ROUTE}"}}')
+    assert abs(float(ratio["value"][1]) - 0.01) < 1e-6
     assert len(ask("worker:farthing_scoring_thread_busy:ratio_rate5m")) == 2
 
 
@@ -189,6 +195,6 @@ def test_prometheus_counts_what_the_workers_counted(stand):
     ask, until, workers = stand
     workers.going = False
     until(lambda: float(ask("sum(farthing_events_total)")[0]["value"][1]) == workers.events, 30)
-    assert float(ask('sum(farthing_dead_events_total{reason="syntax"})')[0]["value"][1]) == workers.events / 100
+    assert float(ask('sum(farthing_dead_events_total{reason="syntax"})')[0]["value"][1]) == workers.events // 101
     (worst,) = ask("histogram_quantile(1, sum by (le) (farthing_event_latency_seconds_bucket))")
     assert float(worst["value"][1]) == pytest.approx(0.064)

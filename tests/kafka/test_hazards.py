@@ -25,6 +25,8 @@ A9    assignors that share state, JoinGroup once for each           kafka.test_h
 A10   two workers with one instance id                              service.test_rebalance::
                                                                     test_static_members_restart_without_a_rebalance_and_a_duplicate_is_named
                                                                     kafka.test_hazards::test_errors_of_the_group_are_looked_for
+                                                                    kafka.test_hazards::
+                                                                    test_a_member_put_out_while_it_joins_names_its_instance_id
 A11   the broker drops connections that do not authenticate anew    service.test_security::test_a_connection_cut_at_its_sessions_end_is_made_again
 A12   error codes that the client does not know, stale metadata     service.test_partition_trouble::
                                                                     test_a_partition_that_cannot_be_fetched_is_held_and_tried_again
@@ -51,9 +53,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, UnknownError
 
 import farthing
 from farthing.errors import BrokerError
@@ -305,6 +308,27 @@ async def test_errors_of_the_group_are_looked_for(apache_kafka, make_service):
         assert not error.retriable
         assert service.group in str(error)
         assert "GroupAuthorizationFailedError" in str(error)
+
+
+@pytest.mark.parametrize(("instance", "named"), [("worker-0", True), (None, False)])
+async def test_a_member_put_out_while_it_joins_names_its_instance_id(instance, named, monkeypatch):
+    """The broker answers FENCED_INSTANCE_ID, which aiokafka knows as UnknownError only."""
+
+    async def put_out(_):
+        raise KafkaError(repr(UnknownError()))
+
+    monkeypatch.setattr(AIOKafkaConsumer, "start", put_out)
+
+    async def nothing(_):
+        return None
+
+    settings = KafkaSettings(group_instance_id=instance)
+    consumer = RecordConsumer(settings, ["t"], on_revoked=nothing, on_position=lambda *_: None)
+    with pytest.raises(BrokerError, match="UnknownError") as raised:
+        await consumer.start()
+    assert ("kafka.group_instance_id = 'worker-0'" in str(raised.value)) is named
+    assert raised.value.retriable is not named
+    await consumer.close(1.0)
 
 
 @pytest.mark.kafka

@@ -125,7 +125,8 @@ class Service:
 
     def events(self, name):
         """What was logged under this name."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # what follows is still being written
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
     def worker_pids(self):
@@ -194,12 +195,12 @@ class Service:
         process, self.process = self.process, None
         if process is None:
             return
-        for pid in [process.pid, *self.worker_pids().values()]:
-            with contextlib.suppress(ProcessLookupError):
-                if pid != process.pid and not _is_ours(pid):
-                    continue
-                os.kill(pid, signal.SIGKILL)
+        process.kill()
         process.wait(10)
+        for pid in self.worker_pids().values():
+            if _is_ours(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     # --- events
 

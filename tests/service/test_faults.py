@@ -156,6 +156,7 @@ async def test_workers_drain_when_their_supervisor_is_killed(apache_kafka, make_
     service.start()
     await service.ready()
     pids = service.worker_pids()
+    assert len(pids) == 2
     service.process.kill()
     service.process.wait(10)
 

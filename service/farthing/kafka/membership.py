@@ -96,7 +96,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         )
         self._consumer.subscribe(self._topics, listener=self)
         with connecting(self._settings):
-            await asyncio.wait_for(self._consumer.start(), self._settings.request_timeout_ms / 1000 + 60)
+            try:
+                await asyncio.wait_for(self._consumer.start(), self._settings.request_timeout_ms / 1000 + 60)
+            except KafkaError as error:
+                # FENCED_INSTANCE_ID has no name in aiokafka.
+                if self._settings.group_instance_id is None or "UnknownError" not in str(error):
+                    raise
+                raise BrokerError(
+                    f"kafka.group_instance_id = {self._settings.group_instance_id!r}: the group put this member out "
+                    f"while it joined ({error}), most likely because another worker joins with the same instance id; "
+                    "give each worker one of its own",
+                    retriable=False,
+                ) from error
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Pass a rebalance's begin on (called by aiokafka)."""

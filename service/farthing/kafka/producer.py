@@ -102,7 +102,7 @@ class BatchProducer:
                 await self._round(queues, deadline)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             self._needs_identity = True
-            raise BrokerError(f"produce: {type(error).__name__} {error}", retriable=True) from error
+            raise BrokerError(f"produce: no broker answers as it should ({error!r})", retriable=True) from error
         except BaseException:
             # Some batches may or may not be in the log: their sequences cannot be used again.
             self._needs_identity = True
@@ -173,7 +173,7 @@ class BatchProducer:
         if left <= 0:
             topic, number = next(iter(queues))
             raise BrokerError(
-                f"produce to {topic}[{number}]: not acknowledged within kafka.delivery_timeout_ms = "
+                f"produce to {topic}[{number}]: no broker acknowledged it within kafka.delivery_timeout_ms = "
                 f"{self._settings.delivery_timeout_ms}",
                 retriable=True,
             )
