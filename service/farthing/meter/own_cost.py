@@ -20,8 +20,8 @@ DAYS_A_MONTH: Final = Fraction(365, 12)
 GB: Final = 10**9
 
 # Where the default capacity comes from: a drain of a backlog with the broker on the same two cores.
-CAPACITY_REPORT: Final = "loadtest/reports/2026-11-23-throughput.md"
-MEASURED_EVENTS_PER_S: Final = 353_896
+CAPACITY_REPORT: Final = "loadtest/reports/2026-11-24-throughput.md"
+MEASURED_EVENTS_PER_S: Final = 830_702
 MEASURED_CORES: Final = 2
 MEASURED_EVENT_BYTES: Final = 138
 

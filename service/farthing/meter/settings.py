@@ -46,7 +46,7 @@ class Meter(BaseModel):
     answers_can_wait: bool = Field(True, description="false: no batch processing, which answers within a day")
     free_endpoint: bool = Field(True, description="false: a provider's free endpoint does not do your task")
     events_per_s_per_core: tuple[int, int, int] = Field(
-        (50_000, 100_000, 175_000),
+        (100_000, 200_000, 400_000),
         description="comments of 138 bytes that a busy worker core scores a second [low, middle, high], the high one "
         "measured; longer events and more rows count in proportion",
     )
