@@ -172,6 +172,21 @@ def ledger(*, config_file: ConfigFile = None) -> int:
     return run(loaded.settings)
 
 
+@app.command
+def audit(
+    *,
+    config_file: ConfigFile = None,
+    ledger: Annotated[
+        str | None, Parameter(help="the ledger's address; default: http://ledger.host:ledger.port")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Recount the score and dead-letter topics against the ledger's books; exit 1 when they disagree."""
+    from farthing.audit.report import run
+
+    return _run(run(config.load(config_file).settings, ledger=ledger, as_json=as_json))
+
+
 @model.command(name="show")
 def model_show(bundle: str, *, as_json: AsJson = False) -> int:
     """Print what a bundle says of itself."""
