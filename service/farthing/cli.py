@@ -55,7 +55,7 @@ def demo(
     seconds: Annotated[float | None, Parameter(help="stop after this many seconds; default: at Ctrl-C")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Start a local broker, a generator and a worker, and watch events being scored."""
+    """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
     from farthing.demo import DemoOptions, run_demo
 
     return _run(run_demo(DemoOptions(task=task, events=events, rate=rate, seconds=seconds, as_json=as_json)))
@@ -165,9 +165,12 @@ def distill(
 def ledger(*, config_file: ConfigFile = None) -> int:
     """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
     from farthing import logs
-    from farthing.ledger.run import run
+    from farthing.ledger.platform import require_faust
 
     loaded = config.load(config_file)
+    require_faust()
+    from farthing.ledger.run import run
+
     logs.configure()
     return run(loaded.settings)
 
