@@ -5,7 +5,11 @@ import pytest
 
 from farthing import accounting
 from farthing.accounting import Accounting, Scored
+from farthing.blocks import TextColumn
 from farthing.meter.count import CALLS, N_COUNTS, PAYLOAD, ROWS, SCORED, SIZES
+from farthing.meter.records import OTHER
+from farthing.meter.tenants import TenantNames
+from farthing.meter.usage import METADATA_LIMIT_BYTES
 
 PARTITION = ("e", 0)
 
@@ -62,7 +66,8 @@ def test_the_next_owner_goes_on_from_what_was_committed(clock):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"model":"m@2","base_offset":0}{}', '{"model":"m@1","base_offset":-1}', "x"]
+    "text",
+    ["", "{", '{"model":"m@2","base_offset":0,"log":0,"totals":{}}', '{"model":"m@1","base_offset":-1,"log":0}', "x"],
 )
 def test_what_is_no_total_of_ours_begins_a_new_count(clock, text):
     one = make()
@@ -114,6 +119,56 @@ def test_a_log_that_begins_anew_is_another_count_and_the_old_ones_last_total_is_
     other.assign(PARTITION, 2, one.metadata([PARTITION])[PARTITION])
     other.add(PARTITION, 3, counts(1))
     assert [(r.log, r.totals.scored) for r in publish(other)] == [(1, 3)]
+
+
+def tenants_of(names, *texts):
+    """Rows of one part: an event of 10 bytes for each text."""
+    data = [text.encode() for text in texts]
+    indptr = np.cumsum([0, *map(len, data)], dtype=np.int64)
+    column = TextColumn(np.full(len(data), 2, np.uint8), np.frombuffer(b"".join(data), np.uint8), indptr)
+    n = len(data)
+    bounds = np.array([0, n])
+    found = names.count(bounds, np.zeros(n, np.uint8), np.full(n, 10, np.int64), column, np.zeros(0, np.uint8))
+    return names, found.of_part(0)
+
+
+def test_tenants_are_told_and_a_new_owner_changes_no_figure(clock):
+    names, one = TenantNames(tokens=False), make()
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 4, counts(4), tenants_of(names, "a", "b", "a", ""))
+    (record,) = publish(one)
+    assert record.tenants == {"a": (2, 0, 20), "b": (1, 0, 10), OTHER: (1, 0, 10)}
+    other = make()
+    other.assign(PARTITION, 4, one.metadata([PARTITION])[PARTITION])
+    (again,) = publish(other)
+    assert again.tenants == record.tenants
+    clock.now_s += 1
+    other.add(PARTITION, 6, counts(2), tenants_of(TenantNames(tokens=False), "c", "b"))
+    (record,) = publish(other)
+    assert record.tenants == {"a": (2, 0, 20), "b": (2, 0, 20), "c": (1, 0, 10), OTHER: (1, 0, 10)}
+
+
+def test_many_tenants_fit_the_metadata_and_all_events_are_in_them(clock):
+    names, one = TenantNames(tokens=False), make()
+    one.assign(PARTITION, 0, "")
+    texts = [f"{n * 7919 % 100_003:x}" * 6 for n in range(3_000)]
+    one.add(PARTITION, 3_000, counts(3_000), tenants_of(names, *texts))
+    text = one.metadata([PARTITION])[PARTITION]
+    assert len(text) <= METADATA_LIMIT_BYTES
+    assert text.isascii()
+    (record,) = publish(one)
+    assert 50 < len(record.tenants) <= 201
+    assert sum(count.scored for count in record.tenants.values()) == 3_000
+    other = make()
+    other.assign(PARTITION, 3_000, text)
+    assert publish(other)[0].tenants == record.tenants
+
+
+def test_without_any_tenant_nothing_is_told_of_them(clock):
+    one = make()
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 2, counts(2), tenants_of(TenantNames(tokens=False), "", ""))
+    assert publish(one)[0].tenants == {}
 
 
 def test_what_is_no_longer_ours_is_not_counted(clock):

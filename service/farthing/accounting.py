@@ -2,8 +2,13 @@
 
 A total is that of everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit,
 so that whoever gets the partition next goes on counting from exactly there; and it is published to the usage topic, at
-most once a second for each partition, and acknowledged there before the offset is committed. So the ledger never lags
-behind what is committed, and a total that is published twice, or by an owner that lost the partition, changes nothing.
+most once a second for each partition, and acknowledged there before the offset is committed. So the ledger lags no more
+than a second behind what is committed, and a total that is published twice, or by an owner that lost the partition,
+changes nothing.
+
+The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). The total takes a few hundred,
+and as many tenants as fit into the rest, packed, go with it: somewhere between ninety, named by UUIDs, and two hundred.
+The usage record names the same ones, so that a change of owner changes no figure; all others are OTHER together.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ from farthing.blocks import Bytes, Int64s, OutputBatch
 from farthing.errors import BrokerError
 from farthing.kafka import BatchProducer, KafkaSettings, Partition
 from farthing.meter.count import N_COUNTS, counts_of, totals_of
-from farthing.meter.records import Heartbeat, UsageRecord
+from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
+from farthing.meter.tenants import TenantNames, TenantTotals, pack, unpack, with_other
 from farthing.meter.usage import METADATA_LIMIT_BYTES, UsageTotals
 from farthing.wire import encode_records
 
@@ -44,17 +50,20 @@ class _Count:
     base_offset: int
     next_offset: int
     counts: Int64s  # (N_COUNTS,)
+    tenants: TenantTotals
     log: int = 0  # see UsageRecord
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
+    carried: _Carried | None = None  # as last made, for its next_offset
 
 
 class Accounting:
     """The totals of the partitions that are ours."""
 
-    def __init__(self, scored: Mapping[str, Scored]) -> None:
-        """``scored`` tells for each source topic what scores it."""
+    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int = 200) -> None:
+        """``scored`` tells for each source topic what scores it; ``most_tenants`` are kept apart in each partition."""
         self._scored = scored
+        self._most_tenants = most_tenants
         self._counts: dict[Partition, _Count] = {}
         self._ended: list[UsageRecord] = []  # last totals of logs that are gone, not yet published
 
@@ -66,14 +75,15 @@ class Accounting:
         known = self._counts.get(partition)
         if known is not None and known.next_offset == offset:
             return  # it was ours already
-        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64), published_offset=offset)
+        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64), TenantTotals(), published_offset=offset)
         carried = _Carried.read(metadata)
         if known is not None:
             if known.published_offset != known.next_offset:
                 self._ended.append(self._record(partition, known))
             count.log = known.log + (offset < known.next_offset)
         elif carried is not None and carried.model == self._scored[partition[0]].model:
-            count = _Count(carried.base_offset, offset, counts_of(carried.totals), carried.log)
+            tenants = TenantTotals(carried.tenants)
+            count = _Count(carried.base_offset, offset, counts_of(carried.totals), tenants, carried.log)
         elif metadata and carried is None:
             topic, number = partition
             log.warning("usage_total_unknown", topic=topic, partition=number, offset=offset, note="a new count begins")
@@ -84,13 +94,25 @@ class Accounting:
         for partition in partitions:
             self._counts.pop(partition, None)
 
-    def add(self, partition: Partition, next_offset: int, counts: Int64s | None = None) -> None:
-        """Add what was acknowledged up to ``next_offset``; ``counts`` is a row of :func:`~farthing.meter.count`."""
+    def add(
+        self,
+        partition: Partition,
+        next_offset: int,
+        counts: Int64s | None = None,
+        tenants: tuple[TenantNames, Int64s] | None = None,
+    ) -> None:
+        """Add what was acknowledged up to ``next_offset``.
+
+        ``counts`` is a row of :func:`farthing.meter.count.count_usage`, ``tenants`` the partition's rows of
+        :func:`farthing.meter.tenants.count_tenants` where tenants are told apart.
+        """
         count = self._counts.get(partition)
         if count is None:
             return  # no longer ours: its next owner counts it
         if counts is not None:
             count.counts += counts
+        if tenants is not None:
+            count.tenants.add(*tenants)
         count.next_offset = next_offset
 
     def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
@@ -99,11 +121,16 @@ class Accounting:
         for partition in partitions:
             count = self._counts.get(partition)
             if count is not None:
-                model = self._scored[partition[0]].model
-                text = _Carried(model, count.base_offset, count.log, totals_of(count.counts)).write()
+                text = self._carry(partition, count).text
                 if len(text) <= METADATA_LIMIT_BYTES:
                     found[partition] = text
         return found
+
+    def _carry(self, partition: Partition, count: _Count) -> _Carried:
+        if count.carried is None or count.carried.next_offset != count.next_offset:
+            model = self._scored[partition[0]].model
+            count.carried = _Carried.make(model, count, count.tenants.largest(self._most_tenants))
+        return count.carried
 
     def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
         """Give the records that must be published before these partitions' offsets are committed.
@@ -122,10 +149,13 @@ class Accounting:
 
     def _record(self, partition: Partition, count: _Count) -> UsageRecord:
         topic, number = partition
-        scored = self._scored[topic]
+        scored, carried = self._scored[topic], self._carry(partition, count)
+        totals = carried.totals
+        told = carried.tenants  # of all events none of whom names a tenant there is nothing to tell
+        tenants = with_other(told, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if told else {}
         return UsageRecord(
             topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
-            time.time_ns() // 1_000_000, totals_of(count.counts), log=count.log,
+            time.time_ns() // 1_000_000, totals, tenants, count.log,
         )  # fmt: skip
 
     def published(self, records: Sequence[UsageRecord]) -> None:
@@ -141,28 +171,36 @@ class Accounting:
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """What travels with a committed offset."""
+    """What travels with a committed offset, as one JSON object."""
 
     model: str
     base_offset: int
     log: int
     totals: UsageTotals
+    tenants: Mapping[str, TenantCount]  # without OTHER, which is what is left of the totals
+    next_offset: int = -1
+    text: str = ""
 
-    def write(self) -> str:
-        body = {"model": self.model, "base_offset": self.base_offset} | ({"log": self.log} if self.log else {})
-        head = json.dumps(body, separators=(",", ":"))
-        return f"{head}{self.totals.encode()}"
+    @classmethod
+    def make(cls, model: str, count: _Count, tenants: Mapping[str, TenantCount]) -> _Carried:
+        """Write a count with as many of its tenants as there is room for, the largest first."""
+        totals = totals_of(count.counts)
+        head = json.dumps({"model": model, "base_offset": count.base_offset, "log": count.log}, separators=(",", ":"))
+        text = f'{head[:-1]},"totals":{totals.encode()}'
+        packed, kept = pack(tenants, METADATA_LIMIT_BYTES - len(text) - len(',"tenants":""}'))
+        text += f',"tenants":"{packed}"}}' if packed else "}"
+        return cls(model, count.base_offset, count.log, totals, kept, count.next_offset, text)
 
     @classmethod
     def read(cls, text: str) -> _Carried | None:
         """None when it is nothing that we wrote: another program may have committed here."""
-        head, brace, totals = text.partition("}")
         try:
-            body = json.loads(head + brace)
-            base_offset, number = body["base_offset"], body.get("log", 0)
+            body = json.loads(text)
+            base_offset, number = body["base_offset"], body["log"]
             if type(base_offset) is not int or type(number) is not int or base_offset < 0 or number < 0:
                 return None
-            return cls(str(body["model"]), base_offset, number, UsageTotals.decode(totals))
+            totals = UsageTotals.decode(json.dumps(body["totals"]))
+            return cls(str(body["model"]), base_offset, number, totals, unpack(body.get("tenants", "")))
         except (ValueError, KeyError, TypeError):
             return None
 
