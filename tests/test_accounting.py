@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 
 def make():
-    return Accounting({"e": Scored("m@1", "moderation")})
+    return Accounting({"e": Scored("m@1", "moderation")}, most_tenants=200)
 
 
 def counts(n, size=10):

@@ -55,12 +55,13 @@ class _Count:
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
     carried: _Carried | None = None  # as last made, for its next_offset
+    fitting: int = 1 << 30  # tenants that are likely to fit into the metadata
 
 
 class Accounting:
     """The totals of the partitions that are ours."""
 
-    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int = 200) -> None:
+    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int = 50) -> None:
         """``scored`` tells for each source topic what scores it; ``most_tenants`` are kept apart in each partition."""
         self._scored = scored
         self._most_tenants = most_tenants
@@ -129,7 +130,10 @@ class Accounting:
     def _carry(self, partition: Partition, count: _Count) -> _Carried:
         if count.carried is None or count.carried.next_offset != count.next_offset:
             model = self._scored[partition[0]].model
-            count.carried = _Carried.make(model, count, count.tenants.largest(self._most_tenants))
+            largest = count.tenants.largest(min(self._most_tenants, count.fitting))
+            carried = count.carried = _Carried.make(model, count, largest)
+            # Packing is tried once, as a rule: with as many as fitted last time, or a few more.
+            count.fitting = max(len(carried.tenants) + (len(carried.tenants) == len(largest)) * 8, 8)
         return count.carried
 
     def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s, Presence, RawColumn, TextColumn
 from farthing.jit import kernel
+from farthing.machine import load_u64
 from farthing.meter.records import OTHER, TenantCount
 
 CAPACITY: Final = 4_096
@@ -28,17 +29,31 @@ N_SLOTS: Final = 4 * CAPACITY
 PART, TENANT, SCORED, DEAD, PROMPT_BYTES = 0, 1, 2, 3, 4
 N_COLUMNS: Final = 5
 _MOST_UNPACKED: Final = 1 << 18
-_FNV_BASIS: Final = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
-_FNV_PRIME: Final = np.uint64(0x100000001B3)
+_BASIS: Final = np.uint64(0xCBF29CE484222325)  # any odd numbers do; the index is of this process alone
+_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _PRESENT: Final = int(Presence.PRESENT)
+
+
+@kernel(inline=True)
+def _word(buffer: Bytes, at: int, end: int) -> np.uint64:
+    """Give the next eight bytes before ``end`` as a little-endian number, fewer as if zeros followed."""
+    if at + 8 <= len(buffer):
+        word = load_u64(buffer, at)
+    else:
+        word = np.uint64(0)
+        for k in range(min(end, len(buffer)) - at):
+            word |= np.uint64(buffer[at + k]) << np.uint64(8 * k)
+    left = end - at
+    mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * min(left, 8))
+    return np.uint64(word & mask)
 
 
 def count_tenants_reference(
     bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
-    slots: Int32s, pool: Bytes, indptr: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
 ) -> int:  # fmt: skip
     """Plain form of :func:`count_tenants`; it keeps no index (``slots``, ``seen``)."""
-    ids = {pool[indptr[k] : indptr[k + 1]].tobytes(): k for k in range(1, int(known[0]))}
+    ids = {pool[LONGEST_BYTES * k :][: sizes[k]].tobytes(): k for k in range(1, int(known[0]))}
     found: dict[tuple[int, int], int] = {}
     for part in range(len(bounds) - 1):
         for event in range(bounds[part], bounds[part + 1]):
@@ -46,11 +61,13 @@ def count_tenants_reference(
             tenant = ids.get(name, 0)
             if not tenant and 0 < len(name) <= LONGEST_BYTES and known[0] < CAPACITY:
                 tenant = ids[name] = int(known[0])
-                pool[indptr[tenant] : indptr[tenant] + len(name)] = np.frombuffer(name, np.uint8)
-                indptr[tenant + 1] = indptr[tenant] + len(name)
+                pool[LONGEST_BYTES * tenant :][: len(name)] = np.frombuffer(name, np.uint8)
+                sizes[tenant] = len(name)
                 known[0] += 1
-            at = found.setdefault((part, tenant), len(found))
-            rows[at, PART], rows[at, TENANT] = part, tenant
+            at = found.get((part, tenant), -1)
+            if at < 0:
+                at = found[part, tenant] = len(found)
+                rows[at] = part, tenant, 0, 0, 0
             if status[event]:
                 rows[at, DEAD] += 1
             else:
@@ -62,7 +79,7 @@ def count_tenants_reference(
 @kernel(reference=count_tenants_reference)
 def count_tenants(
     bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
-    slots: Int32s, pool: Bytes, indptr: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
 ) -> int:  # fmt: skip
     """Count the events of each part of a block by tenant.
 
@@ -72,13 +89,14 @@ def count_tenants(
         As :func:`farthing.meter.count.count_usage` has them.
     presence, buffer, start, stop:
         The tenants' names: uint8 (n,) Presence, and int64 (n,) places in a buffer.
-    slots, pool, indptr, known:
+    slots, pool, sizes, known:
         The names met so far, added to: an open-addressed index int32 (N_SLOTS,) of their numbers, 0 where free; their
-        bytes; int64 (CAPACITY+1,) into those; int64 (1,) how many, OTHER (number 0) among them.
+        bytes, LONGEST_BYTES each, filled with zeros; int64 (CAPACITY,) how many of those; int64 (1,) how many names,
+        OTHER (number 0) among them.
     seen:
         int64 (CAPACITY,): scratch.
     rows:
-        int64 (>= rows, N_COLUMNS), zeros: gets one row for each part and tenant: part, tenant, scored, dead, bytes.
+        int64 (>= rows, N_COLUMNS): gets one row for each part and tenant: part, tenant, scored, dead, bytes.
 
     Returns
     -------
@@ -90,29 +108,30 @@ def count_tenants(
         for event in range(bounds[part], bounds[part + 1]):
             tenant = np.int64(0)
             at, end = start[event], stop[event]
-            size = end - at
-            if presence[event] == _PRESENT and 0 < size <= LONGEST_BYTES:
-                hashed = _FNV_BASIS
-                for k in range(at, end):
-                    hashed = (hashed ^ np.uint64(buffer[k])) * _FNV_PRIME
-                slot = np.int64((hashed ^ (hashed >> np.uint64(32))) & np.uint64(N_SLOTS - 1))
+            if presence[event] == _PRESENT and 0 < end - at <= LONGEST_BYTES:
+                hashed = _BASIS
+                for place in range(at, end, 8):
+                    hashed = (hashed ^ _word(buffer, place, end)) * _MULTIPLIER
+                    hashed ^= hashed >> np.uint64(32)
+                slot = np.int64(hashed & np.uint64(N_SLOTS - 1))
                 while True:
                     tenant = np.int64(slots[slot])
                     if tenant == 0:
                         if known[0] < CAPACITY:
                             tenant = np.int64(known[0])
                             slots[slot] = np.int32(tenant)
-                            for k in range(size):
-                                pool[indptr[tenant] + k] = buffer[at + k]
-                            indptr[tenant + 1] = indptr[tenant] + size
+                            for k in range(end - at):
+                                pool[LONGEST_BYTES * tenant + k] = buffer[at + k]
+                            sizes[tenant] = end - at
                             known[0] += 1
                         break
-                    k = 0
-                    if indptr[tenant + 1] - indptr[tenant] == size:
-                        while k < size and pool[indptr[tenant] + k] == buffer[at + k]:
-                            k += 1
-                    if k == size:
-                        break
+                    if sizes[tenant] == end - at:
+                        ours = LONGEST_BYTES * tenant - at
+                        place = at
+                        while place < end and load_u64(pool, ours + place) == _word(buffer, place, end):
+                            place += 8
+                        if place >= end:
+                            break
                     slot = (slot + 1) & (N_SLOTS - 1)
             row = seen[tenant]
             if row < first_row or row >= n_rows or rows[row, TENANT] != tenant:
@@ -120,6 +139,9 @@ def count_tenants(
                 seen[tenant] = row
                 rows[row, PART] = part
                 rows[row, TENANT] = tenant
+                rows[row, SCORED] = 0
+                rows[row, DEAD] = 0
+                rows[row, PROMPT_BYTES] = 0
                 n_rows += 1
             if status[event] != 0:
                 rows[row, DEAD] += 1
@@ -150,9 +172,10 @@ class TenantNames:
         self._tokens = tokens
         self._slots = np.zeros(N_SLOTS, np.int32)
         self._pool = np.zeros(CAPACITY * LONGEST_BYTES, np.uint8)
-        self._indptr = np.zeros(CAPACITY + 1, np.int64)
+        self._sizes = np.zeros(CAPACITY, np.int64)
         self._known = np.ones(1, np.int64)
         self._seen = np.zeros(CAPACITY, np.int64)
+        self._rows = np.empty((0, N_COLUMNS), np.int64)
         self._texts: dict[int, str] = {0: OTHER}
 
     def count(
@@ -164,18 +187,19 @@ class TenantNames:
         else:
             start, stop = column.start, column.stop
         most = min(len(status), (len(bounds) - 1) * CAPACITY)
-        rows = np.zeros((most, N_COLUMNS), np.int64)
+        if most > len(self._rows):
+            self._rows = np.empty((most, N_COLUMNS), np.int64)
         n_rows = count_tenants(
-            bounds, status, prompt_bytes, column.presence, buffer, start, stop, self._slots, self._pool, self._indptr,
-            self._known, self._seen, rows,
+            bounds, status, prompt_bytes, column.presence, buffer, start, stop, self._slots, self._pool, self._sizes,
+            self._known, self._seen, self._rows,
         )  # fmt: skip
-        return TenantRows(self, rows[:n_rows].copy())
+        return TenantRows(self, self._rows[:n_rows].copy())
 
     def text(self, tenant: int) -> str:
         """Give a tenant's name: a JSON string's text, any other value as it was written."""
         known = self._texts.get(tenant)
         if known is None:
-            token = self._pool[self._indptr[tenant] : self._indptr[tenant + 1]].tobytes().decode()
+            token = self._pool[LONGEST_BYTES * tenant :][: self._sizes[tenant]].tobytes().decode()
             quoted = self._tokens and token.startswith('"')
             known = self._texts[tenant] = str(json.loads(token)) if quoted else token
         return known
@@ -205,10 +229,13 @@ class TenantTotals:
         if self._names is not None:
             sizes = self._counts[1:, 0] + self._counts[1:, 1]
             largest = np.argsort(-sizes, kind="stable")[: most + len(found)] + 1
-            for tenant, count in zip(largest.tolist(), self._counts[largest].tolist(), strict=True):
-                if count[0] or count[1]:
+            for tenant, (scored, dead, size) in zip(largest.tolist(), self._counts[largest].tolist(), strict=True):
+                if scored or dead:
                     name = self._names.text(tenant)
-                    found[name] = TenantCount(*map(sum, zip(count, found.get(name, (0, 0, 0)), strict=True)))
+                    known = found.get(name)  # carried, or the same text written otherwise
+                    if known is not None:
+                        scored, dead, size = scored + known.scored, dead + known.dead, size + known.prompt_bytes
+                    found[name] = TenantCount(scored, dead, size)
         found.pop(OTHER, None)
         ranked = sorted(found.items(), key=lambda item: (-item[1].scored - item[1].dead, item[0]))
         return dict(ranked[:most])
