@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing import config
+from farthing import config, sections
 from farthing.errors import ConfigError
 
 MINIMAL = """
@@ -119,9 +119,9 @@ def test_example_is_valid_and_schema_names_every_section(toml):
 def test_secrets_are_read_from_files_only(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")
-    assert config.read_secret(secret, "kafka.ssl_password_file") == "hunter2"
+    assert sections.read_secret(secret, "kafka.ssl_password_file") == "hunter2"
     with pytest.raises(ConfigError, match=r"kafka\.ssl_password_file"):
-        config.read_secret(tmp_path / "none", "kafka.ssl_password_file")
+        sections.read_secret(tmp_path / "none", "kafka.ssl_password_file")
 
 
 @given(st.dictionaries(st.sampled_from(["kafka.group_id", "kafka.client_id"]), st.text(min_size=1, max_size=5)))

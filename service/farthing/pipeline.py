@@ -123,7 +123,7 @@ class Pipeline:
         await self._loop(stop)
         try:
             await self._settle()
-            await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S, last=True)
+            await self._finish(self._offsets.partitions())
         except BrokerError as error:
             log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
@@ -206,9 +206,10 @@ class Pipeline:
         began = time.perf_counter()
         await self._producer.send(answer.batches)
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
-        for ticket, segment, usage in zip(tickets, answer.segments, answer.usage, strict=True):
+        for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
             if self._offsets.ack(ticket) and self._reporter is not None:
-                self._reporter.accounting.add(ticket.partition, segment.next_offset, usage)
+                tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
+                self._reporter.accounting.add(ticket.partition, segment.next_offset, usage, tenants)
         self._progress.made()
         self._metrics.record(answer.stats)
         self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
@@ -226,6 +227,8 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+        if self._reporter is not None:  # a total that was not due with the last commit: perhaps no other follows
+            await self._reporter.publish(self._offsets.partitions())
 
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:
@@ -240,6 +243,12 @@ class Pipeline:
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
             self._offsets.committed(offsets)
+
+    async def _finish(self, partitions: list[Partition]) -> None:
+        """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
+        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+        if self._reporter is not None:
+            await self._reporter.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
@@ -284,7 +293,7 @@ class Pipeline:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:
                     await asyncio.wait({self._producing})
-                await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+                await self._finish(partitions)
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:

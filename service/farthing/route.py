@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,8 +31,10 @@ from farthing.blocks import (
     Status,
 )
 from farthing.meter.count import count_usage
+from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
 from farthing.metrics import BlockStats
+from farthing.payload import Field
 from farthing.scorer import Scorer
 from farthing.wire import Arena, decode, encode_dead, encode_records, encode_scores, stamp_producer
 
@@ -62,15 +64,42 @@ class Answer:
     status: Bytes  # (n,) Status
     stats: BlockStats
     usage: Int64s  # (n_segments, N_COUNTS) what the meter counts, see farthing.meter.count
+    tenants: TenantRows | None = None  # likewise, by tenant; None where tenants are not told apart
 
 
 class Route:
     """The pure stages of one route: fetched bytes in, ready-made batches out. One call at a time."""
 
-    def __init__(self, topics: RouteTopics, scorer: Scorer, pacing: Callable[[], float] = lambda: 1.0) -> None:
-        """``pacing`` gives the campaign's multiplier as of now, from any thread (bidding)."""
+    def __init__(
+        self,
+        topics: RouteTopics,
+        scorer: Scorer,
+        pacing: Callable[[], float] = lambda: 1.0,
+        *,
+        tenant: str | None = None,
+    ) -> None:
+        """Make a route.
+
+        Parameters
+        ----------
+        topics, scorer:
+            Where it reads and writes, and what scores.
+        pacing:
+            Gives the campaign's multiplier as of now, from any thread (bidding).
+        tenant:
+            Path of the field that names an event's tenant; None: they are not told apart.
+
+        Raises
+        ------
+        ConfigError
+            That field cannot be read beside the model's.
+        """
         self.topics = topics
         self.scorer = scorer
+        self._tenant_field: Field | None = None
+        if tenant is not None:
+            self.scorer, self._tenant_field = scorer.reading_also(tenant)
+        self._tenant_names = TenantNames(tokens=self._tenant_field is None or self._tenant_field.kind == "raw")
         self.pacing = pacing
         self.sample = TextSample()  # of live texts, for the ledger's estimate of tokens
         self._next_sample = 0.0
@@ -111,7 +140,12 @@ class Route:
         self._take_sample(columns, records, decisions.status)
         value_bytes = records.value_stop - records.value_start
         bounds = np.array([*(segment.start for segment in records.segments), len(records)], np.int64)
-        usage = count_usage(bounds, decisions.status, columns.row_indptr, value_bytes, scorer.prompt_bytes(columns))
+        prompt_bytes = scorer.prompt_bytes(columns)
+        usage = count_usage(bounds, decisions.status, columns.row_indptr, value_bytes, prompt_bytes)
+        tenants = None
+        if self._tenant_field is not None:
+            named: Any = columns.columns[self._tenant_field.name]
+            tenants = self._tenant_names.count(bounds, decisions.status, prompt_bytes, named, records.buffer)
         stats = BlockStats(
             route=topics.source,
             status_counts=np.bincount(decisions.status, minlength=len(Status)),
@@ -122,7 +156,7 @@ class Route:
             stage_seconds=clock.seconds,
             bid_counts=_count_bids(decisions),
         )
-        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage)
+        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage, tenants)
 
     def _take_sample(self, columns: FieldColumns, records: RecordBlock, status: Bytes) -> None:
         """Look at the text of one event now and then."""

@@ -326,6 +326,27 @@ class Scorer:
         other._decide_nothing()
         return other
 
+    def reading_also(self, path: str) -> tuple[Scorer, Field]:
+        """Give a scorer that also reads the field at ``path``, whatever JSON value it is, and how that field is read.
+
+        Neither the model nor its task knows of it. Where the plan reads that path anyway, it is the plan's own field.
+
+        Raises
+        ------
+        ConfigError
+            The path is none, goes through an array, or lies above or below a field of the plan.
+        """
+        known = next((field for field in self.field_plan.fields if field.path == path), None)
+        if known is None:
+            known = Field("_also", path, "raw")
+        if known.in_array or known.kind == "number":
+            raise ConfigError(f"field path {path!r} gives numbers or an entry a row; name a field with one value")
+        if known in self.field_plan.fields:
+            return self, known
+        other = copy.copy(self)
+        other.field_plan = FieldPlan((*self.field_plan.fields, known), self.field_plan.max_rows)
+        return other, known
+
     def _decide_nothing(self) -> None:
         """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
         records = self.records_of([b""])

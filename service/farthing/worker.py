@@ -138,8 +138,9 @@ class Worker:
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
+        accounting = Accounting(scored, most_tenants=meter.tenants)
         return Reporter(
-            kafka, Accounting(scored), heartbeat, usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic
+            kafka, accounting, heartbeat, usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic
         )
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
@@ -188,7 +189,10 @@ class Worker:
                 if route.campaign is not None:
                     scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
                 topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
-                ready = Route(topics, scorer)
+                try:
+                    ready = Route(topics, scorer, tenant=route.tenant)
+                except ConfigError as error:
+                    raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
                 ready.warm()
             routes.append(ready)
             log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1))

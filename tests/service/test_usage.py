@@ -1,16 +1,18 @@
 """Usage totals: exact through a clean stop, a kill in the middle and a second owner, and kept beside the offsets."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from farthing.comments import comment_events
-from farthing.meter.records import Heartbeat, UsageRecord
+from farthing.meter.records import OTHER, Heartbeat, UsageRecord
 
-from .running import Service, event
+from .running import SESSION_TIMEOUT_MS, Service, event
 
 pytestmark = pytest.mark.kafka
+SOON_LEFT = {"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 1_000}
 
 
 async def read_all(servers, topic):
@@ -43,10 +45,13 @@ async def totals(service):
 
 
 async def test_totals_are_exact_through_a_kill_and_a_restart(apache_kafka, tmp_path):
-    service = Service(apache_kafka, tmp_path, partitions=3)
+    service = Service(apache_kafka, tmp_path, partitions=3, kafka=SOON_LEFT, route={"tenant": "account.id"})
     await service.create_topics()
     bad = [b"{", b'{"id":1}', b'{"text":5}']
-    values = [*comment_events(6_000), *bad]
+    values = [
+        *(value[:-1] + f',"account":{{"id":"t{n % 7}"}}}}'.encode() for n, value in enumerate(comment_events(6_000))),
+        *bad,
+    ]
     service.start()
     try:
         await service.ready()
@@ -71,6 +76,11 @@ async def test_totals_are_exact_through_a_kill_and_a_restart(apache_kafka, tmp_p
     for count in counts:
         assert count.next_offset == sum(1 for partition, _ in sent if partition == count.partition)
         assert sum(calls for calls, _ in count.totals.calls.values()) == count.totals.scored
+    tenants = Counter()
+    for count in counts:
+        for name, (scored_, dead, _) in count.tenants.items():
+            tenants[name] += scored_ + dead
+    assert tenants == Counter({OTHER: len(bad)} | {f"t{k}": len(range(k, 6_000, 7)) for k in range(7)})
 
 
 async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):

@@ -23,7 +23,9 @@ class Meter(BaseModel):
     enabled: bool = Field(True, description="false: workers publish no usage and no heartbeats")
     usage_topic: str = Field("farthing.usage", min_length=1, description="compacted topic with usage totals")
     heartbeat_topic: str = Field("farthing.heartbeats", min_length=1, description="compacted topic with heartbeats")
-    tenants: int = Field(200, ge=0, le=1_000, description="tenants that a worker keeps apart for each partition")
+    tenants: int = Field(
+        200, ge=0, le=1_000, description="tenants kept apart for each partition, fewer where names are long"
+    )
     core_hour_usd: Usd = Field(Decimal("0.05"), description="dollars for one reserved core for an hour")
     compare_with: tuple[str, ...] = Field(
         (

@@ -1,0 +1,286 @@
+"""Counting a block's usage by tenant: names become small numbers in one pass, without an object for an event.
+
+A tenant is what a configured field of the event says. A worker tells the first :data:`CAPACITY` names that it meets
+apart; further ones, names over :data:`LONGEST_BYTES`, and events that name nobody or cannot be read, are counted
+together as OTHER. So no number of made-up tenants takes more memory or time than this.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from farthing.blocks import Bytes, Int32s, Int64s, Presence, RawColumn, TextColumn
+from farthing.jit import kernel
+from farthing.machine import load_u64
+from farthing.meter.records import OTHER, TenantCount
+
+CAPACITY: Final = 4_096
+"""Names that a worker tells apart for each route, OTHER among them."""
+
+LONGEST_BYTES: Final = 64
+N_SLOTS: Final = 4 * CAPACITY
+PART, TENANT, SCORED, DEAD, PROMPT_BYTES = 0, 1, 2, 3, 4
+N_COLUMNS: Final = 5
+_MOST_UNPACKED: Final = 1 << 18
+_BASIS: Final = np.uint64(0xCBF29CE484222325)  # any odd numbers do; the index is of this process alone
+_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+_PRESENT: Final = int(Presence.PRESENT)
+
+
+@kernel(inline=True)
+def _word(buffer: Bytes, at: int, end: int) -> np.uint64:
+    """Give the next eight bytes before ``end`` as a little-endian number, fewer as if zeros followed."""
+    if at + 8 <= len(buffer):
+        word = load_u64(buffer, at)
+    else:
+        word = np.uint64(0)
+        for k in range(min(end, len(buffer)) - at):
+            word |= np.uint64(buffer[at + k]) << np.uint64(8 * k)
+    left = end - at
+    mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - 8 * min(left, 8))
+    return np.uint64(word & mask)
+
+
+def count_tenants_reference(
+    bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+) -> int:  # fmt: skip
+    """Plain form of :func:`count_tenants`; it keeps no index (``slots``, ``seen``)."""
+    ids = {pool[LONGEST_BYTES * k :][: sizes[k]].tobytes(): k for k in range(1, int(known[0]))}
+    found: dict[tuple[int, int], int] = {}
+    for part in range(len(bounds) - 1):
+        for event in range(bounds[part], bounds[part + 1]):
+            name = buffer[start[event] : stop[event]].tobytes() if presence[event] == _PRESENT else b""
+            tenant = ids.get(name, 0)
+            if not tenant and 0 < len(name) <= LONGEST_BYTES and known[0] < CAPACITY:
+                tenant = ids[name] = int(known[0])
+                pool[LONGEST_BYTES * tenant :][: len(name)] = np.frombuffer(name, np.uint8)
+                sizes[tenant] = len(name)
+                known[0] += 1
+            at = found.get((part, tenant), -1)
+            if at < 0:
+                at = found[part, tenant] = len(found)
+                rows[at] = part, tenant, 0, 0, 0
+            if status[event]:
+                rows[at, DEAD] += 1
+            else:
+                rows[at, SCORED] += 1
+                rows[at, PROMPT_BYTES] += prompt_bytes[event]
+    return len(found)
+
+
+@kernel(reference=count_tenants_reference)
+def count_tenants(
+    bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+) -> int:  # fmt: skip
+    """Count the events of each part of a block by tenant.
+
+    Parameters
+    ----------
+    bounds, status, prompt_bytes:
+        As :func:`farthing.meter.count.count_usage` has them.
+    presence, buffer, start, stop:
+        The tenants' names: uint8 (n,) Presence, and int64 (n,) places in a buffer.
+    slots, pool, sizes, known:
+        The names met so far, added to: an open-addressed index int32 (N_SLOTS,) of their numbers, 0 where free; their
+        bytes, LONGEST_BYTES each, filled with zeros; int64 (CAPACITY,) how many of those; int64 (1,) how many names,
+        OTHER (number 0) among them.
+    seen:
+        int64 (CAPACITY,): scratch.
+    rows:
+        int64 (>= rows, N_COLUMNS): gets one row for each part and tenant: part, tenant, scored, dead, bytes.
+
+    Returns
+    -------
+    How many rows there are.
+    """
+    n_rows = 0
+    for part in range(len(bounds) - 1):
+        first_row = n_rows
+        for event in range(bounds[part], bounds[part + 1]):
+            tenant = np.int64(0)
+            at, end = start[event], stop[event]
+            if presence[event] == _PRESENT and 0 < end - at <= LONGEST_BYTES:
+                hashed = _BASIS
+                for place in range(at, end, 8):
+                    hashed = (hashed ^ _word(buffer, place, end)) * _MULTIPLIER
+                    hashed ^= hashed >> np.uint64(32)
+                slot = np.int64(hashed & np.uint64(N_SLOTS - 1))
+                while True:
+                    tenant = np.int64(slots[slot])
+                    if tenant == 0:
+                        if known[0] < CAPACITY:
+                            tenant = np.int64(known[0])
+                            slots[slot] = np.int32(tenant)
+                            for k in range(end - at):
+                                pool[LONGEST_BYTES * tenant + k] = buffer[at + k]
+                            sizes[tenant] = end - at
+                            known[0] += 1
+                        break
+                    if sizes[tenant] == end - at:
+                        ours = LONGEST_BYTES * tenant - at
+                        place = at
+                        while place < end and load_u64(pool, ours + place) == _word(buffer, place, end):
+                            place += 8
+                        if place >= end:
+                            break
+                    slot = (slot + 1) & (N_SLOTS - 1)
+            row = seen[tenant]
+            if row < first_row or row >= n_rows or rows[row, TENANT] != tenant:
+                row = n_rows
+                seen[tenant] = row
+                rows[row, PART] = part
+                rows[row, TENANT] = tenant
+                rows[row, SCORED] = 0
+                rows[row, DEAD] = 0
+                rows[row, PROMPT_BYTES] = 0
+                n_rows += 1
+            if status[event] != 0:
+                rows[row, DEAD] += 1
+            else:
+                rows[row, SCORED] += 1
+                rows[row, PROMPT_BYTES] += prompt_bytes[event]
+    return n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRows:
+    """A block's counts by part and tenant, as :func:`count_tenants` gives them; ``names`` knows the numbers."""
+
+    names: TenantNames
+    rows: Int64s  # (n_rows, N_COLUMNS), by part
+
+    def of_part(self, part: int) -> Int64s:
+        """Give the rows of one part."""
+        first, last = np.searchsorted(self.rows[:, PART], (part, part + 1))
+        return self.rows[first:last]
+
+
+class TenantNames:
+    """The names that a route has met, as numbers from 1 on. One thread counts; others may read names at any time."""
+
+    def __init__(self, *, tokens: bool = True) -> None:
+        """``tokens``: names are JSON values as they came; else they are texts."""
+        self._tokens = tokens
+        self._slots = np.zeros(N_SLOTS, np.int32)
+        self._pool = np.zeros(CAPACITY * LONGEST_BYTES, np.uint8)
+        self._sizes = np.zeros(CAPACITY, np.int64)
+        self._known = np.ones(1, np.int64)
+        self._seen = np.zeros(CAPACITY, np.int64)
+        self._rows = np.empty((0, N_COLUMNS), np.int64)
+        self._texts: dict[int, str] = {0: OTHER}
+
+    def count(
+        self, bounds: Int64s, status: Bytes, prompt_bytes: Int64s, column: RawColumn | TextColumn, buffer: Bytes
+    ) -> TenantRows:
+        """Count a block; ``buffer`` is that of its records, which a raw column is a view of."""
+        if isinstance(column, TextColumn):
+            buffer, start, stop = column.data, column.indptr[:-1], column.indptr[1:]
+        else:
+            start, stop = column.start, column.stop
+        most = min(len(status), (len(bounds) - 1) * CAPACITY)
+        if most > len(self._rows):
+            self._rows = np.empty((most, N_COLUMNS), np.int64)
+        n_rows = count_tenants(
+            bounds, status, prompt_bytes, column.presence, buffer, start, stop, self._slots, self._pool, self._sizes,
+            self._known, self._seen, self._rows,
+        )  # fmt: skip
+        return TenantRows(self, self._rows[:n_rows].copy())
+
+    def text(self, tenant: int) -> str:
+        """Give a tenant's name: a JSON string's text, any other value as it was written."""
+        known = self._texts.get(tenant)
+        if known is None:
+            token = self._pool[LONGEST_BYTES * tenant :][: self._sizes[tenant]].tobytes().decode()
+            quoted = self._tokens and token.startswith('"')
+            known = self._texts[tenant] = str(json.loads(token)) if quoted else token
+        return known
+
+
+class TenantTotals:
+    """One count's tenants: those that were taken over with it, by name, and those counted since, by number."""
+
+    def __init__(self, carried: Mapping[str, TenantCount] | None = None) -> None:
+        self._carried = dict(carried or {})
+        self._names: TenantNames | None = None
+        self._counts = np.zeros((16, 3), np.int64)
+
+    def add(self, names: TenantNames, rows: Int64s) -> None:
+        """Add the rows of one part of a block."""
+        self._names = names
+        most = int(rows[:, TENANT].max(initial=0))
+        if most >= len(self._counts):
+            grown = np.zeros((max(most + 1, 2 * len(self._counts)), 3), np.int64)
+            grown[: len(self._counts)] = self._counts
+            self._counts = grown
+        self._counts[rows[:, TENANT]] += rows[:, SCORED:]
+
+    def largest(self, most: int) -> dict[str, TenantCount]:
+        """Give the ``most`` tenants with most events, largest first; OTHER is what is left and not among them."""
+        found = dict(self._carried)
+        if self._names is not None:
+            sizes = self._counts[1:, 0] + self._counts[1:, 1]
+            largest = np.argsort(-sizes, kind="stable")[: most + len(found)] + 1
+            for tenant, (scored, dead, size) in zip(largest.tolist(), self._counts[largest].tolist(), strict=True):
+                if scored or dead:
+                    name = self._names.text(tenant)
+                    known = found.get(name)  # carried, or the same text written otherwise
+                    if known is not None:
+                        scored, dead, size = scored + known.scored, dead + known.dead, size + known.prompt_bytes
+                    found[name] = TenantCount(scored, dead, size)
+        found.pop(OTHER, None)
+        ranked = sorted(found.items(), key=lambda item: (-item[1].scored - item[1].dead, item[0]))
+        return dict(ranked[:most])
+
+
+def with_other(tenants: Mapping[str, TenantCount], total: TenantCount) -> dict[str, TenantCount]:
+    """Give tenants, and OTHER for what is left of their total, if anything is."""
+    left = TenantCount(*(whole - sum(column) for whole, column in zip(total, _columns(tenants.values()), strict=True)))
+    return {**tenants, OTHER: left} if any(left) else dict(tenants)
+
+
+def _columns(counts: Iterable[TenantCount]) -> list[tuple[int, ...]]:
+    rows = list(counts)
+    return list(zip(*rows, strict=True)) if rows else [(), (), ()]
+
+
+def pack(tenants: Mapping[str, TenantCount], most_chars: int) -> tuple[str, dict[str, TenantCount]]:
+    """Write tenants, largest first, as ASCII text of at most ``most_chars``: as many as fit.
+
+    Returns
+    -------
+    The text, which :func:`unpack` reads; and those that fitted.
+    """
+    kept = dict(tenants)
+    while kept:
+        body = json.dumps([list(kept), *_columns(kept.values())], separators=(",", ":"))
+        text = b85encode(zlib.compress(body.encode(), 6)).decode()
+        if len(text) <= most_chars:
+            return text, kept
+        names = list(kept)[: min(len(kept) * 7 // 8, len(kept) * most_chars // len(text) + 1, len(kept) - 1)]
+        kept = {name: kept[name] for name in names}
+    return "", {}
+
+
+def unpack(text: str) -> dict[str, TenantCount]:
+    """Read what :func:`pack` wrote. Raises ValueError when it is something else."""
+    if not text:
+        return {}
+    try:
+        reader = zlib.decompressobj()
+        body = reader.decompress(b85decode(text), _MOST_UNPACKED)
+        names, *columns = json.loads(body)
+        counts = [TenantCount(*row) for row in zip(*columns, strict=True)]
+        if any(type(n) is not int or n < 0 for count in counts for n in count):
+            raise ValueError("a count is no whole number")
+        return {str(name): count for name, count in zip(names, counts, strict=True)}
+    except (ValueError, TypeError, zlib.error) as error:
+        raise ValueError(f"damaged tenants ({error})") from error
