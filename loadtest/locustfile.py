@@ -64,6 +64,6 @@ class Shape(LoadTestShape):
         """Give the users of now, or None after the end."""
         options, began_s = self.runner.environment.parsed_options, self.runner.environment.loadtest.began_s
         run_s = options.run_time or DEFAULT_RUN_S[options.shape]
-        elapsed_s = 0.0 if began_s is None else time.monotonic() - began_s  # it begins when the scores are read
+        elapsed_s = 0.0 if began_s is None else time.monotonic() - began_s  # nothing moves until all is ready
         users = users_at(options.shape, elapsed_s, run_s, options.num_users or 1)
         return None if users is None else (users, SPAWN_RATE)

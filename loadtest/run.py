@@ -36,6 +36,7 @@ from farthing.errors import FarthingError
 
 STOP, STOPPED = "loadtest-stop", "loadtest-stopped"
 STOPPED_TIMEOUT_S: Final = 90.0
+GONE_AFTER_S: Final = 10.0
 RATE_OVER_S: Final = 10
 LAST_LOOK_S: Final = 0.5  # after the last answer: a repeat may follow
 log = logging.getLogger("farthing.loadtest")
@@ -51,9 +52,10 @@ class LoadTest:
         self.generator: Generator | None = None
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
-        self.began_s: float | None = None  # when sending was allowed to begin, by the monotonic clock
+        self.began_s: float | None = None  # when the first users were there, by the monotonic clock
         self._told: dict[str, Mapping[str, Any]] = {}  # by worker: what it sent
         self._final: set[str] = set()  # workers that have told it for the last time
+        self._clients: set[str] = set()  # workers that were there at the start
         self._active = False
         self._scores: Scores | None = None
         self._looked = Told()
@@ -73,6 +75,7 @@ class LoadTest:
             gevent.spawn(self._keep_looking)
         events = environment.events
         events.test_start.add_listener(self._on_test_start)
+        events.spawning_complete.add_listener(self._on_spawned)
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
         if environment.web_ui is not None:
@@ -115,6 +118,7 @@ class LoadTest:
     def _begin(self) -> None:
         self._told.clear()
         self._final.clear()
+        self._clients = set(self.environment.runner.clients) if self.is_master else set()
         self._past.clear()
         if self._scores is not None:
             try:
@@ -122,7 +126,11 @@ class LoadTest:
             except FarthingError as error:
                 log.error("%s", error)
         self._active = True
-        self.began_s = time.monotonic()
+
+    def _on_spawned(self, user_count: int, **_: Any) -> None:
+        """Let the shape's time begin: the first users are there, the scores are read, the events are made."""
+        if self._active and self.began_s is None:
+            self.began_s = time.monotonic()
 
     def _on_report(self, client_id: str, data: Mapping[str, Any]) -> None:
         if "loadtest" in data and client_id not in self._final:
@@ -204,12 +212,18 @@ class LoadTest:
     def _stop_workers(self) -> list[str]:
         """Have every worker end its users; gives those that did not tell what they sent."""
         runner = self.environment.runner
-        clients = set(runner.clients)
-        runner.send_message(STOP)
-        deadline = time.monotonic() + STOPPED_TIMEOUT_S
-        while clients - self._final and time.monotonic() < deadline:
+        expected = self._clients | set(self._told)
+        asked: set[str] = set()
+        began_s = time.monotonic()
+        while expected - self._final and time.monotonic() - began_s < STOPPED_TIMEOUT_S:
+            # Locust forgets a worker that it has stopped until that says that it is ready again.
+            for client in (expected - asked) & set(runner.clients):
+                runner.send_message(STOP, client_id=client)
+                asked.add(client)
+            if time.monotonic() - began_s > GONE_AFTER_S and not asked - self._final:
+                break
             gevent.sleep(0.05)
-        return sorted(clients - self._final)
+        return sorted(expected - self._final)
 
     def _drain(self) -> None:
         """Wait for the answers to all that was acknowledged, as long as some come."""
