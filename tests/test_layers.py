@@ -10,8 +10,19 @@ ROOT = Path(farthing.__file__).parent
 # Each layer may import the layers below it. (Siblings of the pure layer know each other only through blocks.)
 LAYERS = [
     {"cli", "__main__"},
-    {"demo", "worker", "supervisor", "score_lines", "model_report", "distill", "evaluate", "breakeven", "ledger"},
-    {"pipeline", "topic_report"},
+    {
+        "demo",
+        "worker",
+        "supervisor",
+        "score_lines",
+        "model_report",
+        "distill",
+        "evaluate",
+        "breakeven",
+        "ledger",
+        "audit",
+    },
+    {"pipeline", "topic_report", "ledger_client"},
     {"progress", "accounting", "route"},
     {"config", "golden", "scorer"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},

@@ -44,6 +44,7 @@ class _Count:
     base_offset: int
     next_offset: int
     counts: Int64s  # (N_COUNTS,)
+    log: int = 0  # see UsageRecord
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
 
@@ -55,16 +56,24 @@ class Accounting:
         """``scored`` tells for each source topic what scores it."""
         self._scored = scored
         self._counts: dict[Partition, _Count] = {}
+        self._ended: list[UsageRecord] = []  # last totals of logs that are gone, not yet published
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
-        """Take a partition over, and go on from the total that was committed with its offset, if there is one."""
+        """Take a partition over, and go on from the total that was committed with its offset, if there is one.
+
+        A partition that is ours already and begins anew, because its log ends before the position, gets a new count.
+        """
         known = self._counts.get(partition)
         if known is not None and known.next_offset == offset:
             return  # it was ours already
-        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64))
+        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64), published_offset=offset)
         carried = _Carried.read(metadata)
-        if carried is not None and carried.model == self._scored[partition[0]].model:
-            count = _Count(carried.base_offset, offset, counts_of(carried.totals))
+        if known is not None:
+            if known.published_offset != known.next_offset:
+                self._ended.append(self._record(partition, known))
+            count.log = known.log + (offset < known.next_offset)
+        elif carried is not None and carried.model == self._scored[partition[0]].model:
+            count = _Count(carried.base_offset, offset, counts_of(carried.totals), carried.log)
         elif metadata and carried is None:
             topic, number = partition
             log.warning("usage_total_unknown", topic=topic, partition=number, offset=offset, note="a new count begins")
@@ -91,7 +100,7 @@ class Accounting:
             count = self._counts.get(partition)
             if count is not None:
                 model = self._scored[partition[0]].model
-                text = _Carried(model, count.base_offset, totals_of(count.counts)).write()
+                text = _Carried(model, count.base_offset, count.log, totals_of(count.counts)).write()
                 if len(text) <= METADATA_LIMIT_BYTES:
                     found[partition] = text
         return found
@@ -102,29 +111,31 @@ class Accounting:
         Those of partitions that were published within the last second are left out, unless ``everything`` is asked for.
         """
         now = time.monotonic()
-        at_ms = time.time_ns() // 1_000_000
-        records = []
+        records = list(self._ended)
         for partition in partitions:
             count = self._counts.get(partition)
             if count is None or count.published_offset == count.next_offset:
                 continue
             if everything or now - count.published_s >= PUBLISH_EVERY_S:
-                topic, number = partition
-                scored = self._scored[topic]
-                records.append(
-                    UsageRecord(
-                        topic, number, scored.model, scored.task, count.base_offset, count.next_offset, at_ms,
-                        totals_of(count.counts),
-                    )
-                )  # fmt: skip
+                records.append(self._record(partition, count))
         return records
 
-    def published(self, records: Iterable[UsageRecord]) -> None:
+    def _record(self, partition: Partition, count: _Count) -> UsageRecord:
+        topic, number = partition
+        scored = self._scored[topic]
+        return UsageRecord(
+            topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
+            time.time_ns() // 1_000_000, totals_of(count.counts), log=count.log,
+        )  # fmt: skip
+
+    def published(self, records: Sequence[UsageRecord]) -> None:
         """Note that records are acknowledged."""
         now = time.monotonic()
+        told = {id(record) for record in records}
+        self._ended = [record for record in self._ended if id(record) not in told]
         for record in records:
             count = self._counts.get((record.topic, record.partition))
-            if count is not None and count.base_offset == record.base_offset:
+            if count is not None and (count.base_offset, count.log) == (record.base_offset, record.log):
                 count.published_offset, count.published_s = record.next_offset, now
 
 
@@ -134,10 +145,12 @@ class _Carried:
 
     model: str
     base_offset: int
+    log: int
     totals: UsageTotals
 
     def write(self) -> str:
-        head = json.dumps({"model": self.model, "base_offset": self.base_offset}, separators=(",", ":"))
+        body = {"model": self.model, "base_offset": self.base_offset} | ({"log": self.log} if self.log else {})
+        head = json.dumps(body, separators=(",", ":"))
         return f"{head}{self.totals.encode()}"
 
     @classmethod
@@ -146,10 +159,10 @@ class _Carried:
         head, brace, totals = text.partition("}")
         try:
             body = json.loads(head + brace)
-            base_offset = body["base_offset"]
-            if type(base_offset) is not int or base_offset < 0:
+            base_offset, number = body["base_offset"], body.get("log", 0)
+            if type(base_offset) is not int or type(number) is not int or base_offset < 0 or number < 0:
                 return None
-            return cls(str(body["model"]), base_offset, UsageTotals.decode(totals))
+            return cls(str(body["model"]), base_offset, number, UsageTotals.decode(totals))
         except (ValueError, KeyError, TypeError):
             return None
 

@@ -55,7 +55,7 @@ def demo(
     seconds: Annotated[float | None, Parameter(help="stop after this many seconds; default: at Ctrl-C")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Start a local broker, a generator and a worker, and watch events being scored."""
+    """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
     from farthing.demo import DemoOptions, run_demo
 
     return _run(run_demo(DemoOptions(task=task, events=events, rate=rate, seconds=seconds, as_json=as_json)))
@@ -165,11 +165,29 @@ def distill(
 def ledger(*, config_file: ConfigFile = None) -> int:
     """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
     from farthing import logs
-    from farthing.ledger.run import run
+    from farthing.ledger.platform import require_faust
 
     loaded = config.load(config_file)
+    require_faust()
+    from farthing.ledger.run import run
+
     logs.configure()
     return run(loaded.settings)
+
+
+@app.command
+def audit(
+    *,
+    config_file: ConfigFile = None,
+    ledger: Annotated[
+        str | None, Parameter(help="the ledger's address; default: http://ledger.host:ledger.port")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Recount the score and dead-letter topics against the ledger's books; exit 1 when they disagree."""
+    from farthing.audit.report import run
+
+    return _run(run(config.load(config_file).settings, ledger=ledger, as_json=as_json))
 
 
 @model.command(name="show")

@@ -226,6 +226,8 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+        if self._reporter is not None:  # a total that was not due with the last commit: perhaps no other follows
+            await self._reporter.publish(self._offsets.partitions())
 
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:

@@ -1,5 +1,6 @@
 """The demo as a user runs it: counts add up, bad lines are dead letters, Ctrl-C leaves nothing behind."""
 
+import datetime
 import gzip
 import json
 import os
@@ -17,12 +18,22 @@ from farthing.errors import StartError
 
 KEYS = {
     "events_produced", "events_scored", "dead", "lost", "duplicated", "events_per_second", "latency_ms",
-    "cpu_ns_per_event", "broker", "rounds",
+    "cpu_ns_per_event", "broker", "rounds", "savings", "savings_note",
+}  # fmt: skip
+SAVINGS = {
+    "own_usd", "own_usd_per_million", "avoided_usd", "model", "mode", "prices_as_of", "verdict", "events_per_day",
+    "threshold_events_per_day",
 }  # fmt: skip
 SMALL_ROUNDS = """
 import asyncio, sys
 from farthing.demo import DemoOptions, run_demo
-sys.exit(asyncio.run(run_demo(DemoOptions(seconds=4, rate=20_000, as_json=True, round_bytes=4 << 20))))
+sys.exit(asyncio.run(run_demo(DemoOptions(seconds=6, rate=20_000, as_json=True, round_bytes=10 << 20))))
+"""
+WITHOUT_FAUST = """
+import sys
+sys.modules["faust"] = None
+from farthing.__main__ import main
+main(sys.argv[1:])
 """
 
 
@@ -73,6 +84,19 @@ def result_of(done):
     return result
 
 
+def assert_saved(result):
+    """The books have every event, and what they say is in words too."""
+    assert result["savings_note"] is None
+    savings = result["savings"]
+    assert set(savings) == SAVINGS
+    assert savings["own_usd"] > 0
+    assert savings["own_usd_per_million"] == pytest.approx(savings["own_usd"] / result["events_scored"] * 1e6, rel=1e-3)
+    assert 0 < savings["avoided_usd"]["low"] < savings["avoided_usd"]["mid"] < savings["avoided_usd"]["high"]
+    assert savings["model"] == "openai:gpt-5-nano"
+    assert datetime.date.fromisoformat(savings["prices_as_of"]) <= datetime.datetime.now(datetime.UTC).date()
+    assert savings["verdict"] in ("api", "tuned", "undecided")
+
+
 def test_made_up_comments_are_all_scored_once(environment):
     done = demo(environment, "--seconds", "3", "--rate", "10000", "--json")
     assert done.returncode == 0, done.stderr
@@ -82,6 +106,8 @@ def test_made_up_comments_are_all_scored_once(environment):
     assert (result["dead"], result["lost"], result["duplicated"], result["broker"]) == (0, 0, 0, "tansu")
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
     assert result["cpu_ns_per_event"] > 0
+    assert_saved(result)  # by this process: the ledger is hardly up by then
+    assert "openai:gpt-5-nano, cheapest form" in done.stderr
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
 
 
@@ -103,8 +129,10 @@ def test_rounds_bound_the_memory_and_lose_nothing(environment):
     assert done.returncode == 0, done.stderr
     result = result_of(done)
     assert result["rounds"] >= 2
-    assert result["events_scored"] == result["events_produced"] > 40_000
+    assert result["events_scored"] == result["events_produced"] > 60_000
     assert (result["lost"], result["duplicated"]) == (0, 0)
+    assert "what it costs and saves: http://127.0.0.1:" in done.stderr
+    assert_saved(result)  # by the ledger: a topic that begins anew begins a new count
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc to find processes")
@@ -131,8 +159,22 @@ def test_ctrl_c_leaves_nothing_behind(environment, when, tmp_path):
     result = json.loads(out.splitlines()[-1])
     assert (result["events_produced"] > 0) == (when == "running")
     assert (result["lost"], result["duplicated"]) == (0, 0)
+    assert (result["savings"] is not None) == (when == "running")
     assert list(folder.iterdir()) == []
     assert processes_under(folder) == []
+
+
+def test_without_faust_the_demo_goes_on_and_the_ledger_says_so(environment, tmp_path):
+    done = demo(environment, "demo", "--seconds", "2", "--rate", "5000", "--json", command=("-c", WITHOUT_FAUST))
+    assert done.returncode == 0, done.stderr
+    assert "no page: the ledger needs faust-streaming" in done.stderr
+    assert_saved(result_of(done))
+    path = tmp_path / "farthing.toml"
+    path.write_text('[[route]]\nbundle = "moderation"\nsource = "e"\nsink = "s"\ndead_letters = "d"\n')
+    done = demo(environment, "ledger", "-c", str(path), command=("-c", WITHOUT_FAUST))
+    assert done.returncode == 3
+    assert done.stderr.startswith("farthing: the ledger needs faust-streaming")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_wrong_options_are_said(environment):

@@ -13,7 +13,7 @@ from rich.console import Console
 from farthing.blocks import FetchedPartition
 from farthing.demo.events import MadeUpComments
 from farthing.demo.tally import Seen, Tally
-from farthing.demo.view import Glance, draw, outcome
+from farthing.demo.view import Glance, draw, outcome, savings_words
 
 
 @given(st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=30), max_size=20))
@@ -90,8 +90,31 @@ def test_the_outcome_is_short_lines():
     result = {
         "events_produced": 123_456_789, "events_scored": 123_456_000, "dead": 700, "lost": 89, "duplicated": 3,
         "events_per_second": 268_434, "latency_ms": {"p50": 12, "p99": 3_456}, "cpu_ns_per_event": 2_196,
+        "savings": None, "savings_note": None,
     }  # fmt: skip
     text = outcome(result)
     assert "89 lost" in text
     assert "p99 3,456 ms" in text
     assert max(map(len, text.splitlines())) <= 79
+
+
+@pytest.mark.parametrize(
+    "verdict, threshold, said",
+    [
+        ("api", 41_700_000, "at 8.64 million events a day the API is cheaper than the tuned model: it wins above 41.7"),
+        ("api", None, "the API is cheaper than the tuned model: it wins at no volume"),
+        ("tuned", 2_000_000, "at 8.64 million events a day, kept up, the tuned model is cheaper: it wins above 2 mill"),
+        ("undecided", 8_000_000, "at 8.64 million events a day it is too close to call"),
+    ],
+)
+def test_savings_in_words(verdict, threshold, said):
+    savings = {
+        "own_usd": 0.0421, "own_usd_per_million": 0.0421, "avoided_usd": {"low": 0.853, "mid": 2, "high": 4.58},
+        "model": "openai:gpt-5-nano", "mode": "combined", "prices_as_of": "2026-11-24", "verdict": verdict,
+        "events_per_day": 8_640_000, "threshold_events_per_day": {"low": 1, "mid": threshold, "high": 3},
+    }  # fmt: skip
+    text = savings_words(savings)
+    assert said in text
+    assert "cheapest form (combined), prices of 2026-11-24: $0.85 to $4.58 for these events" in text
+    assert "here: $0.042, $0.042 a million" in text
+    assert savings_words(None) is None

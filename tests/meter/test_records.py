@@ -25,7 +25,7 @@ def usage_records(draw):
     tenants = draw(st.dictionaries(names, st.builds(TenantCount, counts, counts, counts), max_size=5))
     return UsageRecord(
         draw(names), draw(st.integers(0, 2**31 - 1)), draw(names), draw(names), base, base + draw(st.integers(0, 2**40)),
-        draw(counts), draw(totals()), tenants,
+        draw(counts), draw(totals()), tenants, draw(st.integers(0, 3)),
     )  # fmt: skip
 
 

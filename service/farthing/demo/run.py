@@ -1,4 +1,4 @@
-"""The demo's run: start the broker and the worker, send, read back, show, and leave nothing behind."""
+"""The demo's run: start the broker, the worker and the ledger, send, read back, show, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ from farthing.broker import ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
 from farthing.demo.events import FileEvents, MadeUpComments
 from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
-from farthing.demo.serving import Serving
+from farthing.demo.savings import reckon
+from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
 from farthing.demo.tally import Tally
 from farthing.demo.view import Glance, draw, outcome
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, StartError
 from farthing.first_start import starting
-from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, RouteTopicNames, create_topics, delete_topics
+from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
+from farthing.ledger.platform import WHY_NOT, has_faust
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
 # Tansu lets a new group's first member wait for others for half of the session's timeout; Apache Kafka refuses less
@@ -105,15 +107,18 @@ class _Demo:
         self._events = events
         self._broker = broker
         self._console = console
-        self._topics = RouteTopicNames(f"demo.{name}.events", f"demo.{name}.scores", f"demo.{name}.dead")
+        self._names = DemoTopics(name)
+        self._topics = self._names.route
         self._settings = KafkaSettings(
             bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.view",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS, heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip
-        self._worker = Serving(
-            options.task, replace(self._settings, group_id=f"demo.{name}.workers"), self._topics, folder, free_port()
-        )
+        self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
+        workers = replace(self._settings, group_id=f"demo.{name}.workers")
+        self._deployment.write_settings(options.task, workers, self._names)
+        self._worker = Serving(self._deployment)
+        self._ledger = Bookkeeping(self._deployment) if has_faust() else None
         manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))
         self._tally = Tally(self._topics.sink, str(manifest["labels"][0]))
         self._producer = BatchProducer(self._settings)
@@ -129,11 +134,12 @@ class _Demo:
         self._began = self._first = self._last = 0.0
         self._cpu_before: tuple[float, float] | None = None  # seconds and events at the first score
         self._cpu_after: tuple[float, float] | None = None
+        self._savings: dict[str, Any] | None = None
+        self._savings_note: str | None = "the demo did not come so far"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""
-        await self._create_topics()
-        async with self._worker.running(), self._connected():
+        async with self._own_topics(), self._processes(), self._connected():
             self._console.print("starting a worker ...", style="dim")
             with starting(self._console, "starting the worker"):
                 if not await _unless(stop, self._start()):
@@ -141,6 +147,7 @@ class _Demo:
             self._began = time.monotonic()
             sending = asyncio.create_task(self._generator.run(stop, self._options.seconds))
             others = [asyncio.create_task(work) for work in (self._read(), self._show(), self._watch())]
+            bookkeeping = asyncio.create_task(self._keep_books())
             try:
                 await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
                 for task in others:
@@ -148,10 +155,31 @@ class _Demo:
                         task.result()  # these end only by an error
                 await sending
                 self._cpu_after = await self._worker.cpu_seconds_and_events()
+                self._savings, self._savings_note = await reckon(
+                    self._settings, self._names, self._deployment.config, self._ledger, self._tally.answered
+                )
             finally:
-                for task in (sending, *others):
+                for task in (sending, bookkeeping, *others):
                     task.cancel()
-                await asyncio.wait({sending, *others})
+                await asyncio.wait({sending, bookkeeping, *others})
+
+    @contextlib.asynccontextmanager
+    async def _own_topics(self) -> AsyncIterator[None]:
+        await self._create_topics()
+        try:
+            yield
+        finally:
+            if isinstance(self._broker, ExternalBroker):
+                await delete_topics(self._settings, [*self._topic_names(), *self._names.books])
+
+    @contextlib.asynccontextmanager
+    async def _processes(self) -> AsyncIterator[None]:
+        """Start the worker; end it and the ledger, which :meth:`_keep_books` starts, at the same time."""
+        self._worker.start()
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(child.stop() for child in (self._worker, self._ledger) if child is not None))
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[None]:
@@ -160,8 +188,19 @@ class _Demo:
         finally:
             await self._consumer.close(5)
             await self._producer.close(2)
-            if isinstance(self._broker, ExternalBroker):
-                await delete_topics(self._settings, self._topic_names())
+
+    async def _keep_books(self) -> None:
+        """Start the ledger once the worker is ready, so that the first scores do not wait for it; tell of its page."""
+        if self._ledger is None:
+            self._console.print(f"no page: {WHY_NOT}", style="yellow", highlight=False)
+            return
+        self._ledger.start()
+        try:
+            await self._ledger.ready()
+        except StartError as error:
+            self._console.print(f"no page: {error}", style="yellow", highlight=False, markup=False)
+        else:
+            self._console.print(f"what it costs and saves: {self._ledger.url}", highlight=False)
 
     async def _start(self) -> None:
         """Wait for the worker; meanwhile connect, and load the demo's own kernels."""
@@ -200,6 +239,8 @@ class _Demo:
             "cpu_ns_per_event": round((after[0] - before[0]) / events * 1e9) if before and after and events else 0,
             "broker": self._broker.name,
             "rounds": self._generator.rounds,
+            "savings": self._savings,
+            "savings_note": self._savings_note,
         }
 
     async def _read(self) -> None:
@@ -233,7 +274,8 @@ class _Demo:
 
     def _glance(self, rate: float) -> Glance:
         broker = getattr(self._broker, "process", None)
-        pids = [os.getpid(), self._worker.pid, None if broker is None else broker.pid]
+        children = (self._worker, self._ledger, broker)
+        pids = [os.getpid(), *(child.pid for child in children if child is not None)]
         return Glance(
             source=self._events.name, broker=self._broker.name, model=self._options.task, state=self._generator.state,
             seconds=time.monotonic() - self._began, produced=self._generator.produced, events_per_second=rate,

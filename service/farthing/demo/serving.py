@@ -1,98 +1,91 @@
-"""The demo's worker: ``farthing serve`` in a process of its own, as it would run anywhere."""
+"""The demo's worker and ledger: ``farthing serve`` and ``farthing ledger`` on one settings file."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-import signal
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from farthing.errors import StartError
+from farthing.demo.child import LOOK_TIMEOUT_S, Child
 from farthing.kafka import KafkaSettings, RouteTopicNames
 
-START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 26.0  # the worker itself ends within 25
-LOOK_TIMEOUT_S: Final = 5.0
+TABLES: Final = ("accounts", "workers", "minutes")
+"""Of the ledger: each has a changelog topic."""
 
 
-class Serving:
-    """A worker on one route. Its settings are in a file in ``folder``, its log beside it."""
+@dataclass(frozen=True, slots=True)
+class DemoTopics:
+    """Every topic of one demo; ``name`` is in all of their names."""
 
-    def __init__(self, task: str, settings: KafkaSettings, topics: RouteTopicNames, folder: Path, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
-        self._log = folder / "worker.log"
-        self._config = folder / "farthing.toml"
-        self._config.write_text(
-            f'[kafka]\nbootstrap_servers = ["{settings.bootstrap_servers[0]}"]\ngroup_id = "{settings.group_id}"\n'
-            f"session_timeout_ms = {settings.session_timeout_ms}\n"
-            f"heartbeat_interval_ms = {settings.heartbeat_interval_ms}\n"
-            f'[[route]]\nbundle = "{task}"\nsource = "{topics.source}"\nsink = "{topics.sink}"\n'
-            f'dead_letters = "{topics.dead_letters}"\n[http]\nport = {port}\n',
-            encoding="utf-8",
-        )
-        self._process: subprocess.Popen[bytes] | None = None
+    name: str
 
     @property
-    def pid(self) -> int | None:
-        """The process, while there is one."""
-        return None if self._process is None else self._process.pid
+    def route(self) -> RouteTopicNames:
+        """Those of the route."""
+        return RouteTopicNames(f"demo.{self.name}.events", f"demo.{self.name}.scores", f"demo.{self.name}.dead")
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Start the process; end it in order afterwards."""
-        with self._log.open("wb") as out:
-            # A session of its own: Ctrl-C reaches the demo alone, which then ends the worker in order.
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                [sys.executable, "-m", "farthing", "serve", "-c", str(self._config)],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
-        try:
-            yield
-        finally:
-            process, self._process = self._process, None
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(5)
+    @property
+    def usage(self) -> str:
+        """Usage totals."""
+        return f"demo.{self.name}.usage"
 
-    async def ready(self) -> None:
-        """Wait until the worker has its partitions.
+    @property
+    def heartbeats(self) -> str:
+        """Heartbeats of the worker."""
+        return f"demo.{self.name}.heartbeats"
 
-        Raises
-        ------
-        StartError
-            It ended, or was not ready in time; the end of its log is in the message.
-        """
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not await asyncio.to_thread(self._is_ready):
-            if time.monotonic() > deadline:
-                raise StartError(f"the worker was not ready within {START_TIMEOUT_S:.0f} s:\n{self._said()}")
-            self.check()
-            await asyncio.sleep(0.1)
+    @property
+    def ledger_app(self) -> str:
+        """Faust's app id."""
+        return f"demo.{self.name}.ledger"
 
-    def check(self) -> None:
-        """Raise StartError if the process has ended."""
-        if self._process is not None and self._process.poll() is not None:
-            raise StartError(f"the worker ended with exit code {self._process.returncode}:\n{self._said()}")
+    @property
+    def books(self) -> list[str]:
+        """What the worker and the ledger make beside the route's topics."""
+        return [self.usage, self.heartbeats, *(f"{self.ledger_app}-{table}-changelog" for table in TABLES)]
 
-    def _said(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self._url}/ready", timeout=LOOK_TIMEOUT_S) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where the demo's processes have their settings and listen."""
+
+    folder: Path
+    worker_port: int
+    ledger_port: int
+
+    @property
+    def config(self) -> Path:
+        """The settings file of both."""
+        return self.folder / "farthing.toml"
+
+    def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics) -> None:
+        """Write the settings file; the worker's group is that of ``kafka``."""
+        route = topics.route
+        self.config.write_text(
+            f'[kafka]\nbootstrap_servers = ["{kafka.bootstrap_servers[0]}"]\ngroup_id = "{kafka.group_id}"\n'
+            f"session_timeout_ms = {kafka.session_timeout_ms}\n"
+            f"heartbeat_interval_ms = {kafka.heartbeat_interval_ms}\n"
+            f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
+            f'dead_letters = "{route.dead_letters}"\n[http]\nport = {self.worker_port}\n'
+            f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
+            f'[ledger]\nport = {self.ledger_port}\napp_id = "{topics.ledger_app}"\n'
+            f"data_dir = {json.dumps(str(self.folder / 'ledger'))}\n",
+            encoding="utf-8",
+        )
+
+
+class Serving(Child):
+    """The worker."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(
+            "worker", ["serve", "-c", str(deployment.config)], deployment.folder / "worker.log",
+            f"http://127.0.0.1:{deployment.worker_port}",
+        )  # fmt: skip
 
     async def cpu_seconds_and_events(self) -> tuple[float, float] | None:
         """Give the CPU time that the worker has used and the events that it has done; None when it does not answer."""
@@ -105,5 +98,15 @@ class Serving:
         return cpu, events
 
     def _metrics(self) -> str:
-        with urllib.request.urlopen(f"{self._url}/metrics", timeout=LOOK_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=LOOK_TIMEOUT_S) as answer:
             return str(answer.read().decode())
+
+
+class Bookkeeping(Child):
+    """The ledger."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(
+            "ledger", ["ledger", "-c", str(deployment.config)], deployment.folder / "ledger.log",
+            f"http://127.0.0.1:{deployment.ledger_port}",
+        )  # fmt: skip

@@ -87,9 +87,42 @@ def _flagged(tally: Tally) -> Table:
 def outcome(result: Mapping[str, Any]) -> str:
     """Say the result in a few short lines."""
     latency = result["latency_ms"]
-    return (
+    lines = (
         f"{result['events_produced']:,} events in, {result['events_scored']:,} scored, "
         f"{result['dead']:,} dead letters, {result['lost']:,} lost\n"
         f"{result['events_per_second']:,} scored/s, end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms\n"
         f"{result['cpu_ns_per_event']:,} ns of the worker's CPU per event, {result['duplicated']:,} repeated"
     )
+    return "\n".join([lines, *filter(None, (savings_words(result["savings"]), result["savings_note"]))])
+
+
+def savings_words(savings: Mapping[str, Any] | None) -> str | None:
+    """Say what was saved, and whether the same rate, kept up, would pay."""
+    if savings is None:
+        return None
+    avoided, a_day = savings["avoided_usd"], savings["events_per_day"]
+    threshold = savings["threshold_events_per_day"]["mid"]
+    wins = "it wins at no volume" if threshold is None else f"it wins above {_short(threshold)} a day"
+    verdict = {
+        "api": f"at {_short(a_day)} events a day the API is cheaper than the tuned model: {wins}",
+        "tuned": f"at {_short(a_day)} events a day, kept up, the tuned model is cheaper: {wins}",
+        "undecided": f"at {_short(a_day)} events a day it is too close to call",
+    }[savings["verdict"]]
+    return (
+        f"{savings['model']}, cheapest form ({savings['mode']}), prices of {savings['prices_as_of']}: "
+        f"{_usd(avoided['low'])} to {_usd(avoided['high'])} for these events\n"
+        f"here: {_usd(savings['own_usd'])}, ${savings['own_usd_per_million']:,.3f} a million\n{verdict}"
+    )
+
+
+def _short(n: int) -> str:
+    """Give a count with its first digits."""
+    for unit, name in ((10**9, "billion"), (10**6, "million")):
+        if n >= unit:
+            return f"{n / unit:,.3g} {name}"
+    return f"{n:,}"
+
+
+def _usd(value: float) -> str:
+    """Give small dollars with the digits that say something."""
+    return f"${value:,.2f}" if value >= 1 else f"${value:.2g}"

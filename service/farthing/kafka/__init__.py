@@ -5,6 +5,7 @@ from farthing.kafka.dead_letters import letter_of_batch
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
 from farthing.kafka.pacing import PacingReader, PacingTable
 from farthing.kafka.producer import BatchProducer
+from farthing.kafka.reading import TopicReader
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.topics import (
     Finding,
@@ -28,6 +29,7 @@ __all__ = [
     "RecordConsumer",
     "RouteTopicNames",
     "Ticket",
+    "TopicReader",
     "create_topics",
     "delete_topics",
     "ensure_compacted",

@@ -20,7 +20,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
-from farthing.kafka.frames import Frames
+from farthing.kafka.frames import Frames, aborted_transactions
 from farthing.kafka.held import HeldPartitions
 from farthing.kafka.membership import NO_METADATA, Membership, leader_of
 from farthing.kafka.offsets import Partition
@@ -290,12 +290,11 @@ class RecordConsumer:
                 except BrokerError as error:
                     self._trouble = error
                     continue
-                aborted = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
                 committed_only = self._settings.isolation_level == "read_committed" and len(row) > 4 and row[3] >= 0
                 self._ends[partition] = row[3] if committed_only else high_watermark
                 parts.append(
                     FetchedPartition(
-                        topic, number, asked[partition], high_watermark, row[-1] or b"", tuple(map(tuple, aborted))
+                        topic, number, asked[partition], high_watermark, row[-1] or b"", aborted_transactions(row)
                     )
                 )
         return parts

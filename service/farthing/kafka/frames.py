@@ -196,6 +196,12 @@ class Frames:
             raise KafkaProtocolError(f"an answer of {len(frame)} bytes cannot be taken apart: {error}"[:200]) from error
 
 
+def aborted_transactions(row: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """Give (producer_id, first_offset) of the aborted transactions in one partition's row of a Fetch response."""
+    found = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
+    return tuple(map(tuple, found))
+
+
 def _topic(batch: OutputBatch) -> str:
     return batch.topic
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import threading
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -14,46 +13,15 @@ from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 
 from farthing.config import Settings
-from farthing.errors import ConfigError
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
-from farthing.ledger.statement import Book
+from farthing.ledger.loading import load_book
 from farthing.ledger.web import Pages
-from farthing.meter.calibration import read_export
-from farthing.meter.facts import load_facts
-from farthing.meter.prices import PriceList
-from farthing.meter.prompts import load_prompts
 
 log = structlog.get_logger()
 
 EXIT_TIMEOUT_S: Final = 15.0  # a stop in good order takes a second or two; only without a broker does it hang
 FORCED_EXIT_CODE: Final = 3
-
-
-def load_book(settings: Settings, day: datetime.date) -> Book:
-    """Read what dollars are made from: prices of ``day``, providers' terms, prompts, the bill.
-
-    Raises
-    ------
-    ConfigError
-        A file that the settings name cannot be read, or says what cannot be.
-    """
-    meter = settings.meter
-    prices = PriceList(day, meter.price_file)
-    export = _text(meter.usage_export, "meter.usage_export")
-    bill = None
-    if export is not None and meter.usage_export is not None:
-        provider = meter.compare_with[0].partition(":")[0]
-        bill = read_export(export, meter.usage_export.name, provider, prices)
-    system_text = _text(meter.system_prompt_file, "meter.system_prompt_file")
-    return Book(meter, prices, load_facts(meter.facts_file), load_prompts(), system_text, bill)
-
-
-def _text(path: Path | None, setting: str) -> str | None:
-    try:
-        return None if path is None else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting} = {str(path)!r}: cannot be read ({error}); fix the path") from error
 
 
 def assemble(settings: Settings) -> LedgerApp:

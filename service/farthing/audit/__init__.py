@@ -1,0 +1,1 @@
+"""``farthing audit``: recounts the score and dead-letter topics against the ledger's books."""

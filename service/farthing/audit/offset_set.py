@@ -1,0 +1,92 @@
+"""A set of offsets of one partition: a bit for each, in pages, of which those that are full take no memory."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from farthing.blocks import Bytes, Int64s
+from farthing.jit import kernel
+
+PAGE_BITS: Final = 20
+PAGE: Final = 1 << PAGE_BITS
+"""Offsets in a page: 128 KiB of bits."""
+
+
+def mark_reference(bits: Bytes, places: Int64s) -> int:
+    """Plain form of :func:`mark`."""
+    new = 0
+    for place in places.tolist():
+        byte, bit = place >> 3, 1 << (place & 7)
+        new += not int(bits[byte]) & bit
+        bits[byte] |= bit
+    return new
+
+
+@kernel(reference=mark_reference)
+def mark(bits: Bytes, places: Int64s) -> int:
+    """Set bits, the lowest of a byte first; gives how many were not set. Places are int64 (n,) below 8 x len(bits)."""
+    new = 0
+    for k in range(len(places)):
+        place = places[k]
+        byte = place >> 3
+        bit = np.uint8(1 << (place & 7))
+        if bits[byte] & bit == 0:
+            new += 1
+        bits[byte] |= bit
+    return new
+
+
+class OffsetSet:
+    """Offsets from 0 on. Memory: a bit for each offset of a page that has some and lacks some; pages are 2**20."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, Bytes | None] = {}  # None: full
+        self._counts: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    def add(self, offsets: Int64s) -> int:
+        """Add offsets, 0 or more, in any order, repeats too; gives how many were new."""
+        pages = offsets >> PAGE_BITS
+        new = 0
+        for number in np.unique(pages).tolist():
+            known = self._counts.setdefault(number, 0)
+            if known == PAGE:
+                continue
+            bits = self._pages.get(number)
+            if bits is None:
+                bits = self._pages[number] = np.zeros(PAGE // 8, np.uint8)
+            added = int(mark(bits, offsets[pages == number] & (PAGE - 1)))
+            new += added
+            self._counts[number] = known + added
+            if known + added == PAGE:
+                self._pages[number] = None
+        return new
+
+    def count(self, start: int, stop: int) -> int:
+        """Count the offsets from ``start`` to before ``stop``."""
+        return sum(
+            self._counts[number] if first <= 0 and last >= PAGE else int(self._bits(number, first, last).sum())
+            for number in self._counts
+            for first, last in [(start - number * PAGE, stop - number * PAGE)]
+            if first < PAGE and last > 0
+        )
+
+    def shared(self, other: OffsetSet) -> int:
+        """Count the offsets that are in both."""
+        return sum(
+            int((self._bits(number, 0, PAGE) & other._bits(number, 0, PAGE)).sum())
+            for number in self._counts.keys() & other._counts.keys()
+        )
+
+    def _bits(self, number: int, first: int, last: int) -> Bytes:
+        """Give a page's places from ``first`` to before ``last``, cut to the page, one byte each."""
+        first, last = max(first, 0), max(min(last, PAGE), 0)
+        bits = self._pages[number]
+        if bits is None:
+            return np.ones(max(last - first, 0), np.uint8)
+        low = first >> 3
+        return np.unpackbits(bits[low : (last + 7) >> 3], bitorder="little")[first - 8 * low : last - 8 * low]

@@ -1,0 +1,78 @@
+"""What the topics say: which source offsets were answered, each counted once however often it was written.
+
+A score carries its event's offset in the header ``farthing.offset``, a dead letter in ``farthing.error.offset``; the
+partition is the source's own. No Python object is made for a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from farthing.audit.offset_set import OffsetSet
+from farthing.blocks import FetchedPartition
+from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
+
+SKIPPED_BATCH_HEADER: Final = b"farthing.error.next_offset"
+"""A dead letter with it holds a whole batch that could not be read: no event was counted for it."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """What became of one source partition's events, as far as the books go."""
+
+    scored: OffsetSet = field(default_factory=OffsetSet)
+    dead: OffsetSet = field(default_factory=OffsetSet)
+    repeats: int = 0  # answers more than one of an event
+    later: int = 0  # answers to events that the books have not come to
+    foreign: int = 0  # records without the header: not written by Farthing
+    skipped_batches: int = 0  # dead letters that hold whole batches
+
+    def both(self) -> int:
+        """Count events that were scored and are dead letters too."""
+        return self.scored.shared(self.dead)
+
+
+class Recount:
+    """Counts one route's sink and dead-letter topic."""
+
+    def __init__(self, sink: str, dead_letters: str, counted_to: Mapping[int, int]) -> None:
+        """``counted_to`` gives for each source partition the offset before which the books have counted."""
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._counted_to = counted_to
+        self._arena = Arena()
+        self.answered: dict[int, Answered] = {}
+
+    @property
+    def topics(self) -> tuple[str, str]:
+        """Both topics."""
+        return self._sink, self._dead_letters
+
+    def read(self, part: FetchedPartition) -> None:
+        """Count what one fetch of either topic brought.
+
+        Raises
+        ------
+        DecodeError
+            A record batch cannot be read.
+        """
+        records = decode([part], self._arena)
+        fault = records.segments[0].fault
+        if fault is not None:
+            raise fault
+        answered = self.answered.setdefault(part.partition, Answered())
+        is_score = part.topic == self._sink
+        offsets = source_offsets(records, OFFSET_HEADER if is_score else DEAD_OFFSET_HEADER)
+        if not is_score:
+            whole = source_offsets(records, SKIPPED_BATCH_HEADER) >= 0
+            answered.skipped_batches += int(whole.sum())
+            offsets = offsets[~whole]
+        ours = offsets[offsets >= 0]
+        answered.foreign += len(offsets) - len(ours)
+        counted = ours[ours < self._counted_to.get(part.partition, 0)]
+        answered.later += len(ours) - len(counted)
+        answered.repeats += len(counted) - (answered.scored if is_score else answered.dead).add(np.sort(counted))

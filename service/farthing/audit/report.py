@@ -1,0 +1,149 @@
+"""The command's run: ask the ledger, read the topics, say whether they agree."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from farthing.audit.compare import Account, Compared, compare, counted_to
+from farthing.audit.recount import Recount
+from farthing.config import Route, Settings
+from farthing.errors import ConfigError
+from farthing.kafka import TopicReader
+from farthing.ledger_client import ask
+
+SHOWN = 20
+
+
+async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
+    """Audit every route; returns the exit code: 0 they agree, 1 they do not, 4 some topic cannot be recounted.
+
+    Raises
+    ------
+    ConfigError
+        Routes share a topic, or what answers at the address is no ledger.
+    StartError, BrokerError
+        The ledger or the broker cannot be asked.
+    DecodeError
+        A record batch cannot be read.
+    """
+    _require_own_topics(settings.route)
+    address = ledger or f"http://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
+    # The ledger first: what it has counted is in the topics by then, however much is answered meanwhile.
+    accounts = await asyncio.to_thread(_accounts, address)
+    found: list[Compared] = []
+    for route in settings.route:
+        found += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
+    console = Console(stderr=as_json)
+    _say(found, console)
+    others = {a.topic for a in accounts} - {route.source for route in settings.route}
+    if others:
+        console.print(f"not audited, no route reads it: {', '.join(sorted(others))}", highlight=False)
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(found)) + "\n")
+    if any(one.findings for one in found):
+        return 1
+    return 4 if any(one.unknown for one in found) else 0
+
+
+def _accounts(address: str) -> list[Account]:
+    body = ask(address, "/api/accounts")
+    try:
+        return [Account.read(one) for one in body]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--ledger {address}: /api/accounts is not what this Farthing knows ({type(error).__name__}: {error}); "
+            "is that the address of a `farthing ledger` of the same version?"
+        ) from error
+
+
+async def _audit(settings: Settings, route: Route, accounts: Sequence[Account]) -> list[Compared]:
+    recount = Recount(route.sink, route.dead_letters, counted_to(accounts))
+    reader = TopicReader(settings.kafka.client_settings(), recount.topics)
+    try:
+        await reader.start()
+        deleted: dict[int, str] = {}
+        for (topic, partition), begin in reader.begins.items():
+            if begin:
+                deleted[partition] = (
+                    f"{topic}[{partition}] begins at offset {begin}: retention has deleted what came before, so it "
+                    "cannot be recounted; keep answers longer (retention.ms, retention.bytes) or audit sooner"
+                )
+        async for part in reader.read():
+            await asyncio.to_thread(recount.read, part)
+    finally:
+        await reader.close()
+    return compare(route.source, accounts, recount.answered, deleted)
+
+
+def _require_own_topics(routes: Sequence[Route]) -> None:
+    uses = Counter(topic for route in routes for topic in (route.sink, route.dead_letters))
+    shared = sorted(topic for topic, n in uses.items() if n > 1)
+    if shared:
+        raise ConfigError(
+            f"route: several routes write to {', '.join(shared)}; their answers cannot be told apart, so give each "
+            "route a sink and a dead-letter topic of its own, or audit a settings file with one of them"
+        )
+
+
+def _reachable(host: str) -> str:
+    """Give the name to connect to for an address that is listened on."""
+    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{name}]" if ":" in name else name
+
+
+def _say(found: Sequence[Compared], console: Console) -> None:
+    wrong = [one for one in found if one.findings]
+    unknown = [one for one in found if one.unknown]
+    for one in wrong[:SHOWN]:
+        for finding in one.findings:
+            console.print(f"{one.topic}[{one.partition}]: {finding}", style="red", highlight=False, markup=False)
+    if len(wrong) > SHOWN:
+        console.print(f"and {len(wrong) - SHOWN} partitions more", style="red", highlight=False)
+    for one in unknown[:SHOWN]:
+        console.print(f"{one.topic}[{one.partition}]: {one.unknown}", style="yellow", highlight=False, markup=False)
+    if len(unknown) > SHOWN:
+        console.print(f"and {len(unknown) - SHOWN} partitions more", style="yellow", highlight=False)
+    total = _totals(found)
+    if wrong:
+        console.print(
+            f"the ledger and the topics disagree: {total['ledger_scored']:,} scored and {total['ledger_dead']:,} dead "
+            f"in the ledger, {total['scored']:,} and {total['dead']:,} in the topics",
+            highlight=False,
+        )
+    else:
+        agreed = _totals([one for one in found if not one.unknown])
+        partitions = len(found) - len(unknown)
+        console.print(
+            f"the ledger and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
+            f"{partitions} partition{'' if partitions == 1 else 's'}",
+            highlight=False,
+        )
+    notes = (
+        ("repeats", "written again after a crash or a rebalance, counted once"),
+        ("later", "answers to events that the books have not come to yet"),
+        ("foreign", "records that Farthing did not write"),
+        ("skipped_batches", "whole batches that could not be read, no event of which was counted"),
+    )
+    for name, note in notes:
+        if total[name]:
+            console.print(f"{total[name]:,} {note}", style="dim", highlight=False)
+
+
+def _totals(found: Sequence[Compared]) -> Counter[str]:
+    names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches")
+    return Counter({name: sum(getattr(one, name) for one in found) for name in names})
+
+
+def _as_json(found: Sequence[Compared]) -> dict[str, Any]:
+    return {
+        "agrees": not any(one.findings or one.unknown for one in found),
+        **_totals(found),
+        "partitions": [one.as_dict() for one in found],
+    }

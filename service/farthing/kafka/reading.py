@@ -1,0 +1,159 @@
+"""Whole topics as raw record batches, from their beginning to what is their end now: for commands that recount.
+
+No group is joined and nothing is committed, so it may run beside workers and other readers at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.fetch import FetchRequest
+
+from farthing.blocks import FetchedPartition
+from farthing.errors import BrokerError
+from farthing.kafka.connecting import connecting
+from farthing.kafka.frames import Frames, aborted_transactions
+from farthing.kafka.membership import leader_of, make_client
+from farthing.kafka.offsets import Partition
+from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.topics import partition_counts
+from farthing.wire import next_fetch_offset
+
+PAUSE_S: Final = 0.2
+READ_COMMITTED: Final = 1
+
+
+class TopicReader:
+    """Reads topics once. ``begins`` and ``ends`` are offsets of their logs as :meth:`start` found them."""
+
+    def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
+        self._settings = settings
+        self._topics = sorted(set(topics))
+        self._client: Any = None
+        self._limit_s = settings.request_timeout_ms / 1000
+        self.begins: dict[Partition, int] = {}
+        self.ends: dict[Partition, int] = {}
+
+    async def start(self) -> None:
+        """Connect, and find where each partition begins and ends.
+
+        Raises
+        ------
+        BrokerError
+            The broker cannot be reached, or a topic does not exist.
+        """
+        counts = await partition_counts(self._settings, self._topics)
+        for topic in self._topics:
+            if topic not in counts:
+                raise BrokerError(
+                    f"{topic}: the topic does not exist; check [[route]] in the settings", retriable=False
+                )
+        partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+        options = self._settings.client_options()
+        consumer = AIOKafkaConsumer(**options, isolation_level=self._settings.isolation_level)
+        with connecting(self._settings):
+            try:
+                await asyncio.wait_for(consumer.start(), self._limit_s)
+                begins = await asyncio.wait_for(consumer.beginning_offsets(partitions), self._limit_s)
+                ends = await asyncio.wait_for(consumer.end_offsets(partitions), self._limit_s)
+            finally:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(consumer.stop(), self._limit_s)
+            self.begins = {(tp.topic, tp.partition): int(offset) for tp, offset in begins.items()}
+            self.ends = {(tp.topic, tp.partition): int(offset) for tp, offset in ends.items()}
+            self._client = make_client(self._settings)
+            await asyncio.wait_for(self._client.bootstrap(), self._limit_s)
+            await asyncio.wait_for(self._client.set_topics(self._topics), self._limit_s)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._client is not None:
+            with contextlib.suppress(TimeoutError, kafka_errors.KafkaError):
+                await asyncio.wait_for(self._client.close(), 2.0)
+
+    async def read(self) -> AsyncIterator[FetchedPartition]:
+        """Give every partition's bytes, a few MiB at a time; what came is gone when the next is asked for.
+
+        Raises
+        ------
+        BrokerError
+            The broker refuses, or brought nothing new for ``request_timeout_ms``.
+        """
+        frames = Frames(self._client)
+        left = {partition: begin for partition, begin in self.begins.items() if begin < self.ends[partition]}
+        since, trouble = time.monotonic(), "it sends nothing"
+        while left:
+            moved = False
+            by_node = self._by_leader(left)
+            for node, asked in by_node.items():
+                try:
+                    async for part in self._ask(frames, node, asked):
+                        partition = (part.topic, part.partition)
+                        following = next_fetch_offset(part.data, part.fetch_offset)
+                        if following == part.fetch_offset:
+                            continue
+                        moved = True
+                        yield part
+                        left[partition] = following
+                        if following >= self.ends[partition]:
+                            del left[partition]
+                except BrokerError as error:
+                    if not error.retriable:
+                        raise
+                    trouble = str(error)
+            now = time.monotonic()
+            if moved:
+                since = now
+            elif now - since > self._limit_s:
+                (topic, number), position = next(iter(left.items()))
+                raise BrokerError(
+                    f"reading {topic}[{number}] from offset {position} on: the broker brought nothing new for "
+                    f"{self._limit_s:.0f} s ({trouble})",
+                    retriable=True,
+                )
+            else:
+                self._client.force_metadata_update()
+                await asyncio.sleep(PAUSE_S)
+
+    def _by_leader(self, left: dict[Partition, int]) -> dict[int, dict[Partition, int]]:
+        by_node: dict[int, dict[Partition, int]] = defaultdict(dict)
+        for partition, position in left.items():
+            leader = leader_of(self._client, partition)
+            if leader is not None:
+                by_node[leader][partition] = position
+        return by_node
+
+    async def _ask(self, frames: Frames, node: int, asked: dict[Partition, int]) -> AsyncIterator[FetchedPartition]:
+        settings = self._settings
+        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        for (topic, number), position in asked.items():
+            topics[topic].append((number, position, settings.max_partition_fetch_bytes))
+        isolation = READ_COMMITTED if settings.isolation_level == "read_committed" else 0
+        request = FetchRequest(settings.fetch_max_wait_ms, 1, settings.fetch_max_bytes, isolation, list(topics.items()))
+        try:
+            response = await frames.fetch(node, request, self._limit_s + 5)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            raise BrokerError(f"fetch from broker {node}: {type(error).__name__} {error}", retriable=True) from error
+        for topic, rows in response.topics:
+            for row in rows:
+                number, code, high_watermark, *_ = row
+                position = asked[topic, number]
+                if code:
+                    raise self._refusal(topic, number, position, kafka_errors.for_code(code))
+                data = row[-1] or b""
+                yield FetchedPartition(topic, number, position, high_watermark, data, aborted_transactions(row))
+
+    def _refusal(self, topic: str, number: int, position: int, error: type[Any]) -> BrokerError:
+        place = f"{topic}[{number}] from offset {position} on"
+        if error is kafka_errors.OffsetOutOfRangeError:
+            return BrokerError(f"reading {place}: its retention deleted it meanwhile; try again", retriable=False)
+        retriable = bool(error.retriable)
+        remedy = "" if retriable else "; check that this client may read the topic"
+        return BrokerError(f"reading {place}: the broker answers {error.__name__}{remedy}", retriable=retriable)

@@ -1,0 +1,40 @@
+"""Reads what dollars are made from, as the settings name it: prices of a day, terms, prompts, a bill. No Faust here."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from farthing.config import Settings
+from farthing.errors import ConfigError
+from farthing.ledger.statement import Book
+from farthing.meter.calibration import read_export
+from farthing.meter.facts import load_facts
+from farthing.meter.prices import PriceList
+from farthing.meter.prompts import load_prompts
+
+
+def load_book(settings: Settings, day: datetime.date) -> Book:
+    """Read what dollars are made from: prices of ``day``, providers' terms, prompts, the bill.
+
+    Raises
+    ------
+    ConfigError
+        A file that the settings name cannot be read, or says what cannot be.
+    """
+    meter = settings.meter
+    prices = PriceList(day, meter.price_file)
+    export = _text(meter.usage_export, "meter.usage_export")
+    bill = None
+    if export is not None and meter.usage_export is not None:
+        provider = meter.compare_with[0].partition(":")[0]
+        bill = read_export(export, meter.usage_export.name, provider, prices)
+    system_text = _text(meter.system_prompt_file, "meter.system_prompt_file")
+    return Book(meter, prices, load_facts(meter.facts_file), load_prompts(), system_text, bill)
+
+
+def _text(path: Path | None, setting: str) -> str | None:
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{setting} = {str(path)!r}: cannot be read ({error}); fix the path") from error

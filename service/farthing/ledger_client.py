@@ -1,0 +1,57 @@
+"""Asks a running ledger over HTTP: what ``farthing audit`` and ``farthing breakeven --ledger`` begin with."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+from farthing.errors import ConfigError, StartError
+
+TIMEOUT_S: Final = 30.0
+MOST_BYTES: Final = 1 << 30
+
+
+def ask(address: str, path: str) -> Any:
+    """Get one of the ledger's JSON answers.
+
+    Parameters
+    ----------
+    address:
+        The ledger's, such as ``http://127.0.0.1:9465``.
+    path:
+        With its query, such as ``/api/accounts``.
+
+    Raises
+    ------
+    ConfigError
+        The address is none, or what answers there is no ledger.
+    StartError
+        Nobody answers there, or the ledger is still restoring its books.
+    """
+    url = address.rstrip("/") + path
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"--ledger {address}: write an address such as http://127.0.0.1:9465")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            text = answer.read(MOST_BYTES)
+    except urllib.error.HTTPError as error:
+        with error:
+            said = error.read(500).decode("utf-8", "replace").strip()
+        if error.code == 503:
+            raise StartError(f"the ledger at {address} is not ready ({said}); ask again in a while") from error
+        raise ConfigError(
+            f"--ledger {address}: {path} answers {error.code} ({said}); is that the address of `farthing ledger`?"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise StartError(
+            f"no ledger answers at {address} ({reason}); start `farthing ledger`, or give --ledger ADDRESS"
+        ) from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--ledger {address}: {path} gives no JSON; is that the address of `farthing ledger`?"
+        ) from error
