@@ -1,29 +1,21 @@
 """A real Prometheus scrapes made-up workers and a made-up ledger with our rules; every panel gets an answer."""
 
 import http.server
-import json
-import os
 import re
-import shutil
-import subprocess
 import threading
-import time
-import urllib.parse
-import urllib.request
 
 import numpy as np
 import pytest
-import yaml
 from prometheus_client.exposition import generate_latest
 
 from farthing.blocks import Outcome, Status
-from farthing.broker import free_port
 from farthing.metrics import STAGES, BlockStats, Metrics
 from farthing.supervisor import merge_metrics
 
 from .exported import ledger_metrics
+from .prometheus import Prometheus, require_prometheus
 from .test_dashboards import EXPRESSIONS
-from .test_prometheus import PROMETHEUS, RECORDED
+from .test_prometheus import RECORDED
 
 ROUTE, MODEL = "events.moderation", "moderation@1a2b3c4d"
 BIDDING = "bids.requests"
@@ -111,54 +103,17 @@ def serve(target):
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     """A Prometheus with our rules and its two targets; gives a function that asks it, and the workers."""
-    program = shutil.which("prometheus")
-    if program is None:
-        why = "Prometheus is not installed (Debian: apt-get install prometheus)"
-        if os.environ.get("FARTHING_REQUIRE_PROMTOOL", "") not in ("", "0"):
-            pytest.fail(f"FARTHING_REQUIRE_PROMTOOL is set, but {why}")
-        pytest.skip(why)
+    require_prometheus()
     folder = tmp_path_factory.mktemp("prometheus")
     workers = Workers()
     servers = {"farthing-worker": serve(workers), "farthing-ledger": serve(Ledger())}
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(PROMETHEUS / "rules" / "*.yml")]
-    config["scrape_configs"] = [
-        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{server.server_address[1]}"]}]}
-        for name, server in servers.items()
-    ]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-             f"--web.listen-address=127.0.0.1:{port}"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-
-    def ask(expression):
-        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
-
-    def until(condition, seconds):
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline and process.poll() is None, (folder / "log").read_text()[-3000:]
-            time.sleep(0.5)
-
+    targets = {name: [server.server_address[1]] for name, server in servers.items()}
     try:
-        until(lambda: len(ask("up == 1")) == 2, START_TIMEOUT_S)
-        until(lambda: len(ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
-        yield ask, until, workers
+        with Prometheus(folder, targets) as prometheus:
+            prometheus.until(lambda: len(prometheus.ask("up == 1")) == 2, START_TIMEOUT_S)
+            prometheus.until(lambda: len(prometheus.ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
+            yield prometheus.ask, prometheus.until, workers
     finally:
-        process.terminate()
-        process.wait(30)
         for server in servers.values():
             server.shutdown()
             server.server_close()
