@@ -2,6 +2,8 @@
 
 import http.server
 import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -14,7 +16,7 @@ from farthing.supervisor import merge_metrics
 
 from .exported import ledger_metrics
 from .prometheus import Prometheus, require_prometheus
-from .test_dashboards import EXPRESSIONS
+from .test_dashboards import EXPRESSIONS, GRAFANA
 from .test_prometheus import RECORDED
 
 ROUTE, MODEL = "events.moderation", "moderation@1a2b3c4d"
@@ -112,7 +114,7 @@ def stand(tmp_path_factory):
         with Prometheus(folder, targets) as prometheus:
             prometheus.until(lambda: len(prometheus.ask("up == 1")) == 2, START_TIMEOUT_S)
             prometheus.until(lambda: len(prometheus.ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
-            yield prometheus.ask, prometheus.until, workers
+            yield prometheus, workers
     finally:
         for server in servers.values():
             server.shutdown()
@@ -127,27 +129,41 @@ def as_grafana_asks(expression):
 
 
 def test_every_panel_gets_an_answer(stand):
-    ask, _, _ = stand
+    ask = stand[0].ask
     silent = [expression for expression in EXPRESSIONS if not ask(as_grafana_asks(expression))]
     assert not silent
 
 
 def test_every_recording_rule_gives_something(stand):
-    ask, until, _ = stand
+    ask, until = stand[0].ask, stand[0].until
     until(lambda: all(ask(name) for name in RECORDED), FILL_TIMEOUT_S)
     (ratio,) = ask(f'route:farthing_dead_events:ratio_rate5m{{route="{ROUTE}"}}')
     assert abs(float(ratio["value"][1]) - 0.01) < 1e-6
     assert len(ask("worker:farthing_scoring_thread_busy:ratio_rate5m")) == 2
 
 
+@pytest.mark.parametrize("dashboard", ["operations", "savings"])
+def test_the_picture_of_a_dashboard_has_no_panel_without_data(stand, dashboard, tmp_path):
+    command = [
+        sys.executable, str(GRAFANA / "picture.py"), dashboard, str(tmp_path / "out.png"), "--prometheus", stand[0].url,
+        "--minutes", "1", "--rate-interval", "10s",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    wrong = subprocess.run([*command, "--mode", "telepathy"], capture_output=True, text=True, timeout=120)
+    assert (wrong.returncode, "no data: Saved" in wrong.stderr) == ((1, True) if dashboard == "savings" else (0, False))
+
+
 def test_nothing_fires_when_all_is_well(stand):
-    ask, _, _ = stand
+    ask = stand[0].ask
     names = {alert["metric"]["alertname"] for alert in ask('ALERTS{alertstate="firing"}')}
     assert names <= {"FarthingLedgerRefusesRecords"}  # the made-up ledger does refuse some
 
 
 def test_prometheus_counts_what_the_workers_counted(stand):
-    ask, until, workers = stand
+    prometheus, workers = stand
+    ask, until = prometheus.ask, prometheus.until
     workers.going = False
     until(lambda: float(ask("sum(farthing_events_total)")[0]["value"][1]) == workers.events, 30)
     assert float(ask('sum(farthing_dead_events_total{reason="syntax"})')[0]["value"][1]) == workers.events // 101
