@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +27,17 @@ class Told:
 
 
 def look(metrics_urls: Sequence[str], ledger_url: str | None, sources: Sequence[str]) -> Told:
-    """Ask all of them. ``metrics_urls`` are of one supervisor, or of each worker: their counts are added up."""
+    """Ask all of them; counts are added up.
+
+    ``metrics_urls`` are of one supervisor, or of the workers; a name with several addresses stands for as many workers.
+    """
     dead: int | str | None = None
     scored: int | str | None = None
     saved: Mapping[str, float] | str | None = None
     try:
         if metrics_urls:
-            counts = [events(_get(url), sources) for url in metrics_urls]
+            every = [address for url in metrics_urls for address in _addresses(url)]
+            counts = [events(_get(url), sources) for url in every]
             scored, dead = (sum(one[outcome] for one in counts) for outcome in ("scored", "dead"))
     except (OSError, ValueError) as error:
         scored = dead = f"no answer: {error}"
@@ -51,6 +57,16 @@ def events(metrics: str, sources: Sequence[str]) -> dict[str, int]:
             if sample.name == "farthing_events_total" and sample.labels["route"] in sources:
                 found[sample.labels["outcome"]] += int(sample.value)
     return found
+
+
+def _addresses(url: str) -> list[str]:
+    """Give the URL with each IPv4 address that its name has; as it stands where there is a certificate to be kept."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None:
+        return [url]
+    port = f":{parts.port}" if parts.port is not None else ""
+    _, _, found = socket.gethostbyname_ex(parts.hostname)
+    return [parts._replace(netloc=f"{address}{port}").geturl() for address in sorted(set(found))]
 
 
 def _get(url: str) -> str:

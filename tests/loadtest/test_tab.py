@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import socket
 import threading
 
 import pytest
@@ -13,6 +14,8 @@ pytest.importorskip("flask", reason="Locust is not installed: pip install 'farth
 
 from loadtest.connected import Told, look
 from loadtest.tab import Figures, rows
+
+from loadtest import connected
 
 
 def figures(**changes):
@@ -84,6 +87,16 @@ def service():
 def test_workers_are_added_up_over_the_routes_of_the_test(service):
     url, _ = service
     assert look([f"{url}/metrics"] * 2, url + "/", ["events.m"]) == Told(14, 180, {"low": 1, "mid": 2, "high": 3})
+
+
+def test_a_name_with_two_addresses_stands_for_two_workers(service, monkeypatch):
+    url, _ = service
+    port = url.rsplit(":", 1)[1]
+    monkeypatch.setattr(socket, "gethostbyname_ex", lambda name: (name, [], ["127.0.0.1", "127.0.0.2"]))
+    asked = []
+    monkeypatch.setattr(connected, "_get", lambda one: asked.append(one) or "")
+    look([f"http://worker:{port}/metrics"], None, ["events.m"])
+    assert asked == [f"http://127.0.0.{k}:{port}/metrics" for k in (1, 2)]
 
 
 def test_nobody_is_asked_without_an_address():
