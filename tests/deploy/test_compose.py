@@ -152,3 +152,15 @@ def test_prometheus_looks_for_the_services_where_they_listen():
     scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     found = {(s["names"][0], s["port"]) for job in scrape for s in job.get("dns_sd_configs", [])}
     assert found == {("worker", 9464), ("ledger", 9465)}
+
+
+def test_locust_has_the_workers_settings_and_its_options_are_real(monkeypatch):
+    service = SERVICES["locust"]
+    assert service.get("configs", COMPOSE["x-farthing"]["configs"]) == SERVICES["worker"]["configs"]
+    options = (DEPLOY.parent / "loadtest" / "options.py").read_text()
+    for name in service["environment"]:
+        assert f'env_var="{name}"' in options, name
+    settings = config.load(DEPLOY / "farthing.toml").settings
+    assert settings.kafka.bootstrap_servers == ("kafka:9092",)
+    hosts = {re.match(r"http://(\w+):(\d+)", url).groups() for url in list(service["environment"].values())[1:]}
+    assert hosts == {("worker", SERVICES["worker"]["expose"][0]), ("ledger", "9465")}

@@ -1,29 +1,23 @@
 """A real Prometheus scrapes made-up workers and a made-up ledger with our rules; every panel gets an answer."""
 
 import http.server
-import json
-import os
 import re
-import shutil
 import subprocess
+import sys
 import threading
-import time
-import urllib.parse
-import urllib.request
 
 import numpy as np
 import pytest
-import yaml
 from prometheus_client.exposition import generate_latest
 
 from farthing.blocks import Outcome, Status
-from farthing.broker import free_port
 from farthing.metrics import STAGES, BlockStats, Metrics
 from farthing.supervisor import merge_metrics
 
 from .exported import ledger_metrics
-from .test_dashboards import EXPRESSIONS
-from .test_prometheus import PROMETHEUS, RECORDED
+from .prometheus import Prometheus, require_prometheus
+from .test_dashboards import EXPRESSIONS, GRAFANA
+from .test_prometheus import RECORDED
 
 ROUTE, MODEL = "events.moderation", "moderation@1a2b3c4d"
 BIDDING = "bids.requests"
@@ -111,54 +105,17 @@ def serve(target):
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     """A Prometheus with our rules and its two targets; gives a function that asks it, and the workers."""
-    program = shutil.which("prometheus")
-    if program is None:
-        why = "Prometheus is not installed (Debian: apt-get install prometheus)"
-        if os.environ.get("FARTHING_REQUIRE_PROMTOOL", "") not in ("", "0"):
-            pytest.fail(f"FARTHING_REQUIRE_PROMTOOL is set, but {why}")
-        pytest.skip(why)
+    require_prometheus()
     folder = tmp_path_factory.mktemp("prometheus")
     workers = Workers()
     servers = {"farthing-worker": serve(workers), "farthing-ledger": serve(Ledger())}
-    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(PROMETHEUS / "rules" / "*.yml")]
-    config["scrape_configs"] = [
-        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{server.server_address[1]}"]}]}
-        for name, server in servers.items()
-    ]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-             f"--web.listen-address=127.0.0.1:{port}"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-
-    def ask(expression):
-        url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
-
-    def until(condition, seconds):
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if condition():
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline and process.poll() is None, (folder / "log").read_text()[-3000:]
-            time.sleep(0.5)
-
+    targets = {name: [server.server_address[1]] for name, server in servers.items()}
     try:
-        until(lambda: len(ask("up == 1")) == 2, START_TIMEOUT_S)
-        until(lambda: len(ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
-        yield ask, until, workers
+        with Prometheus(folder, targets) as prometheus:
+            prometheus.until(lambda: len(prometheus.ask("up == 1")) == 2, START_TIMEOUT_S)
+            prometheus.until(lambda: len(prometheus.ask("count_over_time(up[1m]) >= 5")) == 2, FILL_TIMEOUT_S)
+            yield prometheus, workers
     finally:
-        process.terminate()
-        process.wait(30)
         for server in servers.values():
             server.shutdown()
             server.server_close()
@@ -172,27 +129,41 @@ def as_grafana_asks(expression):
 
 
 def test_every_panel_gets_an_answer(stand):
-    ask, _, _ = stand
+    ask = stand[0].ask
     silent = [expression for expression in EXPRESSIONS if not ask(as_grafana_asks(expression))]
     assert not silent
 
 
 def test_every_recording_rule_gives_something(stand):
-    ask, until, _ = stand
+    ask, until = stand[0].ask, stand[0].until
     until(lambda: all(ask(name) for name in RECORDED), FILL_TIMEOUT_S)
     (ratio,) = ask(f'route:farthing_dead_events:ratio_rate5m{{route="{ROUTE}"}}')
     assert abs(float(ratio["value"][1]) - 0.01) < 1e-6
     assert len(ask("worker:farthing_scoring_thread_busy:ratio_rate5m")) == 2
 
 
+@pytest.mark.parametrize("dashboard", ["operations", "savings"])
+def test_the_picture_of_a_dashboard_has_no_panel_without_data(stand, dashboard, tmp_path):
+    command = [
+        sys.executable, str(GRAFANA / "picture.py"), dashboard, str(tmp_path / "out.png"), "--prometheus", stand[0].url,
+        "--minutes", "1", "--rate-interval", "10s",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    wrong = subprocess.run([*command, "--mode", "telepathy"], capture_output=True, text=True, timeout=120)
+    assert (wrong.returncode, "no data: Saved" in wrong.stderr) == ((1, True) if dashboard == "savings" else (0, False))
+
+
 def test_nothing_fires_when_all_is_well(stand):
-    ask, _, _ = stand
+    ask = stand[0].ask
     names = {alert["metric"]["alertname"] for alert in ask('ALERTS{alertstate="firing"}')}
     assert names <= {"FarthingLedgerRefusesRecords"}  # the made-up ledger does refuse some
 
 
 def test_prometheus_counts_what_the_workers_counted(stand):
-    ask, until, workers = stand
+    prometheus, workers = stand
+    ask, until = prometheus.ask, prometheus.until
     workers.going = False
     until(lambda: float(ask("sum(farthing_events_total)")[0]["value"][1]) == workers.events, 30)
     assert float(ask('sum(farthing_dead_events_total{reason="syntax"})')[0]["value"][1]) == workers.events // 101

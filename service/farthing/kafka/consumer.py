@@ -162,6 +162,8 @@ class RecordConsumer:
         """Move the position on; False when there is nothing, or nothing plausible, to hand out."""
         partition = (part.topic, part.partition)
         following = next_fetch_offset(part.data, part.fetch_offset)
+        if self._held.comes_early(part, following):
+            return False
         wrong = self._held.what_is_wrong(part, following)
         if wrong is not None:
             self.hold(partition, f"{wrong}; look at the broker's disk", again_in_s=REFUSED_AGAIN_S)

@@ -15,6 +15,7 @@ from farthing.kafka.offsets import Partition
 log = structlog.get_logger()
 
 CUT_TIMES = 3
+EARLY_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class HeldPartitions:
     def __init__(self) -> None:
         self._holds: dict[Partition, _Hold] = {}
         self._cuts: dict[Partition, int] = {}
+        self._early: dict[Partition, int] = {}
 
     @property
     def reasons(self) -> Mapping[Partition, str]:
@@ -55,6 +57,20 @@ class HeldPartitions:
         """Forget everything: the partitions are given anew."""
         self._holds.clear()
         self._cuts.clear()
+        self._early.clear()
+
+    def comes_early(self, part: FetchedPartition, following: int) -> bool:
+        """Whether the batches reach beyond the high watermark for once: they are to be fetched again, and not held.
+
+        A broker notes the high watermark before it reads, so that it may send what was appended in between. A batch
+        whose base offset or length is wrong is beyond it every time.
+        """
+        partition = (part.topic, part.partition)
+        if following <= part.high_watermark:
+            self._early.pop(partition, None)
+            return False
+        self._early[partition] = self._early.get(partition, 0) + 1
+        return self._early[partition] < EARLY_TIMES
 
     def what_is_wrong(self, part: FetchedPartition, following: int) -> str | None:
         """Look whether fetched bytes can be what the log holds; ``following`` is the offset after their last batch.

@@ -1,0 +1,114 @@
+"""The load test's own options, beside Locust's (``--users``, ``--run-time``, ``--headless`` and so on)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loadtest.shapes import SHAPES
+
+
+def add_options(parser: Any) -> None:
+    """Add them to Locust's parser. Each can be a variable too, as its help says."""
+    group = parser.add_argument_group("Farthing", "what is sent, where, and what a run must keep")
+    add = group.add_argument
+    add(
+        "--farthing-config",
+        env_var="FARTHING_CONFIG",
+        default="farthing.toml",
+        metavar="FILE",
+        help="The service's settings: broker, security, topics. A user class is used when a route has its task.",
+    )
+    add(
+        "--shape",
+        env_var="LOADTEST_SHAPE",
+        choices=sorted(SHAPES),
+        default="constant",
+        help="How --users come and go within --run-time (soak: 8 hours unless told)",
+    )
+    add(
+        "--events-per-second",
+        env_var="LOADTEST_EVENTS_PER_SECOND",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="Events a second of one user; 0: the user class's own",
+    )
+    add(
+        "--batch-events",
+        env_var="LOADTEST_BATCH_EVENTS",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Events that one user sends at one time; 0: the user class's own",
+    )
+    add(
+        "--malformed-share",
+        env_var="LOADTEST_MALFORMED_SHARE",
+        type=float,
+        default=0.001,
+        metavar="SHARE",
+        help="Share of events that cannot be scored, 0 to 1",
+    )
+    add(
+        "--events",
+        env_var="LOADTEST_EVENTS",
+        default="",
+        metavar="FILE",
+        help="Send the lines of this file (JSON lines, plain or .gz) over and over, in place of made-up events",
+    )
+    add(
+        "--key-field",
+        env_var="LOADTEST_KEY_FIELD",
+        default="",
+        metavar="NAME",
+        help="With --events: the field whose value is the record's key",
+    )
+    add("--seed", env_var="LOADTEST_SEED", type=int, default=42, help="Of the made-up events")
+    add("--linger-ms", env_var="LOADTEST_LINGER_MS", type=int, default=5, help="Of the producers, milliseconds")
+    add(
+        "--compression",
+        env_var="LOADTEST_COMPRESSION",
+        choices=["none", "gzip", "snappy", "lz4", "zstd"],
+        default="lz4",
+        help="Of the producers",
+    )
+    add(
+        "--late-ms",
+        env_var="LOADTEST_LATE_MS",
+        type=int,
+        default=100,
+        metavar="MS",
+        help="The run is void when one batch in a hundred is handed over later than this after its intended time",
+    )
+    add(
+        "--drain-s",
+        env_var="LOADTEST_DRAIN_S",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="After the last event: how long to wait without any more answers before events count as lost",
+    )
+    add(
+        "--target-p99-ms",
+        env_var="LOADTEST_TARGET_P99_MS",
+        type=int,
+        default=0,
+        metavar="MS",
+        help="The run fails when the end-to-end p99 is above this; 0: no target",
+    )
+    add(
+        "--no-scores",
+        env_var="LOADTEST_NO_SCORES",
+        action="store_true",
+        help="Do not read the score topics: no end-to-end latency, and nothing is known of lost events",
+    )
+    add(
+        "--worker-metrics",
+        env_var="LOADTEST_WORKER_METRICS",
+        default="",
+        metavar="URL[,URL]",
+        help="/metrics of the workers or of their supervisor, for the tab",
+    )
+    add("--ledger", env_var="LOADTEST_LEDGER", default="", metavar="URL", help="The ledger's page, for the tab")
+    add("--summary", env_var="LOADTEST_SUMMARY", default="", metavar="FILE",
+        help="Write the counts, latencies and the verdict there as JSON")  # fmt: skip

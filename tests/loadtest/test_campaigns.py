@@ -1,0 +1,128 @@
+"""Long runs on Apache Kafka; their report is under loadtest/reports."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from .running import ROOT, Run
+from .stand import agree, standing, statement
+
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.kafka,
+    pytest.mark.skipif(
+        importlib.util.find_spec("locust") is None, reason="Locust is not installed: pip install 'farthing[loadtest]'"
+    ),
+]
+
+
+def pin(pid, core):
+    """Bind every thread of a process to one core (Linux)."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+@pytest.fixture
+def one_core_each():
+    """Two cores: the first for the generator and what it starts, the second for all else."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs Linux and two cores")
+    before = os.sched_getaffinity(0)
+    first, second = sorted(before)[:2]
+    os.sched_setaffinity(0, {second})
+    yield first, second
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("scores", [False, True], ids=["sending alone", "with the scores read"])
+async def test_one_generator_on_one_core_sends_100_000_events_a_second(
+    own_kafka, make_service, one_core_each, tmp_path, capsys, scores
+):
+    first, second = one_core_each
+    pin(own_kafka.process.pid, second)
+    service = make_service(own_kafka)
+    await service.create_topics()
+    if scores:
+        service.start()
+        await service.ready()
+    options = ("-u", 11, "-t", "30s", "--late-ms", 1_000, *(() if scores else ("--no-scores",)), "ModerationUser")
+    run = Run(service, tmp_path, *options)
+    run.command = ["taskset", "-c", str(first), *run.command]
+    code = await run()
+    summary = run.summary
+    with capsys.disabled():
+        print(json.dumps(summary))
+    assert code == 0, run.said()
+    assert summary["events_per_second"] >= 100_000
+
+
+def recount(servers, topic, partitions, header):
+    """Count a topic's records, and the source offsets in their headers, with another client than the service's."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "recount", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    records, places, ended = 0, set(), set()
+    try:
+        while len(ended) < partitions:
+            messages = consumer.consume(10_000, timeout=30)
+            assert messages, f"{topic} could not be read to its end"
+            for message in messages:
+                if message.error() is not None:
+                    ended.add(message.partition())
+                    continue
+                records += 1
+                places.add((message.partition(), int(dict(message.headers())[header])))
+    finally:
+        consumer.close()
+    return records, places
+
+
+async def test_a_minute_by_locust_is_counted_alike_by_everybody(own_kafka, make_service, tmp_path, capsys):
+    """Locust, the worker, the ledger, a real Prometheus and a recount of the topics: the same numbers."""
+    async with standing(own_kafka, make_service, tmp_path) as (service, ledger, prometheus):
+        run = Run(
+            service, tmp_path, "-u", 4, "-t", "60s", "--events-per-second", 5_000, "--malformed-share", 0.01,
+            "--late-ms", 1_000, "--ledger", f"http://127.0.0.1:{ledger.port}", "--worker-metrics",
+            f"http://127.0.0.1:{service.port}/metrics", "ModerationUser",
+        )  # fmt: skip
+        code = await run(180)
+        assert code == 0, run.said()
+        summary, rows = run.summary, run.rows()
+        told = summary["routes"][service.source]
+        counts = await agree(service, ledger, prometheus, told)
+        picture = tmp_path / "savings.png"
+        drawn = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, str(ROOT / "deploy" / "grafana" / "picture.py"), "savings", str(picture),
+             "--prometheus", prometheus.url, "--minutes", "1.7", "--rate-interval", "10s"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        scores, scored_places = await asyncio.to_thread(
+            recount, service.servers, service.sink, service.partitions, "farthing.offset"
+        )
+        letters, dead_places = await asyncio.to_thread(
+            recount, service.servers, service.dead, service.partitions, "farthing.error.offset"
+        )
+        ends = await service.ends(service.source)
+        said = statement(ledger)
+    assert drawn.returncode == 0, drawn.stderr
+    kept = os.environ.get("FARTHING_KEEP_PICTURE")
+    if kept:
+        shutil.copy(picture, kept)
+    with capsys.disabled():
+        print(json.dumps({"summary": summary, "counts": counts, "recount": [scores, letters]}, indent=1))
+        print({"saved_usd": said["saved_usd"], "events": said["events"]})
+        print(run.said())
+    assert (scores, letters) == (told["scored"], told["dead"]) == tuple(counts["ledger"])
+    assert scored_places | dead_places == {(p, offset) for p, end in ends.items() for offset in range(end)}
+    assert len(scored_places) + len(dead_places) == scores + letters == told["sent"] == told["acked"]
+    assert int(rows["score", service.sink]["Request Count"]) == scores
+    assert int(rows["dead", service.dead]["Request Count"]) == letters
+    assert told["sent"] > 1_000_000
