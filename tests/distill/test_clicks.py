@@ -14,9 +14,11 @@ from farthing.blocks import Outcome
 from farthing.distill.click_build import build_clicks, fit_market, measure_clicks
 from farthing.distill.click_recipe import Market, read_click_recipe
 from farthing.distill.click_student import calibrate
-from farthing.distill.clicks import golden_events, put, read_clicks, read_histogram
+from farthing.distill.clicks import golden_events, read_clicks
 from farthing.errors import ConfigError
 from farthing.evaluate.bidding import PriceModel, bid
+from farthing.evaluate.prices import read_histogram
+from farthing.evaluate.requests import put
 from farthing.payload import parse
 
 RECIPES = Path(__file__).parents[2] / "models" / "recipes"
