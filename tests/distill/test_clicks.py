@@ -232,6 +232,7 @@ def missing(*modules):
     return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
+@pytest.mark.distill
 @pytest.mark.skipif(bool(missing("torch")), reason="PyTorch is not installed (extra distill)")
 def test_a_bundle_is_built_and_serves(tmp_path):
     read, sha256 = recipe(tmp_path)
@@ -261,6 +262,7 @@ def test_a_bundle_is_built_and_serves(tmp_path):
         build_clicks(read, sha256, tmp_path, tmp_path / "none", said.append)
 
 
+@pytest.mark.distill
 @pytest.mark.skipif(bool(missing("lightgbm")), reason="LightGBM is not installed (extra distill)")
 def test_the_teacher_answers_out_of_fold(tmp_path):
     from farthing.distill.boosting import Teacher
