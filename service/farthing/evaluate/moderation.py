@@ -34,7 +34,7 @@ class Head:
 
     @classmethod
     def of(cls, heads: tuple[str, ...], thresholds: Mapping[str, Any], name: str | None) -> Head:
-        """Choose a head by name, or the first; its cut is where it calls for review.
+        """Choose a head by name, or the first; its cut is where it calls for review, or for its own label.
 
         Raises
         ------
@@ -44,7 +44,8 @@ class Head:
         chosen = heads[0] if name is None else name
         if chosen not in heads:
             raise ConfigError(f"--head {chosen}: the bundle has the heads {', '.join(heads)}")
-        cut = (thresholds.get(chosen) or {}).get("review")
+        stated = thresholds.get(chosen) or {}
+        cut = stated.get("review", stated.get("cut"))  # of moderation, of classify
         if cut is None:
             return cls(chosen, heads.index(chosen), DEFAULT_CUT, "default")
         return cls(chosen, heads.index(chosen), float(cut), "manifest")
@@ -62,7 +63,7 @@ def metrics(cut: float) -> dict[str, binary.Metric]:
 
 def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
     """Score labelled rows and measure one head."""
-    options.only("moderation", "head", "slices")
+    options.only(scorer.task, "head", "slices")
     head = Head.of(scorer.heads, manifest.thresholds, options.head)
     plan = scorer.field_plan
     names = parse_names(options.names, (LABEL, *(field.path for field in plan.fields)))

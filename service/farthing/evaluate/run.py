@@ -9,13 +9,12 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from farthing.bundles import find_bundle
 from farthing.errors import ConfigError
 from farthing.evaluate import bids, moderation, rerank
 from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.scorer import Scorer
-from farthing.scoring.bundle import Bundle, Manifest
+from farthing.scoring.bundle import Manifest
 
 
 def run(options: EvaluateOptions) -> int:
@@ -34,8 +33,7 @@ def run(options: EvaluateOptions) -> int:
         raise ConfigError(f"--resamples {options.resamples}: expected 1 or more")
     if options.plots is not None and importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--plots needs matplotlib, which is not installed: pip install 'farthing[evaluate]'")
-    bundle = Bundle.load(find_bundle(options.bundle))
-    scorer = Scorer.load(bundle.path)
+    scorer = Scorer.load(options.bundle)
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -46,7 +44,7 @@ def run(options: EvaluateOptions) -> int:
             bar = progress.add_task(description, total=total)
             return lambda done: progress.advance(bar, done)
 
-        result = _evaluate(scorer, bundle.manifest, options, track)
+        result = _evaluate(scorer, scorer.manifest, options, track)
     _print(result, as_json=options.as_json)
     if options.plots is not None and result.draw is not None:
         for path in result.draw(options.plots, result.drawn_title):
