@@ -99,12 +99,13 @@ class ColumnNet:
 
     def featurize(self, columns: FieldColumns, _: Bytes | None) -> NumberBlock:
         """Lay the columns out as rows."""
-        values = np.empty((int(columns.row_indptr[-1]), len(self._fields)), np.float64)
+        events = np.repeat(np.arange(len(columns)), np.diff(columns.row_indptr))  # refused events have no row
+        values = np.empty((len(events), len(self._fields)), np.float64)
         for place, name in enumerate(self._fields):
             column = columns.columns.get(name)
             if not isinstance(column, NumberColumn):
                 raise ConfigError(f"the field plan has no number field {name!r}, which the model reads")
-            values[:, place] = column.values
+            values[:, place] = column.values[events]
         if not np.isnan(self._fill):
             values[np.isnan(values)] = self._fill
         return NumberBlock(values)

@@ -35,6 +35,7 @@ from farthing.scoring.bundle import MAX_FILE_BYTES, Manifest
 from farthing.scoring.columns import BatchCheck, ColumnSession
 
 COLUMN_MANIFEST: Final = "manifest.toml"
+NO_CLASS: Final = "none"  # the task classify calls it so
 _ID: Final = "id"
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -62,6 +63,8 @@ class ColumnManifest(BaseModel):
         for what, names in (("columns", self.fields), ("heads", self.heads)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what} are {', '.join(names)}: give each a name of its own")
+        if NO_CLASS in self.heads:
+            raise ValueError(f"a head is called {NO_CLASS!r}, the label of events without a class; rename it")
         if isinstance(self.cut, dict) and not self.cut.keys() <= set(self.heads):
             raise ValueError(f"cut names {', '.join(self.cut)}, the heads are {', '.join(self.heads)}")
         return self
@@ -93,7 +96,7 @@ class ColumnManifest(BaseModel):
             feature_spec={},
             feature_fingerprint="",
             heads=self.heads,
-            labels=("none", *self.heads),
+            labels=(NO_CLASS, *self.heads),
             thresholds={head: {"cut": cut} for head, cut in cuts.items()},
             quantization={"kind": "as given"},
             training_data=({"name": "not stated", "licence": self.licence or "not stated"},),
