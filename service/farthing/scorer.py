@@ -15,10 +15,9 @@ independent.
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import onnx
 from numpy.typing import NDArray
 
 from farthing import golden as golden_vectors
+from farthing.answers import ID_FIELD, TASKS
 from farthing.blocks import (
     BidBlock,
     Bytes,
@@ -39,7 +39,6 @@ from farthing.blocks import (
     Int32s,
     Int64s,
     NumberColumn,
-    RankingBlock,
     RawColumn,
     RecordBlock,
     RenderedValues,
@@ -48,86 +47,16 @@ from farthing.blocks import (
 )
 from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
-from farthing.features import FeatureSpec, Featurizer, Lexicon
+from farthing.features import FeatureSpec
 from farthing.golden import Verification
-from farthing.payload import BidTerms, Field, FieldPlan, parse, render_bids, render_rankings, render_scores
+from farthing.nets import ColumnNet, Features, HashedNet, Net
+from farthing.payload import Field, FieldPlan, parse
 from farthing.scoring.bundle import Bundle, Manifest
-from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
-from farthing.scoring.finish import finish
-from farthing.scoring.graph import read_tensors
-from farthing.scoring.session import DenseSession
-from farthing.tasks.bidding import Bidding
-from farthing.tasks.moderation import Moderation
-from farthing.tasks.rerank import Rerank
+from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
+from farthing.scoring.tensors import QuantizedTensors
 
 MAX_EVENT_BYTES = 1 << 20
 Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
-ID_FIELD = "id"
-"""The raw field of a plan that is echoed in the score record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a score means, and how it is written: the two stages that differ from task to task.
-
-    ``from_manifest`` gives an object whose ``decide(columns, scores, inputs)`` makes the decisions that
-    ``render(scorer, records, columns, decisions)`` writes.
-    """
-
-    from_manifest: Callable[[Manifest], Any]
-    render: Callable[[Scorer, RecordBlock, FieldColumns, Any], RenderedValues]
-
-
-def _render_scores(
-    scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock
-) -> RenderedValues:
-    ids = columns.columns.get(ID_FIELD)
-    return render_scores(
-        records,
-        ids if isinstance(ids, RawColumn) else None,
-        decisions,
-        row_indptr=columns.row_indptr,
-        heads=scorer.heads,
-        labels=scorer.labels,
-        model=scorer.model_id,
-    )
-
-
-def _render_rankings(
-    scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: RankingBlock
-) -> RenderedValues:
-    ids = columns.columns.get(ID_FIELD)
-    return render_rankings(
-        records,
-        ids if isinstance(ids, RawColumn) else None,
-        decisions,
-        row_indptr=columns.row_indptr,
-        heads=scorer.heads,
-        labels=scorer.labels,
-        model=scorer.model_id,
-    )
-
-
-def _render_bids(scorer: Scorer, records: RecordBlock, columns: FieldColumns, decisions: BidBlock) -> RenderedValues:
-    ids, imp_ids = columns.columns[ID_FIELD], columns.columns["imp_id"]
-    assert isinstance(ids, RawColumn) and isinstance(imp_ids, RawColumn)
-    c = scorer.settled.campaign
-    return render_bids(
-        records,
-        ids,
-        imp_ids,
-        decisions,
-        row_indptr=columns.row_indptr,
-        terms=BidTerms(c.name, c.strategy, c.currency, c.crid, c.adomain, c.seat),
-        model=scorer.model_id,
-    )
-
-
-TASKS = {
-    "moderation": Task(lambda m: Moderation.from_manifest(m.heads, m.labels, m.thresholds), _render_scores),
-    "rerank": Task(lambda m: Rerank.from_manifest(m.heads, m.labels, m.thresholds), _render_rankings),
-    "bidding": Task(lambda m: Bidding.from_manifest(m.labels, m.settings), _render_bids),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,33 +107,47 @@ class Scorer:
         threads: int = 1,
         features: bytes | None = None,
     ) -> None:
+        net = HashedNet(manifest, model, threads=threads, features=features)
+        self._assemble(manifest, net, model_id=model_id, max_event_bytes=max_event_bytes)
+
+    def _assemble(self, manifest: Manifest, net: Net, *, model_id: str, max_event_bytes: int) -> None:
         if manifest.task not in TASKS:
             raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
         self.model_id = model_id
         self.task: str = manifest.task
         self.heads: tuple[str, ...] = manifest.heads
         self.labels: tuple[str, ...] = manifest.labels
-        self.model = model
-        self.tensors = read_tensors(model)
-        self.words = pack_table(self.tensors.table)
+        self.manifest = manifest
+        self.net = net
         self._max_event_bytes = max_event_bytes
+        self._bundle: Bundle | None = None
+        self._columns: ColumnBundle | None = None
         try:
             self.field_plan = FieldPlan.from_manifest(manifest.field_plan)
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
-        self.feature_spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
-        self._featurizer = Featurizer(self.feature_spec, _lexicon(self.feature_spec, features))
-        self._read = self.feature_spec.fields
-        self._manifest = manifest
         self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
-        try:  # on no events: does the plan give what the spec and the task read?
+        try:  # on no events: does the plan give what the model and the task read?
             self.featurize(self.parse(self.records_of([])))
             self._decide_nothing()
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
-        self._dense = DenseSession(model, threads=threads)
-        self._input_scale = np.float32(self.tensors.input_scale)
-        self._bundle: Bundle | None = None
+
+    @classmethod
+    def of_columns(cls, bundle: ColumnBundle, *, max_event_bytes: int = MAX_EVENT_BYTES, threads: int = 1) -> Scorer:
+        """Make a scorer of an ONNX classifier over number columns.
+
+        Raises
+        ------
+        BundleError
+            The model does not fit its manifest, or its scores depend on the batch.
+        """
+        manifest = bundle.manifest.as_manifest()
+        net = ColumnNet(bundle.session(threads=threads), bundle.manifest.fields, fill=bundle.manifest.fill)
+        scorer = cls.__new__(cls)
+        scorer._assemble(manifest, net, model_id=bundle.model_id, max_event_bytes=max_event_bytes)
+        scorer._columns = bundle
+        return scorer
 
     @classmethod
     def load(
@@ -233,7 +176,14 @@ class Scorer:
         BundleError
             There is no such bundle, or it fails a check; the message gives both values.
         """
-        bundle = Bundle.load(find_bundle(path_or_name))
+        folder = find_bundle(path_or_name)
+        if is_column_bundle(folder):
+            try:
+                given = ColumnBundle.load(folder)
+                return cls.of_columns(given, max_event_bytes=max_event_bytes, threads=threads)
+            except BundleError as error:
+                raise BundleError(f"bundle {folder}: {error}") from error
+        bundle = Bundle.load(folder)
         try:
             scorer = cls(
                 bundle.manifest,
@@ -258,47 +208,73 @@ class Scorer:
         BundleError
             The files changed since they were loaded, or the model does not give its golden results.
         """
+        if self._columns is not None and isinstance(self.net, ColumnNet):
+            given = ColumnBundle.load(self._columns.path)
+            _same(given.path, self._columns.digest, given.digest)
+            checked = given.check(self.net.session)
+            return Verification(0, 0, 0.0, checked.batch_sizes, checked.rows, checked.worst_difference)
         if self._bundle is None:
             raise BundleError(f"model {self.model_id} was not loaded from a bundle: there are no golden vectors")
         now = Bundle.load(self._bundle.path)
-        if now.digest != self._bundle.digest:
-            raise BundleError(
-                f"bundle {now.path}: digest was {self._bundle.digest} when loaded and is {now.digest} now; reload"
-            )
+        _same(now.path, self._bundle.digest, now.digest)
         return golden_vectors.verify(self, self._bundle.golden)
 
     def parse(self, records: RecordBlock) -> FieldColumns:
         """Read the wanted fields of each event."""
         return parse(records, self.field_plan, max_event_bytes=self._max_event_bytes)
 
-    def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> FeatureBlock:
-        """Hash each row's fields to feature ids.
+    def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
+        """Make each row's features: hashed ids, or numbers.
 
         ``records`` are those that were parsed; only features of raw fields, which are views, need them.
         """
-        return self._featurizer(columns) if records is None else self._featurizer(columns, records.buffer)
+        return self.net.featurize(columns, None if records is None else records.buffer)
 
-    def score(self, features: FeatureBlock) -> ScoreBlock:
-        """Compute each row's integer logits and scores."""
-        t = self.tensors
-        inputs = quantize_sums(
-            self.accumulate(features),
-            features.indptr,
-            t.column_scale,
-            t.length_divisor,
-            self._input_scale,
-            t.input_zero_point,
-        )
-        logits = self.dense(inputs)
-        return ScoreBlock(logits=logits, scores=finish(logits, t.logit_scale, t.logit_bias))
+    def score(self, features: Features) -> ScoreBlock:
+        """Compute each row's scores."""
+        return self.net.score(features)
 
-    def accumulate(self, features: FeatureBlock) -> Int32s:
+    @property
+    def hashed(self) -> HashedNet:
+        """The net of a model with hashed features.
+
+        Raises
+        ------
+        BundleError
+            The model reads number columns as they are.
+        """
+        if not isinstance(self.net, HashedNet):
+            raise BundleError(f"{self.model_id} reads number columns: it has no hashed features, table or integers")
+        return self.net
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The whole model of hashed features."""
+        return self.hashed.model
+
+    @property
+    def tensors(self) -> QuantizedTensors:
+        """All numbers of a model of hashed features."""
+        return self.hashed.tensors
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """What is made of the fields by a model of hashed features."""
+        return self.hashed.spec
+
+    @property
+    def words(self) -> NDArray[np.uint64]:
+        """The packed table of a model of hashed features."""
+        return self.hashed.words
+
+    def accumulate(self, features: Features) -> Int32s:
         """Sum the embeddings of each row: int32 (n_rows, dim). A part of :meth:`score`."""
-        return accumulate(features.indptr, features.indices, self.words)
+        assert isinstance(features, FeatureBlock)
+        return self.hashed.accumulate(features)
 
     def dense(self, inputs: Bytes) -> Int32s:
         """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
-        return self._dense.run(inputs)
+        return self.hashed.dense(inputs)
 
     def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:
         """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
@@ -320,8 +296,8 @@ class Scorer:
             The task cannot be settled so.
         """
         other = copy.copy(self)
-        other._manifest = replace(self._manifest, settings=settings)
-        other.settled = TASKS[self.task].from_manifest(other._manifest)
+        other.manifest = replace(self.manifest, settings=settings)
+        other.settled = TASKS[self.task].from_manifest(other.manifest)
         other._bundle = None
         other._decide_nothing()
         return other
@@ -357,7 +333,7 @@ class Scorer:
         """Count the bytes of the fields that the model reads, which an API would be sent: int64 (n,)."""
         total = np.zeros(len(columns), np.int64)
         for field in self.field_plan.fields:
-            ends = _ends(columns.columns[field.name]) if field.name in self._read else None
+            ends = _ends(columns.columns[field.name]) if field.name in self.net.read else None
             if ends is None:
                 continue
             if field.in_array:
@@ -372,7 +348,7 @@ class Scorer:
         for field in self.field_plan.fields:
             column = columns.columns[field.name]
             rows = columns.row_indptr[event : event + 2] if field.in_array else (event, event + 1)
-            if field.name not in self._read or isinstance(column, NumberColumn):
+            if field.name not in self.net.read or isinstance(column, NumberColumn):
                 continue
             for slot in range(*map(int, rows)):
                 if isinstance(column, TextColumn):
@@ -439,6 +415,11 @@ class Scorer:
         return self.score_events([_event(fields[0], number, text) for number, text in enumerate(texts)])
 
 
+def _same(path: Path, loaded: str, now: str) -> None:
+    if now != loaded:
+        raise BundleError(f"bundle {path}: digest was {loaded} when loaded and is {now} now; reload")
+
+
 def _ends(column: Column) -> Int64s | None:
     """Give where each slot's bytes would end if all were laid out one after the other, from 0; None for numbers."""
     if isinstance(column, TextColumn):
@@ -446,33 +427,6 @@ def _ends(column: Column) -> Int64s | None:
     if isinstance(column, RawColumn):
         return np.concatenate([[0], np.cumsum(column.stop - column.start)])
     return None
-
-
-def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
-    try:
-        spec = FeatureSpec.from_manifest(manifest.feature_spec)
-    except ConfigError as error:
-        raise BundleError(f"the manifest's feature spec: {error}; build the bundle again") from error
-    computed = spec.fingerprint()
-    if computed != manifest.feature_fingerprint:
-        raise BundleError(
-            f"feature fingerprint: the manifest says {manifest.feature_fingerprint!r}, this Farthing computes "
-            f"{computed!r} from the same spec; features would not be those the model was trained on. "
-            "Use the Farthing that built the bundle, or build the bundle again"
-        )
-    if spec.n_buckets != n_buckets:
-        raise BundleError(f"n_buckets: the feature spec says {spec.n_buckets}, the model's table has {n_buckets} rows")
-    return spec
-
-
-def _lexicon(spec: FeatureSpec, features: bytes | None) -> Lexicon | None:
-    found = "" if features is None else hashlib.sha256(features).hexdigest()
-    if found != spec.lexicon_sha256:
-        raise BundleError(
-            f"features.npz: the feature spec needs the SHA-256 {spec.lexicon_sha256 or '(none)'}, there is "
-            f"{found or '(none)'}; build the bundle again"
-        )
-    return None if features is None else Lexicon.from_npz(features)
 
 
 def _event(field: Field, number: int, text: str) -> bytes:

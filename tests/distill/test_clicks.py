@@ -14,9 +14,11 @@ from farthing.blocks import Outcome
 from farthing.distill.click_build import build_clicks, fit_market, measure_clicks
 from farthing.distill.click_recipe import Market, read_click_recipe
 from farthing.distill.click_student import calibrate
-from farthing.distill.clicks import golden_events, put, read_clicks, read_histogram
+from farthing.distill.clicks import golden_events, read_clicks
 from farthing.errors import ConfigError
 from farthing.evaluate.bidding import PriceModel, bid
+from farthing.evaluate.prices import read_histogram
+from farthing.evaluate.requests import put
 from farthing.payload import parse
 
 RECIPES = Path(__file__).parents[2] / "models" / "recipes"
@@ -230,6 +232,7 @@ def missing(*modules):
     return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
+@pytest.mark.distill
 @pytest.mark.skipif(bool(missing("torch")), reason="PyTorch is not installed (extra distill)")
 def test_a_bundle_is_built_and_serves(tmp_path):
     read, sha256 = recipe(tmp_path)
@@ -259,6 +262,7 @@ def test_a_bundle_is_built_and_serves(tmp_path):
         build_clicks(read, sha256, tmp_path, tmp_path / "none", said.append)
 
 
+@pytest.mark.distill
 @pytest.mark.skipif(bool(missing("lightgbm")), reason="LightGBM is not installed (extra distill)")
 def test_the_teacher_answers_out_of_fold(tmp_path):
     from farthing.distill.boosting import Teacher

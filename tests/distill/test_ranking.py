@@ -296,6 +296,7 @@ def test_golden_events_are_of_all_kinds(train):
     assert any(b'"score"' in e for e in events) and any(b'"nothing"' in e for e in events)
 
 
+@pytest.mark.distill
 @NEEDS_TORCH
 def test_a_bundle_is_built_and_finds_the_answers(tmp_path):
     from farthing.distill.ranking.build import build

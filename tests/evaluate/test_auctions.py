@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.evaluate import auctions
-from farthing.evaluate.rows import read_impressions
+from farthing.evaluate.impressions import Layout, read_impressions
 from tests.evaluate.shared import needs_shared_data, shared
 
 
@@ -73,7 +73,7 @@ def test_wrong_arrays_are_refused(bids, prices, clicks):
 
 @pytest.fixture(scope="module")
 def stream():
-    return read_impressions([shared("ad/ipinyou_2997/bidstream_test.csv.gz")], {}, columns=["pctr_lr_rlb"])
+    return read_impressions([shared("ad/ipinyou_2997/bidstream_test.csv.gz")], {}, Layout(pctr="pctr_lr_rlb"))
 
 
 @needs_shared_data
@@ -91,7 +91,7 @@ def test_results_published_for_campaign_2997_at_one_32nd_of_the_budget(
     with gzip.open(shared("ad/ipinyou_2997/train_market_price_histogram.csv.gz"), "rt") as file:
         histogram = [(int(row["market_price"]), int(row["impressions"])) for row in csv.DictReader(file)]
     mean = sum(price * n for price, n in histogram) / sum(n for _, n in histogram)
-    bids = np.minimum(np.floor(np.array(stream.columns["pctr_lr_rlb"], float) * value_of_click), 300)
+    bids = np.minimum(np.floor(stream.pctr * value_of_click), 300)
     budget = auctions.episode_budget(mean, 1 / 32)
     found = auctions.replay(bids, stream.market_prices, stream.clicks, budget=budget)
     assert (found.clicks_won.sum(), found.impressions_won.sum(), found.spend.sum()) == (clicks, impressions, spend)

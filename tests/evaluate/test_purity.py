@@ -12,7 +12,7 @@ def test_no_clock_no_environment_no_logging_no_event_loop():
 
 
 def test_heavy_libraries_stay_out():
-    assert {name for name, names in MODULES.items() if "matplotlib" in top(names)} == {"plots"}
+    assert {name for name, names in MODULES.items() if "matplotlib" in top(names)} == {"plots", "rank_plots"}
     assert not {"torch", "sklearn"} & set().union(*(top(names) for names in MODULES.values()))
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from farthing.errors import ConfigError, DataError
 from farthing.evaluate.cells import parse_names
-from farthing.evaluate.rows import read_candidates, read_impressions, read_labelled, read_qrels
+from farthing.evaluate.impressions import Layout, read_impressions
+from farthing.evaluate.rows import read_candidates, read_labelled, read_qrels
 from farthing.payload import Field, FieldPlan
 from tests.evaluate.shared import DATA, needs_shared_data, shared
 
@@ -265,10 +266,10 @@ def test_judgements(file):
 
 def test_impressions_keep_order_prices_and_the_columns_asked_for(file):
     path = file("os,click,market_price\nios,1,70\nweb,0,0\n")
-    read = read_impressions([path], {}, columns=["os"])
+    read = read_impressions([path], {}, slices=["os"])
     assert read.clicks.tolist() == [1, 0]
     assert read.market_prices.tolist() == [70, 0]
-    assert read.columns == {"os": ("ios", "web")}
+    assert read.slices == {"os": ("ios", "web")}
     assert read_impressions([file("y,n\n1,2\n0,3\n")], {"click": "y"}).market_prices is None
 
 
@@ -291,8 +292,8 @@ def test_wrong_impressions_are_refused(file, content, said):
 
 
 def test_a_column_that_is_asked_for_must_be_there(file):
-    with pytest.raises(DataError, match=r"row 1 .*has no pctr \(column p\); name its column with --map pctr=COLUMN"):
-        read_impressions([file("click\n0\n1\n")], {"pctr": "p"}, columns=["pctr"])
+    with pytest.raises(DataError, match=r"row 1 .*has no pctr \(column p\), .*with --map pctr=COLUMN"):
+        read_impressions([file("click\n0\n1\n")], {}, Layout(pctr="p"))
 
 
 @needs_shared_data

@@ -57,7 +57,7 @@ class BreakevenOptions:
     """What may be said on the command line; None leaves it to the settings."""
 
     task: Annotated[
-        Literal["moderation", "rerank", "bidding"] | None,
+        Literal["moderation", "classify", "rerank", "bidding"] | None,
         Parameter(help="what is scored [that of the first route's bundle, else moderation]"),
     ] = None
     events_per_day: Annotated[str, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s")] = "1M"

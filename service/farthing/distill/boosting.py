@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.click_recipe import Boosting
-from farthing.distill.clicks import ClickLog, Value
+from farthing.distill.clicks import ClickLog
 from farthing.errors import ConfigError
+from farthing.evaluate.requests import Value
 
 Floats = NDArray[np.float32]
 

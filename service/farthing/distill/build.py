@@ -13,7 +13,8 @@ import numpy as np
 
 from farthing.distill.card import card
 from farthing.distill.collisions import count_collisions
-from farthing.distill.cuts import choose_cuts
+from farthing.distill.cuts import as_thresholds, choose_cuts
+from farthing.distill.intervals import with_boundaries
 from farthing.distill.judge import (
     FLOAT32,
     INT8,
@@ -46,7 +47,6 @@ MAX_LOSS_POINTS = 0.2
 TRAINING_FORM = 1
 """Raised when training changes, so that no checkpoint of the old form is gone on from."""
 
-LABELS = ("allow", "review", "block")
 GOLDEN_TEXTS = (
     "",
     "a",
@@ -83,6 +83,7 @@ class Built:
 def open_recipe(path: Path, options: Options, show: Show) -> tuple[Prepared, str]:
     """Read a recipe and prepare all that its students share; gives the recipe's SHA-256 too."""
     recipe, sha256 = read_recipe(path)
+    recipe = with_boundaries(recipe, options.data)
     elsewhere = {}
     for entry in recipe.elsewhere:
         if not (options.data / entry.file).exists():
@@ -138,7 +139,8 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     thresholds = {}
     for k, (known, labels) in enumerate(prepared.truths("dev")):
         head = recipe.heads[k]
-        thresholds[head] = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][known, k])
+        cuts = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][known, k])
+        thresholds[head] = as_thresholds(recipe, cuts)
     manifest = replace(manifest, thresholds=thresholds, evaluation=evaluation)
     final = Scorer(manifest, scorer.model, model_id="unsaved", threads=1)
     golden = make_golden(final, _golden_events(prepared))
@@ -158,8 +160,8 @@ def assemble(prepared: Prepared, spec: FeatureSpec, student: Student, calibratio
         feature_spec=spec.to_manifest(),
         feature_fingerprint=spec.fingerprint(),
         heads=recipe.heads,
-        labels=LABELS,
-        thresholds={head: {"review": 0.5, "block": None} for head in recipe.heads},
+        labels=recipe.labels,
+        thresholds={head: as_thresholds(recipe, {"review": 0.5, "block": None}) for head in recipe.heads},
         quantization={"kind": "static int8", "dense_weight_bits": 7, "table_bits": 8},
         training_data=tuple(
             {

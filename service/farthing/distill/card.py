@@ -135,6 +135,16 @@ def _share(entry: dict[str, Any], name: str) -> str:
 def _cuts(recipe: Recipe, manifest: Manifest) -> list[str]:
     cuts = recipe.cuts
     goal = "best macro-F1 on dev" if cuts.review == "macro_f1" else f"{cuts.review} on dev of {cuts.review_goal}"
+    if recipe.task == "classify":
+        return [
+            "## Cut-offs",
+            "",
+            f"Each head's cut: {goal}. An event gets the name of the head with the highest score among those that reach",
+            "their cut, or `none`.",
+            "",
+            *(f"- `{head}`: from {cut['cut']} on" for head, cut in manifest.thresholds.items()),
+            "",
+        ]
     return [
         "## Cut-offs",
         "",

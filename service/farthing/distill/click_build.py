@@ -17,12 +17,13 @@ from farthing.distill.boosting import Teacher
 from farthing.distill.click_card import click_card
 from farthing.distill.click_recipe import ClickRecipe, Market
 from farthing.distill.click_student import train
-from farthing.distill.clicks import ClickLog, golden_events, read_clicks, read_histogram
+from farthing.distill.clicks import ClickLog, golden_events, read_clicks
 from farthing.distill.judge import sigmoid
 from farthing.distill.measure import auc, expected_calibration_error
 from farthing.distill.quantize import quantize
 from farthing.errors import BundleError, ConfigError
 from farthing.evaluate.bidding import PriceModel, solve_lambda
+from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
 from farthing.golden import make_golden
 from farthing.payload import parse
@@ -91,6 +92,7 @@ def build_clicks(
                 "licence": recipe.source.licence,
                 "rows": len(logs["train"]),
                 "sha256": logs["train"].sha256,
+                **recipe.requests().to_manifest(),
             },
         ),
         settings=_settled(recipe, data, out_of_fold, say),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import ConfigError
+from farthing.evaluate.requests import LogColumn, RequestMap
 from farthing.features import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature
 from farthing.features.pair_spec import PairFeature
 from farthing.payload import Field as PlanField
@@ -134,6 +135,16 @@ class ClickRecipe(_Section):
         ]
         fields += [PlanField(name, f"imp[*].{path}", "raw") for name, path in self.offered().items()]
         return FieldPlan(tuple(fields))
+
+    def requests(self) -> RequestMap:
+        """Give how rows of the log lie in requests."""
+        return RequestMap(
+            id=self.source.id,
+            click=self.source.click,
+            absent=self.source.absent,
+            columns=tuple(LogColumn(c.column, c.path, c.kind, c.field, dict(c.values)) for c in self.column),
+            constants=tuple((constant.path, constant.value) for constant in self.constant),
+        )
 
     def offered(self) -> dict[str, str]:
         """Give the formats that a campaign may name in ``offers``: field name -> path in the impression."""

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.click_recipe import ClickRecipe, Column
+from farthing.distill.click_recipe import ClickRecipe
 from farthing.errors import ConfigError
+from farthing.evaluate.requests import Value, encode, put
 
 Floats = NDArray[np.float32]
-Value = str | float | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the log cannot be read ({error}); give --data the folder that has it") from error
-    source = recipe.source
+    source, requests = recipe.source, recipe.requests()
     reader = csv.DictReader(io.StringIO(text))
     wanted = {source.id, source.click, *(column.column for column in recipe.column)}
     missing = sorted(wanted - set(reader.fieldnames or ()))
@@ -72,13 +71,16 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
             raise ConfigError(f"{place}: {source.click} is {row[source.click]!r}, expected 0 or 1")
         clicks[number - 2] = float(row[source.click])
         folds[number - 2] = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
-        request = _request(recipe, name)
-        for column in recipe.column:
-            value = _cell(column, row[column.column], source.absent, place)
+        request = requests.blank(name)
+        for column in requests.columns:
+            try:
+                value = column.value(row[column.column], requests.absent)
+            except ValueError as error:
+                raise ConfigError(f"{place}: {error}") from error
             cells[column.field].append(value)
             if value is not None:
                 put(request, column.path, value)
-        events.append(json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode())
+        events.append(encode(request))
     if not 0 < clicks.sum() < len(clicks):
         raise ConfigError(f"{path}: {len(rows)} rows, {int(clicks.sum())} of them clicks; both kinds are needed")
     return ClickLog(
@@ -89,64 +91,6 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
         folds=folds,
         sha256=hashlib.sha256(raw).hexdigest(),
     )
-
-
-def read_histogram(path: Path) -> NDArray[np.float64]:
-    """Read a histogram of market prices: columns ``market_price`` (0, 1, 2, ...) and ``impressions``.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing or not as stated.
-    """
-    try:
-        raw = path.read_bytes()
-        rows = list(csv.DictReader(io.StringIO((gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode())))
-        prices = [int(row["market_price"]) for row in rows]
-        counts = np.array([float(row["impressions"]) for row in rows])
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path}: no histogram with market_price and impressions ({error!r})") from error
-    if prices != list(range(len(prices))) or not counts[1:].sum() > 0 or not np.isfinite(counts).all():
-        raise ConfigError(f"{path}: market_price must be 0, 1, 2, ... with counts that are not all 0")
-    return counts
-
-
-def put(request: dict[str, Any], path: str, value: object) -> None:
-    """Put a value into a request; ``imp[*]`` is its one impression."""
-    at: Any = request
-    *parents, last = path.split(".")
-    for key in parents:
-        name = key.removesuffix("[*]")
-        if name == key:
-            at = at.setdefault(name, {})
-        else:
-            at = at.setdefault(name, [{}])[0]
-    at[last] = value
-
-
-def _request(recipe: ClickRecipe, name: str) -> dict[str, Any]:
-    request: dict[str, Any] = {"id": name, "imp": [{"id": "1"}]}
-    for constant in recipe.constant:
-        put(request, constant.path, constant.value)
-    return request
-
-
-def _cell(column: Column, text: str, absent: tuple[str, ...], place: str) -> Value:
-    if text in absent:
-        return None
-    if column.values:
-        if text not in column.values:
-            raise ConfigError(f"{place}: {column.column} is {text!r}, which [[column]] values does not map; add it")
-        return column.values[text]
-    if column.kind == "text":
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ConfigError(f"{place}: {column.column} is {text!r}, expected a number; or list it in source.absent")
-    return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
 def golden_events(log: ClickLog, n: int) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.measure import macro_f1
-from farthing.distill.recipe import Cuts
+from farthing.distill.recipe import Cuts, Recipe
 
 Floats = NDArray[np.float32]
 STEPS = np.round(np.arange(0.02, 0.99, 0.01), 2)
@@ -36,6 +36,11 @@ def choose_cuts(cuts: Cuts, head: str, labels: Floats, scores: Floats) -> dict[s
     review = _review(cuts, labels, scores)
     block = None if review is None else _lowest(labels, scores, cuts.block_precision, STEPS[review <= STEPS])
     return {"review": review, "block": block}
+
+
+def as_thresholds(recipe: Recipe, cuts: dict[str, float | None]) -> dict[str, float | None]:
+    """Give a head's cuts as the recipe's task has them: classify has one, where moderation calls for review."""
+    return cuts if recipe.task == "moderation" else {"cut": cuts["review"]}
 
 
 def best_cut(labels: Floats, scores: Floats) -> float:

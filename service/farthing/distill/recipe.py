@@ -13,6 +13,10 @@ from farthing.errors import ConfigError
 from farthing.features import FeatureSpec, TextFeature
 from farthing.payload import Field as PlanField
 from farthing.payload import FieldPlan
+from farthing.tasks import classify, moderation
+
+INTERVALS = "intervals"
+"""Key of a numeric feature: so many intervals, their boundaries taken from the training files."""
 
 Heads = dict[str, str]
 """Head -> column. A column is a key of the row, or keys with dots between."""
@@ -193,7 +197,7 @@ class Recipe(_Section):
     """A whole recipe."""
 
     name: str
-    task: Literal["moderation"]
+    task: Literal["moderation", "classify"]
     description: str
     field: tuple[EventField, ...] = (
         EventField(name="id", path="id", kind="raw"),
@@ -230,8 +234,18 @@ class Recipe(_Section):
         return FieldPlan(tuple(PlanField(f.name, f.path, f.kind, f.required) for f in self.field))
 
     def spec(self) -> FeatureSpec:
-        """Give the feature spec."""
-        return FeatureSpec.from_manifest(self.features)
+        """Give the feature spec.
+
+        Numeric features that name ``intervals`` have one boundary until :mod:`farthing.distill.intervals` has settled
+        them: enough to check the recipe before any file is read.
+        """
+        entries = [_settled(entry) for entry in self.features.get("features", ())]
+        return FeatureSpec.from_manifest({**self.features, **({"features": entries} if entries else {})})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the bundle's labels are."""
+        return moderation.LABELS if self.task == "moderation" else classify.labels_of(self.heads)
 
     @property
     def text_field(self) -> str | None:
@@ -245,8 +259,20 @@ class Recipe(_Section):
             self.plan()
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        numbers = {f.name for f in self.field if f.kind == "number"}
+        strangers = {f["field"] for f in self.features.get("features", ()) if INTERVALS in f} - numbers
+        if strangers:
+            raise ValueError(f"features {sorted(strangers)} have {INTERVALS} and are no [[field]] of kind number")
+        self._heads_fit()
+        return self._teachers_fit()
+
+    def _heads_fit(self) -> None:
+        if self.task == "classify" and classify.NONE in self.heads:
+            raise ValueError(f"a head is called {classify.NONE!r}, the label of events without a class; rename it")
         if not self.heads:
             raise ValueError("no source names a head: give one of them gold = { HEAD = COLUMN } or teacher columns")
+
+    def _teachers_fit(self) -> Recipe:
         given = {t.name for t in self.teacher if isinstance(t, GivenTeacher)}
         names = [t.name for t in self.teacher]
         if len(set(names)) < len(names):
@@ -274,6 +300,17 @@ class Recipe(_Section):
         if self.augment.copies and not any(t.label_copies for t in self.local_teachers):
             raise ValueError("augment.copies needs a local teacher (kind linear or minilm) that labels copies")
         return self
+
+
+def _settled(entry: Any) -> Any:
+    if not isinstance(entry, dict) or INTERVALS not in entry:
+        return entry
+    count = entry[INTERVALS]
+    if entry.get("kind") != "numeric" or "boundaries" in entry:
+        raise ConfigError(f"feature {entry.get('field')}: {INTERVALS} is for numeric features without boundaries")
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= 256:
+        raise ConfigError(f"feature {entry.get('field')}: {INTERVALS} is {count!r}, expected 2 to 256")
+    return {**{key: value for key, value in entry.items() if key != INTERVALS}, "boundaries": [0.0]}
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:

@@ -90,7 +90,7 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
     """
     source = recipe.source[place]
     raw = read_bytes(path)
-    numbers = {f.path for f in recipe.field if f.kind == "number"}
+    numbers = number_paths(recipe)
     outputs = {t.name: t.output for t in recipe.teacher if isinstance(t, GivenTeacher)}
     heads = recipe.heads
     events, keys, gold, places = [], [], [], []
@@ -126,6 +126,11 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
         places=tuple(places),
     )
     return DataFile(path, rows, ids, hashlib.sha256(raw).hexdigest())
+
+
+def number_paths(recipe: Recipe) -> set[str]:
+    """Give the columns that hold numbers."""
+    return {f.path for f in recipe.field if f.kind == "number"}
 
 
 def read_bytes(path: Path) -> bytes:

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.evaluate.auctions import EPISODE, Replay
+
 Floats = NDArray[np.float64]
-Int64s = NDArray[np.int64]
 
 Strategy = Literal["constant", "linear", "ortb"]
 
@@ -125,16 +126,6 @@ def bid(values: Floats, multiplier: float, *, strategy: Strategy, c: float = 0.0
     return np.asarray(values / multiplier, np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """What was won in each episode."""
-
-    auctions: Int64s  # (n_episodes,)
-    impressions_won: Int64s
-    clicks_won: Int64s
-    spend: Floats  # in the unit of the market prices
-
-
 def bid_in_episodes(
     probabilities: NDArray[Any],
     market_prices: NDArray[Any],
@@ -144,9 +135,9 @@ def bid_in_episodes(
     prices: PriceModel,
     mean_probability: float,
     budget: float,
-    episode: int = 1000,
+    episode: int = EPISODE,
     c: float | None = None,
-) -> Episodes:
+) -> Replay:
     """Bid on a stream in its order, episode by episode, each with a budget of its own.
 
     A bid wins when it reaches the market price, and pays the market price; it is cut to the budget left. Before each
@@ -203,7 +194,7 @@ def bid_in_episodes(
             won[k] = True
             left -= price
     starts = np.arange(0, n, episode)
-    return Episodes(
+    return Replay(
         auctions=np.diff(np.append(starts, n)),
         impressions_won=np.add.reduceat(won.astype(np.int64), starts),
         clicks_won=np.add.reduceat(np.where(won, clicks, 0).astype(np.int64), starts),

@@ -1,22 +1,23 @@
-"""Moderation measured: macro-F1 at the bundle's cut, AUC, average precision and calibration, for all rows and parts."""
+"""Moderation measured: macro-F1 at the bundle's cut, AUC, average precision and calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from farthing.errors import ConfigError
 from farthing.evaluate import binary
-from farthing.evaluate.bootstrap import Advance
-from farthing.evaluate.report import Group
-from farthing.evaluate.rows import LabelledRows
-
-Float32s = NDArray[np.float32]
+from farthing.evaluate.cells import parse_names
+from farthing.evaluate.groups import measure, parts_of
+from farthing.evaluate.options import EvaluateOptions, Result, Track
+from farthing.evaluate.report import Report
+from farthing.evaluate.rows import LABEL, read_labelled
+from farthing.evaluate.scored import score
+from farthing.scorer import Scorer
+from farthing.scoring.bundle import Manifest
 
 DEFAULT_CUT = 0.5
 """The cut of a head that calls for no label of its own."""
@@ -33,7 +34,7 @@ class Head:
 
     @classmethod
     def of(cls, heads: tuple[str, ...], thresholds: Mapping[str, Any], name: str | None) -> Head:
-        """Choose a head by name, or the first; its cut is where it calls for review.
+        """Choose a head by name, or the first; its cut is where it calls for review, or for its own label.
 
         Raises
         ------
@@ -43,60 +44,60 @@ class Head:
         chosen = heads[0] if name is None else name
         if chosen not in heads:
             raise ConfigError(f"--head {chosen}: the bundle has the heads {', '.join(heads)}")
-        cut = (thresholds.get(chosen) or {}).get("review")
+        stated = thresholds.get(chosen) or {}
+        cut = stated.get("review", stated.get("cut"))  # of moderation, of classify
         if cut is None:
             return cls(chosen, heads.index(chosen), DEFAULT_CUT, "default")
         return cls(chosen, heads.index(chosen), float(cut), "manifest")
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Metrics of all rows, of each file, and of each value of each slice."""
-
-    whole: Group
-    sources: Mapping[str, Group]
-    slices: Mapping[str, Mapping[str, Group]]
-
-
-def parts_of(rows: LabelledRows) -> int:
-    """Count the sets of rows that :func:`measure` resamples: for progress bars."""
-    files = len(rows.sources) if len(rows.sources) > 1 else 0
-    return 1 + files + sum(len(set(values)) for values in rows.slices.values())
-
-
-def measure(
-    rows: LabelledRows, scores: Float32s, cut: float, *, seed: int, resamples: int, advance: Advance | None = None
-) -> Measured:
-    """Measure one head.
-
-    Parameters
-    ----------
-    rows:
-        n rows.
-    scores:
-        float32 (n,) the head's scores.
-    cut:
-        Scores from here on say positive; compared as float32, as the service does.
-    """
-    metrics: dict[str, binary.Metric] = {
+def metrics(cut: float) -> dict[str, binary.Metric]:
+    """Give the metrics of a head; its scores say positive from ``cut`` on, compared as float32, as the service does."""
+    return {
         "macro_f1": partial(binary.macro_f1, cut=cut),
         "auc": binary.auc,
         "ap": binary.average_precision,
         "ece": binary.expected_calibration_error,
     }
 
-    def group(chosen: NDArray[np.bool_]) -> Group:
-        labels = rows.labels[chosen]
-        found = binary.estimate(labels, scores[chosen], metrics, seed=seed, resamples=resamples, advance=advance)
-        return Group(len(labels), int(labels.sum()), found)
 
-    whole = group(np.ones(len(rows), np.bool_))
-    if len(rows.sources) == 1:
-        sources = {rows.sources[0]: whole}
-    else:
-        sources = {name: group(rows.source == index) for index, name in enumerate(rows.sources)}
-    slices = {}
-    for field, values in rows.slices.items():
-        column = np.array(values)
-        slices[field] = {str(value): group(column == value) for value in np.unique(column)}
-    return Measured(whole, sources, slices)
+def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
+    """Score labelled rows and measure one head."""
+    options.only(scorer.task, "head", "slices")
+    head = Head.of(scorer.heads, manifest.thresholds, options.head)
+    plan = scorer.field_plan
+    names = parse_names(options.names, (LABEL, *(field.path for field in plan.fields)))
+    rows = read_labelled(options.data, plan, names, slices=options.slices)
+    scores = score(scorer, rows.events, rows.places, track("scoring", len(rows)))[:, head.column]
+    measured = measure(
+        rows, rows.labels, scores, metrics(head.cut), seed=options.seed, resamples=options.resamples,
+        advance=track("resampling", options.resamples * parts_of(rows)),
+    )  # fmt: skip
+    report = Report(
+        model=scorer.model_id,
+        task=scorer.task,
+        facts={"head": head.name, "cut": head.cut, "cut_from": head.cut_from, "soft_labels": rows.soft},
+        whole=measured.whole,
+        sources=measured.sources,
+        slices=measured.slices,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+    notes = []
+    if head.cut_from == "default":
+        notes.append(f"the manifest has no cut for {head.name}: macro_f1 is at {head.cut:g}")
+    if rows.soft:
+        notes.append(f"{rows.soft:,} labels lie between 0 and 1: those of 0.5 and more count as 1")
+
+    def draw(folder: Path, title: str) -> list[Path]:
+        from farthing.evaluate.plots import write_plots
+
+        return write_plots(folder, binary.count(rows.labels, scores), title=title, cut=head.cut)
+
+    return Result(
+        report,
+        title=f"{report.model}, head {head.name}, positive from {head.cut:g} on",
+        notes=notes,
+        draw=draw,
+        drawn_title=f"{report.model}, head {head.name}, {len(rows):,} rows",
+    )

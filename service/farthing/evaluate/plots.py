@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,9 @@ _Z95: Final = 1.959964
 """The normal distribution's quantile at 97.5 %."""
 
 
-def write_plots(folder: Path, counts: ScoreCounts, *, title: str, cut: float | None = None) -> list[Path]:
+def write_plots(
+    folder: Path, counts: ScoreCounts, *, title: str, cut: float | None = None, equal_bins: bool = True
+) -> list[Path]:
     """Write ``reliability.png``, ``precision_recall.png`` and ``lift.png`` into a folder, which is made if need be.
 
     Parameters
@@ -33,17 +35,32 @@ def write_plots(folder: Path, counts: ScoreCounts, *, title: str, cut: float | N
         Of one set of rows with both classes: m = 1.
     cut:
         Is marked where it is given.
+    equal_bins:
+        Bins of equal width in the reliability diagram; otherwise of as many rows each, on logarithmic axes, for
+        probabilities that are all small.
 
     Raises
     ------
     ConfigError
         The folder cannot be written.
     """
+    reliability = _reliability if equal_bins else _reliability_of_small
     pictures: dict[str, Callable[[Figure], None]] = {
-        "reliability": lambda figure: _reliability(figure, counts),
+        "reliability": lambda figure: reliability(figure, counts),
         "precision_recall": lambda figure: _precision_recall(figure.add_subplot(), counts, cut),
         "lift": lambda figure: _lift(figure.add_subplot(), counts, cut),
     }
+    return write_pictures(folder, pictures, title=title)
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, Callable[[Figure], None]], *, title: str) -> list[Path]:
+    """Draw pictures into PNG files of a folder, which is made if need be.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be written.
+    """
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +102,32 @@ def _reliability(figure: Figure, counts: ScoreCounts) -> None:
     below.bar((np.arange(N_BINS) + 0.5) / N_BINS, rows, width=0.9 / N_BINS, color=INK, alpha=0.6)
     below.set(xlabel="score", ylabel="rows", yscale="log" if rows.max() > 50 * rows[filled].min() else "linear")
     for axes in (above, below):
-        _tidy(axes)
+        tidy(axes)
+
+
+def _reliability_of_small(figure: Figure, counts: ScoreCounts) -> None:
+    """Compare mean probability and share of positives in bins of about as many rows each."""
+    rows = counts.positives[0] + counts.negatives[0]
+    which = np.minimum((np.cumsum(rows) - rows) * N_BINS // rows.sum(), N_BINS - 1).astype(np.int64)
+    total, positives, sums = (
+        np.asarray(np.bincount(which, weights=values, minlength=N_BINS), np.float64)
+        for values in (rows, counts.positives[0], rows * counts.scores.astype(np.float64))
+    )
+    filled = total > 0
+    score, share = sums[filled] / total[filled], positives[filled] / total[filled]
+    low, high = wilson_interval(positives[filled], total[filled])
+    axes = figure.add_subplot()
+    floor = max(min(score.min(), low[low > 0].min(initial=1.0)) / 2, 1e-7)
+    edge = [floor, min(1.0, 2 * max(score.max(), high.max()))]
+    axes.plot(edge, edge, color=FAINT, linewidth=1, linestyle="--", label="calibrated")
+    seen = np.maximum(share, floor)
+    axes.errorbar(
+        score, seen, yerr=np.clip([seen - np.maximum(low, floor), high - seen], 0, None), color=INK, marker="o",
+        markersize=4, linewidth=1.5, capsize=3, label=f"observed in {N_BINS} bins of as many rows, 95 % interval",
+    )  # fmt: skip
+    axes.set(xlabel="probability", ylabel="share of clicks", xscale="log", yscale="log", xlim=edge, ylim=edge)
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    tidy(axes)
 
 
 def _precision_recall(axes: Axes, counts: ScoreCounts, cut: float | None) -> None:
@@ -99,7 +141,7 @@ def _precision_recall(axes: Axes, counts: ScoreCounts, cut: float | None) -> Non
         axes.plot(recall[at], precision[at], "o", color=MARK, label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(frameon=False, loc="lower left", fontsize=9)
-    _tidy(axes)
+    tidy(axes)
 
 
 def _lift(axes: Axes, counts: ScoreCounts, cut: float | None) -> None:
@@ -117,7 +159,7 @@ def _lift(axes: Axes, counts: ScoreCounts, cut: float | None) -> None:
     )  # fmt: skip
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axes.legend(frameon=False, loc="upper right", fontsize=9)
-    _tidy(axes)
+    tidy(axes)
 
 
 def _cumulated(counts: ScoreCounts) -> tuple[Floats, Floats]:
@@ -125,7 +167,8 @@ def _cumulated(counts: ScoreCounts) -> tuple[Floats, Floats]:
     return hits, hits + np.cumsum(counts.negatives[0])
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Leave out what says nothing."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)

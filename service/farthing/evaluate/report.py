@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Report:
     slices: Mapping[str, Mapping[str, Group]]  # by field, by value
     resamples: int
     seed: int
+    compared: Mapping[str, Group] = field(default_factory=dict)  # others on the same rows: a first stage, a given model
 
     def to_json(self) -> dict[str, Any]:
         """Give the object that ``--json`` prints."""
@@ -56,9 +57,10 @@ class Report:
             **self.facts,
             "sources": {name: group.to_json() for name, group in self.sources.items()},
             "slices": {
-                field: {value: group.to_json() for value, group in groups.items()}
-                for field, groups in self.slices.items()
+                name: {value: group.to_json() for value, group in groups.items()}
+                for name, groups in self.slices.items()
             },
+            **({"compared": {name: g.to_json() for name, g in self.compared.items()}} if self.compared else {}),
             "bootstrap": {"confidence": CONFIDENCE, "resamples": self.resamples, "seed": self.seed},
         }
 
@@ -90,9 +92,11 @@ class Report:
         if len(self.sources) > 1:
             yield "all", self.whole
         yield from ((short[name], group) for name, group in self.sources.items())
-        for field, groups in self.slices.items():
-            yield from ((f"{field} = {value}", group) for value, group in groups.items())
+        yield from self.compared.items()
+        for name, groups in self.slices.items():
+            yield from ((f"{name} = {value}", group) for value, group in groups.items())
 
 
 def _shown(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+    whole = abs(value) >= 10 or (abs(value) > 1 and value == round(value))  # counts and money
+    return f"{value:,.0f}" if whole else f"{value:.4f}"

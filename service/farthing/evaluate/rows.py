@@ -1,10 +1,9 @@
-"""Labelled rows of the three tasks as columns, ready to be scored and measured.
+"""Labelled rows as columns, ready to be scored and measured; impressions are in :mod:`farthing.evaluate.impressions`.
 
 ::
 
     moderation   text, label                                   -> LabelledRows
     rerank       qid, query, docid, title, text, label         -> CandidateRows (and a first-stage score)
-    bidding      click, other columns                          -> ImpressionRows (and market prices)
 
 ``names`` maps a name used here to the column that holds it (``--map text=comment``). What cannot be measured as it is
 stops with a :class:`farthing.errors.DataError` that names file, row and what to do; nothing is dropped in silence.
@@ -31,8 +30,6 @@ Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 LABEL = "label"
-CLICK = "click"
-MARKET_PRICE = "market_price"
 POSITIVE_SHARE = 0.5
 """A label between 0 and 1 is a share of annotators: from here on it counts as positive."""
 MAX_SLICES = 100
@@ -72,24 +69,10 @@ class CandidateRows:
     labels: Floats  # (n,) relevance, 0 and up; NaN: not judged
     first_stage: Floats | None  # (n,) higher is better
     left_out: int  # rows with no first-stage score: the first stage had not found them
+    repeated: int  # rows whose document is a candidate of that query already; they stay, as separate candidates
 
     def __len__(self) -> int:
         return len(self.docids)
-
-
-@dataclass(frozen=True, slots=True)
-class ImpressionRows:
-    """Impressions with their clicks, in the order of the files: a bid stream is replayed in it."""
-
-    sources: tuple[str, ...]
-    source: Int64s  # (n,) index in sources
-    places: tuple[str, ...]  # (n,)
-    clicks: NDArray[np.int8]  # (n,)
-    market_prices: Floats | None  # (n,) the price to beat and to pay; None where the files have none
-    columns: Mapping[str, tuple[Any, ...]]  # the other columns that were asked for, as they are in the file
-
-    def __len__(self) -> int:
-        return len(self.clicks)
 
 
 def read_labelled(
@@ -112,7 +95,7 @@ def read_labelled(
     source, places, events, labels = [], [], [], []
     found: dict[str, list[str]] = {name: [] for name in slices}
     soft = 0
-    for index, row in _all_rows(paths):
+    for index, row in all_rows(paths):
         share = number(row, LABEL, names, low=0.0, high=1.0)
         soft += 0.0 < share < 1.0
         source.append(index)
@@ -120,14 +103,9 @@ def read_labelled(
         events.append(_event(row, plan, names))
         labels.append(share >= POSITIVE_SHARE)
         for name, values in found.items():
-            values.append(_slice_value(row, name))
-    _both_classes(paths, np.array(labels), f"label {POSITIVE_SHARE} or more", f"label under {POSITIVE_SHARE}")
-    for name, values in found.items():
-        if len(set(values)) > MAX_SLICES:
-            raise ConfigError(
-                f"--slice {name}: has {len(set(values)):,} different values, at most {MAX_SLICES} are possible; "
-                "choose a field with few values"
-            )
+            values.append(slice_value(row, name))
+    both_classes(paths, np.array(labels), f"label {POSITIVE_SHARE} or more", f"label under {POSITIVE_SHARE}")
+    few_values(found)
     return LabelledRows(
         sources=tuple(map(str, paths)),
         source=np.array(source, np.int64),
@@ -144,6 +122,7 @@ def read_candidates(
     names: Mapping[str, str],
     *,
     first_stage: str | None = None,
+    qrels: Mapping[tuple[str, str], float] | None = None,
     positive_from: float = 1.0,
     seed: int = 0,
 ) -> CandidateRows:
@@ -151,6 +130,7 @@ def read_candidates(
 
     A null label is a candidate that was not judged. ``first_stage`` names a column with the first stage's score
     (higher is better); rows where it is missing or null are left out and counted. ``title`` may be missing.
+    ``qrels`` are judgements that stand apart: rows may then be without a label, and one that they have must be theirs.
     ``positive_from`` is the label that a relevant candidate has at least; ``seed`` draws the order of candidates.
 
     Raises
@@ -158,14 +138,16 @@ def read_candidates(
     ConfigError
         A file cannot be opened or is given twice.
     DataError
-        A row is not as it must be, no row is left, or no label reaches ``positive_from`` or all do.
+        A row is not as it must be, a judged document stands twice in a query, no row is left, or no label reaches
+        ``positive_from`` or all do.
     """
     found: dict[tuple[int, str], list[int]] = {}
     queries: dict[tuple[int, str], str] = {}
     docids: list[str] = []
+    seen: set[tuple[int, str, str]] = set()
     titles, texts, labels, scores = [], [], [], []
-    left_out = 0
-    for index, row in _all_rows(paths):
+    left_out = repeated = 0
+    for index, row in all_rows(paths):
         score = math.nan if first_stage is None else number(row, first_stage, {}, nullable=True, optional=True)
         if first_stage is not None and math.isnan(score):
             left_out += 1
@@ -174,19 +156,26 @@ def read_candidates(
         if not (title.strip() or text.strip()):
             row.fail("title and text are both empty; take the row out")
         key = (index, string(row, "qid", names))
-        queries.setdefault(key, string(row, "query", names))
+        query, docid = string(row, "query", names), string(row, "docid", names)
+        if queries.setdefault(key, query) != query:
+            row.fail(f"query {key[1]} has another text than in rows before it; give each query an id of its own")
+        if (*key, docid) in seen:
+            if qrels is not None:
+                row.fail(f"{docid} is a candidate of {key[1]} for the second time; its judgement would count twice")
+            repeated += 1
+        seen.add((*key, docid))
         found.setdefault(key, []).append(len(docids))
-        docids.append(string(row, "docid", names))
+        docids.append(docid)
         titles.append(title)
         texts.append(text)
-        labels.append(number(row, LABEL, names, low=0.0, nullable=True))
+        labels.append(_relevance(row, names, None if qrels is None else qrels.get((key[1], docid), math.nan)))
         scores.append(score)
     if not docids:
-        raise DataError(f"{_files(paths)}: no row has a score in {first_stage}; name the column with --first-stage")
+        raise DataError(f"{files(paths)}: no row has a score in {first_stage}; name the column with --first-stage")
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(rows) for rows in found.values()])
     judged = np.array(labels)[order]
-    _both_classes(paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}")
+    both_classes(paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}")
     return CandidateRows(
         sources=tuple(map(str, paths)),
         source=np.array([key[0] for key in found], np.int64),
@@ -199,48 +188,17 @@ def read_candidates(
         labels=judged,
         first_stage=None if first_stage is None else np.array(scores)[order],
         left_out=left_out,
+        repeated=repeated,
     )
 
 
-def read_impressions(paths: Sequence[Path], names: Mapping[str, str], *, columns: Sequence[str] = ()) -> ImpressionRows:
-    """Read rows that are one impression each: ``click`` (0 or 1), perhaps ``market_price``, and ``columns``.
-
-    Raises
-    ------
-    ConfigError
-        A file cannot be opened or is given twice.
-    DataError
-        A row is not as it must be, only some rows have a market price, or all rows or none have a click.
-    """
-    source, places, clicks, prices = [], [], [], []
-    kept: dict[str, list[Any]] = {name: [] for name in columns}
-    for index, row in _all_rows(paths):
-        click = number(row, CLICK, names, low=0.0, high=1.0)
-        if click not in (0.0, 1.0):
-            row.fail(f"{named(CLICK, names)} is {click:g}, expected 0 or 1; count a row with several clicks as 1")
-        source.append(index)
-        places.append(row.place)
-        clicks.append(click)
-        if row.get(names.get(MARKET_PRICE, MARKET_PRICE)) is not MISSING:
-            prices.append(number(row, MARKET_PRICE, names, low=0.0))
-        elif prices or MARKET_PRICE in names:
-            row.fail(f"has no {named(MARKET_PRICE, names)}; replay files with market prices by themselves")
-        if prices and len(prices) < len(clicks):
-            row.fail(f"has {named(MARKET_PRICE, names)}, rows before it have none; replay files with it by themselves")
-        for name, values in kept.items():
-            value = row.get(names.get(name, name))
-            if value is MISSING:
-                row.fail(f"has no {named(name, names)}; name its column with --map {name}=COLUMN")
-            values.append(value)
-    _both_classes(paths, np.array(clicks) == 1, "a click", "no click")
-    return ImpressionRows(
-        sources=tuple(map(str, paths)),
-        source=np.array(source, np.int64),
-        places=tuple(places),
-        clicks=np.array(clicks, np.int8),
-        market_prices=np.array(prices) if prices else None,
-        columns={name: tuple(values) for name, values in kept.items()},
-    )
+def _relevance(row: Row, names: Mapping[str, str], judged: float | None) -> float:
+    """Give a candidate's label, NaN where it is not judged; ``judged`` is what the judgements that stand apart say."""
+    label = number(row, LABEL, names, low=0.0, nullable=True, optional=judged is not None)
+    if judged is not None and not math.isnan(label) and label != judged:
+        said = "do not have it" if math.isnan(judged) else f"say {judged:g}"
+        row.fail(f"label is {label:g}, the judgements of --qrels {said}; give those that belong to the rows")
+    return label if judged is None else judged
 
 
 def read_qrels(path: Path, names: Mapping[str, str]) -> dict[tuple[str, str], float]:
@@ -262,7 +220,14 @@ def read_qrels(path: Path, names: Mapping[str, str]) -> dict[tuple[str, str], fl
     return judged
 
 
-def _all_rows(paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+def all_rows(paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
+    """Read the rows of all files, each with its file's index.
+
+    Raises
+    ------
+    ConfigError
+        There are no files, or one is given twice.
+    """
     if not paths:
         raise ConfigError("no data: give one or more files of labelled rows")
     if repeated := sorted({str(path) for path in paths if list(paths).count(path) > 1}):
@@ -303,20 +268,33 @@ def _field(row: Row, field: Field, names: Mapping[str, str]) -> object:
     return value
 
 
-def _slice_value(row: Row, name: str) -> str:
+def few_values(slices: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError where a field has more values than there may be slices."""
+    for name, values in slices.items():
+        if len(set(values)) > MAX_SLICES:
+            raise ConfigError(
+                f"--slice {name}: has {len(set(values)):,} different values, at most {MAX_SLICES} are possible; "
+                "choose a field with few values"
+            )
+
+
+def slice_value(row: Row, name: str) -> str:
+    """Give a field's value as text."""
     value = row.get(name)
     if value is MISSING:
         row.fail(f"has no {name}; --slice needs a field that every row has")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _both_classes(paths: Sequence[Path], positive: NDArray[np.bool_], yes: str, no: str) -> None:
+def both_classes(paths: Sequence[Path], positive: NDArray[np.bool_], yes: str, no: str) -> None:
+    """Raise DataError where all rows are alike."""
     if positive.all() or not positive.any():
         raise DataError(
-            f"{_files(paths)}: all {len(positive):,} rows have {yes if positive.any() else no}; metrics need "
+            f"{files(paths)}: all {len(positive):,} rows have {yes if positive.any() else no}; metrics need "
             "both kinds of rows, so give data that has them"
         )
 
 
-def _files(paths: Sequence[Path]) -> str:
+def files(paths: Sequence[Path]) -> str:
+    """Name files in a message."""
     return ", ".join(map(str, paths))

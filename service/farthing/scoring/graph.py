@@ -183,25 +183,37 @@ def _short(value: NDArray[np.generic]) -> str:
     return f"{value.dtype} {value.item()}" if value.size == 1 else f"{value.dtype} {value.shape}"
 
 
-def _check_safe(model: onnx.ModelProto) -> None:
-    """Refuse whatever could read another file or load code. The digest says who wrote a file, not what it does."""
+def check_contained(model: onnx.ModelProto, name: str) -> None:
+    """Refuse whatever could read another file or load code. The digest says who wrote a file, not what it does.
+
+    ``name`` is the model's in messages.
+
+    Raises
+    ------
+    BundleError
+        Data outside the file, functions, training information, sparse tensors, or settings of a runtime.
+    """
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             where = {entry.key: entry.value for entry in tensor.external_data}.get("location", "?")
             raise BundleError(
-                f"model.onnx: tensor {tensor.name} lies outside the file ({where!r}), expected inside; "
+                f"{name}: tensor {tensor.name} lies outside the file ({where!r}), expected inside; "
                 "save the model without external data"
             )
-    for name, present in (
+    for what, present in (
         ("functions", model.functions),
         ("training_info", model.training_info),
         ("sparse initializers", model.graph.sparse_initializer),
     ):
         if present:
-            raise BundleError(f"model.onnx: holds {len(present)} {name}, expected none")
+            raise BundleError(f"{name}: holds {len(present)} {what}, expected none")
     for prop in model.metadata_props:
         if prop.key == "ort_config":  # ONNX Runtime would take session settings from it
-            raise BundleError("model.onnx: metadata holds ort_config, expected no settings of a runtime")
+            raise BundleError(f"{name}: metadata holds ort_config, expected no settings of a runtime")
+
+
+def _check_safe(model: onnx.ModelProto) -> None:
+    check_contained(model, "model.onnx")
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": OPSET}:
         raise BundleError(f"model.onnx: operator sets are {opsets}, expected {{'': {OPSET}}} (ai.onnx only)")

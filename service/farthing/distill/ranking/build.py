@@ -244,7 +244,7 @@ def _evaluate(recipe: Recipe, model: _Model, parts: _Data, data: Path, say: Say)
 
     def look(name: str, queries: QuerySet, ideal: Sequence[Floats] | None, *, gate: bool) -> None:
         nonlocal worst
-        features = scorer.featurize(queries.columns())
+        features = scorer.hashed.featurize(queries.columns(), None)
         logits = logits_of(model.student, features)
         scores = scorer.score(features).scores[:, 0]
         worst = max(worst, float(np.abs(scores - sigmoid(logits)).max()))

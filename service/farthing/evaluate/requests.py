@@ -1,0 +1,120 @@
+"""Rows of a click log as BidRequests of one impression each, by the map that a bundle was trained with.
+
+Training and measuring lay rows out with this one module, so that a value that is compared as JSON text is the same text
+in both. A bundle's manifest keeps the map beside its training data (``columns``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from farthing.errors import BundleError
+
+Value = str | float | int | None
+
+_KEY: Final = "columns"  # in an entry of the manifest's training_data
+
+
+@dataclass(frozen=True, slots=True)
+class LogColumn:
+    """One column of a log, and the path in a BidRequest where its value goes."""
+
+    column: str
+    path: str
+    kind: Literal["text", "number"]
+    field: str  # its name in the field plan
+    values: Mapping[str, str | float]  # what a value becomes; empty: itself
+
+    def value(self, cell: object, absent: Collection[str]) -> Value:
+        """Give what goes into the request; None is nothing.
+
+        Raises
+        ------
+        ValueError
+            A value that the map does not know, or no number where one is wanted. The text says what and what to do.
+        """
+        text = "" if cell is None else cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+        if text in absent or cell is None:
+            return None
+        if self.values:
+            if text not in self.values:
+                raise ValueError(f"{self.column} is {text!r}, which [[column]] values does not map; add it")
+            return self.values[text]
+        if self.kind == "text":
+            return text
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{self.column} is {text!r}, expected a number; or list it in source.absent")
+        return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMap:
+    """How the columns of a log lie in a BidRequest."""
+
+    id: str  # column that names a row
+    click: str  # column of 0 and 1
+    absent: tuple[str, ...]  # values that mean that there is none
+    columns: tuple[LogColumn, ...]
+    constants: tuple[tuple[str, Any], ...]  # path and value: what every request of the log has in common
+
+    def blank(self, name: str) -> dict[str, Any]:
+        """Give a request with the constants alone."""
+        request: dict[str, Any] = {"id": name, "imp": [{"id": "1"}]}
+        for path, value in self.constants:
+            put(request, path, value)
+        return request
+
+    def to_manifest(self) -> dict[str, Any]:
+        """Give JSON types."""
+        return {_KEY: {**asdict(self), "constants": [list(pair) for pair in self.constants]}}
+
+    @classmethod
+    def from_manifest(cls, training_data: Iterable[Mapping[str, Any]]) -> RequestMap | None:
+        """Read the map of a manifest's training data; None where it keeps none.
+
+        Raises
+        ------
+        BundleError
+            It is not as this Farthing writes it.
+        """
+        found = next((source[_KEY] for source in training_data if _KEY in source), None)
+        if found is None:
+            return None
+        try:
+            return cls(
+                id=found["id"],
+                click=found["click"],
+                absent=tuple(found["absent"]),
+                columns=tuple(LogColumn(**column) for column in found["columns"]),
+                constants=tuple((path, value) for path, value in found["constants"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"the manifest's training data: {_KEY} cannot be read ({error!r}); build the bundle again"
+            ) from error
+
+
+def put(request: dict[str, Any], path: str, value: object) -> None:
+    """Put a value into a request; ``imp[*]`` is its one impression."""
+    at: Any = request
+    *parents, last = path.split(".")
+    for key in parents:
+        name = key.removesuffix("[*]")
+        if name == key:
+            at = at.setdefault(name, {})
+        else:
+            at = at.setdefault(name, [{}])[0]
+    at[last] = value
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Write a request as it would lie in Kafka."""
+    return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()

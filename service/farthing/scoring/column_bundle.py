@@ -1,0 +1,192 @@
+"""A folder with an ONNX classifier over number columns and a short ``manifest.toml`` that says what they are.
+
+::
+
+    name = "churn"
+    model = "churn.onnx"                               # in this folder
+    columns = ["age", "tenure", "plan.fee"]            # paths in the event, in the order of the model's inputs
+    heads = ["churn"]                                  # what the output's columns are called
+    cut = 0.4                                          # the label is the head's name from here on, none below
+    missing = "refuse"                                 # an event without one of the columns; or a number, or "nan"
+    output = "probabilities"                           # where there are several outputs of floats
+    sha256 = "..."                                     # of the model's file
+    allow_batch_variant = true                         # see below
+
+A model whose scores depend on the batch is refused, for the same event would then have another score when it is scored
+again; ``allow_batch_variant`` takes it all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import onnx
+from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: ignore[import-untyped]  # no stubs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from farthing.errors import BundleError
+from farthing.scoring.bundle import MAX_FILE_BYTES, Manifest
+from farthing.scoring.columns import BatchCheck, ColumnSession
+
+COLUMN_MANIFEST: Final = "manifest.toml"
+NO_CLASS: Final = "none"  # the task classify calls it so
+_ID: Final = "id"
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class ColumnManifest(BaseModel):
+    """What ``manifest.toml`` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    model: str = Field("model.onnx", pattern=r"^[^/\\]+$")
+    task: Literal["classify"] = "classify"
+    columns: tuple[str, ...] = Field(min_length=1, max_length=4096)
+    heads: tuple[str, ...] = Field(("positive",), min_length=1, max_length=254)
+    cut: Share | dict[str, Share] = 0.5
+    missing: Literal["refuse", "nan"] | float = "refuse"
+    output: str | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    licence: str = ""
+    allow_batch_variant: bool = False
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ColumnManifest:
+        for what, names in (("columns", self.fields), ("heads", self.heads)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what} are {', '.join(names)}: give each a name of its own")
+        if NO_CLASS in self.heads:
+            raise ValueError(f"a head is called {NO_CLASS!r}, the label of events without a class; rename it")
+        if isinstance(self.cut, dict) and not self.cut.keys() <= set(self.heads):
+            raise ValueError(f"cut names {', '.join(self.cut)}, the heads are {', '.join(self.heads)}")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the plan's number fields: the columns' with letters, digits and _ only."""
+        return tuple("column_" + re.sub(r"[^A-Za-z0-9]", "_", column) for column in self.columns)
+
+    @property
+    def fill(self) -> float:
+        """What stands for a missing number; NaN also where events without one are refused."""
+        return math.nan if isinstance(self.missing, str) else self.missing
+
+    def as_manifest(self) -> Manifest:
+        """Give what a whole bundle's manifest would say."""
+        required = self.missing == "refuse"
+        plan = [
+            {"name": name, "path": path, "kind": "number", "required": required}
+            for name, path in zip(self.fields, self.columns, strict=True)
+        ]
+        if _ID not in self.columns:
+            plan.insert(0, {"name": _ID, "path": _ID, "kind": "raw", "required": False})
+        cuts = self.cut if isinstance(self.cut, dict) else dict.fromkeys(self.heads, self.cut)
+        manifest = Manifest(
+            name=self.name,
+            task=self.task,
+            field_plan={"fields": plan},
+            feature_spec={},
+            feature_fingerprint="",
+            heads=self.heads,
+            labels=(NO_CLASS, *self.heads),
+            thresholds={head: {"cut": cut} for head, cut in cuts.items()},
+            quantization={"kind": "as given"},
+            training_data=({"name": "not stated", "licence": self.licence or "not stated"},),
+        )
+        manifest.check()
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBundle:
+    """A manifest and its model, read and not yet run."""
+
+    path: Path
+    manifest: ColumnManifest
+    digest: str  # SHA-256 of the manifest's bytes and the model's digest
+    model: onnx.ModelProto = field(repr=False)
+
+    @property
+    def model_id(self) -> str:
+        """What scores are signed with."""
+        return f"{self.manifest.name}@{self.digest[:8]}"
+
+    @classmethod
+    def load(cls, folder: Path) -> ColumnBundle:
+        """Read the two files.
+
+        Raises
+        ------
+        BundleError
+            One is missing, not as it must be, or the model is not the one whose digest is stated.
+        """
+        text = _read(folder / COLUMN_MANIFEST)
+        try:
+            manifest = ColumnManifest.model_validate(tomllib.loads(text.decode()))
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BundleError(f"{COLUMN_MANIFEST}: not TOML: {error}") from error
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors(include_url=False)
+            )
+            raise BundleError(f"{COLUMN_MANIFEST}: {problems}") from error
+        data = _read(folder / manifest.model)
+        digest = hashlib.sha256(data).hexdigest()
+        if manifest.sha256 not in (None, digest):
+            raise BundleError(
+                f"{manifest.model}: SHA-256 is {digest}, {COLUMN_MANIFEST} says {manifest.sha256}; copy the model "
+                "again, or state the new digest"
+            )
+        try:
+            model = onnx.load_model_from_string(data)
+        except (ProtobufDecodeError, ValueError) as error:
+            raise BundleError(f"{manifest.model}: not an ONNX model: {error}") from error
+        return cls(folder, manifest, hashlib.sha256(text + digest.encode()).hexdigest(), model)
+
+    def session(self, *, threads: int = 1) -> ColumnSession:
+        """Make the model ready to run; whether its scores depend on the batch is tried.
+
+        Raises
+        ------
+        BundleError
+            It does not fit the manifest, or its scores depend on the batch and the manifest does not allow it.
+        """
+        m = self.manifest
+        session = ColumnSession(self.model, m.columns, n_heads=len(m.heads), output=m.output, threads=threads)
+        self.check(session)
+        return session
+
+    def check(self, session: ColumnSession) -> BatchCheck:
+        """Try whether scores depend on the batch; raises BundleError where they do and may not."""
+        checked = session.check(with_nan=self.manifest.missing == "nan")
+        if checked.variant and not self.manifest.allow_batch_variant:
+            raise BundleError(
+                f"{self.manifest.model}: a row's score depends on the rows it is scored with (by up to "
+                f"{checked.worst_difference:.3g} in batches of {', '.join(map(str, checked.batch_sizes))}), so the "
+                "same event may have another score when it is scored again. Export a model that does not (trees do "
+                f"not, most dense layers do), or write allow_batch_variant = true into {COLUMN_MANIFEST}"
+            )
+        return checked
+
+
+def is_column_bundle(folder: Path) -> bool:
+    """Tell whether a folder holds a model of number columns."""
+    return (folder / COLUMN_MANIFEST).is_file()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path.name}: has {path.stat().st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path.name}: cannot be read ({error.strerror}); it must lie in {path.parent}") from error
