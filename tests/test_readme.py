@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from farthing.cli import app
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -32,12 +34,34 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) < 200
 
 
-def test_every_subcommand_that_is_named_exists():
-    for words in set(re.findall(r"^(?:.*/)?farthing ((?:config|topics|model) \w+|score|serve|demo)", README, re.M)):
-        done = subprocess.run(
-            [sys.executable, "-m", "farthing", *words.split(), "--help"], capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, words
+NAMED = re.compile(r"farthing ((?:config|topics|model) \w+|[a-z]+)(?= -| \w|`|$)", re.M)
+PAGES = ("README.md", "models/README.md", "service/OPERATIONS.md", "service/CHANGELOG.md", ".github/CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_subcommand_that_is_named_exists(page):
+    pieces = re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", (ROOT / page).read_text(), re.S)
+    commands = {words for block, inline in pieces for words in NAMED.findall(block or inline)} - {"import"}
+    assert commands or page.startswith(".github")
+    for words in commands:
+        command = app
+        for word in words.split():
+            command = command[word]  # KeyError: there is no such command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_linked_is_there(page):
+    for target in re.findall(r"\]\(\s*([^)#\s]+)", (ROOT / page).read_text()):
+        if not target.startswith("https://"):
+            assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_what_breakeven_answers_is_what_the_readme_says():
+    command, said = re.search(r"```sh\nfarthing (breakeven .*)\n```\n\n```\n(.*)\n```", README).groups()
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", *command.split()], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines()[0] == said
 
 
 def test_the_python_snippet_runs():
