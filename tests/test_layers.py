@@ -9,7 +9,7 @@ ROOT = Path(farthing.__file__).parent
 
 # Each layer may import the layers below it. (Siblings of the pure layer know each other only through blocks.)
 LAYERS = [
-    {"cli", "__main__"},
+    {"cli", "__main__", "metrics_table"},
     {
         "demo",
         "worker",

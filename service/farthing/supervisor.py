@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import structlog
@@ -37,6 +38,22 @@ EXIT_TIMEOUT_S = 24.5  # a worker ends itself within 24
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.5
+
+
+class OwnMetric(NamedTuple):
+    """A metric of the supervisor itself, beside its workers'."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+RESTARTS = OwnMetric(
+    "farthing_worker_restarts_total", "counter", ("worker",), "Times a worker process was started again."
+)
+ANSWERING = OwnMetric("farthing_workers", "gauge", (), "Worker processes that answer.")
+OWN_METRICS = (RESTARTS, ANSWERING)
 
 
 class _Child:
@@ -194,15 +211,15 @@ class Supervisor:
     async def _metrics(self) -> bytes:
         answers = await asyncio.gather(*(self._get(child, "/metrics") for child in self._children))
         texts = [(c.index, text) for c, (status, text) in zip(self._children, answers, strict=True) if status == 200]
-        own = [
-            "# HELP farthing_worker_restarts_total Times a worker process was started again.",
-            "# TYPE farthing_worker_restarts_total counter",
-            *(f'farthing_worker_restarts_total{{worker="{c.index}"}} {c.restarts}' for c in self._children),
-            "# HELP farthing_workers Worker processes that answer.",
-            "# TYPE farthing_workers gauge",
-            f"farthing_workers {len(texts)}",
-            "",
-        ]
+        values: dict[str, list[tuple[str, int]]] = {
+            RESTARTS.name: [(f'{{worker="{c.index}"}}', c.restarts) for c in self._children],
+            ANSWERING.name: [("", len(texts))],
+        }
+        own = []
+        for metric in OWN_METRICS:
+            own += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.type}"]
+            own += [f"{metric.name}{labels} {value}" for labels, value in values[metric.name]]
+        own.append("")
         return merge_metrics(texts) + "\n".join(own).encode()
 
 

@@ -138,8 +138,29 @@ async def test_nothing_is_told_while_the_books_are_restored(made):
 )  # fmt: skip
 async def test_only_the_allowed_names_are_served(made, host, status):
     async with Served(made, hosts=("ledger.example", "::1")) as served:
-        for path in ("/", "/api/statement", "/live"):
+        for path in ("/", "/page.js", "/api/statement", "/api/accounts", "/openapi.json"):
             assert (await served.get(path, headers={"Host": host}))[0] == status
+        for path in ("/live", "/ready", "/metrics"):  # probes come by a pod's address, Prometheus by a service's name
+            assert (await served.get(path, headers={"Host": host}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("localhost", 200), ("LOCALHOST:9465", 200), ("farthing.localhost:1", 200), ("127.0.0.1:80", 200),
+        ("[::1]:9465", 200), ("10.2.3.4:9465", 200), ("rebound.example", 403), ("localhost.example:9465", 403),
+        ("127.0.0.1.example", 403), ("ledger", 403), ("127.0.0.1@evil.example", 403), ("0x7f000001", 403),
+    ],
+)  # fmt: skip
+async def test_unless_told_no_name_is_served_that_a_stranger_could_point_here(served, host, status):
+    for path in ("/", "/api/statement"):
+        assert (await served.get(path, headers={"Host": host}))[0] == status
+    assert (await served.get("/ready", headers={"Host": host}))[0] == 200
+
+
+async def test_any_name_may_be_served_where_a_proxy_checks(made):
+    async with Served(made, hosts=("*",)) as served:
+        assert (await served.get("/", headers={"Host": "whatever.example"}))[0] == 200
 
 
 async def test_a_statement_is_made_once_for_many_pages(served, monkeypatch):

@@ -1,13 +1,18 @@
 """Usage totals: exact through a clean stop, a kill in the middle and a second owner, and kept beside the offsets."""
 
 import asyncio
+import re
+import shutil
+import subprocess
 from collections import Counter
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.comments import comment_events
 from farthing.meter.records import OTHER, Heartbeat, UsageRecord
+from farthing.metrics_table import rows
 
 from .running import SESSION_TIMEOUT_MS, Service, event
 
@@ -83,6 +88,20 @@ async def test_totals_are_exact_through_a_kill_and_a_restart(apache_kafka, tmp_p
     assert tenants == Counter({OTHER: len(bad)} | {f"t{k}": len(range(k, 6_000, 7)) for k in range(7)})
 
 
+def assert_every_metric_is_in_the_table(text):
+    """A live scrape has the names, types and labels that the table tells, and promtool finds nothing."""
+    if shutil.which("promtool"):
+        subprocess.run(["promtool", "check", "metrics"], input=text.encode(), check=True, timeout=30)
+    told = {row.name: row for row in rows() if row.by == "worker"}
+    for family in text_string_to_metric_families(text):
+        if family.name.endswith("_created"):
+            continue  # the library's own, one for each counter and histogram
+        for sample in family.samples:
+            row = told[re.sub(r"_(bucket|count|sum)$", "", sample.name)]
+            assert set(sample.labels) - {"le"} == set(row.labels), sample
+            assert family.type == row.type, sample
+
+
 async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
     service = Service(apache_kafka, tmp_path, partitions=1, extra="[meter]\nheartbeat_topic = 'beats'\n")
     await service.create_topics()
@@ -97,6 +116,7 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
             if any(sum(beat.latency[service.source]) == 50 for beat in beats):
                 break
             await asyncio.sleep(0.5)
+        assert_every_metric_is_in_the_table(service.get("/metrics")[1])
         last = beats[-1]
         assert last.state == "running"
         assert last.cores == 1

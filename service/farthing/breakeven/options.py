@@ -60,7 +60,12 @@ class BreakevenOptions:
         Literal["moderation", "classify", "rerank", "bidding"] | None,
         Parameter(help="what is scored [that of the first route's bundle, else moderation]"),
     ] = None
-    events_per_day: Annotated[str, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s")] = "1M"
+    events_per_day: Annotated[
+        str | None, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s [that of the ledger's busiest route, else 1M]")
+    ] = None
+    ledger: Annotated[
+        str | None, Parameter(help="http address of a running ledger to take volume, sizes and scripts from")
+    ] = None
     model: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, help=_MODEL_HELP)] = ()
     payload_bytes: Annotated[int | None, Parameter(help="bytes of text in an event [the task's usual]")] = None
     rows: Annotated[int | None, Parameter(help="rows in an event: candidates of a query [the task's usual]")] = None
@@ -99,6 +104,11 @@ class BreakevenOptions:
     apply_calibration: Annotated[bool | None, Parameter(negative="", help="multiply list prices by that ratio")] = None
     as_of: Annotated[str | None, Parameter(help="day whose prices count, YYYY-MM-DD [today]")] = None
     plot: Annotated[Path | None, Parameter(help="write the chart as PNG (needs the extra evaluate)")] = None
+
+    def conflicting(self) -> str | None:
+        """Give a flag that does not go with ``--ledger``, if one was given."""
+        given = (("--sample", self.sample), ("--payload-bytes", self.payload_bytes), ("--rows", self.rows))
+        return next((name for name, value in given if value is not None), None)
 
     def settings(self) -> dict[str, object]:
         """Give what was said of settings, by dotted name."""

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from farthing import config
 from farthing.breakeven.chart import terminal_chart, write_png
+from farthing.breakeven.live import Live, read_live
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.tables import basis, tables
 from farthing.breakeven.words import answer, calibration_words, error_words
@@ -33,13 +34,20 @@ from farthing.meter.usage import SizeCount, size_class
 
 MOST_SAMPLED: Final = 20_000
 WIDEST: Final = 100
+DEFAULT_VOLUME: Final = "1M"
 
 
 def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -> int:
     """Carry out the command; returns the exit code."""
     settings = config.load(config_file, options.settings(), config.Assumptions).settings
-    task = options.task or _task_of(settings)
-    made = make_study(options, settings.meter, task)
+    live = None
+    if options.ledger is not None:
+        wrong = options.conflicting()
+        if wrong is not None:
+            raise ConfigError(f"--ledger measures the traffic: leave {wrong} away")
+        live = read_live(options.ledger, options.task)
+    task = options.task or (_task_of(settings) if live is None else live.task)
+    made = make_study(options, settings.meter, task, live)
     if options.plot is not None:
         write_png(made, options.plot)
     console = Console(stderr=as_json)
@@ -59,6 +67,11 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
         console.print(calibration_words(made.calibration, applied=settings.meter.apply_calibration), width=width)
     console.print()
     console.print(basis(made), width=width)
+    if live is not None:
+        said = f"sizes and scripts of {live.traffic.events:,} events of {live.topic}, from {options.ledger}"
+        if options.events_per_day is None:
+            said += f"; volume of the {live.events_per_day_from}"
+        console.print(said, highlight=False, width=width)
     if options.plot is not None:
         console.print(f"chart written to {options.plot}", highlight=False)
     if as_json:
@@ -66,15 +79,18 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     return 0
 
 
-def make_study(options: BreakevenOptions, settings: Meter, task: str) -> Study:
-    """Gather what the study needs: prices of the day, facts, the sample, the bill."""
+def make_study(options: BreakevenOptions, settings: Meter, task: str, live: Live | None = None) -> Study:
+    """Gather what the study needs: prices of the day, facts, the sample or what the ledger has seen, the bill."""
     prompts = load_prompts()
     if task not in prompts:
         raise ConfigError(f"task {task!r} has no prompt model; one of {', '.join(prompts)} (--task)")
     entry = prompts[task]
     system_text = _read(settings.system_prompt_file, "meter.system_prompt_file")
-    traffic, tokens = None, None
-    if options.sample is not None:
+    traffic, tokens, volume = None, None, options.events_per_day or DEFAULT_VOLUME
+    if live is not None:
+        traffic, tokens = live.traffic, live.tokens
+        volume = options.events_per_day or str(live.events_per_day)
+    elif options.sample is not None:
         if options.payload_bytes is not None:
             raise ConfigError("--sample measures the size of events: leave --payload-bytes away")
         traffic, tokens = _measure(options, options.rows or entry.rows, system_text or entry.system)
@@ -88,7 +104,7 @@ def make_study(options: BreakevenOptions, settings: Meter, task: str) -> Study:
         settings,
         task,
         entry,
-        events_per_day(options.events_per_day),
+        events_per_day(volume),
         prices,
         load_facts(settings.facts_file),
         traffic=traffic,

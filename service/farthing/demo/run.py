@@ -116,7 +116,8 @@ class _Demo:
         )  # fmt: skip
         self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
         workers = replace(self._settings, group_id=f"demo.{name}.workers")
-        self._deployment.write_settings(options.task, workers, self._names)
+        tenant = "user" if options.events is None else None  # made-up comments have one
+        self._deployment.write_settings(options.task, workers, self._names, tenant)
         self._worker = Serving(self._deployment)
         self._ledger = Bookkeeping(self._deployment) if has_faust() else None
         manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))

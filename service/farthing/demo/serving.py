@@ -62,15 +62,16 @@ class Deployment:
         """The settings file of both."""
         return self.folder / "farthing.toml"
 
-    def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics) -> None:
-        """Write the settings file; the worker's group is that of ``kafka``."""
+    def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics, tenant: str | None) -> None:
+        """Write the settings file; the worker's group is that of ``kafka``, ``tenant`` a field of the events."""
         route = topics.route
+        told_apart = "" if tenant is None else f'tenant = "{tenant}"\n'
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{kafka.bootstrap_servers[0]}"]\ngroup_id = "{kafka.group_id}"\n'
             f"session_timeout_ms = {kafka.session_timeout_ms}\n"
             f"heartbeat_interval_ms = {kafka.heartbeat_interval_ms}\n"
             f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
-            f'dead_letters = "{route.dead_letters}"\n[http]\nport = {self.worker_port}\n'
+            f'dead_letters = "{route.dead_letters}"\n{told_apart}[http]\nport = {self.worker_port}\n'
             f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
             f'[ledger]\nport = {self.ledger_port}\napp_id = "{topics.ledger_app}"\n'
             f"data_dir = {json.dumps(str(self.folder / 'ledger'))}\n",

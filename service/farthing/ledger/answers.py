@@ -14,7 +14,7 @@ from typing import Any, Final
 from farthing.errors import ConfigError
 from farthing.ledger.books import Account
 from farthing.ledger.ledger import Ledger, Subject
-from farthing.ledger.statement import Line, RateBasis, Statement
+from farthing.ledger.statement import Line, RateBasis, Statement, sampled_texts
 from farthing.meter.breakeven import Point
 from farthing.meter.money import SCENARIOS, Interval, usd
 from farthing.meter.opponents import MODES, ModeName
@@ -88,7 +88,7 @@ def answer(ledger: Ledger, said: Statement, model: str | None, mode: str, models
         "saved_usd": None if saved is None else {s: usd(saved[s]) for s in SCENARIOS},
         "comparison": None if busiest is None else _comparison(busiest, said.rate_basis),
         "opponents": [one for line in said.lines for one in _opponents(line)],
-        "routes": [_route(line) for line in said.lines],
+        "routes": [_route(ledger, line) for line in said.lines],
         "tenants": _tenants(ledger, said, avoided),
         "workers": [_worker(beat, True, said.now_ms) for beat in alive]
         + [_worker(beat, False, said.now_ms) for beat in ledger.missed(said.now_ms)],
@@ -177,7 +177,7 @@ def _opponents(line: Line) -> Iterable[dict[str, Any]]:
             }
 
 
-def _route(line: Line) -> dict[str, Any]:
+def _route(ledger: Ledger, line: Line) -> dict[str, Any]:
     return {
         "topic": line.subject.topic,
         "scored_by": line.subject.model,
@@ -186,6 +186,10 @@ def _route(line: Line) -> dict[str, Any]:
         "dead": line.used.dead,
         "payload_bytes": line.used.payload_bytes,
         "prompt_bytes": line.used.prompt_bytes,
+        "rows": line.used.rows,
+        "sizes": [count._asdict() for _, count in sorted(line.used.calls.items())],
+        "sampled_bytes_by_script": dict(sampled_texts(ledger, line.subject.model).bytes_by_script),
+        "events_per_day": line.study.events_per_day,
         "prices": [
             {
                 "model": one.model,

@@ -40,14 +40,14 @@ class Figures(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without making a statement."""
-        return iter(_families().values())
+        return iter(families().values())
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics as they stand."""
         books, _ = self._source.books()
         ledger = books.copied()  # scraped in a thread of its own
         now_ms = time.time_ns() // 1_000_000
-        found = _families()
+        found = families()
         found["ready"].add_metric([], float(self._source.ready))
         found["records"].add_metric([], self._source.records)
         found["refused"].add_metric([], self._source.refused)
@@ -73,7 +73,8 @@ class Figures(Collector):
         return iter(found.values())
 
 
-def _families() -> dict[str, Any]:
+def families() -> dict[str, Any]:
+    """Make every family, empty: names, helps and labels stand here once."""
     gauge, counter = GaugeMetricFamily, CounterMetricFamily
     compared = ["model", "mode", "estimate"]
     return {

@@ -177,16 +177,22 @@ def _added(intervals: Iterable[Interval]) -> Interval:
     return sum(intervals, start=Interval.of(0))
 
 
+def sampled_texts(ledger: Ledger, model: str) -> TextSample:
+    """Add up what workers have sampled of a model's texts."""
+    sampled = TextSample()
+    for beat in ledger.beats.values():
+        row = beat.sample.get(model)
+        if row:
+            sampled += TextSample.of_ints(row)
+    return sampled
+
+
 def _study(book: Book, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
     """Compare at the rate of now, with the sizes of what was scored."""
     prompt = book.prompts.get(subject.task)
     if prompt is None:
         raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
-    sampled = TextSample()
-    for beat in ledger.beats.values():
-        row = beat.sample.get(subject.model)
-        if row:
-            sampled += TextSample.of_ints(row)
+    sampled = sampled_texts(ledger, subject.model)
     counted = sampled if sampled.counted_texts > 1 else None
     tokens = TokenBasis(sampled.bytes_by_script, counted) if sampled.bytes_by_script else None
     return study(

@@ -1,12 +1,16 @@
 """What the ledger shows: the page, its JSON, Prometheus metrics and the probes. On loopback unless configured.
 
 Nothing here changes anything, so there is nothing to protect but the figures: they are served to whoever may connect.
-The page needs no other host, and its policy allows none.
+The page needs no other host, and its policy allows none. A page of somebody else's, open in the browser of one who may
+connect, can have its own name resolved to our address and then read from here as if it were ours (DNS rebinding); it
+cannot choose another name, so requests to names that nobody has listed are refused. Addresses and ``localhost`` are no
+such names. Probes and ``/metrics`` are answered under any name, for they are asked by other programs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -41,6 +45,8 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+UNDER_ANY_NAME: Final = frozenset({"/live", "/ready", "/metrics"})
+ANY_NAME: Final = "*"
 STATEMENT_KEPT_MS: Final = 500
 """A statement is made at most twice a second for each window, however many pages are open."""
 
@@ -57,7 +63,7 @@ class Pages:
         metrics: Callable[[], bytes],
         hosts: tuple[str, ...] = (),
     ) -> None:
-        """``hosts`` are the names that requests may be addressed to; none given: any (behind a proxy that checks)."""
+        """``hosts``: names that requests may be addressed to; none given: addresses and localhost; ``*``: any."""
         self._books = books
         self._book = book
         self._ready = ready
@@ -104,8 +110,10 @@ class Pages:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            if self._hosts and _host_name(request.host) not in self._hosts:
-                raise web.HTTPForbidden(text="this name is not served here; ledger.allowed_hosts says which are\n")
+            if request.path not in UNDER_ANY_NAME and not self._serves(_host_name(request.host)):
+                raise web.HTTPForbidden(
+                    text="this name is not served here: add it to ledger.allowed_hosts, or use the address\n"
+                )
             response = await handler(request)
         except ConfigError as error:
             response = web.Response(text=f"{error}\n", status=400)
@@ -114,6 +122,11 @@ class Pages:
             raise
         response.headers.update(HEADERS)
         return response
+
+    def _serves(self, name: str) -> bool:
+        if self._hosts:
+            return name in self._hosts or ANY_NAME in self._hosts
+        return name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
     async def statement(self, window: WindowName) -> Statement:
         """Make a window's statement, or give the one that was just made."""
@@ -166,6 +179,14 @@ def _host_name(host: str) -> str:
     """Give the name or address in a Host header: without its port, an IPv6 address without brackets."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return name.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:

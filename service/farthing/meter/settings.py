@@ -98,7 +98,9 @@ class Ledger(BaseModel):
         9465, ge=0, le=65_535, description="of the page, its JSON, /metrics and the probes; 0: a free one"
     )
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="names that requests may be addressed to; none: any. Set it where browsers come in directly"
+        (),
+        description="names that browsers may use for the page, as 'ledger.example.com'; none: addresses and localhost "
+        "only; ['*']: any, behind a proxy that checks",
     )
     app_id: str = Field("farthing-ledger", min_length=1, description="Faust's app id: consumer group, changelogs")
     store: Literal["memory", "rocksdb"] = Field("memory", description="where tables are held; both have a changelog")

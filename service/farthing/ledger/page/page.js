@@ -143,6 +143,7 @@ function drawStatement(now) {
   say("payback", !pays ? "" : pays.mid === null
     ? "At the rate of now, training and set-up are not earned back within ten years."
     : `Training, labels and set-up (${dollars(now.comparison.one_off_usd.mid)}) are earned back within ${number(pays.mid)} ${pays.mid === 1 ? "day" : "days"} at the rate of now.`);
+  byId("by-tenant").hidden = !now.tenants.length;
   rows("tenants", now.tenants.map((t) => ({
     cells: [t.tenant, right(number(t.scored)), right(number(t.dead)),
       right(t.share === null ? "–" : `${(100 * t.share).toFixed(1)} %`), right(dollars(t.avoided_usd?.mid))],

@@ -1,0 +1,65 @@
+"""What a running ledger has seen, as the traffic to reckon with: volume, sizes, rows and scripts of real events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from farthing.errors import ConfigError
+from farthing.ledger_client import ask
+from farthing.meter.opponents import Traffic
+from farthing.meter.study import TokenBasis
+from farthing.meter.usage import SizeCount
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One route as the ledger has it."""
+
+    topic: str
+    task: str
+    events_per_day: int
+    events_per_day_from: str  # what the volume is extrapolated from, in words
+    traffic: Traffic
+    tokens: TokenBasis | None  # None: no text was sampled
+
+
+def read_live(address: str, task: str | None = None) -> Live:
+    """Ask the ledger at ``address`` for its busiest route, or for the busiest with ``task``.
+
+    Raises
+    ------
+    ConfigError
+        Nothing was scored, or no route has the task; the address is none, or no ledger's.
+    StartError
+        Nobody answers there, or the ledger is not ready.
+    """
+    said = ask(address, "/api/statement?window=all")
+    try:
+        routes = [route for route in said["routes"] if route["scored"]]
+        wanted = [route for route in routes if task in (None, route["task"])]
+        if not wanted:
+            there = ", ".join(sorted({route["task"] for route in routes})) or "nothing"
+            raise ConfigError(
+                f"--ledger {address}: it has scored {there}, and no {task or 'event'}; leave --ledger or --task away"
+            )
+        chosen = max(wanted, key=lambda route: (route["events_per_day"], route["scored"]))
+        return _live(chosen, str(said["comparison"]["events_per_day_from"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--ledger {address}: its statement is not what this Farthing knows ({type(error).__name__}: {error}); "
+            "is it of the same version?"
+        ) from error
+
+
+def _live(route: Mapping[str, Any], basis: str) -> Live:
+    # The numbers of classes are not looked at, only the sizes of calls in each.
+    calls = {at: SizeCount(int(one["calls"]), int(one["prompt_bytes"])) for at, one in enumerate(route["sizes"])}
+    traffic = Traffic(calls, Fraction(int(route["rows"]), int(route["scored"])))
+    scripts = {name: int(size) for name, size in route["sampled_bytes_by_script"].items() if size}
+    return Live(
+        str(route["topic"]), str(route["task"]), max(int(route["events_per_day"]), 1), basis, traffic,
+        TokenBasis(scripts) if scripts else None,
+    )  # fmt: skip
