@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = ROOT / "deploy" / "requirements.txt"
 TIMEOUT_S = 300
+RESOLVE_TIMEOUT_S = 1_200  # asks an index for hundreds of packages: minutes where it is slow or the machine is busy
 
 # uv's name of the platform, sys_platform, platform_machine, os_name, platform_system
 PLATFORMS = {
@@ -34,9 +35,9 @@ PLATFORMS = {
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
-def run(*command, **options):
+def run(*command, timeout_s=TIMEOUT_S, **options):
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options
+        list(map(str, command)), capture_output=True, text=True, timeout=timeout_s, check=False, **options
     )
 
 
@@ -240,7 +241,9 @@ def uv(tmp_path_factory):
     environment = {**os.environ, "UV_CACHE_DIR": str(folder / "cache"), "MACOSX_DEPLOYMENT_TARGET": "14.0"}
 
     def call(*arguments, **options):
-        return run(sys.executable, "-m", "uv", *arguments, cwd=folder, env=environment, **options)
+        return run(
+            sys.executable, "-m", "uv", *arguments, cwd=folder, env=environment, timeout_s=RESOLVE_TIMEOUT_S, **options
+        )  # fmt: skip
 
     probe = call("pip", "compile", "-q", "-", input="numpy\n")
     if probe.returncode:
@@ -299,6 +302,6 @@ def test_the_pins_are_what_the_project_asks_for_now(uv, tmp_path):
 def test_pip_takes_the_pins_by_their_hashes(tmp_path):
     done = run(
         sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed", "--require-hashes", "--no-deps",
-        "--only-binary=:all:", "--target", tmp_path, "-r", PINS,
+        "--only-binary=:all:", "--target", tmp_path, "-r", PINS, timeout_s=RESOLVE_TIMEOUT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -122,9 +122,9 @@ def draw_graph(axes: Any, panel: Panel, found: Sequence[Curve], start_s: float, 
         rows = [[dict(zip(c.times, c.values, strict=True)).get(t, 0.0) for t in times] for c in shown]
         axes.stackplot(x, rows, labels=[c.name for c in shown], colors=[colours[c.name] for c in shown], alpha=0.75)
     else:
-        for curve in shown:
+        for k, curve in enumerate(shown):
             own = [(t - start_s) / scale for t in curve.times]
-            axes.plot(own, curve.values, label=curve.name, color=colours[curve.name], linewidth=1.3)
+            axes.plot(own, curve.values, label=curve.name, color=colours[curve.name], linewidth=max(2.5 - 0.6 * k, 1.0))
     axes.set_xlim(0, (stop_s - start_s) / scale)
     if all(value >= 0 for curve in shown for value in curve.values):
         axes.set_ylim(bottom=0)

@@ -48,13 +48,10 @@ SAVINGS = (
                 width=12,
             ),
             graph(
-                "Saved against each model and form",
-                "Middle estimates. The lowest curve is the strongest opponent.",
+                "Saved against each model in its cheapest form",
+                "Middle estimates. The lowest curve is the strongest opponent; forms one by one: choose one above.",
                 "currencyUSD",
-                Query(
-                    f'sum by (model, mode) (farthing_ledger_saved_usd{LEDGER[:-1]}, estimate="mid"}})',
-                    "{{model}} {{mode}}",
-                ),
+                Query(f'min by (model) (farthing_ledger_saved_usd{LEDGER[:-1]}, estimate="mid"}})', "{{model}}"),
                 width=12,
             ),
             graph(

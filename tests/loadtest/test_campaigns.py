@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from aiokafka.admin import NewTopic
 
 from .running import ROOT, Run
 from .stand import agree, standing, statement
@@ -126,3 +127,29 @@ async def test_a_minute_by_locust_is_counted_alike_by_everybody(own_kafka, make_
     assert int(rows["score", service.sink]["Request Count"]) == scores
     assert int(rows["dead", service.dead]["Request Count"]) == letters
     assert told["sent"] > 1_000_000
+
+
+async def test_users_of_all_three_tasks_at_once(own_kafka, make_service, tmp_path, capsys):
+    """One service with three routes; each task's events go to its own topic and are all answered."""
+    more = {task: [f"{kind}.{task}" for kind in ("events", "scores", "dead")] for task in ("bidding", "rerank")}
+    routes = "".join(
+        f'[[route]]\nbundle = "{task}"\nsource = "{source}"\nsink = "{sink}"\ndead_letters = "{dead}"\n'
+        for task, (source, sink, dead) in more.items()
+    )
+    service = make_service(own_kafka, extra=routes)
+    await service.create_topics()
+    async with service.admin() as admin:
+        await admin.create_topics([NewTopic(topic, 4, 1) for topics in more.values() for topic in topics])
+    service.start()
+    await service.ready()
+    run = Run(service, tmp_path, "-u", 6, "-t", "20s", "--malformed-share", 0.02, "--late-ms", 1_000)
+    code = await run()
+    with capsys.disabled():
+        print(json.dumps(run.summary))
+    assert code == 0, run.said()
+    for source, sink, dead in ((service.source, service.sink, service.dead), *more.values()):
+        told = run.summary["routes"][source]
+        assert told["sent"] == told["scored"] + told["dead"] and told["dead"] > 0 == told["repeated"]
+        assert sum((await service.ends(source)).values()) == told["sent"]
+        assert sum((await service.ends(sink)).values()) == told["scored"]
+        assert sum((await service.ends(dead)).values()) == told["dead"]
