@@ -146,7 +146,7 @@ def read_queries(
         )
         qid, asked = str(row["qid"]), str(row["query"])
         query, candidates, gains = found.setdefault(qid, (asked, [], []))
-        if query != asked:
+        if query != asked and key_of(query) != key_of(asked):  # the first spelling stands for all
             raise DataError(
                 f"{place}: qid {qid!r} is that of another query in {places[qid]}; give each query an id of its own"
             )
