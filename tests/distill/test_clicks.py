@@ -15,7 +15,7 @@ from farthing.distill.click_build import build_clicks, fit_market, measure_click
 from farthing.distill.click_recipe import Market, read_click_recipe
 from farthing.distill.click_student import calibrate
 from farthing.distill.clicks import golden_events, read_clicks
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, bid
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.requests import put
@@ -123,12 +123,14 @@ def test_rows_become_requests_that_the_plan_reads(tmp_path):
         (["a,x,1,low,1", "b,x,1,odd,0"], r"train.csv:3: floor is 'odd', which \[\[column\]\] values does not map"),
         (["a,x,much,low,1", "b,x,1,low,0"], r"train.csv:2: size is 'much', expected a number"),
         (["a,x,nan,low,1", "b,x,1,low,0"], r"train.csv:2: size is 'nan'"),
+        (["a,x,1,low,1", "b,x,1,low,nan"], r"train.csv:3: click is 'nan', expected 0 or 1; mend"),
+        (["a,x,1,low,1", "b,x,1,low"], r"train.csv:3: its cells do not fit the header's"),
         (["a,x,1,low,0", "b,x,1,low,0"], r"2 rows, 0 of them clicks"),
-        ([], r"0 rows, 0 of them clicks"),
+        ([], r"train.csv: holds no row"),
     ],
 )
 def test_bad_logs_name_the_row(tmp_path, lines, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(DataError, match=said):
         read_clicks(log(tmp_path, *lines), recipe(tmp_path)[0])
 
 
@@ -137,10 +139,10 @@ def test_logs_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match="--data"):
         read_clicks(tmp_path / "none.csv", read)
     (tmp_path / "other.csv").write_text("id,click\na,1\n")
-    with pytest.raises(ConfigError, match=r"no columns \['floor', 'os', 'size'\]"):
+    with pytest.raises(DataError, match=r"no columns \['floor', 'os', 'size'\]"):
         read_clicks(tmp_path / "other.csv", read)
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"id,click\n" * 1000)[:-20])
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_clicks(tmp_path / "cut.gz", read)
 
 
@@ -257,7 +259,7 @@ def test_a_bundle_is_built_and_serves(tmp_path):
     )
     assert "CC0-1.0" in (tmp_path / "bundle" / "CARD.md").read_text()
     made_up(tmp_path, 600, "train.csv", 1).rename(tmp_path / "test.csv.gz")
-    with pytest.raises(ConfigError, match="ids of test are in train too"):
+    with pytest.raises(DataError, match=r"test\.csv\.gz:2: id .* stands in .*train\.csv too"):
         made_up(tmp_path, 600, "train.csv", 1)
         build_clicks(read, sha256, tmp_path, tmp_path / "none", said.append)
 

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing import Scorer
+from farthing.cli import app
+from farthing.distill.ranking import build as build_module
 from farthing.distill.ranking import lists, measure
 from farthing.distill.ranking.build import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
 from farthing.distill.ranking.data import (
@@ -30,7 +32,7 @@ from farthing.distill.ranking.features import SMALL_RANKS, boundaries_of, make_s
 from farthing.distill.ranking.recipe import Pairs, read_recipe
 from farthing.distill.ranking.train import soft_targets, targets
 from farthing.distill.ranking.words import average_words, build_lexicon, reduce_vectors
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
 from farthing.features import Featurizer
 from farthing.features.pair_spec import ABSENT
 from farthing.payload import parse
@@ -106,14 +108,21 @@ def test_labels_scores_and_first_stages(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"{", ":1: expected an object"), (b'{"qid":1}', "label"), (b"\n\n", "holds no candidates"), (b"\x1f\x8bx", "unpacked"),
-        (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', ":1: expected"), (b"[1]", ":1: expected"),
+        (b"{", ":1: not JSON"), (b'{"qid":1}', "has no query, its keys are qid; name the right one in the recipe"),
+        (b"\n\n", "holds no candidates"), (b"\x1f\x8bx", "unpacked"), (b"[1]", ":1: expected an object"),
+        (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', ":1: label is 'x', expected a finite number or null"),
+        (b'{"qid":1,"query":"q","docid":2,"label":NaN,"text":""}', ":1: label is nan"),
+        (b'{"qid":1,"query":"q","docid":2,"label":-1,"text":""}', ":1: label is -1, expected 0 or more"),
+        (b'{"qid":1,"query":"q","docid":2,"label":1}', ":1: has no text"),
+        (b'{"qid":1,"query":null,"docid":2,"label":1,"text":""}', ":1: query is null"),
+        (b'{"qid":1,"query":"q","docid":2,"label":1,"text":""}\n{"qid":1,"query":"r","docid":3,"label":1,"text":""}',
+         r":2: qid '1' is that of another query in .*:1"),
     ],
 )  # fmt: skip
 def test_bad_data_are_said(tmp_path, data, said):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(DataError, match=said):
         read_queries(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_queries(tmp_path / "none")
@@ -326,3 +335,60 @@ def test_a_bundle_is_built_and_finds_the_answers(tmp_path):
     event = {"query": "who made the violin", "candidates": [{"text": f"{k} the violin"} for k in KINDS.values()]}
     (value,) = scorer.score_events([json.dumps(event).encode()]).values
     assert json.loads(value)["ranking"][0]["id"] == 2
+
+
+SMALL = """
+name = "small"
+task = "rerank"
+description = "Made up."
+[[source]]
+name = "made"
+train = "train.gz"
+test = "test.gz"
+licence = "CC0-1.0"
+[pairs]
+numbers = ["bm25"]
+"""
+
+
+def small(tmp_path, train_rows, test_rows):
+    write(tmp_path / "train.gz", train_rows)
+    write(tmp_path / "test.gz", test_rows)
+    path = tmp_path / "r.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def renamed(rows, letter):
+    return [{**row, "qid": f"{letter}{row['qid']}"} for row in rows]
+
+
+def test_splits_that_cannot_be_are_told_by_file_and_row(tmp_path):
+    rows = written_rows(60)
+    recipe, _ = read_recipe(small(tmp_path, rows, renamed(written_rows(10), "t")))
+    assert len(build_module._read(recipe, tmp_path, lambda line: None).train) > 30
+    for train_rows, test_rows, said in (
+        (rows, rows[:20], r"test\.gz:1: qid '.*' stands in .*train\.gz:1 too, another split; remove"),
+        (
+            rows,
+            [{**r, "qid": f"t{r['qid']}", "label": 0} for r in rows[:20]],
+            r"test\.gz: there is no relevant candidate",
+        ),
+        ([{**r, "label": 1} for r in rows], renamed(rows[:20], "t"), r"train\.gz: there is no query with both kinds"),
+        (rows[:1], renamed(rows, "t"), r"train\.gz: "),
+        (renamed(rows, "t"), rows, r"train\.gz: once queries of test are out"),
+    ):
+        small(tmp_path, train_rows, test_rows)
+        with pytest.raises(DataError, match=said):
+            build_module._read(recipe, tmp_path, lambda line: None)
+
+
+def test_the_command_takes_recipes_of_rankings(tmp_path):
+    path = small(tmp_path, written_rows(60), written_rows(10))
+    with pytest.raises(
+        ConfigError, match="--sweep and --report are for recipes of moderation and classify, not rerank"
+    ):
+        app(["distill", str(path), "--sweep"], result_action="return_value")
+    with pytest.raises(DataError, match=r"test\.gz:1: qid"):
+        app(["distill", str(path), "--out", str(tmp_path / "out")], result_action="return_value")
+    assert not (tmp_path / "out").exists()

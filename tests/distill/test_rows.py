@@ -149,3 +149,56 @@ def test_truth_is_gold_or_else_the_teachers(tmp_path):
 def test_keys_forget_case_punctuation_and_the_retweet_mark():
     assert key_of("RT Hello, World!") == key_of("hello world")
     assert key_of("!!!") != key_of("???")
+
+
+CSV_RECIPE = """
+name = "spam"
+task = "classify"
+description = "Spam."
+[[field]]
+name = "channel"
+path = "channel"
+[[field]]
+name = "price"
+path = "price"
+kind = "number"
+[[source]]
+name = "made"
+train = "train.csv"
+gold = { spam = "spam" }
+licence = "CC0-1.0"
+[features]
+n_buckets = 1024
+[[features.features]]
+kind = "categorical"
+field = "channel"
+[[features.features]]
+kind = "numeric"
+field = "price"
+boundaries = [1.0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("channel,price,spam\na,1,0\nb,nan,1\n", r"train\.csv:3: price is 'nan', expected a finite number; mend"),
+        ("channel,price,spam\na,1,0\nb,much,1\n", r"train\.csv:3: price is 'much'"),
+        ("channel,price,spam\na,1,0\nb,1,2\n", r"train\.csv:3: spam is 2, expected 0 to 1; scale"),
+        ("channel,price,spam\na,1,0\nb,1,NaN\n", r"train\.csv:3: spam is nan, expected a finite number"),
+        (
+            "channel,spam\na,0\nb,1\n",
+            r"train\.csv: no row has price, which the feature price reads; mend \[\[field\]\]",
+        ),
+        ("channel,price\na,1\n", r"train\.csv:2: no column 'spam' for head spam; the row has channel, price"),
+        ("channel,price,spam\na,1\n", r"train\.csv:2: .*cells do not fit the header's"),
+        ("channel,price,spam\n", r"train\.csv: holds no row"),
+        ("channel,price,spam\n" + "".join(f"a,{k},1\n" for k in range(90)), r"train\.csv: the train split has only"),
+    ],
+)
+def test_wrong_csv_names_file_row_and_mend(tmp_path, content, said):
+    (tmp_path / "train.csv").write_text(content)
+    path = tmp_path / "r.toml"
+    path.write_text(CSV_RECIPE)
+    with pytest.raises(DataError, match=said):
+        read_splits(read_recipe(path)[0], tmp_path, lambda line: None)

@@ -174,6 +174,14 @@ def test_wrong_rows_name_file_and_row(bundle, tmp_path, changed, said):
         run(EvaluateOptions(str(bundle), (write(tmp_path / "rows.jsonl", lines),)))
 
 
+def test_a_query_may_be_spelt_in_two_ways(bundle, tmp_path, capsys):
+    lines = rows()
+    plainly, _ = report_of(capsys, str(bundle), (write(tmp_path / "rows.jsonl", lines),))
+    lines[1]["query"] = lines[1]["query"].upper() + " ."
+    spelt, _ = report_of(capsys, str(bundle), (write(tmp_path / "rows.jsonl", lines),))
+    assert plainly["metrics"] == spelt["metrics"]
+
+
 def test_a_document_may_stand_twice_in_a_query_but_not_where_judgements_stand_apart(bundle, tmp_path, capsys):
     lines = rows()
     lines[1]["docid"] = "d0-0"

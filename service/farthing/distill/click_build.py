@@ -21,7 +21,7 @@ from farthing.distill.clicks import ClickLog, golden_events, read_clicks
 from farthing.distill.judge import sigmoid
 from farthing.distill.measure import auc, expected_calibration_error
 from farthing.distill.quantize import quantize
-from farthing.errors import BundleError, ConfigError
+from farthing.errors import BundleError, ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, solve_lambda
 from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
@@ -59,9 +59,14 @@ def build_clicks(
                                                                       ("test", recipe.source.test))}  # fmt: skip
     for part, log in logs.items():
         say(f"{part}: {len(log)} impressions, {int(log.clicks.sum())} clicks")
-    shared = set(logs["train"].ids) & set(logs["test"].ids)
+    in_train = set(logs["train"].ids)
+    shared = [(row, name) for row, name in enumerate(logs["test"].ids, 2) if name in in_train]
     if shared:
-        raise ConfigError(f"{len(shared)} ids of test are in train too, {min(shared)!r} among them; split the log anew")
+        row, name = shared[0]
+        raise DataError(
+            f"{data / recipe.source.test}:{row}: {recipe.source.id} {name!r} stands in {data / recipe.source.train} "
+            f"too, as do {len(shared) - 1} more; a row in two splits makes the evaluation too good: split the log anew"
+        )
     parser = _Parser(recipe)
     features = {part: parser(log.events) for part, log in logs.items()}
     settings = recipe.training

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.click_recipe import ClickRecipe
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
 from farthing.evaluate.requests import Value, encode, put
 
 Floats = NDArray[np.float32]
@@ -43,20 +43,28 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
     Raises
     ------
     ConfigError
-        The file is missing, is no such CSV, has no rows or one class only; the row and what to do are named.
+        The file is missing.
+    DataError
+        It is no such CSV, has no rows or one class only, or a row is not as stated: file, row and mend are named.
     """
     try:
         raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: the log cannot be read ({error}); give --data the folder that has it") from error
+    try:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the log cannot be read ({error}); give --data the folder that has it") from error
+        raise DataError(f"{path}: the log cannot be read ({error}); copy or export it again, in UTF-8") from error
     source, requests = recipe.source, recipe.requests()
     reader = csv.DictReader(io.StringIO(text))
     wanted = {source.id, source.click, *(column.column for column in recipe.column)}
     missing = sorted(wanted - set(reader.fieldnames or ()))
     if missing:
-        raise ConfigError(f"{path}: has no columns {missing}; name the log's own in the recipe, or mend the file")
+        raise DataError(f"{path}: has no columns {missing}; name the log's own in the recipe, or mend the file")
     rows = list(reader)
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(f"{path}:{number}: its cells do not fit the header's; mend the row's commas or quotes")
     events: list[bytes] = []
     clicks = np.zeros(len(rows), np.float32)
     folds = np.zeros(len(rows), np.int64)
@@ -66,9 +74,9 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
         place = f"{path}:{number}"
         name = row[source.id]
         if seen.setdefault(name, number) != number:
-            raise ConfigError(f"{place}: {source.id} {name!r} is also that of row {seen[name]}; make ids unique")
+            raise DataError(f"{place}: {source.id} {name!r} is also that of row {seen[name]}; make ids unique")
         if row[source.click] not in ("0", "1"):
-            raise ConfigError(f"{place}: {source.click} is {row[source.click]!r}, expected 0 or 1")
+            raise DataError(f"{place}: {source.click} is {row[source.click]!r}, expected 0 or 1; mend the row")
         clicks[number - 2] = float(row[source.click])
         folds[number - 2] = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
         request = requests.blank(name)
@@ -76,13 +84,17 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
             try:
                 value = column.value(row[column.column], requests.absent)
             except ValueError as error:
-                raise ConfigError(f"{place}: {error}") from error
+                raise DataError(f"{place}: {error}") from error
             cells[column.field].append(value)
             if value is not None:
                 put(request, column.path, value)
         events.append(encode(request))
+    if not rows:
+        raise DataError(f"{path}: holds no row; give a log with rows in it")
     if not 0 < clicks.sum() < len(clicks):
-        raise ConfigError(f"{path}: {len(rows)} rows, {int(clicks.sum())} of them clicks; both kinds are needed")
+        raise DataError(
+            f"{path}: {len(rows)} rows, {int(clicks.sum())} of them clicks; both kinds are needed: give a log with both"
+        )
     return ClickLog(
         events=tuple(events),
         ids=tuple(seen),

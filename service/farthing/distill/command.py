@@ -8,6 +8,7 @@ from pathlib import Path
 from farthing.distill.build import Options, build
 from farthing.distill.click_build import build_clicks
 from farthing.distill.click_recipe import read_click_recipe
+from farthing.distill.ranking.recipe import read_recipe as read_ranking_recipe
 from farthing.distill.report import write_report
 from farthing.distill.show import Show
 from farthing.distill.sweep import sweep
@@ -37,12 +38,17 @@ def run(
         threads=threads,
     )
     with Show() as show:
-        if _task(recipe) == "bidding":
-            if try_sizes or report is not None:
-                raise ConfigError(
-                    f"{recipe}: --sweep and --report are for recipes of texts, this one is for click logs"
-                )
+        task = _task(recipe)
+        if task in ("bidding", "rerank") and (try_sizes or report is not None):
+            raise ConfigError(f"{recipe}: --sweep and --report are for recipes of moderation and classify, not {task}")
+        if task == "bidding":
             build_clicks(*read_click_recipe(recipe), options.data, options.out, show.say)
+            return 0
+        if task == "rerank":
+            from farthing.distill.ranking.build import build as build_ranking
+
+            ranking, sha256 = read_ranking_recipe(recipe)
+            build_ranking(ranking, sha256, options.data, options.out, show.say, cache=options.work)
             return 0
         if try_sizes:
             sweep(recipe, options, show)

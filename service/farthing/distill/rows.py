@@ -96,6 +96,7 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
     events, keys, gold, places = [], [], [], []
     given: dict[str, list[list[float]]] = {name: [] for name in outputs}
     ids: dict[str, int] = {}
+    seen: set[str] = set()  # paths of fields that some event has
     for line, row in read_rows(path, raw, numbers):
         where = f"{path}:{line}"
         event = row if source.event is None else column(row, source.event, where, "the event")
@@ -108,6 +109,7 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
             if str(name) in ids:
                 raise DataError(f"{where}: id {name!r} stands in line {ids[str(name)]} too; give each row its own id")
             ids[str(name)] = line
+        seen |= {f.path for f in recipe.field if f.path not in seen and _has(event, f.path)}
         events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         keys.append(_key(event, recipe.text_field, recipe))
         gold.append(_values(row, source.gold, heads, "label", where))
@@ -115,6 +117,8 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
             answers = _values(row, source.teacher.get(teacher, {}), heads, output, where)
             given[teacher].append([_logit(v, output) for v in answers])
         places.append(where)
+    if events:
+        _check_fields(recipe, path, seen)
     if not events:
         raise DataError(f"{path}: holds no row; give a file with rows, or leave the split out of [[source]]")
     rows = Rows(
@@ -126,6 +130,26 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
         places=tuple(places),
     )
     return DataFile(path, rows, ids, hashlib.sha256(raw).hexdigest())
+
+
+def _has(event: Mapping[str, Any], path: str) -> bool:
+    found: Any = event
+    for key in path.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
+
+
+def _check_fields(recipe: Recipe, path: Path, seen: set[str]) -> None:
+    """Refuse a file in which no event has a field that a feature reads: it would be missing in all of training."""
+    for name in sorted(recipe.spec().fields):
+        field = next(f for f in recipe.field if f.name == name)
+        if field.path not in seen:
+            raise DataError(
+                f"{path}: no row has {field.path}, which the feature {name} reads; mend [[field]] path in the recipe, "
+                "name the event's column in [[source]] event, or take the feature out"
+            )
 
 
 def number_paths(recipe: Recipe) -> set[str]:
@@ -182,9 +206,15 @@ def _read_csv(path: Path, data: bytes, numbers: set[str]) -> Iterator[tuple[int,
             for name in numbers & row.keys():
                 text = row[name].strip()
                 try:
-                    row[name] = float(text) if text else None
+                    number = float(text) if text else None
+                    if number is not None and not math.isfinite(number):
+                        raise ValueError
+                    row[name] = number
                 except ValueError as error:
-                    raise DataError(f"{path}:{line}: {name} is {text!r}, expected a number; mend the cell") from error
+                    raise DataError(
+                        f"{path}:{line}: {name} is {text!r}, expected a finite number; mend the cell, or empty it "
+                        "where nothing is known"
+                    ) from error
             yield line, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not CSV in UTF-8 ({error}); save it again as such") from error

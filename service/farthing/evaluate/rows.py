@@ -157,7 +157,8 @@ def read_candidates(
             row.fail("title and text are both empty; take the row out")
         key = (index, string(row, "qid", names))
         query, docid = string(row, "query", names), string(row, "docid", names)
-        if queries.setdefault(key, query) != query:
+        first = queries.setdefault(key, query)
+        if first != query and _letters(first) != _letters(query):  # the first spelling stands for all
             row.fail(f"query {key[1]} has another text than in rows before it; give each query an id of its own")
         if (*key, docid) in seen:
             if qrels is not None:
@@ -199,6 +200,10 @@ def _relevance(row: Row, names: Mapping[str, str], judged: float | None) -> floa
         said = "do not have it" if math.isnan(judged) else f"say {judged:g}"
         row.fail(f"label is {label:g}, the judgements of --qrels {said}; give those that belong to the rows")
     return label if judged is None else judged
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def read_qrels(path: Path, names: Mapping[str, str]) -> dict[tuple[str, str], float]:

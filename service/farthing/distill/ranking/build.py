@@ -23,6 +23,8 @@ from farthing.distill.ranking.data import (
     Query,
     QuerySet,
     answerable,
+    check_answerable,
+    check_apart,
     hold_out,
     joined,
     key_of,
@@ -37,7 +39,7 @@ from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targe
 from farthing.distill.ranking.words import average_words, build_lexicon, count_texts, reduce_vectors
 from farthing.distill.rows import read_texts
 from farthing.distill.student import Student
-from farthing.errors import BundleError, ConfigError
+from farthing.errors import BundleError, DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.golden import make_golden
 from farthing.scorer import Scorer
@@ -99,7 +101,9 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     Raises
     ------
     ConfigError
-        Data are missing or not as stated, or PyTorch or the teacher's weights are not installed.
+        Data are missing, or PyTorch or the teacher's weights are not installed.
+    DataError
+        Rows are not as stated, a split has no query to learn from or to measure on, or two splits share a query's id.
     BundleError
         int8 loses more than MAX_LOSS_POINTS.
     """
@@ -135,13 +139,19 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
             data / source.train, text=source.text, title=source.title or None, relevant=source.relevant,
             shuffle=recipe.training.seed,
         )  # fmt: skip
+        check_apart(whole, test)
+        check_answerable(whole, data / source.train)
+        check_answerable(test, data / source.test)
         part, dev = hold_out(without(whole, held))
         trains.append(part)
         devs.append(answerable(dev))
         rows.append(int(part.indptr[-1]))
         say(f"{source.name}: {len(part)} queries to learn from, {len(devs[-1])} for dev, {len(test)} for test")
-    if not all(len(dev) for dev in devs):
-        raise ConfigError("a source has no dev query with a relevant and another candidate; give it more queries")
+        if not len(devs[-1]) or not len(answerable(part)):
+            raise DataError(
+                f"{data / source.train}: once queries of test are out and a tenth is held out for dev, one of both has "
+                "no query with a relevant and another candidate; give it more queries"
+            )
     names = [source.name for source in recipe.source]
     return _Data(joined(trains), joined(devs), tuple(zip(names, tests, strict=True)), tuple(rows))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FieldColumns
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
 from farthing.payload import Field, FieldPlan, parse
 from farthing.scorer import Scorer
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
@@ -56,6 +57,7 @@ class Query:
     text: str
     candidates: tuple[Candidate, ...]
     gains: Floats  # (n_candidates,)
+    place: str = ""  # file:line of its first candidate, for messages
 
     def event(self) -> bytes:
         """Give the event that asks for this ranking."""
@@ -118,7 +120,9 @@ def read_queries(
     Raises
     ------
     ConfigError
-        The file is missing or a line is not as stated; the line is named.
+        The file is missing.
+    DataError
+        It is empty or a line is not as stated; the line is named.
     """
     try:
         raw = path.read_bytes()
@@ -127,40 +131,92 @@ def read_queries(
             f"{path}: the data cannot be read ({error.strerror}); give --data the folder that has it"
         ) from error
     found: dict[str, tuple[str, list[Candidate], list[float]]] = {}
+    places: dict[str, str] = {}
     for number, line in _lines(path, raw):
-        try:
-            row: dict[str, Any] = json.loads(line)
-            if first_stage is not None and first_stage not in row.get("ranks", {}):
-                continue
-            label = row["label"]
-            gain = 0.0 if label is None else max(0.0, float(label) - relevant + 1)
-            candidate = Candidate(
-                id=str(row["docid"]),
-                text=str(row[text]),
-                title=None if title is None else str(row.get(title) or "") or None,
-                score=None if score is None or row.get(score) is None else float(row[score]),
+        place = f"{path}:{number}"
+        row = _row(line, place, ("qid", "query", "docid", "label", text))
+        if first_stage is not None and first_stage not in row.get("ranks", {}):
+            continue
+        gain = max(0.0, _number(row, "label", place, low=0.0) - relevant + 1) if row["label"] is not None else 0.0
+        candidate = Candidate(
+            id=str(row["docid"]),
+            text=str(row[text]),
+            title=None if title is None else str(row.get(title) or "") or None,
+            score=None if score is None or row.get(score) is None else _number(row, score, place),
+        )
+        qid, asked = str(row["qid"]), str(row["query"])
+        query, candidates, gains = found.setdefault(qid, (asked, [], []))
+        if query != asked and key_of(query) != key_of(asked):  # the first spelling stands for all
+            raise DataError(
+                f"{place}: qid {qid!r} is that of another query in {places[qid]}; give each query an id of its own"
             )
-            _, candidates, gains = found.setdefault(str(row["qid"]), (str(row["query"]), [], []))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{path}:{number}: expected an object with qid, query, docid, label and {text}: {error!r}"
-            ) from error
+        places.setdefault(qid, place)
         candidates.append(candidate)
         gains.append(gain)
     if not found:
-        raise ConfigError(f"{path}: holds no candidates; give the file of a split")
-    queries = [Query(qid, q, tuple(c), np.array(g, np.float32)) for qid, (q, c, g) in found.items()]
+        raise DataError(f"{path}: holds no candidates; give the file of a split, with rows in it")
+    queries = [Query(qid, q, tuple(c), np.array(g, np.float32), places[qid]) for qid, (q, c, g) in found.items()]
     if shuffle is not None:
         rng = np.random.default_rng(shuffle)
         queries = [query.shuffled(rng) for query in queries]
     return QuerySet(tuple(queries), hashlib.sha256(raw).hexdigest())
 
 
+def _row(line: bytes, place: str, wanted: Sequence[str]) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON ({error}); mend or remove the line") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected an object with {', '.join(wanted)}; mend or remove the line")
+    for name in wanted:
+        if name not in row:
+            raise DataError(
+                f"{place}: has no {name}, its keys are {', '.join(row) or 'none'}; name the right one in the recipe, "
+                "or mend the line"
+            )
+        if row[name] is None and name != "label":
+            raise DataError(f"{place}: {name} is null; mend or remove the line")
+    return row
+
+
+def _number(row: dict[str, Any], name: str, place: str, *, low: float = -math.inf) -> float:
+    value = row[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise DataError(f"{place}: {name} is {value!r}, expected a finite number or null; mend the line")
+    if value < low:
+        raise DataError(f"{place}: {name} is {value:g}, expected {low:g} or more; mend the line")
+    return float(value)
+
+
+def check_apart(*splits: QuerySet) -> None:
+    """Raise DataError where a query's id stands in two splits, which makes the evaluation too good."""
+    seen: dict[str, str] = {}
+    for split in splits:
+        for query in split.queries:
+            if query.id in seen:
+                raise DataError(
+                    f"{query.place}: qid {query.id!r} stands in {seen[query.id]} too, another split; remove it from "
+                    "one, or give different queries different ids"
+                )
+        seen |= {query.id: query.place for query in split.queries}
+
+
+def check_answerable(data: QuerySet, path: Path) -> None:
+    """Raise DataError where no query has both relevant and other candidates."""
+    if not len(answerable(data)):
+        labels = "no relevant candidate" if not data.gains.any() else "no query with both kinds of candidates"
+        raise DataError(
+            f"{path}: there is {labels}; nothing could be learned from it or measured on it, so give it queries with "
+            "relevant and other candidates, or mend `relevant` in the recipe"
+        )
+
+
 def _lines(path: Path, raw: bytes) -> Iterator[tuple[int, bytes]]:
     try:
         data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError) as error:
-        raise ConfigError(f"{path}: cannot be unpacked ({error}); copy it again") from error
+        raise DataError(f"{path}: cannot be unpacked ({error}); copy it again") from error
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip():
             yield number, line
