@@ -34,7 +34,7 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) < 200
 
 
-NAMED = re.compile(r"farthing ((?:config|topics|model) \w+|[a-z]+)(?= -| \w|`|$)", re.M)
+NAMED = re.compile(r"(?<![/\w])farthing ((?:config|topics|model) \w+|[a-z]+)(?= -| \w|`|$)", re.M)
 PAGES = ("README.md", "models/README.md", "service/OPERATIONS.md", "service/CHANGELOG.md", ".github/CONTRIBUTING.md")
 
 
