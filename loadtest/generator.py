@@ -25,7 +25,9 @@ class Generator:
         self._environment = environment
         self._targets = targets
         self._options = environment.parsed_options
-        self._pools = {task: self._pool(task, batch_events, n) for task, batch_events, n in plans}
+        # On a thread: Locust's heartbeats go on meanwhile, and a worker is not taken for dead.
+        make = gevent.get_hub().threadpool.apply
+        self._pools = {task: make(self._pool, (task, batch_events, n)) for task, batch_events, n in plans}
         self._connections: set[Connection] = set()
         self._numbers = itertools.count()
         self.totals: dict[str, Totals] = {route.source: Totals() for route in targets.routes.values()}

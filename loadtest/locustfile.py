@@ -10,7 +10,6 @@ lost or ``--target-p99-ms`` was missed. Distributed: ``--processes 2``, or ``--m
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from locust import LoadTestShape, events
@@ -34,7 +33,7 @@ class ModerationUser(EventUser):
     event_task = "moderation"
     events_per_second = 10_000
     batch_events = 500
-    pool_events = 50_000
+    pool_events = 20_000
 
 
 class BiddingUser(EventUser):
@@ -43,7 +42,7 @@ class BiddingUser(EventUser):
     event_task = "bidding"
     events_per_second = 5_000
     batch_events = 250
-    pool_events = 20_000
+    pool_events = 10_000
 
 
 class RerankUser(EventUser):
@@ -52,7 +51,7 @@ class RerankUser(EventUser):
     event_task = "rerank"
     events_per_second = 200
     batch_events = 10
-    pool_events = 2_000
+    pool_events = 1_000
 
 
 class Shape(LoadTestShape):
@@ -62,8 +61,8 @@ class Shape(LoadTestShape):
 
     def tick(self):
         """Give the users of now, or None after the end."""
-        options, began_s = self.runner.environment.parsed_options, self.runner.environment.loadtest.began_s
+        environment = self.runner.environment
+        options = environment.parsed_options
         run_s = options.run_time or DEFAULT_RUN_S[options.shape]
-        elapsed_s = 0.0 if began_s is None else time.monotonic() - began_s  # nothing moves until all is ready
-        users = users_at(options.shape, elapsed_s, run_s, options.num_users or 1)
+        users = users_at(options.shape, environment.loadtest.elapsed_s(), run_s, options.num_users or 1)
         return None if users is None else (users, SPAWN_RATE)

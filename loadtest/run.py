@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 import time
 from collections import deque
@@ -52,7 +54,7 @@ class LoadTest:
         self.generator: Generator | None = None
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
-        self.began_s: float | None = None  # when the first users were there, by the monotonic clock
+        self._began_s: float | None = None  # by the monotonic clock
         self._told: dict[str, Mapping[str, Any]] = {}  # by worker: what it sent
         self._final: set[str] = set()  # workers that have told it for the last time
         self._clients: set[str] = set()  # workers that were there at the start
@@ -75,9 +77,11 @@ class LoadTest:
             gevent.spawn(self._keep_looking)
         events = environment.events
         events.test_start.add_listener(self._on_test_start)
-        events.spawning_complete.add_listener(self._on_spawned)
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
+        if self.options.headless and not self.is_worker:
+            # Until the shape has ended Locust minds Ctrl-C alone.
+            gevent.signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
         if environment.web_ui is not None:
             add_tab(environment.web_ui, self.figures)
 
@@ -93,7 +97,7 @@ class LoadTest:
     # ------------------------------------------------------------------------------------------------- sending side
 
     def _on_test_start(self, environment: Any, **_: Any) -> None:
-        self.began_s = None
+        self._began_s = None
         if not self.is_master:
             self.targets = read_targets(Path(self.options.farthing_config))  # a worker's options are the master's now
             if self.generator is not None:
@@ -127,10 +131,11 @@ class LoadTest:
                 log.error("%s", error)
         self._active = True
 
-    def _on_spawned(self, user_count: int, **_: Any) -> None:
-        """Let the shape's time begin: the first users are there, the scores are read, the events are made."""
-        if self._active and self.began_s is None:
-            self.began_s = time.monotonic()
+    def elapsed_s(self) -> float:
+        """Give the seconds since the first users were there: by then scores are read and events are made."""
+        if self._active and self._began_s is None and self.environment.runner.user_count:
+            self._began_s = time.monotonic()
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
 
     def _on_report(self, client_id: str, data: Mapping[str, Any]) -> None:
         if "loadtest" in data and client_id not in self._final:

@@ -44,7 +44,7 @@ def rows(figures: Figures) -> list[dict[str, str]]:
     of = percentile_ms
     topics = "score and dead-letter topics, last 10 s"
     return [
-        _row("Events a second, sent", f"{figures.sent_per_s:,.0f}", "this generator, last 10 s"),
+        _row("Events a second, sent", f"{figures.sent_per_s:,.0f}", "the generators, last 10 s"),
         _row("Events a second, answered", f"{figures.answered_per_s:,.0f}" if read else NOT_CONNECTED, topics),
         _row("End to end p50", _ms(of(figures.recent_ms, 0.5)) if read else NOT_CONNECTED, topics),
         _row("End to end p99", _ms(of(figures.recent_ms, 0.99)) if read else NOT_CONNECTED, topics),

@@ -1,7 +1,9 @@
 """Real runs of the locustfile on Apache Kafka against ``farthing serve``: every count agrees with every other."""
 
+import asyncio
 import importlib.util
 import json
+import signal
 import urllib.request
 from pathlib import Path
 
@@ -68,12 +70,19 @@ async def test_all_counts_of_a_run_agree(service, tmp_path):
 async def test_a_run_fails_when_it_saturates_when_events_are_lost_and_when_the_target_is_missed(
     apache_kafka, make_service, tmp_path
 ):
-    """Nobody scores, and one user is asked for more than a core can send."""
+    """Nobody scores, and one user is asked for more than a core can send. Stopped from outside, it is judged too."""
     service = make_service(apache_kafka)
     await service.create_topics()
-    options = ("-u", 1, "-t", "2s", "--events-per-second", 20_000_000, "--drain-s", 0.5, "--target-p99-ms", 50)
+    options = ("-u", 1, "-t", "60s", "--events-per-second", 20_000_000, "--drain-s", 0.5, "--target-p99-ms", 50)
     run = Run(service, tmp_path, *options, "--late-ms", 100, "ModerationUser")
-    assert await run() == 1, run.said()
+    run.start()
+    try:
+        await eventually(lambda: "All users spawned" in run.log.read_text(), 60, run.said)
+        await asyncio.sleep(1.5)
+        run.process.send_signal(signal.SIGTERM)
+        assert await run.wait() == 1, run.said()
+    finally:
+        run.end()
     late, lost, target = run.summary["reasons"]
     told = run.summary["routes"][service.source]
     assert "saturated" in late and "the target is 50 ms" in target
