@@ -16,6 +16,9 @@ from farthing.kafka import KafkaSettings, RouteTopicNames
 TABLES: Final = ("accounts", "workers", "minutes")
 """Of the ledger: each has a changelog topic."""
 
+TENANTS: Final = 20
+"""Kept apart for each partition: the demo's broker keeps every record of the books in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class DemoTopics:
@@ -73,6 +76,7 @@ class Deployment:
             f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
             f'dead_letters = "{route.dead_letters}"\n{told_apart}[http]\nport = {self.worker_port}\n'
             f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
+            f"tenants = {TENANTS}\n"
             f'[ledger]\nport = {self.ledger_port}\napp_id = "{topics.ledger_app}"\n'
             f"data_dir = {json.dumps(str(self.folder / 'ledger'))}\n",
             encoding="utf-8",

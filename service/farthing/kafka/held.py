@@ -79,7 +79,7 @@ class HeldPartitions:
         long it is (KIP-74), and only what lies below the high watermark.
         """
         partition = (part.topic, part.partition)
-        if following > part.high_watermark:
+        if part.fetch_offset < following > part.high_watermark:  # not: a log that now ends before our position
             return (
                 f"batches from offset {part.fetch_offset} on claim offsets up to {following - 1}, beyond the log's end"
             )

@@ -24,7 +24,7 @@ class Meter(BaseModel):
     usage_topic: str = Field("farthing.usage", min_length=1, description="compacted topic with usage totals")
     heartbeat_topic: str = Field("farthing.heartbeats", min_length=1, description="compacted topic with heartbeats")
     tenants: int = Field(
-        200, ge=0, le=1_000, description="tenants kept apart for each partition, fewer where names are long"
+        50, ge=0, le=1_000, description="tenants kept apart for each partition, fewer where names are long"
     )
     core_hour_usd: Usd = Field(Decimal("0.05"), description="dollars for one reserved core for an hour")
     compare_with: tuple[str, ...] = Field(

@@ -194,8 +194,8 @@ function drawEven(of) {
     axes: [axis({ incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => volume(10 ** t)) }),
       axis({ size: 64, incrs: [1, 2, 3], values: (_, ticks) => ticks.map((t) => `$${t < 0 ? Number((10 ** t).toPrecision(1)) : volume(10 ** t)}`) })],
     series: [{ label: "a day", value: (_, v) => (v === null ? "–" : volume(10 ** v)) },
-      { label: "own", stroke: colour("--own"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) },
-      { label: "API", stroke: colour("--api"), width: 2, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) }],
+      { label: "own", stroke: colour("--own"), width: 2, pxAlign: 0, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) },
+      { label: "API", stroke: colour("--api"), width: 2, pxAlign: 0, value: (_, v) => (v === null ? "–" : dollars(10 ** v)) }],
     hooks: { draw: [(plot) => {
       const lines = [["now", marks.now, colour("--ink"), 12], ["break-even", marks.even, colour("--soft"), 26]];
       for (const [text, at, stroke, y] of lines) {
