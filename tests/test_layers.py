@@ -13,7 +13,7 @@ LAYERS = [
     {"demo", "worker", "supervisor", "score_lines", "model_report", "distill", "evaluate", "breakeven", "ledger"},
     {"pipeline", "topic_report"},
     {"progress", "accounting", "route"},
-    {"config", "golden", "scorer", "nets", "answers"},
+    {"config", "golden", "scorer", "nets", "answers", "prompted"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles", "digits"},
