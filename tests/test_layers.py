@@ -24,7 +24,7 @@ LAYERS = [
     },
     {"pipeline", "topic_report", "ledger_client"},
     {"progress", "accounting", "route"},
-    {"config", "sections", "golden", "scorer", "nets", "answers"},
+    {"config", "sections", "golden", "scorer", "nets", "answers", "prompted"},
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles", "digits"},

@@ -14,7 +14,7 @@ only read after. Ragged data is ``start``/``stop`` (n,) where it is a view into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -142,6 +142,29 @@ class RecordBlock:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @classmethod
+    def of_values(cls, values: Sequence[bytes | None]) -> RecordBlock:
+        """Lay values out as the records of one block: no keys, no headers, offsets from 0; None is a tombstone."""
+        n = len(values)
+        lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, n)
+        null = np.fromiter((value is None for value in values), np.bool_, n)
+        stop = np.cumsum(lengths)
+        none = np.full(n, -1, np.int64)
+        empty = np.zeros(n, np.int64)
+        return cls(
+            buffer=np.frombuffer(bytearray().join(value for value in values if value is not None), np.uint8),
+            offsets=np.arange(n, dtype=np.int64),
+            timestamps_ms=empty,
+            key_start=none,
+            key_stop=none,
+            value_start=np.where(null, -1, stop - lengths),
+            value_stop=np.where(null, -1, stop),
+            headers_start=empty,
+            headers_stop=empty,
+            header_count=np.zeros(n, np.int32),
+            segments=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,23 +27,20 @@ import onnx
 from numpy.typing import NDArray
 
 from farthing import golden as golden_vectors
+from farthing import prompted
 from farthing.answers import ID_FIELD, TASKS
 from farthing.blocks import (
     BidBlock,
     Bytes,
-    Column,
     DecisionBlock,
     DecisionInputs,
     FeatureBlock,
     FieldColumns,
     Int32s,
     Int64s,
-    NumberColumn,
-    RawColumn,
     RecordBlock,
     RenderedValues,
     ScoreBlock,
-    TextColumn,
 )
 from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
@@ -331,31 +328,11 @@ class Scorer:
 
     def prompt_bytes(self, columns: FieldColumns) -> Int64s:
         """Count the bytes of the fields that the model reads, which an API would be sent: int64 (n,)."""
-        total = np.zeros(len(columns), np.int64)
-        for field in self.field_plan.fields:
-            ends = _ends(columns.columns[field.name]) if field.name in self.net.read else None
-            if ends is None:
-                continue
-            if field.in_array:
-                total += ends[columns.row_indptr[1:]] - ends[columns.row_indptr[:-1]]
-            else:
-                total += np.diff(ends)
-        return total
+        return prompted.count_bytes(columns, self.field_plan, self.net.read)
 
     def prompt_text(self, columns: FieldColumns, records: RecordBlock, event: int) -> str:
         """Give what the model reads of one event, field after field."""
-        parts = []
-        for field in self.field_plan.fields:
-            column = columns.columns[field.name]
-            rows = columns.row_indptr[event : event + 2] if field.in_array else (event, event + 1)
-            if field.name not in self.net.read or isinstance(column, NumberColumn):
-                continue
-            for slot in range(*map(int, rows)):
-                if isinstance(column, TextColumn):
-                    parts.append(column.data[column.indptr[slot] : column.indptr[slot + 1]].tobytes())
-                elif column.start[slot] >= 0:
-                    parts.append(records.buffer[column.start[slot] : column.stop[slot]].tobytes())
-        return b" ".join(parts).decode("utf-8", "replace")
+        return prompted.text_of(columns, self.field_plan, self.net.read, records.buffer, event)
 
     def score_events(self, events: Sequence[bytes | None], *, now_ms: int = 0, pacing: float = 1.0) -> ScoredEvents:
         """Score event values as they would lie in Kafka; ``None`` is a tombstone.
@@ -381,25 +358,7 @@ class Scorer:
     @staticmethod
     def records_of(values: Sequence[bytes | None]) -> RecordBlock:
         """Lay values out as the records of one block: no keys, no headers, offsets 0, 1, 2, ..."""
-        n = len(values)
-        lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, n)
-        null = np.fromiter((value is None for value in values), np.bool_, n)
-        stop = np.cumsum(lengths)
-        none = np.full(n, -1, np.int64)
-        empty = np.zeros(n, np.int64)
-        return RecordBlock(
-            buffer=np.frombuffer(bytearray().join(value for value in values if value is not None), np.uint8),
-            offsets=np.arange(n, dtype=np.int64),
-            timestamps_ms=empty,
-            key_start=none,
-            key_stop=none,
-            value_start=np.where(null, -1, stop - lengths),
-            value_stop=np.where(null, -1, stop),
-            headers_start=empty,
-            headers_stop=empty,
-            header_count=np.zeros(n, np.int32),
-            segments=(),
-        )
+        return RecordBlock.of_values(values)
 
     def score_texts(self, texts: Sequence[str]) -> ScoredEvents:
         """Score plain texts: each becomes an event with that text in the plan's one text field, numbered by ``id``.
@@ -418,15 +377,6 @@ class Scorer:
 def _same(path: Path, loaded: str, now: str) -> None:
     if now != loaded:
         raise BundleError(f"bundle {path}: digest was {loaded} when loaded and is {now} now; reload")
-
-
-def _ends(column: Column) -> Int64s | None:
-    """Give where each slot's bytes would end if all were laid out one after the other, from 0; None for numbers."""
-    if isinstance(column, TextColumn):
-        return column.indptr
-    if isinstance(column, RawColumn):
-        return np.concatenate([[0], np.cumsum(column.stop - column.start)])
-    return None
 
 
 def _event(field: Field, number: int, text: str) -> bytes:

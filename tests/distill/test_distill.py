@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from farthing.distill.augment import perturb
+from farthing.distill.build import _gate
 from farthing.distill.collisions import count_collisions
 from farthing.distill.cuts import best_cut, choose_cuts
 from farthing.distill.measure import (
@@ -19,7 +20,7 @@ from farthing.distill.recipe import Augment, Cuts, GivenTeacher, Recipe, read_re
 from farthing.distill.student import Student
 from farthing.distill.sweep import combinations
 from farthing.distill.teachers.committee import mix, platt, subset
-from farthing.errors import ConfigError
+from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, TextFeature, featurize_texts
 from farthing.scoring.graph import reference_logits
 from tests.distill.cases import RECIPE, make_rows
@@ -163,3 +164,21 @@ def test_a_sweep_tries_every_combination(recipe):
     assert [s.n_buckets for s in specs] == [1024, 1024, 2048, 2048]
     assert [s.features[0].char_ngrams for s in specs] == [(3, 4), None] * 2
     assert all(r.training.epochs == 2 and not r.spec().features[0].word_bigrams for r in tried)
+
+
+@pytest.mark.parametrize(
+    ("int8", "refused"), [(0.9, False), (0.7, False), (0.6981, False), (0.6979, True), (0.5, True)]
+)
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_the_gate_refuses_more_than_a_fifth_of_a_point_and_a_gain_is_no_loss(recipe, int8, refused, part):
+    def metric(value):
+        return {"rude": {"macro_f1": {"value": value, "low": value, "high": value}}}
+
+    evaluation = {name: metric(0.7) for name in ("dev", "dev_fp32", "test", "fp32")} | {part: metric(int8)}
+    said = []
+    if refused:
+        with pytest.raises(BundleError, match=r"rude: int8 loses .* at most 0\.2 are allowed"):
+            _gate(recipe, evaluation, said.append)
+    else:
+        _gate(recipe, evaluation, said.append)
+    assert len(said) == 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from farthing.cli import app
 from farthing.distill.recipe import read_recipe
 from farthing.errors import ConfigError
 from tests.distill.cases import RECIPE
@@ -57,3 +58,13 @@ def test_shipped_recipes_are_valid():
     assert recipes
     for path in recipes:
         read_recipe(path)
+
+
+def test_the_command_names_the_tasks_there_are(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('task = "guess"\n')
+    with pytest.raises(ConfigError, match="task is 'guess', expected one of moderation, classify, rerank, bidding"):
+        app(["distill", str(path)], result_action="return_value")
+    path.write_text('task = "classify"\n')
+    with pytest.raises(ConfigError, match="name: Field required"):
+        app(["distill", str(path)], result_action="return_value")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     manifest, scorer = assemble(prepared, spec, student, examples["train"])
     systems = _systems(prepared, student, scorer, examples)
     evaluation = _evaluate(prepared, systems, recipe_sha256)
-    _gate(recipe, evaluation, show)
+    _gate(recipe, evaluation, show.say)
     evaluation["collisions"] = count_collisions(recipe.plan(), spec, prepared.splits.train.events).sentence()
     evaluation["cpu_seconds"] = {
         "teachers": round(prepared.teacher_cpu_seconds),
@@ -221,14 +222,15 @@ def _evaluate(prepared: Prepared, systems: dict[str, System], recipe_sha256: str
     return evaluation
 
 
-def _gate(recipe: Recipe, evaluation: dict[str, Any], show: Show) -> None:
+def _gate(recipe: Recipe, evaluation: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Refuse a bundle whose int8 form loses too much of any head's macro-F1; a gain is no loss."""
     for head in recipe.heads:
         lost = {
             part: 100 * (evaluation[exact][head]["macro_f1"]["value"] - evaluation[part][head]["macro_f1"]["value"])
             for part, exact in (("dev", "dev_fp32"), ("test", "fp32"))
         }
         value = evaluation["test"][head]["macro_f1"]
-        show.say(
+        say(
             f"{head}: test macro-F1 {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}); int8 loses "
             f"{lost['dev']:.2f} points on dev, {lost['test']:.2f} on test"
         )

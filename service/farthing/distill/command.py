@@ -14,6 +14,8 @@ from farthing.distill.show import Show
 from farthing.distill.sweep import sweep
 from farthing.errors import ConfigError
 
+TASKS = ("moderation", "classify", "rerank", "bidding")
+
 
 def run(
     recipe: Path,
@@ -39,6 +41,8 @@ def run(
     )
     with Show() as show:
         task = _task(recipe)
+        if task is not None and task not in TASKS:
+            raise ConfigError(f"{recipe}: task is {task!r}, expected one of {', '.join(TASKS)}")
         if task in ("bidding", "rerank") and (try_sizes or report is not None):
             raise ConfigError(f"{recipe}: --sweep and --report are for recipes of moderation and classify, not {task}")
         if task == "bidding":

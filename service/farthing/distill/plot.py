@@ -33,11 +33,15 @@ def plot_sweep(points: list[Point], budget_ns: float, path: Path) -> None:
         c=["tab:blue" if p.on_the_curve else "lightgray" for p in points],
         zorder=2,
     )
-    for p in points:
+    for p in curve:  # the others are in the table, and their names would cover each other
         name = f"{p.n_buckets // 1024}k x {p.dim}, {p.char_ngrams}{'' if p.word_bigrams else ', no pairs'}"
         axes.annotate(name, (p.ns_per_event, p.macro_f1), textcoords="offset points", xytext=(4, 4), fontsize=7)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.axvline(budget_ns, color="tab:red", linestyle="--", label=f"budget {budget_ns:.0f} ns")
-    axes.set_xlabel("ns an event: featurize, embedding bag, net; one core")
+    axes.set_xlabel("CPU ns an event: featurize, embedding bag, net; one core")
     axes.set_ylabel("macro-F1 on dev, mean of the heads, int8")
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)

@@ -176,7 +176,10 @@ def read_candidates(
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(rows) for rows in found.values()])
     judged = np.array(labels)[order]
-    both_classes(paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}")
+    both_classes(
+        paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}",
+        "give data that has them, or another --positive-from",
+    )  # fmt: skip
     return CandidateRows(
         sources=tuple(map(str, paths)),
         source=np.array([key[0] for key in found], np.int64),
@@ -291,12 +294,14 @@ def slice_value(row: Row, name: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def both_classes(paths: Sequence[Path], positive: NDArray[np.bool_], yes: str, no: str) -> None:
+def both_classes(
+    paths: Sequence[Path], positive: NDArray[np.bool_], yes: str, no: str, mend: str = "give data that has them"
+) -> None:
     """Raise DataError where all rows are alike."""
     if positive.all() or not positive.any():
         raise DataError(
             f"{files(paths)}: all {len(positive):,} rows have {yes if positive.any() else no}; metrics need "
-            "both kinds of rows, so give data that has them"
+            f"both kinds of rows, so {mend}"
         )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from farthing.errors import ConfigError
+from farthing.distill.recipe_file import read_recipe_file
 
 
 class _Section(BaseModel):
@@ -129,20 +127,5 @@ class Recipe(_Section):
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:
-    """Read a recipe; gives its SHA-256 too.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read, is not TOML, or a key is missing, unknown or not possible.
-    """
-    try:
-        data = path.read_bytes()
-        values = tomllib.loads(data.decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML recipe: {error}") from error
-    try:
-        return Recipe.model_validate(values), hashlib.sha256(data).hexdigest()
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ConfigError(f"{path}: {problems}") from error
+    """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
+    return read_recipe_file(path, Recipe)
