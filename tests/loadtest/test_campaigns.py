@@ -23,10 +23,15 @@ pytestmark = [
 ]
 
 
+PRIORITY = -15  # where we may: a core is one's own only when nobody else's work is on it
+
+
 def pin(pid, core):
-    """Bind every thread of a process to one core (Linux)."""
+    """Bind every thread of a process to one core, before others (Linux)."""
     for thread in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(thread), {core})
+        if os.geteuid() == 0:
+            os.setpriority(os.PRIO_PROCESS, int(thread), PRIORITY)
 
 
 @pytest.fixture
@@ -52,9 +57,11 @@ async def test_one_generator_on_one_core_sends_100_000_events_a_second(
     if scores:
         service.start()
         await service.ready()
-    options = ("-u", 11, "-t", "30s", "--late-ms", 1_000, *(() if scores else ("--no-scores",)), "ModerationUser")
+        pin(service.process.pid, second)
+    options = ("-u", 11, "-t", "20s", "--late-ms", 1_000, *(() if scores else ("--no-scores",)), "ModerationUser")
     run = Run(service, tmp_path, *options)
-    run.command = ["taskset", "-c", str(first), *run.command]
+    nice = ["nice", "-n", str(PRIORITY)] if os.geteuid() == 0 else []
+    run.command = [*nice, "taskset", "-c", str(first), *run.command]
     code = await run()
     summary = run.summary
     with capsys.disabled():
