@@ -69,7 +69,7 @@ def add_options(parser: Any) -> None:
         "--compression",
         env_var="LOADTEST_COMPRESSION",
         choices=["none", "gzip", "snappy", "lz4", "zstd"],
-        default="lz4",
+        default="none",
         help="Of the producers",
     )
     add(
