@@ -110,7 +110,8 @@ def warm(bundle: str, *, as_json: bool) -> int:
     began = time.perf_counter()
     compiled: list[str] = []
     with starting(console, f"warming {bundle}"), watch_compilation(compiled.append):
-        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle)).warm()
+        # With a tenant, whom a route need not have: all kernels of one without, and those that count tenants.
+        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle), tenant="tenant").warm()
         Metrics({"source": "model"})
     seconds = time.perf_counter() - began
     folder = writable_folder()
