@@ -25,10 +25,10 @@ PLACE_BYTES = 8  # an int64: a place in a buffer, an offset, a timestamp
 RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
 
 # Modules by name: the packages call functions by the same names.
-WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, SCORER, TASK = (
+WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
     importlib.import_module(f"farthing.{name}")
     for name in (
-        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "scorer",
+        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "nets",
         "tasks.moderation",
     )
 )  # fmt: skip
@@ -163,7 +163,7 @@ def check(scorer, values):
     block = Block(scorer, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
     stages = {
         "decode": [(WIRE_DECODE, "index_batches"), (WIRE_DECODE, "select_batches"), (WIRE_DECODE, "read_records")],
-        "score": [(SCORER, "accumulate"), (SCORER, "quantize_sums"), (SCORER, "finish")],
+        "score": [(NETS, "accumulate"), (NETS, "quantize_sums"), (NETS, "finish")],
         "decide": [(TASK, "decide")],
         "render": [(RENDER, "write_scores")],
         "encode": [(WIRE_ENCODE, "write_records"), (WIRE_ENCODE, "seal")],
@@ -175,7 +175,7 @@ def check(scorer, values):
             expected = getattr(block, stage)()
         assert_equal(getattr(block, stage)(), expected, stage)
     assert_equal(block.parse(), parse.reference(block.records, scorer.field_plan), "parse")
-    expected = Featurizer.__call__.reference(scorer._featurizer, block.columns, block.records.buffer)
+    expected = Featurizer.__call__.reference(scorer.hashed.featurizer, block.columns, block.records.buffer)
     assert_equal(block.featurize(), expected, "featurize")
     counts = np.diff(block.features.indptr).astype(np.int32)
     assert_equal(
@@ -195,8 +195,8 @@ def cases_of(scorer, values):
     indexed = arguments(WIRE_DECODE, "index_batches", b.decode)
     spans = [(a, batch) for a in indexed for batch in _batch_spans(a[0], a[1], a[2])]
     crc = WIRE_DECODE.crc32c
-    quantized = arguments(SCORER, "quantize_sums", b.score)
-    inputs = SCORER.quantize_sums(*quantized[0])
+    quantized = arguments(NETS, "quantize_sums", b.score)
+    inputs = NETS.quantize_sums(*quantized[0])
     parse_bytes = (
         value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + len(scorer.field_plan.fields) * (1 + 3 * PLACE_BYTES)
     )
@@ -223,9 +223,9 @@ def cases_of(scorer, values):
         ),
         Case("featurize", "", b.featurize, text_bytes),
         Case("score", "accumulate", lambda: scorer.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
-        Case("score", "quantize_sums", repeat(SCORER.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
+        Case("score", "quantize_sums", repeat(NETS.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
         Case("score", "dense net", lambda: scorer.dense(inputs), dim + 4 * heads),
-        Case("score", "finish", repeat(SCORER.finish, arguments(SCORER, "finish", b.score)), 8 * heads),
+        Case("score", "finish", repeat(NETS.finish, arguments(NETS, "finish", b.score)), 8 * heads),
         Case("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
         Case("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
         Case(

@@ -51,13 +51,13 @@ class HashedNet:
         self.words = pack_table(self.tensors.table)
         self.spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
         self.read = self.spec.fields
-        self._featurizer = Featurizer(self.spec, _lexicon(self.spec, features))
+        self.featurizer = Featurizer(self.spec, _lexicon(self.spec, features))
         self._dense = DenseSession(model, threads=threads)
         self._input_scale = np.float32(self.tensors.input_scale)
 
     def featurize(self, columns: FieldColumns, buffer: Bytes | None) -> FeatureBlock:
         """Hash each row's fields; ``buffer`` is what raw columns are views into."""
-        return self._featurizer(columns) if buffer is None else self._featurizer(columns, buffer)
+        return self.featurizer(columns) if buffer is None else self.featurizer(columns, buffer)
 
     def score(self, features: Features) -> ScoreBlock:
         """Compute each row's integer logits and scores."""
