@@ -66,7 +66,7 @@ class HeldPartitions:
         whose base offset or length is wrong is beyond it every time.
         """
         partition = (part.topic, part.partition)
-        if following <= part.high_watermark:
+        if following <= part.high_watermark or following == part.fetch_offset:
             self._early.pop(partition, None)
             return False
         self._early[partition] = self._early.get(partition, 0) + 1
