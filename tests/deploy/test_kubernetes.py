@@ -268,7 +268,7 @@ def test_autoscaling_follows_the_measured_rate(built):
     assert int(triggers["prometheus"]["threshold"]) == rate * Fraction(2, 3)
     assert int(triggers["kafka"]["lagThreshold"]) == rate * 10
     # On CPU the same load is this share of the pod's cores.
-    cpu_us = float(re.search(r"CPU was ([\d.]+) us an event", page)[1])
+    cpu_us = float(re.search(r"there, in proportion, an event takes ([\d.]+) us", page)[1])
     (hpa,) = of_kind(built["production-without-keda"], "HorizontalPodAutoscaler")
     (metric,) = hpa["spec"]["metrics"]
     share = rate * 2 / 3 * cpu_us / 1e6 / 2

@@ -91,6 +91,9 @@ def test_the_careful_figure_is_below_what_was_measured():
     assert f"{measured}/s (median of three, {least} the lowest)" in FLAT
     assert careful < int(least.replace(",", ""))
     assert float(re.search(r"([\d.]+) us of CPU an event", FLAT)[1]) == round(int(cpu_ns.replace(",", "")) / 1000, 1)
+    slower = int(measured.replace(",", "")) / careful
+    in_proportion = float(re.search(r"in proportion, an event takes ([\d.]+) us", FLAT)[1])
+    assert in_proportion == round(int(cpu_ns.replace(",", "")) / 1000 * slower, 1)
     assert "worker_events_per_s: int = 300_000" in CALCULATOR.read_text() and careful == 300_000
 
 
