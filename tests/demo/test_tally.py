@@ -12,7 +12,7 @@ from rich.console import Console
 
 from farthing.blocks import FetchedPartition
 from farthing.demo.events import MadeUpComments
-from farthing.demo.tally import Seen, Tally
+from farthing.demo.tally import Flagged, Seen, Tally
 from farthing.demo.view import Glance, draw, outcome, savings_words
 
 
@@ -95,7 +95,20 @@ def test_the_outcome_is_short_lines():
     text = outcome(result)
     assert "89 lost" in text
     assert "p99 3,456 ms" in text
+    assert "farthing score BUNDLE FILE --dead" in text
     assert max(map(len, text.splitlines())) <= 79
+
+
+def test_a_short_run_has_examples_and_no_rates():
+    savings = {"verdict": "tuned"}  # of a rate that was not measured: not looked at
+    result = {
+        "events_produced": 3, "events_scored": 3, "dead": 0, "lost": 0, "duplicated": 0, "events_per_second": 0,
+        "latency_ms": {"p50": 34, "p99": 34}, "cpu_ns_per_event": 0, "savings": savings, "savings_note": None,
+    }  # fmt: skip
+    flagged = [Flagged("block", 0.9, "gone"), *(Flagged("review", 0.5, f"shut up\nyou {'x' * 80}") for _ in range(3))]
+    lines = outcome(result, flagged).splitlines()
+    assert lines[1:4] == [f"  review 0.500  shut up you {'x' * 48}"] * 3
+    assert "too short a run for a rate" in lines[4] and len(lines) == 5
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ class Prometheus:
         assert len(found) <= 1, found
         return float(found[0]["value"][1]) if found else None
 
+    def known(self, expression, seconds=60):
+        """Give the one value of an expression; wait while there is none, as after a scrape that a busy machine missed."""
+        found = []
+        self.until(lambda: found.append(self.value(expression)) or found[-1] is not None, seconds)
+        return found[-1]
+
     def until(self, condition, seconds):
         """Wait for a condition; connections that are refused meanwhile are no failure."""
         deadline = time.monotonic() + seconds

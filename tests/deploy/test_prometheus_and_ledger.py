@@ -21,7 +21,7 @@ async def test_prometheus_answers_what_the_ledger_has_in_its_books(apache_kafka,
     async with standing(apache_kafka, make_service, tmp_path) as (service, ledger, prometheus):
         await service.send(events)
         await agree(service, ledger, prometheus, {"scored": EVENTS - DEAD, "dead": DEAD})
-        assert prometheus.value(f'sum(farthing_dead_events_total{{route="{service.source}"}})') == DEAD
+        assert prometheus.known(f'sum(farthing_dead_events_total{{route="{service.source}"}})') == DEAD
         # Dollars of counts move with counts alone, so the two are the same.
         models = statement(ledger)["models"]
         for model in models:
@@ -31,12 +31,12 @@ async def test_prometheus_answers_what_the_ledger_has_in_its_books(apache_kafka,
                     continue
                 for estimate, usd in said["avoided_usd"].items():
                     labels = f'{{model="{model}", mode="{mode}", estimate="{estimate}"}}'
-                    answered = prometheus.value(f"farthing_ledger_avoided_cost_usd{labels}")
+                    answered = prometheus.known(f"farthing_ledger_avoided_cost_usd{labels}")
                     assert round(answered, 9) == usd > 0  # the statement has whole billionths of a dollar
         # What clocks move lies between two looks at it.
         before = statement(ledger)["own"]["usd"]["mid"]
-        seen = prometheus.value('farthing_ledger_own_cost_usd{estimate="mid"}')
+        seen = prometheus.known('farthing_ledger_own_cost_usd{estimate="mid"}')
         after = statement(ledger)["own"]["usd"]["mid"]
         assert 0 < seen <= after and seen > before * 0.5
-        assert prometheus.value("farthing_ledger_refused_records_total") == 0
-        assert prometheus.value("farthing_ledger_workers") == 1
+        assert prometheus.known("farthing_ledger_refused_records_total") == 0
+        assert prometheus.known("farthing_ledger_workers") == 1

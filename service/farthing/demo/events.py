@@ -60,9 +60,14 @@ class FileEvents:
     """The lines of a file, once. ``done`` says that it has come to its end."""
 
     def __init__(self, path: Path) -> None:
+        """Open it: raises ConfigError where it cannot be read or holds no event, before anything is started."""
         self.name = path.name
         self.done = False
-        self._values = _lines(path)
+        self._values: Iterator[bytes] = _lines(path)
+        first = next(self._values, None)
+        if first is None:
+            raise ConfigError(f"--events {path}: no events; give a file of JSON lines, plain or .gz")
+        self._values = itertools.chain([first], self._values)
 
     def take(self, n: int) -> Chunk | None:
         """Give the next ``n`` events, or fewer at the end of the file; None after it. Raises ConfigError."""

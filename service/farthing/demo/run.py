@@ -29,7 +29,7 @@ from farthing.demo.events import FileEvents, MadeUpComments
 from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
 from farthing.demo.savings import reckon
 from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
-from farthing.demo.tally import Tally
+from farthing.demo.tally import Flagged, Tally
 from farthing.demo.view import Glance, draw, outcome
 from farthing.errors import ConfigError, StartError
 from farthing.first_start import starting
@@ -83,11 +83,12 @@ async def run_demo(options: DemoOptions) -> int:
             "starting a broker ..." if theirs is None else f"using {theirs.bootstrap_servers} ...", style="dim"
         )
         broker: ExternalBroker | Tansu = stack.enter_context(theirs or Tansu())
+        console.print(f"broker: {broker.bootstrap_servers}", style="dim", highlight=False)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-demo-")))
         demo = _Demo(options, events, broker, folder, console)
         await demo.run(stop)
     result = demo.result()
-    console.print(outcome(result), highlight=False)
+    console.print(outcome(result, demo.flagged), highlight=False, markup=False)
     if options.as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     return 1 if result["lost"] else 0
@@ -222,6 +223,11 @@ class _Demo:
         await self._create_topics()
         for partition in self._consumer.assignment:
             self._consumer.seek(partition, 0)
+
+    @property
+    def flagged(self) -> tuple[Flagged, ...]:
+        """The last flagged events."""
+        return tuple(self._tally.flagged)
 
     def result(self) -> dict[str, Any]:
         """Give what ``--json`` prints."""

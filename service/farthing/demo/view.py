@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from farthing.demo.tally import Tally
+from farthing.demo.tally import Flagged, Tally
 
 BAR_CELLS = 24
+SHOWN_AT_END = 3
+TEXT_AT_END = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,32 @@ def _flagged(tally: Tally) -> Table:
     return table
 
 
-def outcome(result: Mapping[str, Any]) -> str:
-    """Say the result in a few short lines."""
+def outcome(result: Mapping[str, Any], flagged: Sequence[Flagged] = ()) -> str:
+    """Say the result in a few short lines. Rates and what they would come to are left out of too short a run."""
     latency = result["latency_ms"]
-    lines = (
+    lines = [
         f"{result['events_produced']:,} events in, {result['events_scored']:,} scored, "
-        f"{result['dead']:,} dead letters, {result['lost']:,} lost\n"
-        f"{result['events_per_second']:,} scored/s, end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms\n"
-        f"{result['cpu_ns_per_event']:,} ns of the worker's CPU per event, {result['duplicated']:,} repeated"
-    )
-    return "\n".join([lines, *filter(None, (savings_words(result["savings"]), result["savings_note"]))])
+        f"{result['dead']:,} dead letters, {result['lost']:,} lost"
+    ]
+    lines += [f"  {one.label} {one.score:.3f}  {_first(one.text)}" for one in list(flagged)[-SHOWN_AT_END:]]
+    if result["dead"]:
+        lines.append("why an event is a dead letter: farthing score BUNDLE FILE --dead refused.jsonl")
+    if result["events_per_second"]:
+        lines.append(
+            f"{result['events_per_second']:,} scored/s, end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms"
+        )
+        lines.append(
+            f"{result['cpu_ns_per_event']:,} ns of the worker's CPU per event, {result['duplicated']:,} repeated"
+        )
+    else:
+        lines.append(f"end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms; too short a run for a rate")
+    savings = savings_words(result["savings"]) if result["events_per_second"] else None
+    return "\n".join([*lines, *filter(None, (savings, result["savings_note"]))])
+
+
+def _first(text: str) -> str:
+    """Give the beginning of a text, on one line."""
+    return " ".join(text.split())[:TEXT_AT_END]
 
 
 def savings_words(savings: Mapping[str, Any] | None) -> str | None:
