@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from farthing import Scorer
 from farthing.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +21,7 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_ci_runs_the_tests_with_pytorch_in_an_environment_of_their_own():
     ci = (ROOT / ".ci" / "run").read_text()
-    assert "FARTHING_REQUIRE_DISTILL=1 .venv-distill/bin/pytest -m distill" in ci
+    assert "FARTHING_REQUIRE_DISTILL=1 nice -n 19 .venv-distill/bin/pytest -m distill" in ci
     assert "pip install -q -e '.[test,distill]'" in ci
 
 
@@ -81,3 +82,9 @@ def test_the_one_line_scores(line):
         timeout=120,
     )
     assert re.search(r'"id":1,.*"label":"(allow|review|block)","model":"moderation@', done.stdout)
+
+
+def test_the_event_scores_as_the_readme_says():
+    event, answer = re.search(r"```json\n(\{\"id\": \"c-17\".*?)\n```.*?```json\n(.*?)\n```", README, re.S).groups()
+    (value,) = Scorer.load("moderation").score_events([event.encode()]).values
+    assert value.decode() == answer
