@@ -51,6 +51,8 @@ class LoadTest:
         self.environment = environment
         self.options = environment.parsed_options
         self.targets: Targets = read_targets(Path(self.options.farthing_config))
+        for route in self.targets.routes.values():
+            log.info("%s: events to %s, scores from %s", self.targets.file, route.source, route.sink)
         self.generator: Generator | None = None
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
@@ -129,6 +131,9 @@ class LoadTest:
                 self._scores.begin()
             except FarthingError as error:
                 log.error("%s", error)
+                if self.options.headless:  # nobody is there to mend it: a run of nothing helps no one
+                    self.environment.process_exit_code = 1
+                    gevent.spawn(self.environment.runner.quit)
         self._active = True
 
     def elapsed_s(self) -> float:
