@@ -140,8 +140,9 @@ class Worker:
         scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
         accounting = Accounting(scored, most_tenants=meter.tenants)
         return Reporter(
-            kafka, accounting, heartbeat, usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic
-        )
+            kafka, accounting, heartbeat,
+            usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic, stopping=self._stop.is_set,
+        )  # fmt: skip
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
         """Read the pacing topics of those routes that have one, and follow them."""

@@ -127,3 +127,6 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
         assert any(sample[0] >= 1 for beat in beats for sample in beat.sample.values())  # texts sampled
     finally:
         assert service.stop() == 0
+    said = [Heartbeat.decode(value).state for value in await read_all(service.servers, "beats")]
+    assert said[-1] == "stopped"
+    assert said.count("stopped") == 1
