@@ -127,7 +127,9 @@ class Worker:
         made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
         if made:
             log.info("topics_created", topics=made)
-        name, started_ms = f"{socket.gethostname()}/{self._index or 0}", time.time_ns() // 1_000_000
+        # Several services may run on a host: the port that is configured tells them apart, and a restart keeps it.
+        name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
+        started_ms = time.time_ns() // 1_000_000
         edges = tuple(LATENCY_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
