@@ -1,13 +1,18 @@
 """Running totals beside offsets: taken over, begun anew, published before they are committed."""
 
+import asyncio
+import time
+
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from farthing import accounting
-from farthing.accounting import Accounting, Scored
+from farthing.accounting import Accounting, Reporter, Scored
 from farthing.blocks import TextColumn
+from farthing.errors import BrokerError
 from farthing.meter.count import CALLS, N_COUNTS, PAYLOAD, ROWS, SCORED, SIZES
-from farthing.meter.records import OTHER
+from farthing.meter.records import OTHER, Heartbeat
 from farthing.meter.tenants import TenantNames
 from farthing.meter.usage import METADATA_LIMIT_BYTES
 
@@ -178,3 +183,88 @@ def test_what_is_no_longer_ours_is_not_counted(clock):
     one.add(PARTITION, 5, counts(5))
     assert publish(one, everything=True) == []
     assert one.metadata([PARTITION]) == {}
+
+
+# --- The end of a reporter.
+
+
+class Producer:
+    """Stands for the reporter's producer: what it was given, in order, and "closed"."""
+
+    def __init__(self, _):
+        self.done, self.closing_s = [], None
+        self.trouble = None
+
+    async def start(self):
+        pass
+
+    async def send(self, batches):
+        if self.trouble is TimeoutError:
+            await asyncio.sleep(60)
+        if self.trouble is not None:
+            raise self.trouble
+        self.done += [bytes(batch.data) for batch in batches]
+
+    async def close(self, timeout_s):
+        self.done.append("closed")
+        self.closing_s = timeout_s
+
+
+@pytest.fixture
+def reporter(monkeypatch):
+    """Makes a reporter that has sent one heartbeat, and its producer."""
+    monkeypatch.setattr(accounting, "BatchProducer", Producer)
+
+    async def begin(*, stopping):
+        def heartbeat():
+            return Heartbeat("host/0", 1, 1_000, "draining", 1, 0)
+
+        one = Reporter(
+            None, make(), heartbeat, usage_topic="u", heartbeat_topic="h", stopping=lambda: stopping
+        )  # fmt: skip
+        await one.start()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(one._producer.done) == 1
+        return one, one._producer
+
+    return begin
+
+
+async def test_the_last_heartbeat_says_that_the_worker_stops(reporter):
+    one, producer = await reporter(stopping=True)
+    await one.close(1.0)
+    first, last, closed = producer.done
+    assert closed == "closed"
+    assert b'"state":"draining"' in first
+    assert b'"at_ms":1000,' in first
+    assert b'"state":"stopped"' in last
+    assert b'"at_ms":1001,' in last  # or the ledger would keep the one before
+
+
+async def test_a_worker_that_failed_does_not_say_that_it_stopped(reporter):
+    one, producer = await reporter(stopping=False)
+    await one.close(1.0)
+    assert len(producer.done) == 2
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError, BrokerError("the broker is gone", retriable=True)])
+async def test_a_last_heartbeat_that_cannot_be_sent_is_no_obstacle_to_the_exit(reporter, trouble):
+    one, producer = await reporter(stopping=True)
+    producer.trouble = trouble
+    began = time.monotonic()
+    with capture_logs() as logs:
+        await one.close(0.4)
+    assert time.monotonic() - began < 5
+    assert producer.done[1:] == ["closed"]
+    assert 0 <= producer.closing_s <= 0.4
+    (told,) = logs
+    assert told["event"] == "heartbeat_not_sent"
+    assert ("gone" if isinstance(trouble, BrokerError) else "within 0.2 s") in told["error"]
+
+
+async def test_a_reporter_that_never_began_only_closes(monkeypatch):
+    monkeypatch.setattr(accounting, "BatchProducer", Producer)
+    one = Reporter(None, make(), None, usage_topic="u", heartbeat_topic="h", stopping=lambda: True)
+    await one.close(1.0)
+    assert one._producer.done == ["closed"]

@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -220,9 +220,12 @@ class Reporter:
         *,
         usage_topic: str,
         heartbeat_topic: str,
+        stopping: Callable[[], bool],
     ) -> None:
+        """Ask ``stopping`` at the end whether the worker was told to stop: only then does the last heartbeat say so."""
         self.accounting = accounting
         self._heartbeat = heartbeat
+        self._stopping = stopping
         self._usage_topic = usage_topic
         self._heartbeat_topic = heartbeat_topic
         self._producer = BatchProducer(kafka)
@@ -242,11 +245,24 @@ class Reporter:
             self.accounting.published(records)
 
     async def close(self, timeout_s: float) -> None:
-        """Stop, within ``timeout_s``."""
+        """Say that the worker stops, if it was asked to, and stop; all within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
         if self._beating is not None:
             self._beating.cancel()
-            await asyncio.wait({self._beating})
-        await self._producer.close(timeout_s)
+            await asyncio.wait({self._beating}, timeout=timeout_s / 4)
+            if self._stopping():  # a worker that failed falls silent, and the ledger misses it
+                await self._say_stopped(timeout_s / 2)
+        await self._producer.close(max(deadline - time.monotonic(), 0))
+
+    async def _say_stopped(self, timeout_s: float) -> None:
+        beat = self._heartbeat()
+        # Later than one of the same millisecond: the ledger keeps the first of two that are equally late.
+        last = replace(beat, state="stopped", at_ms=beat.at_ms + 1)
+        try:
+            await asyncio.wait_for(self._send(self._heartbeat_topic, [last]), timeout_s)
+        except (BrokerError, TimeoutError) as error:
+            reason = str(error) or f"no broker acknowledged it within {timeout_s:.1f} s"
+            log.warning("heartbeat_not_sent", error=reason, note="the ledger will miss this worker for an hour")
 
     async def _beat(self) -> None:
         while True:

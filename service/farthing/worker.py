@@ -127,7 +127,9 @@ class Worker:
         made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
         if made:
             log.info("topics_created", topics=made)
-        name, started_ms = f"{socket.gethostname()}/{self._index or 0}", time.time_ns() // 1_000_000
+        # Several services may run on a host: the port that is configured tells them apart, and a restart keeps it.
+        name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
+        started_ms = time.time_ns() // 1_000_000
         edges = tuple(LATENCY_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
@@ -140,8 +142,9 @@ class Worker:
         scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
         accounting = Accounting(scored, most_tenants=meter.tenants)
         return Reporter(
-            kafka, accounting, heartbeat, usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic
-        )
+            kafka, accounting, heartbeat,
+            usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic, stopping=self._stop.is_set,
+        )  # fmt: skip
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
         """Read the pacing topics of those routes that have one, and follow them."""

@@ -146,8 +146,11 @@ def test_who_lives_and_who_is_missed():
     ledger.beat(beat("c/0", at_ms=NOW - ALIVE_WITHIN_MS - 1))
     ledger.beat(beat("d/0", at_ms=NOW - ALIVE_WITHIN_MS - 1, state="stopped"))
     ledger.beat(beat("e/0", NOW - 3 * HOUR, NOW - MISSED_FOR_MS - 1))
+    ledger.beat(beat("f/0", at_ms=NOW, state="stopped", lag={"events.m": 3}))
     assert [b.worker for b in ledger.workers(NOW)] == ["a/0", "b/0"]
     assert [b.worker for b in ledger.missed(NOW)] == ["c/0"]
+    assert ledger.lag(NOW) == {}
+    assert [b.worker for b in ledger.missed(NOW + ALIVE_WITHIN_MS + 1)] == ["a/0", "b/0", "c/0"]
 
 
 def test_a_worker_is_its_last_process_and_all_its_processes_are_paid_for():

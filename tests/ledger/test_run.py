@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -150,13 +149,6 @@ async def test_sigterm_with_the_broker_dead_ends_in_time(own_kafka, tmp_path):
         _, took_s = ledger.stop()
     print(f"stopped within {took_s:.1f} s")
     assert took_s < 25
-
-
-async def test_a_port_that_is_taken_ends_the_start(ledger):
-    with socket.create_server(("127.0.0.1", ledger.port)):
-        ledger.start()
-        assert ledger.process.wait(60) not in (0, None)
-    assert "ledger.port" in ledger.log.read_text()
 
 
 @pytest.mark.campaign

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import socket
 import subprocess
 from collections import Counter
 
@@ -118,6 +119,7 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
             await asyncio.sleep(0.5)
         assert_every_metric_is_in_the_table(service.get("/metrics")[1])
         last = beats[-1]
+        assert last.worker == f"{socket.gethostname()}:{service.port}/0"  # another service of this host has another
         assert last.state == "running"
         assert last.cores == 1
         assert last.cpu_ns > 0
@@ -127,3 +129,6 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
         assert any(sample[0] >= 1 for beat in beats for sample in beat.sample.values())  # texts sampled
     finally:
         assert service.stop() == 0
+    said = [Heartbeat.decode(value).state for value in await read_all(service.servers, "beats")]
+    assert said[-1] == "stopped"
+    assert said.count("stopped") == 1

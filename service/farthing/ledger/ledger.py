@@ -137,7 +137,8 @@ class Ledger:
 
     def workers(self, now_ms: int) -> list[Heartbeat]:
         """Give the last heartbeat of each worker that lives, by name."""
-        return [beat for beat in self._latest() if now_ms - beat.at_ms <= ALIVE_WITHIN_MS]
+        lately = (beat for beat in self._latest() if now_ms - beat.at_ms <= ALIVE_WITHIN_MS)
+        return [beat for beat in lately if beat.state != "stopped"]
 
     def missed(self, now_ms: int) -> list[Heartbeat]:
         """Give the last heartbeat of each worker that fell silent within the hour and had not said that it stops."""

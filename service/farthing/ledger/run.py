@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import os
 import threading
@@ -13,10 +14,11 @@ from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 
 from farthing.config import Settings
+from farthing.kafka import partition_counts
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.loading import load_book
-from farthing.ledger.web import Pages
+from farthing.ledger.web import Pages, require_address
 
 log = structlog.get_logger()
 
@@ -62,14 +64,28 @@ def run(settings: Settings) -> int:
     ------
     ConfigError
         A setting makes no sense; nothing was started.
+    StartError, BrokerError
+        The address cannot be bound, or no broker answers within ``kafka.request_timeout_ms``; nothing was started.
     """
     ledger = assemble(settings)
+    # A loop of its own, which is no thread's current one: Faust asks for that.
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(_require(settings))
+    finally:
+        loop.close()
     worker: Any = Worker(ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way
         return int(error.code or 0) if isinstance(error.code, int | None) else 1
     return 0
+
+
+async def _require(settings: Settings) -> None:
+    """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
+    await require_address(settings.ledger.host, settings.ledger.port)
+    await partition_counts(settings.kafka.client_settings(), [])  # none: to ask for a topic may create it
 
 
 def _force_exit_in_time(*_: object, **__: object) -> None:

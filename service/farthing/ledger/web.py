@@ -51,6 +51,23 @@ STATEMENT_KEPT_MS: Final = 500
 """A statement is made at most twice a second for each window, however many pages are open."""
 
 
+async def require_address(host: str, port: int) -> None:
+    """Raise StartError when nobody can listen there now: it is left free again."""
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    server.close()
+    await server.wait_closed()
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StartError:
+    return StartError(
+        f"ledger.host = {host!r}, ledger.port = {port}: cannot listen there ({error.strerror or error}); "
+        "another process has the port, or the address is not this machine's: set ledger.port"
+    )
+
+
 class Pages:
     """Answers requests from the ledger as it stands."""
 
@@ -93,10 +110,7 @@ class Pages:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             await self.close()
-            raise StartError(
-                f"ledger.host = {host!r}, ledger.port = {port}: cannot listen there ({error.strerror or error}); "
-                "another process has the port, or the address is not this machine's: set ledger.port"
-            ) from error
+            raise _cannot_listen(host, port, error) from error
         bound = self._runner.addresses[0]
         return str(bound[0]), int(bound[1])
 

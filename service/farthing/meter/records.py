@@ -108,7 +108,7 @@ class UsageRecord:
 class Heartbeat:
     """That a worker process lives, and what it has used since it started.
 
-    ``worker`` names the place (host and index), ``started_at_ms`` the process that holds it now.
+    ``worker`` names the place (host, HTTP port of the service, index), ``started_at_ms`` the process that holds it now.
     """
 
     worker: str
