@@ -74,7 +74,7 @@ def measure(
     """All four metrics, each with a 95 % bootstrap interval over rows.
 
     That of the ECE is centred on its value, as :func:`farthing.evaluate.bootstrap.centred_interval` says; the others
-    are of percentiles. Cards of bundles built before that have a percentile interval there, which may lie above the ECE.
+    are of percentiles. Cards of bundles built before that have a percentile interval there, which may lie above it.
     """
     rng = np.random.default_rng(seed)
 
