@@ -73,6 +73,27 @@ def test_texts_are_events(scorer):
     assert [json.loads(value)["id"] for value in scored.values] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("one", ["hello", "", b"hello", bytearray(b"hello")], ids=repr)
+def test_one_text_is_no_sequence_of_texts(scorer, one):
+    with pytest.raises(TypeError, match=f"given one {type(one).__name__}: put it in a list"):
+        scorer.score_texts(one)
+
+
+def test_labels_and_values_are_those_of_the_scored_texts(scorer):
+    texts = ["you are great", None, "you are awful", "\ud800"]
+    scored = scorer.score_texts(texts)
+    assert [bool(status) for status in scored.status] == [False, True, False, True]
+    assert scored.row_indptr.tolist() == [0, 1, 1, 2, 2]
+    assert len(scored.labels) == len(scored.values) == len(scored.scores) == 2
+    for value, event_at in zip(scored.values, np.flatnonzero(scored.status == Status.OK), strict=True):
+        alone = scorer.score_texts([texts[event_at]])
+        row = scored.row_indptr[event_at]
+        record = json.loads(value)
+        assert record["id"] == event_at
+        assert record["label"] == scored.labels[row] == alone.labels[0]
+        assert np.array_equal(scored.scores[row], alone.scores[0])
+
+
 def test_no_events(scorer):
     scored = scorer.score_events([])
     assert len(scored) == 0 and scored.values == () and scored.scores.shape == (0, len(HEADS))

@@ -109,7 +109,7 @@ def evaluate(
     bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
     *data: Annotated[Path, Parameter(help="labelled rows: JSON lines or CSV, plain or .gz")],
     head: Annotated[
-        str | None, Parameter(help="moderation: the score that is measured; default: the first head")
+        str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")
     ] = None,
     map_: Annotated[
         tuple[str, ...],
@@ -148,7 +148,8 @@ def evaluate(
 ) -> int:
     """Measure a bundle on labelled rows, with bootstrap intervals.
 
-    moderation: macro_f1, auc, ap, ece. rerank: map, mrr, ndcg@10. bidding: auc, log_loss, ece, clicks_won, spend.
+    moderation, classify: macro_f1, auc, ap, ece. rerank: map, mrr, ndcg@10.
+    bidding: auc, log_loss, ece, clicks_won, spend.
     """
     from farthing.evaluate.options import EvaluateOptions
     from farthing.evaluate.run import run

@@ -58,7 +58,12 @@ Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
 
 @dataclass(frozen=True, slots=True)
 class ScoredEvents:
-    """What became of events scored in process."""
+    """What became of events scored in process.
+
+    ``status`` and ``row_indptr`` have an entry for each event, refused ones too. The rest are shorter where events were
+    refused: row r of ``scores`` and ``labels`` is of the event k with ``row_indptr[k] <= r < row_indptr[k + 1]``, and
+    ``values[j]`` is of the event ``numpy.flatnonzero(status == 0)[j]``. Zip none of them with the events.
+    """
 
     status: Bytes  # (n,) farthing.blocks.Status: 0 is scored
     row_indptr: Int64s  # (n+1,) events -> rows of scores and labels; a refused event has none
@@ -360,14 +365,24 @@ class Scorer:
         """Lay values out as the records of one block: no keys, no headers, offsets 0, 1, 2, ..."""
         return RecordBlock.of_values(values)
 
-    def score_texts(self, texts: Sequence[str]) -> ScoredEvents:
+    def score_texts(self, texts: Sequence[str | None]) -> ScoredEvents:
         """Score plain texts: each becomes an event with that text in the plan's one text field, numbered by ``id``.
+
+        ``None`` and a text with half a surrogate pair are refused by their status, as by :meth:`score_events`. Of
+        ``["a", None, "b"]`` two are scored: ``labels`` and ``values`` have two entries, the second of "b" with
+        ``"id": 2``, and ``row_indptr`` is 0, 1, 1, 2. :class:`ScoredEvents` says how to align them.
 
         Raises
         ------
+        TypeError
+            ``texts`` is one text and no sequence of them, or one of them is what JSON cannot say, such as bytes.
         ValueError
             The plan has not exactly one text field.
         """
+        if isinstance(texts, str | bytes | bytearray):
+            raise TypeError(
+                f"score_texts takes a sequence of texts and was given one {type(texts).__name__}: put it in a list"
+            )
         fields = [field for field in self.field_plan.fields if field.kind == "text"]
         if len(fields) != 1:
             raise ValueError(f"model {self.model_id} reads {len(fields)} text fields; use score_events")
@@ -379,8 +394,8 @@ def _same(path: Path, loaded: str, now: str) -> None:
         raise BundleError(f"bundle {path}: digest was {loaded} when loaded and is {now} now; reload")
 
 
-def _event(field: Field, number: int, text: str) -> bytes:
+def _event(field: Field, number: int, text: str | None) -> bytes:
     event: Any = text
     for key in reversed(field.path.split(".")):
         event = {key: event}
-    return json.dumps({ID_FIELD: number, **event}, ensure_ascii=False).encode()
+    return json.dumps({ID_FIELD: number, **event}, ensure_ascii=False).encode("utf-8", "surrogatepass")

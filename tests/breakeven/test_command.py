@@ -147,6 +147,34 @@ def test_a_sample_gives_sizes_and_scripts(result, tmp_path):
     assert "301 sampled events" in done.stderr
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_blank_lines_of_a_sample_are_no_events(result, tmp_path, pack):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(pack(b'\n{"text": "hello"}\r\n \t\r\n{"text": "a \\ud800 half"}\n\n{"text":\r "again"}\n\n\n'))
+    found, _ = result("--sample", path)
+    assert found["traffic"]["sampled_events"] == 3
+    assert found["traffic"]["bytes_per_event"] == pytest.approx(Decimal(5 + 8 + 5) / 3, abs=Decimal("1e-8"))
+
+
+@pytest.mark.parametrize("bad", [b"hello", b'{"text": "cut', b'{"text": "\xff"}', b"[" * 100_000], ids=range(4))
+def test_a_line_of_a_sample_that_is_not_json_is_named_by_its_number(farthing, tmp_path, bad):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"text": "hello"}\n\n{"text": "there"}\n' + bad + b"\n")
+    done = farthing("--sample", path)
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert f"{path}: line 4 is not JSON" in said
+    assert "mend or remove the line" in said
+
+
+def test_a_sample_that_is_cut_off_is_refused(farthing, tmp_path):
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "hello"}\n' * 1_000)[:-12])
+    done = farthing("--sample", path)
+    assert done.returncode == 2
+    assert "cannot be read as JSON lines" in " ".join(done.stderr.split())
+
+
 def test_a_bill_is_shown_and_applied_when_said(result, tmp_path):
     path = tmp_path / "usage.csv"
     path.write_text("model,input_tokens,output_tokens,cost\ngpt-5-nano,1000000,0,0.0226\nother,1,1,3\n")

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -35,6 +37,20 @@ BLOCKS = re.findall(r"```console\n\$ python deploy/capacity.py (.*)\n([^`]*)```"
 @pytest.mark.parametrize(("arguments", "shown"), BLOCKS, ids=[block[0] for block in BLOCKS])
 def test_worked_examples_are_what_the_calculator_says(arguments, shown):
     assert reckon(*arguments.split()) == shown
+
+
+def test_a_reader_who_goes_away_sees_no_traceback():
+    """The pipe is closed before anything is written, so it is broken every time."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(CALCULATOR), "1000"], stdout=write, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == -signal.SIGPIPE
 
 
 def test_there_is_a_small_and_a_large_example():

@@ -220,6 +220,15 @@ def test_measures_on_a_case_worked_by_hand():
     assert found["log_loss"]["value"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_calibration_error_lies_in_its_interval(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.random(200).astype(np.float32)
+    found = measure_clicks((rng.random(200) < scores).astype(np.float32), scores)["ece"]
+    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    assert found["low"] < found["high"]
+
+
 def made_up(tmp_path, n, name, seed):
     rng = np.random.default_rng(seed)
     lines = []

@@ -44,6 +44,16 @@ def test_metrics_on_cases_worked_by_hand():
     assert found["auc"]["low"] <= 0.75 <= found["auc"]["high"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_calibration_error_lies_in_its_interval(seed):
+    """Scores are calibrated, so that percentiles of resamples often lie above the error."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random(200).astype(np.float32)
+    found = measure((rng.random(200) < scores).astype(np.float32), scores, 0.5, seed=seed, resamples=100)["ece"]
+    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    assert found["low"] < found["high"]
+
+
 def test_the_best_macro_f1_is_that_of_some_cut():
     rng = np.random.default_rng(0)
     y = (rng.random(200) < 0.3).astype(np.float32)

@@ -35,6 +35,19 @@ def test_errors_name_the_key(tmp_path, old, new, said):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ['kind = "categorical"', 'kind = "numeric"\nintervals = 4', 'kind = "text"'])
+def test_a_feature_of_a_field_that_is_not_there_is_named_beside_those_that_are(tmp_path, kind):
+    path = tmp_path / "r.toml"
+    fields = "".join(f'[[field]]\nname = "{name}"\npath = "{name}"\n' for name in ("id", "text", "channel"))
+    feature = f'[[features.features]]\n{kind}\nfield = "chanel"\n\n[training]'
+    path.write_text(RECIPE.replace("[[source]]", fields + "[[source]]", 1).replace("[training]", feature))
+    with pytest.raises(ConfigError, match=r"feature chanel: no such \[\[field\]\]; there are id, text, channel$"):
+        read_recipe(path)
+    number = '"channel"\nkind = "number"\n[[source]]' if "numeric" in kind else '"channel"\n[[source]]'
+    path.write_text(path.read_text().replace("chanel", "channel").replace('"channel"\n[[source]]', number))
+    read_recipe(path)
+
+
 def test_a_recipe_without_labels_or_teachers_is_refused(tmp_path):
     path = tmp_path / "r.toml"
     head, rest = RECIPE.split("gold =")

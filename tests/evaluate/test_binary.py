@@ -85,9 +85,24 @@ def test_intervals_are_those_of_resampling_one_by_one():
     spread = [oracle(labels[rows], scores[rows]) for block in draws(70, seed=5, resamples=60) for rows in block]
     assert len(spread) == 60
     for name, estimate in found.items():
-        low, high = np.percentile([one[name] for one in spread], [2.5, 97.5])
+        resampled = [one[name] for one in spread]
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        if name == "ece":
+            bias = np.median(resampled) - oracle(labels, scores)[name]
+            low, high = max(low - bias, 0), high - bias
         assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=1e-6), name
         assert estimate.value == pytest.approx(oracle(labels, scores)[name], rel=1e-6), name
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_calibration_error_of_calibrated_scores_lies_in_its_interval(seed):
+    """Percentiles miss it for 5 of these seeds: few rows a bin, so nearly all resamples lie above."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random(200)
+    labels = (rng.random(200) < scores).astype(np.int8)
+    found = binary.estimate(labels, scores, METRICS, seed=seed, resamples=200)["ece"]
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
 
 
 def test_resamples_without_a_class_have_no_say():

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from farthing.evaluate.bootstrap import draws, estimate_means, estimate_sums, interval, tally
+from farthing.evaluate.bootstrap import centred_interval, draws, estimate_means, estimate_sums, interval, tally
 
 
 def test_draws_are_seeded_complete_and_in_range():
@@ -24,6 +26,29 @@ def test_tally_counts_each_row_by_itself():
 def test_intervals_leave_undefined_resamples_out():
     assert interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
     assert np.isnan(interval(np.array([np.nan]))).all()
+
+
+SHARES = st.floats(0, 1)
+
+
+@given(SHARES, st.lists(SHARES | st.just(float("nan")), min_size=1, max_size=50).map(np.array))
+def test_a_centred_interval_holds_its_value_and_stays_between_0_and_1(value, spread):
+    low, high = centred_interval(value, spread)
+    if np.isnan(spread).all():
+        assert np.isnan([low, high]).all()
+        return
+    assert 0 <= low <= value <= high <= 1
+    bias = np.nanmedian(spread) - value
+    expected = np.clip(np.array(interval(spread)) - bias, 0, 1)
+    assert (low, high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_a_centred_interval_of_nothing_is_undefined():
+    assert np.isnan(centred_interval(float("nan"), np.array([0.5]))).all()
+
+
+def test_resamples_that_all_lie_above_are_moved_onto_the_value():
+    assert centred_interval(0.25, np.array([0.5, 0.75, 1.0])) == pytest.approx((0.0125, 0.4875))
 
 
 def test_means_leave_undefined_units_out():

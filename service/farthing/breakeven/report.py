@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import itertools
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -253,17 +255,32 @@ def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Tr
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Give the field ``text`` of each line's object, or the whole line where there is none."""
+    """Give the field ``text`` of each line's object, or the whole line where there is none; blank lines are skipped.
+
+    Lines end where they do for ``farthing score``: at a line feed. Half of a surrogate pair, which JSON can say and
+    UTF-8 cannot, becomes a question mark.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a line is not JSON; it is named by its number.
+    """
     try:
         with path.open("rb") as probe:
             zipped = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rt", encoding="utf-8") if zipped else path.open(encoding="utf-8") as lines:
-            for _, line in zip(range(MOST_SAMPLED), lines, strict=False):
-                bare = line.strip()
-                if not bare:
-                    continue
-                value = json.loads(bare)
-                text = value.get("text") if isinstance(value, dict) else None
-                yield text if isinstance(text, str) else bare
-    except (OSError, EOFError, ValueError) as error:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as lines:
+            filled = ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
+            for number, line in itertools.islice(filled, MOST_SAMPLED):
+                yield _text_of(line, f"--sample {path}: line {number}")
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"--sample {path}: cannot be read as JSON lines ({error})") from error
+
+
+def _text_of(line: bytes, where: str) -> str:
+    try:
+        bare = line.decode()
+        value = json.loads(bare)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not JSON ({error}); mend or remove the line") from error
+    text = value.get("text") if isinstance(value, dict) else None
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else bare

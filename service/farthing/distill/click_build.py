@@ -23,6 +23,7 @@ from farthing.distill.measure import auc, expected_calibration_error
 from farthing.distill.quantize import quantize
 from farthing.errors import BundleError, ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, solve_lambda
+from farthing.evaluate.bootstrap import centred_interval
 from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
 from farthing.golden import make_golden
@@ -193,7 +194,7 @@ def measure_slices(log: ClickLog, scores: Floats, field: str) -> dict[str, dict[
 
 
 def measure_clicks(clicks: Floats, scores: Floats, *, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Measure AUC, log loss and ECE, each with a 95 % bootstrap interval over rows."""
+    """Measure AUC, log loss and ECE with 95 % bootstrap intervals over rows; the ECE's is centred on its value."""
     rng = np.random.default_rng(seed)
 
     def all_three(y: Floats, s: Floats) -> list[float]:
@@ -204,7 +205,9 @@ def measure_clicks(clicks: Floats, scores: Floats, *, seed: int = 0) -> dict[str
     picks = (rng.integers(0, len(clicks), len(clicks)) for _ in range(RESAMPLES))
     spread = np.array([all_three(clicks[p], scores[p]) for p in picks])
     low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+    values = all_three(clicks, scores)
+    low[2], high[2] = centred_interval(values[2], spread[:, 2])
     return {
         name: {"value": round(v, 5), "low": round(float(a), 5), "high": round(float(b), 5)}
-        for name, v, a, b in zip(("auc", "log_loss", "ece"), all_three(clicks, scores), low, high, strict=True)
+        for name, v, a, b in zip(("auc", "log_loss", "ece"), values, low, high, strict=True)
     }

@@ -254,10 +254,13 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         try:
-            self.spec()
+            spec = self.spec()
             self.plan()
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        names = [f.name for f in self.field]
+        for name in sorted(spec.fields.difference(names)):
+            raise ValueError(f"feature {name}: no such [[field]]; there are {', '.join(names)}")
         numbers = {f.name for f in self.field if f.kind == "number"}
         strangers = {f["field"] for f in self.features.get("features", ()) if INTERVALS in f} - numbers
         if strangers:

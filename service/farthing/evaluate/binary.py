@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate.bootstrap import RESAMPLES, Advance, Estimate, draws, interval, tally
+from farthing.evaluate.bootstrap import RESAMPLES, Advance, Estimate, centred_interval, draws, interval, tally
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -87,6 +87,8 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Compute metrics and their bootstrap intervals over rows.
 
+    The interval is that of percentiles, for the expected calibration error centred on its value.
+
     Parameters
     ----------
     labels, scores:
@@ -108,10 +110,12 @@ def estimate(
             spread[name].append(metric(counts))
         if advance is not None:
             advance(len(drawn))
-    return {
-        name: Estimate(float(metric(whole)[0]), *interval(np.concatenate(spread[name])))
-        for name, metric in metrics.items()
-    }
+    found = {}
+    for name, metric in metrics.items():
+        value, resampled = float(metric(whole)[0]), np.concatenate(spread[name])
+        centred = metric is expected_calibration_error
+        found[name] = Estimate(value, *(centred_interval(value, resampled) if centred else interval(resampled)))
+    return found
 
 
 def macro_f1(counts: ScoreCounts, cut: float) -> Floats:
