@@ -58,7 +58,7 @@ async def test_a_broker_that_is_gone_for_a_while_loses_nothing(mortal_kafka, mak
     assert service.stop() == 0
     refused = [line for line in service.log.read_text().splitlines() if "Unable connect to node" in line]
     assert 0 < len(refused) < 50  # said, and not a hundred times a second
-    assert 0 < len(service.events("produce_retried")) < 50
+    assert len(service.events("produce_retried")) < 50  # none, where nothing was in flight
 
 
 @pytest.mark.parametrize(("workers", "drain_s"), [(1, 5), (2, 20)])
