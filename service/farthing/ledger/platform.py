@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Final
 
 from farthing.errors import StartError
@@ -15,10 +16,9 @@ WHY_NOT: Final = (
 
 def has_faust() -> bool:
     """Tell whether Faust is installed; it is not imported."""
-    try:
-        return importlib.util.find_spec("faust") is not None
-    except ValueError:  # sys.modules holds None, or a module without a spec, in its place
-        return False
+    if "faust" in sys.modules:  # Faust puts a module without a spec in its own place, which find_spec does not like
+        return sys.modules["faust"] is not None
+    return importlib.util.find_spec("faust") is not None
 
 
 def require_faust() -> None:
