@@ -155,7 +155,8 @@ async def test_sigterm_with_the_broker_dead_ends_in_time(own_kafka, tmp_path):
 async def test_records_a_second_and_restoring_100_000_entries(ledger, capsys):
     """The figures that the design rests on: 1,000 usage records/s with all windows on, 100,000 entries in 30 s.
 
-    What is asserted is seconds of the process's CPU, which others on the machine do not change; it is one thread.
+    Of the records, what is asserted is seconds of the process's CPU, which others on the machine do not change; it is
+    one thread. Of the restoring it is seconds by the clock: most of them were once spent waiting for fetches.
     """
     records, entries = 20_000, 100_000
     ledger.start()
@@ -184,4 +185,4 @@ async def test_records_a_second_and_restoring_100_000_entries(ledger, capsys):
             f"{restored_cpu_s:.1f} s of CPU"
         )
     assert records / took_cpu_s > 1_000
-    assert restored_cpu_s < 30
+    assert restored_s < 30

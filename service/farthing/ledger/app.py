@@ -35,6 +35,10 @@ _Read = TypeVar("_Read", UsageRecord, Heartbeat)
 TAKE: Final = 1_000  # records at most that are posted together: of one account only the last is written
 WITHIN_S: Final = 0.2
 
+# aiokafka asks for a partition's next records only when those at hand are taken; while they are, it waits for the idle
+# partitions of that broker, with Faust for up to 1.5 s. So each fetch of a changelog may cost a second, however small.
+FETCH_BYTES: Final = 32 << 20
+
 
 class LedgerApp:
     """The app, its three tables and the books that are kept in step with them."""
@@ -179,6 +183,7 @@ def _make_app(settings: Settings) -> Any:
         topic_allow_declare=True,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
         broker_commit_interval=1.0,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
         broker_heartbeat_interval=kafka.heartbeat_interval_ms / 1000,
