@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
+from farthing.distill.judge import sigmoid
 from farthing.distill.student import Floats, Student
 from farthing.scoring.tensors import WEIGHT_LIMIT, QuantizedTensors
 
 LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion
 TABLE_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)
 CUT_OFF = 1e-4  # share of the inputs that may be cut at either end
+MIGRATIONS = (1.0, 0.75, 0.5, 0.25, 0.0)
+NEXT_TO_NOTHING = 1e-4
+CALIBRATION_ROWS = 20_000  # at most, evenly spaced: more change no scale that matters
 
 
 def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
@@ -19,16 +26,53 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
 
     The table has one scale a column (8 bits), dense weights one a unit (7 bits, so that no int8 path saturates).
     Ranges of the two activations are taken from ``calibration``, whose rows stand for what will be served. The few
-    largest values are cut where that makes the error of all smaller, and every column of the input is brought to one
-    spread, which the hidden weights undo: they share one scale.
+    largest values are cut where that makes the error of all smaller.
+
+    All columns of the input share one scale, and so do all hidden units: one of wide spread would leave no steps for
+    the others. So each is divided by a factor that the weights behind it are multiplied by, as SmoothQuant does (Xiao
+    et al. 2023): its spread to the power m over its largest weight to the power 1 - m. Of several m, for columns and
+    units, those are taken whose logits come closest to float32 on ``calibration``.
     """
     ids, occurrences = np.unique(calibration.indices, return_counts=True)
     column_scale = _table_scales(student.table[ids], occurrences)
     table = np.clip(np.rint(student.table / column_scale), -127, 127).astype(np.int8)
     x = _inputs(table * column_scale, calibration)
-    spread = np.maximum(np.abs(x - x.mean(axis=0)).mean(axis=0), 1e-6).astype(np.float32)
-    x, column_scale = x / spread, (column_scale / spread).astype(np.float32)
-    weight = student.hidden_weight * spread[:, None]
+    x = x[:: -(-len(x) // CALIBRATION_ROWS)]
+    wanted = sigmoid(_logits(student, x))
+    best: tuple[float, QuantizedTensors] | None = None
+    for of_columns, of_units in itertools.product(MIGRATIONS, MIGRATIONS):
+        balanced, factor = _balanced(student, x, of_columns, of_units)
+        tried, logits = _dense(balanced, x / factor, table, (column_scale / factor).astype(np.float32))
+        error = float(np.square(sigmoid(logits) - wanted).mean())
+        if best is None or error < best[0]:
+            best = error, tried
+    assert best is not None
+    return best[1]
+
+
+def _balanced(student: Student, x: Floats, of_columns: float, of_units: float) -> tuple[Student, Floats]:
+    """Give the same function of ``x`` over the factors that are given too; a factor is above nothing, as ReLU needs."""
+    largest = np.abs(student.hidden_weight).max(axis=1)
+    columns = _factor(np.abs(x - x.mean(axis=0)).mean(axis=0), largest, of_columns)
+    hidden = np.maximum(x @ student.hidden_weight + student.hidden_bias, 0)
+    units = _factor(hidden.max(axis=0), np.abs(student.output_weight).max(axis=1), of_units)
+    return replace(
+        student,
+        hidden_weight=student.hidden_weight * columns[:, None] / units,
+        hidden_bias=student.hidden_bias / units,
+        output_weight=student.output_weight * units[:, None],
+    ), columns
+
+
+def _factor(spread: Floats, largest: Floats, migration: float) -> Floats:
+    return np.asarray(_at_least(spread) ** migration / _at_least(largest) ** (1 - migration), np.float32)
+
+
+def _dense(
+    student: Student, x: Floats, table: NDArray[np.int8], column_scale: Floats
+) -> tuple[QuantizedTensors, Floats]:
+    """Quantize all behind the table; gives the logits of ``x`` too."""
+    weight = student.hidden_weight
     low, high = (float(v) for v in np.quantile(x, [CUT_OFF, 1 - CUT_OFF]))
     low, high = min(low, 0.0), max(high, 0.0)
     input_scale = np.float32(max(high - low, 1e-6) / 255)
@@ -41,7 +85,7 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
     hidden = np.maximum(q @ hidden_weight.astype(np.float64) + hidden_bias, 0) * hidden_scale
     activation_scale = np.float32(max(float(hidden.max()), 1e-6) / 255)
     output_scale = _scales(student.output_weight)
-    return QuantizedTensors(
+    tensors = QuantizedTensors(
         table=table,
         column_scale=column_scale,
         length_divisor=np.sqrt(np.maximum(np.arange(LENGTHS + 1), 1)).astype(np.float32),
@@ -55,11 +99,19 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
         logit_scale=(activation_scale * output_scale).astype(np.float32),
         logit_bias=student.output_bias.astype(np.float32),
     )
+    steps = np.clip(np.rint(hidden / activation_scale), 0, 255)
+    logits = steps @ tensors.output_weight.astype(np.float64) * tensors.logit_scale + tensors.logit_bias
+    return tensors, np.asarray(logits, np.float32)
+
+
+def _logits(student: Student, x: Floats) -> Floats:
+    hidden = np.maximum(x @ student.hidden_weight + student.hidden_bias, 0)
+    return np.asarray(hidden @ student.output_weight + student.output_bias, np.float32)
 
 
 def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
     """Give each column the scale, of a few below its maximum's, with the least squared error over all occurrences."""
-    largest = np.maximum(np.abs(rows).max(axis=0), 1e-8) / 127
+    largest = _at_least(np.abs(rows).max(axis=0)) / 127
     tried = [(largest * share).astype(np.float32) for share in TABLE_SHARES]
     errors = [
         (np.square(rows - np.clip(np.rint(rows / scale), -127, 127) * scale) * occurrences[:, None]).sum(axis=0)
@@ -72,6 +124,11 @@ def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
 def _inputs(table: Floats, features: FeatureBlock) -> Floats:
     sums = np.add.reduceat(table[features.indices], features.indptr[:-1], axis=0)
     return np.asarray(sums / np.sqrt(np.diff(features.indptr))[:, None], np.float32)
+
+
+def _at_least(sizes: Floats) -> Floats:
+    """Raise what is next to nothing beside the largest: what was never learnt must not get a scale of its own."""
+    return np.maximum(sizes, max(float(sizes.max()) * NEXT_TO_NOTHING, 1e-8))
 
 
 def _scales(weight: Floats) -> Floats:
