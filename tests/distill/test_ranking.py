@@ -29,8 +29,10 @@ from farthing.distill.ranking.data import (
     without,
 )
 from farthing.distill.ranking.features import SMALL_RANKS, boundaries_of, make_spec
+from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.recipe import Pairs, read_recipe
 from farthing.distill.ranking.train import soft_targets, targets
+from farthing.distill.ranking.word_vectors import learn_vectors, sentences
 from farthing.distill.ranking.words import average_words, build_lexicon, reduce_vectors
 from farthing.errors import ConfigError, DataError
 from farthing.features import Featurizer
@@ -258,6 +260,71 @@ def test_reduced_vectors_keep_what_is_near(train):
     assert (same[nearest] == same).all()
 
 
+SYNSETS = {
+    "data.noun": "  1 This software and database is being provided\n"
+    "00001740 03 n 01 entity 0 003 ~ 00001930 n 0000 | that which exists; a thing  \n"
+    '00002137 03 n 02 abstraction 0 abstract_entity 0 001 @ 00001740 n 0000 | a general concept; "a nice one"; "two"\n',
+    "data.verb": "", "data.adv": "",
+    "data.adj": '00014490 00 s 02 galore(ip) 0 abounding 0 001 & 00013887 a 0000 | in great numbers; "daisies galore"\n',
+}  # fmt: skip
+
+
+def test_glosses_of_wordnet_become_texts(tmp_path):
+    for name, text in SYNSETS.items():
+        (tmp_path / name).write_text(text)
+    found = read_glosses(tmp_path)
+    assert found.texts == (
+        "entity: that which exists; a thing",
+        "abstraction, abstract entity: a general concept", "a nice one", "two",
+        "galore, abounding: in great numbers", "daisies galore",
+    )  # fmt: skip
+    assert len(found.sha256) == 64
+    (tmp_path / "data.adv").write_text("no synset\n")
+    with pytest.raises(DataError, match=r"data\.adv:1: not a synset"):
+        read_glosses(tmp_path)
+    (tmp_path / "data.adv").unlink()
+    with pytest.raises(ConfigError, match=r"data\.adv cannot be read .*wordnet-base"):
+        read_glosses(tmp_path)
+
+
+def test_texts_are_cut_into_sentences_and_short_ones_left_out():
+    assert sentences(["It is so. No! Who knows what? A b c.d e", "x"]) == {"It is so.", "Who knows what?", "A b c.d e"}
+
+
+@pytest.mark.distill
+@NEEDS_TORCH
+def test_word_vectors_are_learnt_from_texts():
+    """A teacher whose vector of a text is its topic's: words of a topic come together, though alone they are random."""
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(4, 24)).astype(np.float32)
+    words = [b"w%d" % k for k in range(40)]
+    of_topic = np.repeat(np.arange(4), 10)
+    chosen = rng.integers(0, 4, 3000)
+    texts = [" ".join(f"w{10 * t + k}" for k in rng.integers(0, 9, 6)) for t in chosen]  # the tenth word is in none
+    taught = topics[chosen] + 0.1 * rng.normal(size=(3000, 24)).astype(np.float32)
+    alone = rng.normal(size=(40, 24)).astype(np.float32)
+    said = []
+
+    def learn(seed):
+        return learn_vectors(
+            words, alone, np.full(40, 100, np.float32), [*texts, "unknown words"], np.vstack([taught, topics[:1]]),
+            8, epochs=60, seed=seed, say=said.append,
+        )  # fmt: skip
+
+    found = learn(1)
+    assert len(said) == 60 and list(found) == words
+    table = np.array(list(found.values()))
+    np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, rtol=1e-5)
+    seen = np.arange(40) % 10 != 9
+    centres = np.stack([table[seen & (of_topic == t)].mean(axis=0) for t in range(4)])
+    assert ((table[seen] @ centres.T).argmax(axis=1) == of_topic[seen]).all()
+    near = (table @ table.T)[np.ix_(seen, seen)]
+    same = of_topic[seen][:, None] == of_topic[seen]
+    assert near[same].mean() > 0.7 and near[~same].mean() < 0.1
+    assert all((found[w] == other).all() for w, other in learn(1).items())
+    assert any((found[w] != other).any() for w, other in learn(2).items())
+
+
 def test_boundaries_cut_into_even_parts():
     values = np.random.default_rng(0).integers(0, 1000, 5000)
     cuts = boundaries_of("bm25", values, 10)
@@ -289,7 +356,7 @@ def test_recipes_can_be_read(name):
     assert all(source.licence for source in recipe.source)
 
 
-@pytest.mark.parametrize("change", [("task = ", "job = "), ("hidden = 32", "hidden = 0"), ("[words]", "[")])
+@pytest.mark.parametrize("change", [("task = ", "job = "), ("hidden = 64", "hidden = 0"), ("[words]", "[")])
 def test_bad_recipes_are_said(tmp_path, change):
     path = tmp_path / "r.toml"
     path.write_text((RECIPES / "rerank.toml").read_text().replace(*change))

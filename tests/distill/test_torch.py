@@ -60,6 +60,9 @@ def test_teacher_labels_become_a_served_bundle(tmp_path):
     evaluation = built.manifest.evaluation
     assert evaluation["test"]["rude"]["macro_f1"]["value"] > 0.95
     assert evaluation["teachers"]["big"]["test"]["rude"]["auc"]["value"] > 0.99
+    splits = built.prepared.splits
+    assert evaluation["int8_loss"]["rude"]["rows"] == len(splits.train) + len(splits.dev) + len(splits.test)
+    assert abs(evaluation["int8_loss"]["rude"]["points"]) < 0.5
     assert built.manifest.thresholds["rude"]["review"] is not None
     card = Bundle.load(tmp_path / "out").card
     assert "teacher: big" in card and "CC0-1.0" in card and "core-hour" in card

@@ -23,6 +23,7 @@ from farthing.distill.judge import (
     judge,
     judge_elsewhere,
     judge_slices,
+    loss_over_all,
     sigmoid,
     teacher_systems,
     with_cuts,
@@ -33,6 +34,7 @@ from farthing.distill.quantize import quantize
 from farthing.distill.recipe import Recipe, read_recipe
 from farthing.distill.rows import read_bytes, read_rows
 from farthing.distill.show import Show
+from farthing.distill.splits import SPLITS
 from farthing.distill.student import Examples, Student, train
 from farthing.distill.teachers.committee import ELSEWHERE
 from farthing.errors import BundleError, DataError
@@ -131,6 +133,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     systems = _systems(prepared, student, scorer, examples)
     evaluation = _evaluate(prepared, systems, recipe_sha256)
     _gate(recipe, evaluation, show.say)
+    evaluation["int8_loss"] = loss_over_all(prepared, systems[INT8], systems[FLOAT32])
     evaluation["collisions"] = count_collisions(recipe.plan(), spec, prepared.splits.train.events).sentence()
     evaluation["cpu_seconds"] = {
         "teachers": round(prepared.teacher_cpu_seconds),
@@ -189,7 +192,7 @@ def student_digest(recipe: Recipe, examples: Examples) -> str:
 
 
 def _systems(prepared: Prepared, student: Student, scorer: Scorer, examples: dict[str, Examples]) -> dict[str, System]:
-    features = {part: examples[part].features for part in ("dev", "test")}
+    features = {part: examples[part].features for part in SPLITS}
     field = prepared.recipe.text_field
     for name, (texts, _) in prepared.elsewhere.items():
         assert field is not None

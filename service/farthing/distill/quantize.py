@@ -15,7 +15,7 @@ from farthing.scoring.tensors import WEIGHT_LIMIT, QuantizedTensors
 
 LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion
 TABLE_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)
-CUT_OFF = 1e-4  # share of the inputs that may be cut at either end
+CUT_OFFS = (1e-4, 1e-3)  # shares of the inputs that may be cut at either end
 MIGRATIONS = (1.0, 0.75, 0.5, 0.25, 0.0)
 NEXT_TO_NOTHING = 1e-4
 CALIBRATION_ROWS = 20_000  # at most, evenly spaced: more change no scale that matters
@@ -26,12 +26,12 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
 
     The table has one scale a column (8 bits), dense weights one a unit (7 bits, so that no int8 path saturates).
     Ranges of the two activations are taken from ``calibration``, whose rows stand for what will be served. The few
-    largest values are cut where that makes the error of all smaller.
+    largest values are cut.
 
     All columns of the input share one scale, and so do all hidden units: one of wide spread would leave no steps for
     the others. So each is divided by a factor that the weights behind it are multiplied by, as SmoothQuant does (Xiao
     et al. 2023): its spread to the power m over its largest weight to the power 1 - m. Of several m, for columns and
-    units, those are taken whose logits come closest to float32 on ``calibration``.
+    units, and several shares to cut, those are taken whose scores come closest to float32's on ``calibration``.
     """
     ids, occurrences = np.unique(calibration.indices, return_counts=True)
     column_scale = _table_scales(student.table[ids], occurrences)
@@ -40,9 +40,9 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
     x = x[:: -(-len(x) // CALIBRATION_ROWS)]
     wanted = sigmoid(_logits(student, x))
     best: tuple[float, QuantizedTensors] | None = None
-    for of_columns, of_units in itertools.product(MIGRATIONS, MIGRATIONS):
+    for of_columns, of_units, cut_off in itertools.product(MIGRATIONS, MIGRATIONS, CUT_OFFS):
         balanced, factor = _balanced(student, x, of_columns, of_units)
-        tried, logits = _dense(balanced, x / factor, table, (column_scale / factor).astype(np.float32))
+        tried, logits = _dense(balanced, x / factor, table, (column_scale / factor).astype(np.float32), cut_off)
         error = float(np.square(sigmoid(logits) - wanted).mean())
         if best is None or error < best[0]:
             best = error, tried
@@ -69,11 +69,11 @@ def _factor(spread: Floats, largest: Floats, migration: float) -> Floats:
 
 
 def _dense(
-    student: Student, x: Floats, table: NDArray[np.int8], column_scale: Floats
+    student: Student, x: Floats, table: NDArray[np.int8], column_scale: Floats, cut_off: float
 ) -> tuple[QuantizedTensors, Floats]:
     """Quantize all behind the table; gives the logits of ``x`` too."""
     weight = student.hidden_weight
-    low, high = (float(v) for v in np.quantile(x, [CUT_OFF, 1 - CUT_OFF]))
+    low, high = (float(v) for v in np.quantile(x, [cut_off, 1 - cut_off]))
     low, high = min(low, 0.0), max(high, 0.0)
     input_scale = np.float32(max(high - low, 1e-6) / 255)
     zero_point = int(np.clip(round(-low / float(input_scale)), 0, 255))

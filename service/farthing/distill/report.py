@@ -11,7 +11,7 @@ import numpy as np
 
 from farthing import __version__
 from farthing.distill.build import Built
-from farthing.distill.card import METRICS, cell, table
+from farthing.distill.card import METRICS, cell, rounding, table
 from farthing.distill.judge import FLOAT32, INT8, System, judge, judge_elsewhere, sigmoid, with_cuts
 from farthing.distill.prepare import Prepared
 from farthing.distill.show import Show
@@ -86,6 +86,7 @@ def _lines(built: Built, systems: dict[str, System]) -> list[str]:
     return [
         *lines,
         f"Largest difference of a score between int8 and float32 on test: {evaluation['worst_score_difference']}.",
+        *rounding(evaluation),
         f"Features: {evaluation['collisions']}.",
         f"CPU seconds: {evaluation['cpu_seconds']}.",
         "",

@@ -32,12 +32,12 @@ from farthing.distill.ranking.data import (
     without,
 )
 from farthing.distill.ranking.features import make_spec
+from farthing.distill.ranking.lexicon import TextSource, lexicon_of
 from farthing.distill.ranking.measure import measure, per_query
 from farthing.distill.ranking.recipe import Elsewhere, Recipe
-from farthing.distill.ranking.teacher import BiEncoder, vocabulary
+from farthing.distill.ranking.teacher import BiEncoder
 from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
-from farthing.distill.ranking.words import average_words, build_lexicon, count_texts, reduce_vectors
-from farthing.distill.rows import read_texts
+from farthing.distill.ranking.words import average_words
 from farthing.distill.student import Student
 from farthing.errors import BundleError, DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
@@ -110,7 +110,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     began = time.process_time()
     parts = _read(recipe, data, say)
     teacher = BiEncoder(cache) if recipe.words.vectors == "minilm" or recipe.lists.depth_used else None
-    lexicon = _lexicon(recipe, parts.train, data, teacher, say)
+    lexicon, learnt_from = lexicon_of(recipe, parts.train, data, teacher, say)
     more_lists, soft = _lists(recipe, parts.train, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     evaluation: dict[str, Any] = {
@@ -120,7 +120,8 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
         **_evaluate(recipe, model, parts, data, say),
     }
     evaluation["training_cpu_seconds"] = round(time.process_time() - began)
-    _write(recipe, model, parts, evaluation, out)
+    evaluation["word_texts"] = sum(len(source.texts) for source in learnt_from)
+    _write(recipe, model, parts, evaluation, learnt_from, out)
     say(f"wrote {out}")
 
 
@@ -154,23 +155,6 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
             )
     names = [source.name for source in recipe.source]
     return _Data(joined(trains), joined(devs), tuple(zip(names, tests, strict=True)), tuple(rows))
-
-
-def _lexicon(recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say) -> Lexicon:
-    words = recipe.words
-    vectors: dict[bytes, Floats] = {}
-    if words.vectors == "minilm" and teacher is not None:
-        counts = count_texts(
-            {c.text for q in train_set.queries for c in q.candidates} | {q.text for q in train_set.queries}
-        )
-        known = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]
-        chosen = list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
-        spelt = [word.decode("utf-8", "replace") for word in chosen]
-        vectors = reduce_vectors(chosen, teacher(spelt, 16, say), words.dim)
-    background = [text for entry in words.background for text in read_texts(data / entry.texts)]
-    return build_lexicon(
-        train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors, background=background
-    )
 
 
 def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> tuple[QuerySet, Floats]:
@@ -294,9 +278,20 @@ def _elsewhere(entry: Elsewhere, data: Path) -> tuple[QuerySet, list[Floats] | N
     return queries, [np.array(judged.get(query.id, [0.0]), np.float32) for query in queries.queries]
 
 
-def _write(recipe: Recipe, model: _Model, parts: _Data, evaluation: dict[str, Any], out: Path) -> None:
+def _write(
+    recipe: Recipe,
+    model: _Model,
+    parts: _Data,
+    evaluation: dict[str, Any],
+    learnt_from: tuple[TextSource, ...],
+    out: Path,
+) -> None:
     scorer = _scorer(recipe, model, parts, evaluation)
     manifest = _manifest(recipe, model, parts, evaluation)
+    read_too = tuple(
+        {"name": s.name, "licence": s.licence, "rows": len(s.texts), "sha256": s.sha256} for s in learnt_from
+    )
+    manifest = replace(manifest, training_data=manifest.training_data + read_too)
     golden = make_golden(scorer, [*golden_events(parts.train.queries), *GOLDEN_ODD, *GOLDEN_REFUSED])
     write_bundle(
         out,

@@ -16,7 +16,11 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
     evaluation = manifest.evaluation
     sources = [f"- **{s.name}**. Licence: {s.licence}. {s.note}".rstrip() for s in recipe.source]
     sources += [
-        f"- **{b.name}**: how common words are, no more. Licence: {b.licence}." for b in recipe.words.background
+        f"- **{b.name}**: how common words are{' and word vectors' if recipe.words.epochs else ''}, no more. Licence: {b.licence}."
+        for b in recipe.words.background
+    ]
+    sources += [
+        f"- **{g.name}**: word vectors only. Licence: {g.licence}. {g.note}".rstrip() for g in recipe.words.glosses
     ]
     measured = [f"- **{e.name}** (measured on only). Licence: {e.licence}." for e in recipe.elsewhere]
     teacher = [
@@ -28,7 +32,7 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
     vectors = [
         "",
         f"`features.npz` holds {recipe.words.dim}-dimensional vectors of {evaluation['words_with_vector']:,} words: MiniLM's",
-        "encoding of each word alone, reduced by principal components.",
+        *_vectors_from(recipe, evaluation),
     ]
     return "\n".join(
         [
@@ -77,6 +81,15 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _vectors_from(recipe: Recipe, evaluation: Mapping[str, Any]) -> list[str]:
+    if not recipe.words.epochs:
+        return ["encoding of each word alone, reduced by principal components."]
+    return [
+        "encoding of each word alone, trained until the weighted mean over a text's words came close to MiniLM's encoding",
+        f"of the text: sentences and questions of the training texts, and {evaluation['word_texts']:,} texts more.",
+    ]
 
 
 def _lines(name: str, entry: Mapping[str, Any]) -> list[str]:

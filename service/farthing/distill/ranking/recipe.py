@@ -47,6 +47,15 @@ class Background(_Section):
     licence: str
 
 
+class Glosses(_Section):
+    """A folder of WordNet 3: what its words mean, as texts to learn word vectors from."""
+
+    name: str
+    folder: str
+    licence: str
+    note: str = ""
+
+
 class Words(_Section):
     """The lexicon."""
 
@@ -56,6 +65,14 @@ class Words(_Section):
     dim: int = Field(32, ge=8, le=256, multiple_of=8, description="elements of a word vector")
     background: tuple[Background, ...] = ()
     vocabulary: int = Field(20_000, ge=0, description="words with a vector, the commonest first")
+    epochs: int = Field(
+        0,
+        ge=0,
+        description="of learning the vectors from the teacher's of whole texts: the training texts, background and "
+        "glosses; 0 takes the teacher's vector of each word alone",
+    )
+    glosses: tuple[Glosses, ...] = ()
+    max_tokens: int = Field(64, ge=8, le=512, description="of a text that vectors are learnt from")
 
 
 class Pairs(_Section):

@@ -25,6 +25,27 @@ def inverse_document_frequency(n_texts: int, n_with: int) -> float:
     return math.log(1 + (n_texts - n_with + 0.5) / (n_with + 0.5))
 
 
+class WordWeights:
+    """What words weigh: idf in the texts to learn from, brought to 255 for a word that is in none.
+
+    A word weighs no more than it would in ``background``, texts of everyday language: "our" is rare on health pages,
+    and says no more for that.
+    """
+
+    def __init__(self, train: QuerySet, background: Sequence[str] = ()) -> None:
+        texts = {candidate.text for query in train.queries for candidate in query.candidates}
+        self.counts, self.n_texts = count_texts(texts), len(texts)
+        self.everyday, self._n_everyday = count_texts(background), len(background)
+        self._step = LARGEST_WEIGHT / inverse_document_frequency(self.n_texts, 0)
+
+    def of(self, word: bytes) -> int:
+        """Give a folded word's weight, 0 to 255."""
+        idf = inverse_document_frequency(self.n_texts, self.counts[word])
+        if self.everyday[word]:
+            idf = min(idf, inverse_document_frequency(self._n_everyday, self.everyday[word]))
+        return round(idf * self._step)
+
+
 def build_lexicon(
     train: QuerySet, *, slots: int, least_texts: int, vectors: Mapping[bytes, Floats],
     background: Sequence[str] = (),
@@ -34,7 +55,7 @@ def build_lexicon(
     Parameters
     ----------
     train:
-        Its texts give the weights: idf, brought to 255 for a word that is in none.
+        Its texts give the weights, with ``background``: :class:`WordWeights`.
     slots:
         Room for words; half as many words find their place safely.
     least_texts:
@@ -42,33 +63,22 @@ def build_lexicon(
     vectors:
         Word vectors.
     background:
-        Texts of everyday language. A word weighs no more than it would there: "our" is rare on health pages, and says
-        no more for that.
+        Texts of everyday language.
     """
-    texts = {candidate.text for query in train.queries for candidate in query.candidates}
-    counts = count_texts(texts)
+    known = WordWeights(train, background)
+    counts, everyday = known.counts, known.everyday
     asked = count_texts(query.text for query in train.queries)
-    largest = inverse_document_frequency(len(texts), 0)
-    step = LARGEST_WEIGHT / largest
-    everyday = count_texts(background)
-
-    def weight(word: bytes) -> int:
-        idf = inverse_document_frequency(len(texts), counts[word])
-        if everyday[word]:
-            idf = min(idf, inverse_document_frequency(len(background), everyday[word]))
-        return round(idf * step)
-
     weights = {
-        word: weight(word)
+        word: known.of(word)
         for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if n >= least_texts or word in vectors or everyday[word] >= least_texts
     }
     for word in [*vectors, *sorted(word for word, n in everyday.items() if n >= least_texts)]:
-        weights.setdefault(word, weight(word))
+        weights.setdefault(word, known.of(word))
     question = [
         word
         for word, n in asked.items()
-        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * counts[word] / len(texts)
+        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * counts[word] / known.n_texts
     ]
     for word in question:
         weights.setdefault(word, LARGEST_WEIGHT)

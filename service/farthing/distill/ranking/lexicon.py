@@ -1,0 +1,102 @@
+"""A recipe's lexicon: the words of its texts with their weights, and a vector each, from the teacher."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.ranking.data import QuerySet
+from farthing.distill.ranking.glosses import read_glosses
+from farthing.distill.ranking.recipe import Recipe
+from farthing.distill.ranking.teacher import BiEncoder, vocabulary
+from farthing.distill.ranking.word_vectors import learn_vectors, sentences
+from farthing.distill.ranking.words import WordWeights, build_lexicon, count_texts, reduce_vectors
+from farthing.distill.rows import read_texts
+from farthing.features import Lexicon
+
+WORD_TOKENS = 16  # of a word alone, as the teacher reads it
+
+Floats = NDArray[np.float32]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """Texts without labels that word vectors were learnt from."""
+
+    name: str
+    licence: str
+    texts: tuple[str, ...]
+    sha256: str  # of the file or files
+
+
+def lexicon_of(
+    recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
+) -> tuple[Lexicon, tuple[TextSource, ...]]:
+    """Make the lexicon; gives too what texts beside the training ones its vectors were learnt from."""
+    words = recipe.words
+    background = [read_texts(data / entry.texts) for entry in words.background]
+    everyday = list(itertools.chain.from_iterable(background))
+    vectors: dict[bytes, Floats] = {}
+    learnt_from: tuple[TextSource, ...] = ()
+    if words.vectors == "minilm" and teacher is not None and words.epochs:
+        learnt_from = tuple(
+            TextSource(entry.name, entry.licence, tuple(texts), _sha256(data / entry.texts))
+            for entry, texts in zip(words.background, background, strict=True)
+        )
+        for entry in words.glosses:
+            glosses = read_glosses(data / entry.folder)
+            learnt_from += (TextSource(entry.name, entry.licence, glosses.texts, glosses.sha256),)
+        vectors = _learnt(recipe, train_set, everyday, learnt_from, teacher, say)
+    elif words.vectors == "minilm" and teacher is not None:
+        counts = count_texts(
+            {c.text for q in train_set.queries for c in q.candidates} | {q.text for q in train_set.queries}
+        )
+        chosen = _vocabulary(recipe, counts)
+        vectors = reduce_vectors(chosen, teacher(_spelt(chosen), WORD_TOKENS, say), words.dim)
+    lexicon = build_lexicon(
+        train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors, background=everyday
+    )
+    return lexicon, learnt_from
+
+
+def _learnt(
+    recipe: Recipe,
+    train_set: QuerySet,
+    everyday: list[str],
+    others: tuple[TextSource, ...],
+    teacher: BiEncoder,
+    say: Say,
+) -> dict[bytes, Floats]:
+    """Learn word vectors from the teacher's vectors of the training texts' sentences, questions and other texts."""
+    own = sentences({c.text for q in train_set.queries for c in q.candidates}) | {q.text for q in train_set.queries}
+    texts = sorted(own.union(*(source.texts for source in others)))
+    chosen = _vocabulary(recipe, count_texts(texts))
+    weights = WordWeights(train_set, everyday)
+    return learn_vectors(
+        chosen, teacher(_spelt(chosen), WORD_TOKENS, say), np.array([weights.of(word) for word in chosen], np.float32),
+        texts, teacher(texts, recipe.words.max_tokens, say), recipe.words.dim,
+        epochs=recipe.words.epochs, seed=recipe.training.seed, say=say,
+    )  # fmt: skip
+
+
+def _vocabulary(recipe: Recipe, counts: Counter[bytes]) -> list[bytes]:
+    """Choose the words that get a vector: the commonest of the texts, then those of the teacher's own list."""
+    words = recipe.words
+    known = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]
+    return list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _spelt(words: list[bytes]) -> list[str]:
+    return [word.decode("utf-8", "replace") for word in words]
