@@ -149,16 +149,31 @@ def test_equal_queries_stay_together_and_test_queries_out(train):
     assert len(answerable(QuerySet((nothing, *train.queries), ""))) == 60
 
 
+def ranked(*gains):
+    """A query whose candidates have these gains, in the order of their scores."""
+    candidates = tuple(Candidate(str(k), "t") for k in range(len(gains)))
+    return QuerySet((Query("q", "q", candidates, np.array(gains, np.float32)),), ""), -np.arange(
+        len(gains), dtype=np.float32
+    )
+
+
 def test_metrics_of_known_rankings():
-    gains = np.array([0, 1, 0, 1], np.float32)
-    assert measure.average_precision(gains) == (1 / 2 + 2 / 4) / 2
-    assert measure.reciprocal_rank(gains) == 0.5
-    assert measure.ndcg(gains, gains) == pytest.approx((1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3)))
-    assert measure.ndcg(gains, np.array([3.0, 1.0]), at=2) == pytest.approx(1 / math.log2(3) / (3 + 1 / math.log2(3)))
-    nothing = np.zeros(3, np.float32)
-    assert all(math.isnan(f(nothing)) for f in (measure.average_precision, measure.reciprocal_rank))
-    assert math.isnan(measure.ndcg(nothing, nothing))
-    assert measure.ranked(gains, np.array([1.0, 2.0, 2.0, 0.0])).tolist() == [1, 0, 0, 1]
+    found = measure.per_query(*ranked(0, 1, 0, 1))
+    assert found["map"] == (1 / 2 + 2 / 4) / 2 and found["mrr"] == 0.5
+    assert found["ndcg@10"] == pytest.approx((1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3)))
+    beside = measure.per_query(*ranked(0, 1), [np.array([3.0, 1.0, 0.0], np.float32)])  # the best was not retrieved
+    assert beside["map"] == (1 / 2) / 2
+    assert beside["ndcg@10"] == pytest.approx(1 / math.log2(3) / (3 + 1 / math.log2(3)))
+    assert all(np.isnan(values).all() for values in measure.per_query(*ranked(0, 0, 0)).values())
+
+
+def test_a_gain_is_that_of_each_query():
+    data = joined([ranked(0, 1, 0)[0], ranked(1, 0, 0)[0]])
+    ours, theirs = np.array([1, 2, 0, 1, 2, 0], np.float32), np.array([2, 1, 0, 2, 1, 0], np.float32)
+    found = measure.gain_over(data, ours, theirs)
+    assert found["mrr"]["value"] == pytest.approx(0, abs=1e-4)
+    assert measure.gain_over(data, ours, ours)["map"] == {"value": 0, "low": 0, "high": 0}
+    assert found["mrr"]["low"] < -0.2 and found["mrr"]["high"] > 0.2
 
 
 @given(

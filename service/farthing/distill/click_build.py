@@ -19,11 +19,10 @@ from farthing.distill.click_recipe import ClickRecipe, Market
 from farthing.distill.click_student import train
 from farthing.distill.clicks import ClickLog, golden_events, read_clicks
 from farthing.distill.judge import sigmoid
-from farthing.distill.measure import auc, expected_calibration_error
+from farthing.distill.measure import auc, measure_clicks
 from farthing.distill.quantize import quantize
 from farthing.errors import BundleError, ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, solve_lambda
-from farthing.evaluate.bootstrap import centred_interval
 from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
 from farthing.golden import make_golden
@@ -38,7 +37,6 @@ MAX_LOSS_POINTS = 0.2
 
 HEAD = "click"
 GOLDEN_ROWS = 256
-RESAMPLES = 500
 
 Floats = NDArray[np.float32]
 
@@ -191,23 +189,3 @@ def measure_slices(log: ClickLog, scores: Floats, field: str) -> dict[str, dict[
             **({"auc": round(area, 4)} if np.isfinite(area) else {}),
         }
     return found
-
-
-def measure_clicks(clicks: Floats, scores: Floats, *, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Measure AUC, log loss and ECE with 95 % bootstrap intervals over rows; the ECE's is centred on its value."""
-    rng = np.random.default_rng(seed)
-
-    def all_three(y: Floats, s: Floats) -> list[float]:
-        p = np.clip(s.astype(np.float64), 1e-7, 1 - 1e-7)
-        loss = float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).mean())
-        return [auc(y, s), loss, expected_calibration_error(y, s)]
-
-    picks = (rng.integers(0, len(clicks), len(clicks)) for _ in range(RESAMPLES))
-    spread = np.array([all_three(clicks[p], scores[p]) for p in picks])
-    low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
-    values = all_three(clicks, scores)
-    low[2], high[2] = centred_interval(values[2], spread[:, 2])
-    return {
-        name: {"value": round(v, 5), "low": round(float(a), 5), "high": round(float(b), 5)}
-        for name, v, a, b in zip(("auc", "log_loss", "ece"), values, low, high, strict=True)
-    }

@@ -33,7 +33,7 @@ from farthing.distill.ranking.data import (
 )
 from farthing.distill.ranking.features import make_spec
 from farthing.distill.ranking.lexicon import TextSource, lexicon_of
-from farthing.distill.ranking.measure import measure, per_query
+from farthing.distill.ranking.measure import gain_over, measure, per_query
 from farthing.distill.ranking.recipe import Elsewhere, Recipe
 from farthing.distill.ranking.teacher import BiEncoder
 from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
@@ -234,6 +234,7 @@ def _scorer(recipe: Recipe, model: _Model, parts: _Data, evaluation: dict[str, A
 def _evaluate(recipe: Recipe, model: _Model, parts: _Data, data: Path, say: Say) -> dict[str, Any]:
     scorer = _scorer(recipe, model, parts, {})
     sets: dict[str, dict[str, Any]] = {}
+    gains: dict[str, dict[str, dict[str, float]]] = {}
     worst = 0.0
 
     def look(name: str, queries: QuerySet, ideal: Sequence[Floats] | None, *, gate: bool) -> None:
@@ -244,9 +245,11 @@ def _evaluate(recipe: Recipe, model: _Model, parts: _Data, data: Path, say: Say)
         worst = max(worst, float(np.abs(scores - sigmoid(logits)).max()))
         sets[name] = {"int8": measure(queries, scores, ideal), "float32": measure(queries, logits, ideal)}
         first = np.array([np.nan if c.score is None else c.score for q in queries.queries for c in q.candidates])
+        say(f"{name}: {json.dumps(sets[name])}")
         if not np.isnan(first).any():
             sets[name]["first stage"] = measure(queries, first.astype(np.float32), ideal)
-        say(f"{name}: {json.dumps(sets[name])}")
+            gains[name] = gain_over(queries, scores, first.astype(np.float32), ideal)
+            say(f"{name}, over the first stage: {json.dumps(gains[name])}")
         metric = recipe.training.metric
         lost = 100 * (sets[name]["float32"][metric]["value"] - sets[name]["int8"][metric]["value"])
         if gate and lost > MAX_LOSS_POINTS:
@@ -261,7 +264,7 @@ def _evaluate(recipe: Recipe, model: _Model, parts: _Data, data: Path, say: Say)
     for entry in recipe.elsewhere:
         queries, ideal = _elsewhere(entry, data)
         look(entry.name, queries, ideal, gate=False)
-    return {"sets": sets, "worst_score_difference": round(worst, 5)}
+    return {"sets": sets, "gain_over_first_stage": gains, "worst_score_difference": round(worst, 5)}
 
 
 def _elsewhere(entry: Elsewhere, data: Path) -> tuple[QuerySet, list[Floats] | None]:

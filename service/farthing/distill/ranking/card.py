@@ -71,6 +71,7 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
             "| --- | --- | --- | --- | --- | --- |",
             *(line for name, entry in evaluation["sets"].items() for line in _lines(name, entry)),
             "",
+            *(_gain(name, entry) for name, entry in evaluation["gain_over_first_stage"].items()),
             f"Largest difference of a score between int8 and float32 on test: {evaluation['worst_score_difference']}.",
             "",
             "## Rebuild",
@@ -81,6 +82,11 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _gain(name: str, entry: Mapping[str, Any]) -> str:
+    said = [f"{m} {entry[m]['value']:+.3f} ({entry[m]['low']:+.3f} to {entry[m]['high']:+.3f})" for m in METRICS]
+    return f"{name}, int8 over the order of its first stage, query by query: {', '.join(said)}.\n"
 
 
 def _vectors_from(recipe: Recipe, evaluation: Mapping[str, Any]) -> list[str]:

