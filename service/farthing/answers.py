@@ -47,32 +47,23 @@ class Task:
     render: Callable[[Signature, RecordBlock, FieldColumns, Any], RenderedValues]
 
 
-def _render_scores(
-    signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock
-) -> RenderedValues:
-    return render_scores(
-        records,
-        _ids(columns),
-        decisions,
-        row_indptr=columns.row_indptr,
-        heads=signature.heads,
-        labels=signature.labels,
-        model=signature.model_id,
-    )
+def _labelled(write: Callable[..., RenderedValues]) -> Callable[..., RenderedValues]:
+    """Give a task's ``render`` of a writer that names heads and labels."""
 
+    def render(
+        signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock | RankingBlock
+    ) -> RenderedValues:
+        return write(
+            records,
+            _ids(columns),
+            decisions,
+            row_indptr=columns.row_indptr,
+            heads=signature.heads,
+            labels=signature.labels,
+            model=signature.model_id,
+        )
 
-def _render_rankings(
-    signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: RankingBlock
-) -> RenderedValues:
-    return render_rankings(
-        records,
-        _ids(columns),
-        decisions,
-        row_indptr=columns.row_indptr,
-        heads=signature.heads,
-        labels=signature.labels,
-        model=signature.model_id,
-    )
+    return render
 
 
 def _render_bids(
@@ -98,8 +89,8 @@ def _ids(columns: FieldColumns) -> RawColumn | None:
 
 
 TASKS: Final = {
-    "moderation": Task(lambda m: Moderation.from_manifest(m.heads, m.labels, m.thresholds), _render_scores),
-    "classify": Task(lambda m: Classify.from_manifest(m.heads, m.labels, m.thresholds), _render_scores),
-    "rerank": Task(lambda m: Rerank.from_manifest(m.heads, m.labels, m.thresholds), _render_rankings),
+    "moderation": Task(lambda m: Moderation.from_manifest(m.heads, m.labels, m.thresholds), _labelled(render_scores)),
+    "classify": Task(lambda m: Classify.from_manifest(m.heads, m.labels, m.thresholds), _labelled(render_scores)),
+    "rerank": Task(lambda m: Rerank.from_manifest(m.heads, m.labels, m.thresholds), _labelled(render_rankings)),
     "bidding": Task(lambda m: Bidding.from_manifest(m.labels, m.settings), _render_bids),
 }
