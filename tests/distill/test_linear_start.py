@@ -62,5 +62,10 @@ def test_the_student_says_what_the_linear_models_say():
     spread = logits_of(models, features).std(axis=0).astype(np.float32)
     student = Student(**first_weights(models, spread, 16, 8, seed=0))
     assert np.abs(student.forward(features) - logits_of(models, features)).max() < 0.1
+    # What is heavy lies in a column of its own, so that the others' scale is fine.
+    heads = models.weights.shape[1]
+    largest = np.abs(models.weights / spread).max(axis=0)
+    assert np.allclose(np.abs(student.table[:, :heads]).max(axis=0), largest / 5)
+    assert np.allclose(student.table[:, :heads] + student.table[:, heads : 2 * heads], models.weights / spread)
     with pytest.raises(ConfigError, match="hidden >= 4"):
         first_weights(models, spread, 16, 3, seed=0)

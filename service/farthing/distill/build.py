@@ -19,11 +19,12 @@ from farthing.distill.intervals import with_boundaries
 from farthing.distill.judge import (
     FLOAT32,
     INT8,
+    UNSEEN,
     System,
     judge,
     judge_elsewhere,
     judge_slices,
-    loss_over_all,
+    rounding_loss,
     sigmoid,
     teacher_systems,
     with_cuts,
@@ -34,7 +35,6 @@ from farthing.distill.quantize import quantize
 from farthing.distill.recipe import Recipe, read_recipe
 from farthing.distill.rows import read_bytes, read_rows
 from farthing.distill.show import Show
-from farthing.distill.splits import SPLITS
 from farthing.distill.student import Examples, Student, train
 from farthing.distill.teachers.committee import ELSEWHERE
 from farthing.errors import BundleError, DataError
@@ -45,9 +45,9 @@ from farthing.scoring.bundle import Manifest, write_bundle
 from farthing.scoring.graph import build_model
 
 MAX_LOSS_POINTS = 0.2
-"""A bundle whose int8 form loses more points of a head's macro-F1 than this to float32, on dev or test, is refused."""
+"""A bundle whose int8 form loses more points of a head's macro-F1 than this to float32, on dev and test, is refused."""
 
-TRAINING_FORM = 1
+TRAINING_FORM = 2
 """Raised when training changes, so that no checkpoint of the old form is gone on from."""
 
 GOLDEN_TEXTS = (
@@ -132,8 +132,8 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     manifest, scorer = assemble(prepared, spec, student, examples["train"])
     systems = _systems(prepared, student, scorer, examples)
     evaluation = _evaluate(prepared, systems, recipe_sha256)
+    evaluation["int8_loss"] = rounding_loss(prepared, systems[INT8], systems[FLOAT32])
     _gate(recipe, evaluation, show.say)
-    evaluation["int8_loss"] = loss_over_all(prepared, systems[INT8], systems[FLOAT32])
     evaluation["collisions"] = count_collisions(recipe.plan(), spec, prepared.splits.train.events).sentence()
     evaluation["cpu_seconds"] = {
         "teachers": round(prepared.teacher_cpu_seconds),
@@ -192,7 +192,7 @@ def student_digest(recipe: Recipe, examples: Examples) -> str:
 
 
 def _systems(prepared: Prepared, student: Student, scorer: Scorer, examples: dict[str, Examples]) -> dict[str, System]:
-    features = {part: examples[part].features for part in SPLITS}
+    features = {part: examples[part].features for part in UNSEEN}
     field = prepared.recipe.text_field
     for name, (texts, _) in prepared.elsewhere.items():
         assert field is not None
@@ -233,14 +233,14 @@ def _gate(recipe: Recipe, evaluation: dict[str, Any], say: Callable[[str], None]
             for part, exact in (("dev", "dev_fp32"), ("test", "fp32"))
         }
         value = evaluation["test"][head]["macro_f1"]
+        both = evaluation["int8_loss"][head]["points"]
         say(
             f"{head}: test macro-F1 {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}); int8 loses "
-            f"{lost['dev']:.2f} points on dev, {lost['test']:.2f} on test"
+            f"{both:.2f} points on dev and test together, {lost['dev']:.2f} on dev, {lost['test']:.2f} on test"
         )
-        worst = max(lost.values())
-        if worst > MAX_LOSS_POINTS:
+        if both > MAX_LOSS_POINTS:
             raise BundleError(
-                f"{head}: int8 loses {worst:.2f} points of macro-F1 to float32, at most {MAX_LOSS_POINTS} are allowed; "
+                f"{head}: int8 loses {both:.2f} points of macro-F1 to float32, at most {MAX_LOSS_POINTS} are allowed; "
                 "set training.quantization_aware_epochs to 2 or more, or train with another seed"
             )
 

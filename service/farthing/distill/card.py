@@ -90,10 +90,10 @@ def _data(recipe: Recipe, manifest: Manifest) -> list[str]:
 
 
 def rounding(evaluation: Any) -> list[str]:
-    """Say what int8 loses over all rows with a label."""
+    """Say what int8 loses over dev and test together."""
     return [
-        f"`{head}`: over all {lost['rows']:,} rows with a label, int8 loses {lost['points']:+.2f} points of macro-F1 to "
-        "float32 at the same cut-off."
+        f"`{head}`: over the {lost['rows']:,} rows of dev and test, int8 loses {lost['points']:+.2f} points of macro-F1 "
+        "to float32 at the same cut-off."
         for head, lost in evaluation["int8_loss"].items()
     ]
 

@@ -20,6 +20,7 @@ from farthing.errors import ConfigError
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+MAIN_SHARE = 0.2  # of a model's largest weight: what a weight has above it lies in a column of its own
 ITERATIONS = 60
 
 
@@ -88,6 +89,9 @@ def _objective(v: Doubles, x: Any, target: Doubles, weight: Doubles, penalty: fl
 def first_weights(models: LinearModels, spread: Floats, dim: int, hidden: int, seed: int) -> dict[str, Floats]:
     """Lay linear models out as a student's weights.
 
+    Each model has a column, and where there is room another for what its few heaviest weights have above a fifth of
+    the largest: so the column of the others gets a finer scale when the table becomes int8.
+
     Parameters
     ----------
     models:
@@ -110,11 +114,16 @@ def first_weights(models: LinearModels, spread: Floats, dim: int, hidden: int, s
     table = rng.normal(0, 0.01, (n_buckets, dim)).astype(np.float32)
     hidden_weight = rng.normal(0, 1 / np.sqrt(dim), (dim, hidden)).astype(np.float32)
     output_weight = rng.normal(0, 0.01, (hidden, heads)).astype(np.float32)
-    table[:, :heads] = models.weights / spread
+    whole = models.weights / spread
+    limit = np.abs(whole).max(axis=0) * (MAIN_SHARE if 2 * heads <= dim else 1)
+    table[:, :heads] = np.clip(whole, -limit, limit)
+    if 2 * heads <= dim:
+        table[:, heads : 2 * heads] = whole - table[:, :heads]
     for k in range(heads):
         up, down = 2 * k, 2 * k + 1
+        own = [k, heads + k] if 2 * heads <= dim else [k]
         hidden_weight[:, [up, down]] = 0
-        hidden_weight[k, up], hidden_weight[k, down] = 1, -1
+        hidden_weight[own, up], hidden_weight[own, down] = 1, -1
         output_weight[[up, down]] = 0
         output_weight[up, k], output_weight[down, k] = spread[k], -spread[k]
     return {
