@@ -77,12 +77,14 @@ def _learnt(
 ) -> dict[bytes, Floats]:
     """Learn word vectors from the teacher's vectors of the training texts' sentences, questions and other texts."""
     own = sentences({c.text for q in train_set.queries for c in q.candidates}) | {q.text for q in train_set.queries}
-    texts = sorted(own.union(*(source.texts for source in others)))
+    sources = [sorted(own), *(sorted(set(source.texts)) for source in others)]
+    texts = list(itertools.chain.from_iterable(sources))
     chosen = _vocabulary(recipe, count_texts(texts))
     weights = WordWeights(train_set, everyday)
+    taught = [teacher(part, recipe.words.max_tokens, say) for part in sources]  # one by one, so that each is kept
     return learn_vectors(
-        chosen, teacher(_spelt(chosen), WORD_TOKENS, say), np.array([weights.of(word) for word in chosen], np.float32),
-        texts, teacher(texts, recipe.words.max_tokens, say), recipe.words.dim,
+        chosen, teacher(_spelt(chosen), WORD_TOKENS, say), np.array([weights.of(w) for w in chosen], np.float32),
+        texts, np.concatenate(taught), recipe.words.dim,
         epochs=recipe.words.epochs, seed=recipe.training.seed, say=say,
     )  # fmt: skip
 
