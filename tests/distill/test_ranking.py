@@ -371,11 +371,18 @@ def test_recipes_can_be_read(name):
     assert all(source.licence for source in recipe.source)
 
 
-@pytest.mark.parametrize("change", [("task = ", "job = "), ("hidden = 32", "hidden = 0"), ("[words]", "[")])
-def test_bad_recipes_are_said(tmp_path, change):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("task = ", "job = ", "job"), ("hidden = 32", "hidden = 0", "hidden"), ("[words]", "[", "TOML|toml"),
+        ('vectors = "minilm"', 'vectors = "none"\nepochs = 5', "take 'minilm', or epochs = 0"),
+        ("[words]", '[[words.glosses]]\nname = "g"\nfolder = "g"\nlicence = "l"\n[words]', "leave glosses out"),
+    ],
+)  # fmt: skip
+def test_bad_recipes_are_said(tmp_path, old, new, said):
     path = tmp_path / "r.toml"
-    path.write_text((RECIPES / "rerank.toml").read_text().replace(*change))
-    with pytest.raises(ConfigError, match=r"r\.toml"):
+    path.write_text((RECIPES / "rerank.toml").read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=rf"(?s)r\.toml.*({said})"):
         read_recipe(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farthing.distill.recipe_file import read_recipe_file
 
@@ -73,6 +73,14 @@ class Words(_Section):
     )
     glosses: tuple[Glosses, ...] = ()
     max_tokens: int = Field(64, ge=8, le=512, description="of a text that vectors are learnt from")
+
+    @model_validator(mode="after")
+    def _learning_fits(self) -> Words:
+        if self.epochs and self.vectors == "none":
+            raise ValueError("epochs is for learning vectors, and vectors is 'none'; take 'minilm', or epochs = 0")
+        if self.glosses and not self.epochs:
+            raise ValueError("glosses are read to learn vectors, and epochs is 0; raise it, or leave glosses out")
+        return self
 
 
 class Pairs(_Section):
