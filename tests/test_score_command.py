@@ -40,7 +40,8 @@ def test_bad_lines_go_aside_with_their_reason(tmp_path):
         (2, "syntax"), (4, "wrong_type"), (5, "invalid_utf8"), (6, "missing_field"),
     ]  # fmt: skip
     assert len(out.read_text().splitlines()) == 2
-    assert b"line 2: syntax" in done.stderr
+    assert b"line 2: syntax\n" in done.stderr
+    assert b"line 6: missing_field (needed: text)\n" in done.stderr
 
 
 def test_exit_codes(tmp_path):

@@ -86,7 +86,7 @@ def serve(
 
 @app.command
 def score(
-    bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
+    bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
     file: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="JSON lines, plain or .gz; - is standard input")
     ] = "-",
@@ -106,7 +106,7 @@ def score(
 
 @app.command
 def evaluate(
-    bundle: Annotated[str, Parameter(help="folder of a bundle, or the name of a shipped one (moderation)")],
+    bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
     *data: Annotated[Path, Parameter(help="labelled rows: JSON lines or CSV, plain or .gz")],
     head: Annotated[
         str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")

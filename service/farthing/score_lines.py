@@ -37,6 +37,9 @@ class Totals:
     seconds: float = 0.0
 
 
+_ABSENT = (Status.MISSING_FIELD, Status.NULL_FIELD)
+
+
 def score_lines(
     scorer: Scorer, source: BinaryIO, sink: BinaryIO, dead: BinaryIO | None, console: Console, *, size_bytes: int = 0
 ) -> Totals:
@@ -47,6 +50,7 @@ def score_lines(
     UTF-8 escaped as by Python's ``backslashreplace``). ``size_bytes`` scales the progress bar (0: unknown).
     """
     totals = Totals()
+    required = ", ".join(field.path for field in scorer.field_plan.fields if field.required)
     began = time.perf_counter()
     with Progress(
         TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
@@ -61,7 +65,8 @@ def score_lines(
             for at in np.flatnonzero(scored.status):
                 reason = Status(int(scored.status[at])).name.lower()
                 if totals.dead < SHOWN_DEAD:
-                    console.print(f"line {numbers[at]}: {reason}", style="yellow", highlight=False)
+                    needs = f" (needed: {required})" if scored.status[at] in _ABSENT else ""
+                    console.print(f"line {numbers[at]}: {reason}{needs}", style="yellow", highlight=False, markup=False)
                 totals.dead += 1
                 if dead is not None:
                     text = lines[at].decode("utf-8", "backslashreplace")

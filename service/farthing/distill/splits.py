@@ -63,7 +63,10 @@ def read_splits(recipe: Recipe, data: Path, say: Callable[[str], None]) -> Split
         else:
             out = _share(clean, 0)
             train, dev = clean.take(~out), clean.take(out)
-        say(f"{source.name}: train {len(train)}, dev {len(dev)}, test {len(test)}; left out {len(whole) - len(clean)}")
+        say(
+            f"{source.name}: train {len(train)}, dev {len(dev)}, test {len(test)}; left out, as repeats or "
+            f"as in a test split: {len(whole) - len(clean)}"
+        )
         for split, rows in zip(SPLITS, (train, dev, test), strict=True):
             if not len(rows):
                 raise DataError(
