@@ -174,12 +174,14 @@ def test_a_sweep_tries_every_combination(recipe):
 
 
 @pytest.mark.parametrize(
-    ("points", "refused"), [(-20.0, False), (0.0, False), (0.19, False), (0.21, True), (20.0, True)]
-)
-def test_the_gate_refuses_more_than_a_fifth_of_a_point_and_a_gain_is_no_loss(recipe, points, refused):
+    ("points", "low", "refused"),
+    [(-20.0, -30.0, False), (0.0, -0.1, False), (0.19, 0.1, False), (0.21, 0.1, True), (20.0, 10.0, True),
+     (0.4, 0.0, False), (0.4, -0.2, False)],
+)  # fmt: skip
+def test_the_gate_refuses_a_sure_loss_of_more_than_a_fifth_of_a_point(recipe, points, low, refused):
     metric = {"rude": {"macro_f1": {"value": 0.7, "low": 0.6, "high": 0.8}}}
     evaluation = {name: metric for name in ("dev", "dev_fp32", "test", "fp32")}
-    evaluation["int8_loss"] = {"rude": {"points": points, "rows": 900}}
+    evaluation["int8_loss"] = {"rude": {"points": points, "low": low, "high": points + 1, "rows": 900}}
     said = []
     if refused:
         with pytest.raises(BundleError, match=r"rude: int8 loses .* at most 0\.2 are allowed"):
@@ -203,4 +205,20 @@ def test_what_rounding_loses_is_taken_over_dev_and_test_together():
     before, after = y.copy(), y.copy()
     before[11], after[:2] = 1, 0
     expected = 100 * (f1_score(y, before, average="macro") - f1_score(y, after, average="macro"))
-    assert found == {"rude": {"points": pytest.approx(expected, abs=1e-3), "rows": 12}}
+    assert found["rude"]["points"] == pytest.approx(expected, abs=1e-3) and found["rude"]["rows"] == 12
+    assert found["rude"]["low"] < expected < found["rude"]["high"]  # three rows of twelve may be chance
+
+
+def test_one_row_on_the_other_side_of_the_cut_is_no_sure_loss():
+    labels = np.tile(np.array([1, 0], np.float32), 150)
+    exact = labels[:, np.newaxis].copy()
+    prepared = SimpleNamespace(recipe=SimpleNamespace(heads=("rude",)), truths=lambda _: [(labels >= 0, labels)])
+
+    def lost(n):
+        rounded = exact.copy()
+        rounded[: 2 * n : 2] = 0
+        systems = [System({"dev": scores, "test": scores}, (0.5,)) for scores in (rounded, exact)]
+        return rounding_loss(prepared, *systems)["rude"]
+
+    assert lost(1)["points"] > 0.2 and lost(1)["low"] == 0
+    assert lost(9)["low"] > 0

@@ -93,7 +93,7 @@ def rounding(evaluation: Any) -> list[str]:
     """Say what int8 loses over dev and test together."""
     return [
         f"`{head}`: over the {lost['rows']:,} rows of dev and test, int8 loses {lost['points']:+.2f} points of macro-F1 "
-        "to float32 at the same cut-off."
+        f"({lost['low']:+.2f} to {lost['high']:+.2f}) to float32 at the same cut-off."
         for head, lost in evaluation["int8_loss"].items()
     ]
 
