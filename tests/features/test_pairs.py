@@ -130,6 +130,9 @@ def test_numbers_are_what_they_are_called():
     assert [row["score.rank"] for row in (first, second, third)] == [1, 0, 2]
     assert [row["score.relative"] for row in (first, second, third)] == [0, 1000, ABSENT]
     assert (second["bm25"], second["coverage"], second["first"], second["density"]) == (0, 0, ABSENT, ABSENT)
+    assert first["opening"] == (50 * 8000 // (8 + 3) + 150 * 8000 // (8 + 4)) // total  # ice and caves, where met first
+    assert second["opening"] == 0
+    assert third["opening"] == (20 * 1000 + 150 * 8000 // 9 + 150 * 8000 // 10 + 50 * 8000 // 11) // total
     assert second["title"] == ABSENT
     assert first["cosine"] == ABSENT  # there are no vectors
     k1, b, average = 1.2, 0.75, 100.0

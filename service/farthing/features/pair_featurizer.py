@@ -22,10 +22,11 @@ from farthing.features import hashing
 from farthing.features.folding import fold_table
 from farthing.features.hashing import bucket_reference, combine_reference
 from farthing.features.lexicon import Lexicon
+from farthing.features.pair_layout import BM25_UNIT, FRACTION, SLOTS, Known, Query, Settings, Text
 from farthing.features.pair_reference import Candidate, PairReference
 from farthing.features.pair_relations import emit, relate
 from farthing.features.pair_spec import NAMES, PairFeature
-from farthing.features.pairs import BM25_UNIT, FRACTION, SLOTS, Known, Query, Settings, Text, scan_pairs
+from farthing.features.pairs import scan_pairs
 from farthing.features.spec import TextFeature
 from farthing.features.text import PADDING
 
@@ -200,8 +201,8 @@ class Pairs:
         n, room = self.feature.max_query_words, longest + PADDING
         return Text(
             folded=np.zeros(room, np.uint8), bits=np.zeros(room // 8 + PADDING, np.uint8), met=np.zeros(n, np.int64),
-            stem_met=np.zeros(n, np.uint8), bigram_met=np.zeros(n, np.uint8), run=np.zeros(n + 1, np.int64),
-            best=np.zeros(n, np.int64), sums=np.zeros(self._dim, np.int32),
+            place=np.zeros(n, np.int64), stem_met=np.zeros(n, np.uint8), bigram_met=np.zeros(n, np.uint8),
+            run=np.zeros(n + 1, np.int64), best=np.zeros(n, np.int64), sums=np.zeros(self._dim, np.int32),
             words=np.zeros(self.feature.max_words, np.uint64),
         )  # fmt: skip
 

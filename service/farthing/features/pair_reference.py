@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from farthing.features import hashing
 from farthing.features.hashing import bucket_reference, combine_reference
 from farthing.features.lexicon import WORD_SALT, Lexicon, find_word_reference, word_hash
+from farthing.features.pair_layout import (
+    BM25_UNIT,
+    DOT_UNIT,
+    FRACTION,
+    MOST_DIGITS,
+    OPENING_HALF,
+    SCORE_LIMIT,
+    SHARE,
+)
 from farthing.features.pair_spec import ABSENT, NUMBERS, PairFeature
-from farthing.features.pairs import BM25_UNIT, DOT_UNIT, FRACTION, MOST_DIGITS, SCORE_LIMIT, SHARE
 from farthing.features.text import folded_words
 
 
@@ -129,7 +137,12 @@ class PairReference:
             "cosine": ABSENT,
             "alignment": ABSENT,
             "weakest": ABSENT,
+            "opening": ABSENT,
         }
+        places = {w.hash: k for k, w in reversed(list(enumerate(text)))}
+        early = sum(w.weight * SHARE * OPENING_HALF // (OPENING_HALF + places[w.hash]) for w in met)
+        if total := sum(w.weight for w in different):
+            numbers["opening"] = early // total
         title = self._words(candidate.title or b"", f.max_words) if f.title else []
         if title:
             named = {w.hash for w in title}

@@ -23,6 +23,7 @@ cosine         cosine of the weighted sums of word vectors
 alignment      best cosine of each query word with a word of the text, averaged by weight
 weakest        least of these among the query's heavier half
 central        cosine of the text with the sum of all candidates' texts
+opening        like coverage; a word whose first place in the text is k, from 0, counts 8 / (8 + k) of its weight
 =============  ========================================================================================================
 
 ``NAME.rank`` is how many candidates of the same event have a larger number, ``NAME.relative`` where a number lies
@@ -41,7 +42,7 @@ from farthing.errors import ConfigError
 
 NUMBERS: Final = (
     "bm25", "coverage", "words", "stems", "bigrams", "run", "first", "missed", "density", "query_words", "text_words",
-    "digits", "title", "title_words", "score", "cosine", "alignment", "weakest", "central",
+    "digits", "title", "title_words", "score", "cosine", "alignment", "weakest", "central", "opening",
 )  # fmt: skip
 FORMS: Final = ("", ".rank", ".relative")
 NAMES: Final = tuple(name + form for form in FORMS for name in NUMBERS)

@@ -10,7 +10,7 @@ Three kernels: :func:`scan_pairs` reads the texts, :func:`relate` compares the c
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +18,46 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes, Int32s, Int64s, Presence
 from farthing.features.folding import fold_text as fold
 from farthing.features.hashing import M, bucket, combine, low_bytes, token
-from farthing.features.lexicon import VECTOR_UNIT, WORD_SALT, find_word
-from farthing.features.pair_spec import ABSENT, NUMBERS
+from farthing.features.lexicon import WORD_SALT, find_word
+from farthing.features.pair_layout import (
+    ALIGNMENT,
+    BIGRAMS,
+    BM25,
+    CENTRAL,
+    COSINE,
+    COVERAGE,
+    DENSITY,
+    DIGITS,
+    DOT_UNIT,
+    FIRST,
+    FRACTION,
+    MISSED,
+    MOST_DIGITS,
+    OPENING,
+    OPENING_HALF,
+    QUERY_WORDS,
+    RUN,
+    SCORE,
+    SCORE_LIMIT,
+    SHARE,
+    SLOTS,
+    STEMS,
+    TEXT_WORDS,
+    TITLE,
+    TITLE_WORDS,
+    WEAKEST,
+    WORDS,
+    Known,
+    Query,
+    Settings,
+    Text,
+)
+from farthing.features.pair_spec import ABSENT
 from farthing.features.text import next_bit
 from farthing.jit import kernel
 from farthing.machine import load_u8, load_u64
 
-Hashes = NDArray[np.uint64]
-
-N: Final = len(NUMBERS)
-(
-    BM25, COVERAGE, WORDS, STEMS, BIGRAMS, RUN, FIRST, MISSED, DENSITY, QUERY_WORDS, TEXT_WORDS, DIGITS, TITLE,
-    TITLE_WORDS, SCORE, COSINE, ALIGNMENT, WEAKEST, CENTRAL,
-) = range(N)  # fmt: skip
-SHARE: Final = 1000
-FRACTION: Final = 1 << 16  # of BM25's fixed-point divisor
-BM25_UNIT: Final = 16
 MET, NOT_MET = np.uint64(1), np.uint64(2)
-MOST_DIGITS: Final = 3
-SCORE_LIMIT: Final = float(1 << 40)
-SLOTS: Final = 256  # of the little hash tables of a query's words and stems
-DOT_UNIT: Final = VECTOR_UNIT * VECTOR_UNIT
 
 _PRESENT: Final = int(Presence.PRESENT)
 _TOP_BYTE: Final = np.uint64(56)
@@ -46,68 +65,6 @@ _SALT: Final = np.uint64(WORD_SALT)
 _NOTHING: Final = np.uint64(0)
 _EVERYTHING: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ZERO, _NINE = 48, 57
-
-
-class Known(NamedTuple):
-    """A lexicon's arrays."""
-
-    checks: NDArray[np.uint16]
-    weights: Bytes
-    question: Bytes
-    vectors: NDArray[np.int8]
-    shift: np.uint64
-    unknown: int
-
-
-class Settings(NamedTuple):
-    """A pair feature's settings as the kernels read them."""
-
-    max_query_words: int
-    max_words: int
-    max_bytes: int
-    stem_bytes: int
-    question_words: int
-    cross_words: int
-    bm25_gain: int  # (k1 + 1) in FRACTION * BM25_UNIT
-    bm25_base: int  # k1 * (1 - b) in FRACTION
-    bm25_slope: int  # k1 * b / average_words in FRACTION
-    score_unit: float
-    word: np.uint64  # multipliers of buckets
-    cross: np.uint64
-    digits: np.uint64
-    follow: np.uint64
-    shift: np.uint64  # 64 - log2(n_buckets)
-
-
-class Query(NamedTuple):
-    """Room for one query, word by word in its order; a repeated word counts at its first place."""
-
-    hashes: Hashes  # (max_query_words,)
-    stems: Hashes
-    first: Int64s  # place of the same word's first occurrence
-    weight: Int64s  # 0 at a repeat
-    question: Bytes
-    slot: Int64s  # in the lexicon, or -1
-    head: Int64s  # (SLOTS,) first word with this top byte of its hash, or -1
-    follower: Int64s  # (max_query_words,) next word with the same, or -1
-    stem_head: Int64s
-    stem_follower: Int64s
-    sums: Int64s  # (dim,) weighted sum of word vectors
-    kinds: Hashes  # (2,) what is asked for
-
-
-class Text(NamedTuple):
-    """Room for one candidate."""
-
-    folded: Bytes
-    bits: Bytes
-    met: Int64s  # (max_query_words,) how often each word of the query was met
-    stem_met: Bytes
-    bigram_met: Bytes
-    run: Int64s  # (max_query_words + 1,)
-    best: Int64s  # (max_query_words,) largest dot product with a word of the text
-    sums: Int32s  # (dim,): a weight of 255 times 127 times 16,384 words is below 2**31
-    words: Hashes  # (max_words,)
 
 
 @kernel(inline=True)
@@ -250,6 +207,8 @@ def read_text(
         text_weight += weight
         i = meet(h, n, query, text)
         if i >= 0:
+            if text.met[i] == 0:
+                text.place[i] = words
             text.met[i] += 1
             longest = lengthen_runs(h, n, query, text, longest)
             running = True
@@ -285,7 +244,7 @@ def number_text(
 ) -> None:
     """Turn what was met into numbers."""
     total = met_weight = stem_weight = bm25 = missed = aligned = asked = np.int64(0)
-    different = met = bigrams = heaviest = np.int64(0)
+    different = met = bigrams = heaviest = opening = np.int64(0)
     density = np.int64(0)
     divisor = s.bm25_base + s.bm25_slope * words
     for i in range(n):
@@ -299,6 +258,7 @@ def number_text(
             met += 1
             met_weight += weight
             density += weight * text.met[i]
+            opening += weight * SHARE * OPENING_HALF // (OPENING_HALF + text.place[i])
             bm25 += weight * text.met[i] * s.bm25_gain // (text.met[i] * FRACTION + divisor)
             text.best[i] = DOT_UNIT
         else:
@@ -314,6 +274,7 @@ def number_text(
     row[COVERAGE] = met_weight * SHARE // total if total > 0 else ABSENT
     row[STEMS] = stem_weight * SHARE // total if total > 0 else ABSENT
     row[WORDS] = met * SHARE // different if different > 0 else ABSENT
+    row[OPENING] = opening // total if total > 0 else ABSENT
     row[DENSITY] = density * SHARE // text_weight if text_weight > 0 else ABSENT
     row[COSINE] = row[ALIGNMENT] = row[WEAKEST] = row[CENTRAL] = ABSENT
     dim = known.vectors.shape[1]
