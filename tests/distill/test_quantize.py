@@ -59,3 +59,19 @@ def test_int8_answers_as_float32_does(spread, own, seed):
     difference = np.abs(scores_of(tensors, served) - sigmoid(student.forward(served)))
     assert np.quantile(difference, 0.999) < 0.1
     assert difference.mean() < 0.007
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12, 1e-7])
+def test_units_and_heads_that_training_shrank_to_nothing_can_be_served(size):
+    rng = np.random.default_rng(5)
+    student = student_of(rng, np.ones(DIM), ())
+    student.hidden_weight[:, 3] = size * rng.normal(size=DIM)
+    student.hidden_weight[:, 4] = size
+    student.hidden_bias[[3, 4]] = 40.0, -0.2
+    student.output_weight[:, 1] = size
+    tensors = quantize(student, rows(rng, 3000))  # an unusable scale is a BundleError
+    assert np.abs(tensors.hidden_bias[3] * tensors.hidden_scale[3]) > 0
+    served = rows(rng, 1000)
+    difference = np.abs(scores_of(tensors, served) - sigmoid(student.forward(served)))
+    assert np.quantile(difference, 0.999) < 0.1
+    assert difference.mean() < 0.007

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from farthing.blocks import FeatureBlock
 from farthing.distill.judge import sigmoid
 from farthing.distill.student import Floats, Student
-from farthing.scoring.tensors import WEIGHT_LIMIT, QuantizedTensors
+from farthing.scoring.tensors import SMALLEST_SCALE, WEIGHT_LIMIT, QuantizedTensors
 
 LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion
 TABLE_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)
 CUT_OFFS = (1e-4, 1e-3)  # shares of the inputs that may be cut at either end
 MIGRATIONS = (1.0, 0.75, 0.5, 0.25, 0.0)
 NEXT_TO_NOTHING = 1e-4
+LARGEST_BIAS = 2.0**30  # in steps: int32 with room for a row's sum
 CALIBRATION_ROWS = 20_000  # at most, evenly spaced: more change no scale that matters
 
 
@@ -77,14 +78,15 @@ def _dense(
     low, high = min(low, 0.0), max(high, 0.0)
     input_scale = np.float32(max(high - low, 1e-6) / 255)
     zero_point = int(np.clip(round(-low / float(input_scale)), 0, 255))
-    weight_scale = _scales(weight)
+    # training can shrink a unit's weights to next to nothing: then they are rounded to nothing, its bias is kept
+    least = np.maximum(SMALLEST_SCALE, np.abs(student.hidden_bias) / LARGEST_BIAS)
+    weight_scale, hidden_scale = _lifted(_scales(weight), input_scale, least)
     hidden_weight = np.rint(weight / weight_scale).astype(np.int8)
-    hidden_scale = (input_scale * weight_scale).astype(np.float32)
     hidden_bias = np.rint(student.hidden_bias / hidden_scale).astype(np.int32)
     q = np.clip(np.rint(x / input_scale) + zero_point, 0, 255) - zero_point
     hidden = np.maximum(q @ hidden_weight.astype(np.float64) + hidden_bias, 0) * hidden_scale
     activation_scale = np.float32(max(float(hidden.max()), 1e-6) / 255)
-    output_scale = _scales(student.output_weight)
+    output_scale, logit_scale = _lifted(_scales(student.output_weight), activation_scale, SMALLEST_SCALE)
     tensors = QuantizedTensors(
         table=table,
         column_scale=column_scale,
@@ -96,7 +98,7 @@ def _dense(
         hidden_scale=hidden_scale,
         activation_scale=float(activation_scale),
         output_weight=np.rint(student.output_weight / output_scale).astype(np.int8),
-        logit_scale=(activation_scale * output_scale).astype(np.float32),
+        logit_scale=logit_scale,
         logit_bias=student.output_bias.astype(np.float32),
     )
     steps = np.clip(np.rint(hidden / activation_scale), 0, 255)
@@ -133,3 +135,10 @@ def _at_least(sizes: Floats) -> Floats:
 
 def _scales(weight: Floats) -> Floats:
     return np.asarray(np.maximum(np.abs(weight).max(axis=0), 1e-8) / WEIGHT_LIMIT, np.float32)
+
+
+def _lifted(scale: Floats, step: np.float32, least: float | NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Give weight scales, and the scales of their products with inputs of ``step``, which are ``least`` or more."""
+    product = (step * scale).astype(np.float32)
+    low = product < least
+    return np.where(low, np.float32(least / step), scale), np.where(low, np.float32(least), product)
