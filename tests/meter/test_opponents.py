@@ -210,6 +210,19 @@ def test_a_bill_scales_every_price():
         assert b.usd_per_event.mid * 4 == a.usd_per_event.mid
 
 
+def test_nobody_packs_where_numbering_costs_more():
+    mine = opponent(
+        "openai:gpt-5-nano",
+        per_byte=Interval(Fraction(8, 9), Fraction(43, 48), Fraction(44, 49)),
+        prompts=prompt((7, 10, 25), (0, 0, 0), (0, 0, 12), (0, 0, 12), (3, 40, 463)),
+        packing=Packing(80, 16_000),
+    )
+    offers = mine.offers(Traffic.of(usage([8894])))
+    price = offers["packed"].usd_per_event
+    assert price.low <= price.mid <= price.high
+    assert offers["packed"].bills["mid"] == offers["naive"].bills["mid"]
+
+
 three = st.lists(st.integers(0, 3_000), min_size=3, max_size=3).map(sorted).map(tuple)
 
 

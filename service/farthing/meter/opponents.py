@@ -203,10 +203,15 @@ class Opponent:
         usd = calls = sent = cached = answered = Fraction(0)
         for count in traffic.calls.values():
             payload = self._payload_tokens(count, scenario)
-            packed = self._pack(payload, rates, scenario) if mode.packed else 1
-            shape = self.prompt.shape(payload, traffic.rows_per_event, packed, scenario)
+            # numbering the events can cost more than packing them saves: then they are sent one by one
+            ways = {1, self._pack(payload, rates, scenario)} if mode.packed else {1}
+            priced = {
+                n: self._price(mode, rates, self.prompt.shape(payload, traffic.rows_per_event, n, scenario), scenario)
+                for n in sorted(ways)
+            }
+            packed = min(priced, key=lambda n: priced[n][0] / n)
+            price, call = priced[packed]
             n_calls = Fraction(count.calls, packed)
-            price, call = self._price(mode, rates, shape, scenario)
             usd += n_calls * price
             calls += n_calls
             sent += n_calls * call.input_tokens
