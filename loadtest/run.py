@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gevent
+import locust.stats
 from loadtest.connected import EVERY_S, Told, look
 from loadtest.generator import Generator
 from loadtest.histogram import added, summary_ms
@@ -41,6 +42,7 @@ STOPPED_TIMEOUT_S: Final = 90.0
 GONE_AFTER_S: Final = 10.0
 RATE_OVER_S: Final = 10
 LAST_LOOK_S: Final = 0.5  # after the last answer: a repeat may follow
+CSV_MARGIN_S: Final = 0.1
 log = logging.getLogger("farthing.loadtest")
 
 
@@ -218,6 +220,9 @@ class LoadTest:
         log.info("%s", json.dumps({**summary, "reasons": len(found)}))
         if self.options.summary:
             Path(self.options.summary).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        if self.options.csv_prefix:
+            # Locust writes the rows once in an interval and not again at the end: the last batches would be missing.
+            gevent.sleep(locust.stats.CSV_STATS_INTERVAL_SEC + CSV_MARGIN_S)
 
     def _stop_workers(self) -> list[str]:
         """Have every worker end its users; gives those that did not tell what they sent."""

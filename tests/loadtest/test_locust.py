@@ -12,7 +12,7 @@ import pytest
 from farthing.broker import free_port
 
 from ..service.running import eventually
-from .running import Run
+from .running import LOCUSTFILE, Run
 
 pytestmark = [
     pytest.mark.kafka,
@@ -65,6 +65,22 @@ async def test_all_counts_of_a_run_agree(service, tmp_path):
     assert 0 < float(rows["score", service.sink]["99%"]) < 60_000
     assert 100 < float(rows["produce", service.source]["Average Content Size"]) / 100 < 300
     assert service.sink in (tmp_path / "run.html").read_text()
+
+
+async def test_the_csv_has_the_last_batches_however_seldom_locust_writes_it(service, tmp_path):
+    """Locust's documentation has people set that interval in their locustfile."""
+    seldom = tmp_path / "seldom.py"
+    seldom.write_text(
+        f"import sys\n\nsys.path.insert(0, {str(LOCUSTFILE.parents[1])!r})\n"
+        "import locust.stats\nfrom loadtest.locustfile import *\n\nlocust.stats.CSV_STATS_INTERVAL_SEC = 4\n"
+    )
+    options = ("-u", 1, "-t", "3s", "--events-per-second", 500, "--batch-events", 50, *LENIENT, "ModerationUser")
+    run = Run(service, tmp_path, *options)
+    run.command[run.command.index(str(LOCUSTFILE))] = str(seldom)
+    assert await run() == 0, run.said()
+    rows, told = run.rows(), run.summary["routes"][service.source]
+    assert int(rows["produce", service.source]["Request Count"]) == told["batches"] > 10
+    assert int(rows["score", service.sink]["Request Count"]) == told["scored"] > 500
 
 
 async def test_a_run_fails_when_it_saturates_when_events_are_lost_and_when_the_target_is_missed(
