@@ -302,6 +302,36 @@ def test_glosses_of_wordnet_become_texts(tmp_path):
         read_glosses(tmp_path)
 
 
+def test_runs_of_glosses_become_lists_of_their_own():
+    words = [f"word{k}" for k in range(40)]
+    rng = np.random.default_rng(0)
+    glosses = [" ".join(rng.choice(words, 9)) for _ in range(300)]
+    passages = lists.runs(glosses, seed=3)
+    texts = [c.text for c in passages.queries[0].candidates]
+    assert 300 // 8 <= len(texts) <= 300 // 3 and all(3 <= len(t.split(". ")) <= 8 for t in texts[:-1])
+    assert [g for t in texts for g in t.split(". ")] == glosses[: sum(len(t.split(". ")) for t in texts)]
+    assert texts == [c.text for c in lists.runs(glosses, seed=3).queries[0].candidates]
+    assert texts != [c.text for c in lists.runs(glosses, seed=4).queries[0].candidates]
+    assert not lists.runs(["too short"] * 9, seed=0).queries[0].candidates
+    made = lists.make_lists(passages, queries=0, sentences=20, depth=5, seed=0, name="gloss")
+    assert [q.id for q in made.queries] == [f"gloss-{k}" for k in range(20)]
+    assert all(len(q.candidates) in (4, 5) and not q.gains.any() for q in made.queries)
+    assert not any(q.text in c.text for q in made.queries[:5] for c in q.candidates if len(q.text.split()) > 5)
+
+
+def test_words_without_a_vector_are_composed_of_pieces(train):
+    e = np.eye(8, dtype=np.float32)
+    vectors = {b"gla": e[0], b"##cier": e[1], b"fever": e[2], b"br": e[3]}
+    in_sums = {b"gla": 30, b"##cier": 40, b"fever": 99}
+    lexicon = build_lexicon(train, slots=1024, least_texts=1, vectors=vectors, vector_weights=in_sums, max_pieces=4)
+    slot = lexicon.find(b"glacier")
+    assert lexicon.vectors[slot].tolist() == [round(127 * 0.6), round(127 * 0.8), 0, 0, 0, 0, 0, 0]
+    assert lexicon.vector_weights[slot] == 50 and lexicon.weights[slot] not in (0, 50)
+    assert lexicon.weights[lexicon.find(b"##cier")] == 157
+    assert not lexicon.vectors[lexicon.find(b"bridge")].any()  # "br", and a rest that is no piece
+    assert lexicon.vector_weights[lexicon.find(b"fever")] == 99
+
+
 def test_texts_are_cut_into_sentences_and_short_ones_left_out():
     assert sentences(["It is so. No! Who knows what? A b c.d e", "x"]) == {"It is so.", "Who knows what?", "A b c.d e"}
 
@@ -326,8 +356,8 @@ def test_word_vectors_are_learnt_from_texts():
             8, epochs=60, seed=seed, say=said.append,
         )  # fmt: skip
 
-    found = learn(1)
-    assert len(said) == 60 and list(found) == words
+    found = learn(1).vectors
+    assert len(said) == 60 and list(found) == words and not learn(1).weights
     table = np.array(list(found.values()))
     np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, rtol=1e-5)
     seen = np.arange(40) % 10 != 9
@@ -336,8 +366,42 @@ def test_word_vectors_are_learnt_from_texts():
     near = (table @ table.T)[np.ix_(seen, seen)]
     same = of_topic[seen][:, None] == of_topic[seen]
     assert near[same].mean() > 0.7 and near[~same].mean() < 0.1
-    assert all((found[w] == other).all() for w, other in learn(1).items())
-    assert any((found[w] != other).any() for w, other in learn(2).items())
+    assert all((found[w] == other).all() for w, other in learn(1).vectors.items())
+    assert any((found[w] != other).any() for w, other in learn(2).vectors.items())
+
+
+@pytest.mark.distill
+@NEEDS_TORCH
+def test_pieces_and_weights_are_learnt_from_texts():
+    """Unknown words of a topic have its piece; half of each text's words say nothing, and learn to weigh less."""
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(4, 24)).astype(np.float32)
+    chosen = rng.integers(0, 4, 3000)
+    texts = [
+        " ".join(f"{rng.choice(list('abcd'))}{t}topic" if k % 2 else f"n{rng.integers(0, 9)}" for k in range(8))
+        for t in chosen
+    ]
+    words = [
+        *(f"n{k}".encode() for k in range(9)),
+        b"a",
+        b"b",
+        b"c",
+        b"d",
+        *(b"##%dtopic" % t for t in range(4)),
+        b"##x",
+    ]
+    learnt = learn_vectors(
+        words, rng.normal(size=(len(words), 24)).astype(np.float32), np.full(len(words), 100, np.float32), texts,
+        topics[chosen] + 0.1 * rng.normal(size=(3000, 24)).astype(np.float32), 8,
+        epochs=40, seed=0, say=lambda line: None, max_pieces=2, learn_weights=True,
+    )  # fmt: skip
+    weights = np.array([learnt.weights[w] for w in words])
+    assert weights[:9].max() < weights[13:17].min() and weights.max() == 255
+    pieces = np.array([learnt.vectors[w] for w in words[13:17]])
+    assert (pieces @ pieces.T - np.eye(4)).max() < 0.5
+    texts_of = np.array([topics[t] for t in range(4)]) - topics.mean(axis=0)
+    likeness = texts_of @ texts_of.T / np.outer(*[np.linalg.norm(texts_of, axis=1)] * 2)
+    assert np.corrcoef(likeness.ravel(), (pieces @ pieces.T).ravel())[0, 1] > 0.9
 
 
 def test_boundaries_cut_into_even_parts():
@@ -377,11 +441,13 @@ def test_recipes_can_be_read(name):
         ("task = ", "job = ", "job"), ("hidden = 32", "hidden = 0", "hidden"), ("[words]", "[", "TOML|toml"),
         ('vectors = "minilm"', 'vectors = "none"\nepochs = 5', "take 'minilm', or epochs = 0"),
         ("[words]", '[[words.glosses]]\nname = "g"\nfolder = "g"\nlicence = "l"\n[words]', "leave glosses out"),
+        ('vectors = "minilm"', 'vectors = "none"\nmax_pieces = 8\nepochs = 0', "epochs is 0; raise it, or leave both out"),
+        ("[student]", "[lists]\nglosses = 7\n[student]", "lists.glosses needs"),
     ],
 )  # fmt: skip
 def test_bad_recipes_are_said(tmp_path, old, new, said):
     path = tmp_path / "r.toml"
-    path.write_text((RECIPES / "rerank.toml").read_text().replace(old, new))
+    path.write_text((RECIPES / "home_depot.toml").read_text().replace(old, new))
     with pytest.raises(ConfigError, match=rf"(?s)r\.toml.*({said})"):
         read_recipe(path)
 

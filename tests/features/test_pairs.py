@@ -1,5 +1,6 @@
 """Pair features: kernels equal to the plain reference, numbers as they are defined, and what must not matter."""
 
+import io
 import json
 
 import numpy as np
@@ -31,11 +32,20 @@ PLAN = FieldPlan(
 WORDS = "what are the symptoms of cancer who is in liver form formed forms 1999 60th cave caves glacier café a".split()
 
 
-def a_lexicon(dim=16):
+PIECES = ("sym", "##ptoms", "##pt", "##oms", "gla", "##ci", "##er", "ca", "##v", "##e", "c", "##é", "b", "##b")
+
+
+def a_lexicon(dim=16, pieces=()):
     rng = np.random.default_rng(0)
-    vectors = {w.encode(): rng.normal(size=dim).astype(np.float32) for w in WORDS[::2]} if dim else {}
-    weights = {w.encode(): 11 * k % 256 for k, w in enumerate(WORDS[:-4])}
-    return make_lexicon(weights, slots=64, unknown=200, question=[b"what", b"who", b"are"], vectors=vectors)
+    vectors = {w.encode(): rng.normal(size=dim).astype(np.float32) for w in (*WORDS[::2], *pieces)} if dim else {}
+    weights = {w.encode(): 11 * k % 256 for k, w in enumerate([*WORDS[:-4], *pieces])}
+    in_sums = {w.encode(): 255 - 9 * k for k, w in enumerate(pieces)}
+    return make_lexicon(
+        weights, slots=64, unknown=200, question=[b"what", b"who", b"are"], vectors=vectors, vector_weights=in_sums
+    )
+
+
+MADE_UP = ("symptomsptoms", "glaver", "symciere", "cavé", "bbb", "bbbb", "b" * 64, "b" * 65, "symx", "café" * 9)
 
 
 def a_feature(**changes):
@@ -70,7 +80,7 @@ def rows(block):
 
 
 texts = st.one_of(
-    st.lists(st.sampled_from([*WORDS, "Liver", "-", "(x)", "ß", "🎈", "1"]), max_size=24).map(" ".join),
+    st.lists(st.sampled_from([*WORDS, "Liver", "-", "(x)", "ß", "🎈", "1", *MADE_UP]), max_size=24).map(" ".join),
     st.text(max_size=60),
 ).map(str.encode)
 candidates = st.builds(
@@ -84,6 +94,7 @@ FEATURES = {
         a_feature(max_query_words=3, max_words=4, max_bytes=30, stem_bytes=2, question_words=1),
         a_lexicon(8),
     ),
+    "pieces": (a_feature(max_pieces=3), a_lexicon(8, PIECES)),
     "words only": (PairFeature(numbers={"bm25": (0,)}, question_words=0, k1=0.0, b=1.0), a_lexicon(0)),
 }
 
@@ -140,6 +151,56 @@ def test_numbers_are_what_they_are_called():
         weight * 16 * tf * (k1 + 1) / (tf + k1 * (1 - b + b * 7 / average)) for weight, tf in ((150, 1), (50, 2))
     )
     assert first["bm25"] == pytest.approx(bm25, abs=2)
+
+
+def test_an_unknown_words_pieces_stand_for_it():
+    at = {w: np.eye(8, dtype=np.float32)[k] for k, w in enumerate((b"whale", b"glac", b"##ier", b"##s", b"##lo"))}
+    lexicon = make_lexicon({**dict.fromkeys(at, 100), b"##ier": 50}, slots=32, unknown=255, vectors=at)
+    rows_ = [
+        [
+            row["cosine"]
+            for row in numbers_of(b"whales", Candidate(text), Candidate(b"whale glac"), lexicon=lexicon, feature=f)
+        ]
+        for text in (b"whale", b"glacier", b"whaleslos whales", b"whales glacx", b"whaleslos")
+        for f in (a_feature(max_pieces=3), a_feature())
+    ]
+    half = round(1000 / 2**0.5)
+    with_pieces, without = rows_[::2], rows_[1::2]
+    assert [row[0] for row in with_pieces] == [half, 0, 1000, 1000, ABSENT]  # of four pieces or a rest: nothing
+    assert all(row == [ABSENT, ABSENT] for row in without)
+    ((row, _),) = [
+        numbers_of(b"glac", Candidate(b"glacier"), Candidate(b"x"), lexicon=lexicon, feature=a_feature(max_pieces=2))
+    ]
+    assert row["cosine"] == round(1000 * 100 / (100**2 + 50**2) ** 0.5) and row["coverage"] == 0
+
+
+def test_weights_in_sums_of_vectors_can_be_others():
+    at = {w: np.eye(8, dtype=np.float32)[k] for k, w in enumerate((b"ice", b"age"))}
+    plain = make_lexicon({b"ice": 100, b"age": 100}, slots=32, unknown=255, vectors=at)
+    other = make_lexicon({b"ice": 100, b"age": 100}, slots=32, unknown=255, vectors=at, vector_weights={b"age": 20})
+    (before, _), (after, _) = (
+        numbers_of(b"ice", Candidate(b"ice age"), Candidate(b"x"), lexicon=lexicon) for lexicon in (plain, other)
+    )
+    assert (before["cosine"], after["cosine"]) == (round(1000 / 2**0.5), round(1000 / 1.04**0.5))
+    assert {k: v for k, v in before.items() if "cosine" not in k} == {
+        k: v for k, v in after.items() if "cosine" not in k
+    }
+    with np.load(io.BytesIO(plain.to_npz())) as arrays:  # as it was before there were any
+        assert sorted(arrays.files) == ["checks", "question", "unknown", "vectors", "weights"]
+    for lexicon in (plain, other):
+        again = Lexicon.from_npz(lexicon.to_npz())
+        assert all(np.array_equal(getattr(again, n), getattr(lexicon, n)) for n in Lexicon.__slots__)
+
+
+def test_a_spec_without_pieces_has_the_fingerprint_it_had_before_there_were_any():
+    spec = FeatureSpec(n_buckets=1024, features=(PairFeature(numbers={"bm25": (0,)}),))
+    assert "max_pieces" not in spec.to_manifest()["features"][0]
+    assert FeatureSpec.from_manifest(spec.to_manifest()) == spec
+    other = FeatureSpec(n_buckets=1024, features=(PairFeature(numbers={"bm25": (0,)}, max_pieces=8),))
+    assert other.to_manifest()["features"][0]["max_pieces"] == 8 and other.fingerprint() != spec.fingerprint()
+    assert FeatureSpec.from_manifest(other.to_manifest()) == other
+    with pytest.raises(ConfigError, match=r"16384 words of 8 pieces are more than 65,536; lower"):
+        PairFeature(numbers={"bm25": (0,)}, max_words=1 << 14, max_pieces=8)
 
 
 def test_vectors_find_words_of_like_meaning():

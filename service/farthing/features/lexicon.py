@@ -25,9 +25,15 @@ WAYS: Final = 4
 WORD_SALT: Final = salt(0, 8)
 """Words are hashed alike for all specs, so that a lexicon can be made before a spec is settled."""
 
+PIECE_SALT: Final = salt(0, 9)
+CONTINUES: Final = b"##"
+"""What a continuation, a piece that is not a word's beginning, is spelt with (as in BERT's vocabularies)."""
+
 MAX_SLOTS: Final = 1 << 24
 VECTOR_UNIT: Final = 127
 """Length of a word vector of length one."""
+
+_LEARNT: Final = "vector_weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Lexicon:
     question: Bytes  # (n_slots,) 1 where the word says what kind of thing a query asks for
     vectors: NDArray[np.int8]  # (n_slots, dim), dim 0 when there are none; length VECTOR_UNIT or nothing
     unknown: Bytes  # (1,) weight of a word that is not in it
+    vector_weights: Bytes  # (n_slots,) weights in sums of vectors; where they were not learnt, the same as ``weights``
 
     def __post_init__(self) -> None:
         n = len(self.checks)
@@ -78,19 +85,27 @@ class Lexicon:
                 found = {name: arrays[name] for name in arrays.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"features.npz: not readable: {error}") from error
+        if "weights" in found:
+            found.setdefault(_LEARNT, found["weights"])
         names = set(cls.__slots__)
         if found.keys() != names:
             raise BundleError(f"features.npz: holds {sorted(found)}, expected {sorted(names)}; build the bundle again")
         return cls(**found)
 
     def to_npz(self) -> bytes:
-        """Write ``features.npz``: the same bytes for the same arrays."""
+        """Write ``features.npz``: the same bytes for the same arrays.
+
+        ``vector_weights`` are left out where they are the same as ``weights``: bundles from before they were there.
+        """
         file = io.BytesIO()
-        np.savez_compressed(file, **{name: getattr(self, name) for name in self.__slots__})
+        arrays = {name: getattr(self, name) for name in self.__slots__}
+        if np.array_equal(self.vector_weights, self.weights):
+            del arrays[_LEARNT]
+        np.savez_compressed(file, **arrays)
         return file.getvalue()
 
     def find(self, word: bytes) -> int:
-        """Give a folded word's slot, or -1: the plain form of :func:`find_word`."""
+        """Give the slot of a folded word or continuation, or -1: the plain form of :func:`find_word`."""
         return find_word_reference(word_hash(word), self)
 
 
@@ -101,11 +116,14 @@ def _arrays(n: int, dim: int) -> dict[str, tuple[type[np.generic], tuple[int, ..
         "question": (np.uint8, (n,)),
         "vectors": (np.int8, (n, dim)),
         "unknown": (np.uint8, (1,)),
+        _LEARNT: (np.uint8, (n,)),
     }
 
 
 def word_hash(word: bytes) -> int:
-    """Hash a folded word as lexicons and pair features do."""
+    """Hash a folded word, or a continuation (``##ing``), as lexicons and pair features do. No folded word has a #."""
+    if word.startswith(CONTINUES):
+        return token_reference(word.removeprefix(CONTINUES), PIECE_SALT)
     return token_reference(word, WORD_SALT)
 
 
@@ -141,13 +159,14 @@ def make_lexicon(
     unknown: int,
     question: Iterable[bytes] = (),
     vectors: Mapping[bytes, NDArray[np.float32]] | None = None,
+    vector_weights: Mapping[bytes, int] | None = None,
 ) -> Lexicon:
     """Lay words out. Where a group is full, the words that come later in ``weights`` are left out: common ones first.
 
     Parameters
     ----------
     weights:
-        Each folded word's weight, 0 to 255.
+        Weights, 0 to 255, of folded words and of continuations (``##ing``).
     slots:
         A power of two; twice as many as words leaves few out.
     unknown:
@@ -156,12 +175,15 @@ def make_lexicon(
         Words that say what a query asks for.
     vectors:
         Of those words that have one, all of one length; they are scaled to unit length.
+    vector_weights:
+        Weights in sums of vectors, 0 to 255, where they are not the words' own.
     """
-    vectors = vectors or {}
+    vectors, vector_weights = vectors or {}, vector_weights or {}
     dim = len(next(iter(vectors.values()))) if vectors else 0
     asked = set(question)
     checks, table = np.zeros(slots, np.uint16), np.zeros(slots, np.uint8)
     flags, rows = np.zeros(slots, np.uint8), np.zeros((slots, dim), np.int8)
+    in_sums = np.zeros(slots, np.uint8)
     shift = 64 - (slots // WAYS).bit_length() + 1
     for word, weight in weights.items():
         h = word_hash(word)
@@ -171,8 +193,9 @@ def make_lexicon(
             continue
         slot = group + ways.index(0)
         checks[slot], table[slot], flags[slot] = check_of(h), weight, word in asked
+        in_sums[slot] = vector_weights.get(word, weight)
         if word in vectors:
             vector = np.asarray(vectors[word], np.float64)
             length = float(np.sqrt((vector * vector).sum()))
             rows[slot] = np.rint(vector * (VECTOR_UNIT / length)).astype(np.int8) if length > 0 else 0
-    return Lexicon(checks, table, flags, rows, np.array([unknown], np.uint8))
+    return Lexicon(checks, table, flags, rows, np.array([unknown], np.uint8), in_sums)

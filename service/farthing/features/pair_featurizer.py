@@ -72,7 +72,7 @@ class Pairs:
         self._dim = lexicon.dim
         self._known = Known(
             lexicon.checks, lexicon.weights, lexicon.question, lexicon.vectors,
-            np.uint64(lexicon.shift), int(lexicon.unknown[0]),
+            np.uint64(lexicon.shift), int(lexicon.unknown[0]), lexicon.vector_weights,
         )  # fmt: skip
 
         def salt(use: int) -> int:
@@ -203,7 +203,7 @@ class Pairs:
             folded=np.zeros(room, np.uint8), bits=np.zeros(room // 8 + PADDING, np.uint8), met=np.zeros(n, np.int64),
             place=np.zeros(n, np.int64), stem_met=np.zeros(n, np.uint8), bigram_met=np.zeros(n, np.uint8),
             run=np.zeros(n + 1, np.int64), best=np.zeros(n, np.int64), sums=np.zeros(self._dim, np.int32),
-            words=np.zeros(self.feature.max_words, np.uint64),
+            words=np.zeros(self.feature.max_words, np.uint64), pieces=np.zeros(self.feature.max_pieces, np.int64),
         )  # fmt: skip
 
     def _text(self, columns: FieldColumns, name: str) -> TextColumn:

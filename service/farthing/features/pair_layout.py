@@ -37,6 +37,7 @@ class Known(NamedTuple):
     vectors: NDArray[np.int8]
     shift: np.uint64
     unknown: int
+    vector_weights: Bytes
 
 
 class Settings(NamedTuple):
@@ -87,5 +88,6 @@ class Text(NamedTuple):
     bigram_met: Bytes
     run: Int64s  # (max_query_words + 1,)
     best: Int64s  # (max_query_words,) largest dot product with a word of the text
-    sums: Int32s  # (dim,): a weight of 255 times 127 times 16,384 words is below 2**31
+    sums: Int32s  # (dim,): a weight of 255 times 127 times MAX_TERMS is below 2**31
+    pieces: Int64s  # (max_pieces,) slots of one word's pieces
     words: Hashes  # (max_words,)

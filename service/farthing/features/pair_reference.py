@@ -21,6 +21,7 @@ from farthing.features.pair_layout import (
 )
 from farthing.features.pair_spec import ABSENT, NUMBERS, PairFeature
 from farthing.features.text import folded_words
+from farthing.features.word_vectors import cut_word_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class _Word:
     slot: int
     weight: int
     question: bool
+    pieces: tuple[int, ...]  # slots, of a word that has none itself
 
     def stem(self, n: int) -> bytes:
         return self.spelling[:n]
@@ -210,16 +212,17 @@ class PairReference:
             h = word_hash(spelling)
             slot = find_word_reference(h, self.lexicon)
             weight = int(self.lexicon.weights[slot] if slot >= 0 else self.lexicon.unknown[0])
-            words.append(_Word(spelling, h, slot, weight, slot >= 0 and bool(self.lexicon.question[slot])))
+            question = slot >= 0 and bool(self.lexicon.question[slot])
+            pieces = () if slot >= 0 else cut_word_reference(spelling, self.lexicon.find, self.feature.max_pieces)
+            words.append(_Word(spelling, h, slot, weight, question, tuple(pieces)))
         return words
 
     def _sum(self, words: list[_Word]) -> list[int]:
         sums = [0] * self.lexicon.dim
         for word in words:
-            if word.slot >= 0:
-                sums = [
-                    s + word.weight * v for s, v in zip(sums, self.lexicon.vectors[word.slot].tolist(), strict=True)
-                ]
+            for slot in (word.slot,) if word.slot >= 0 else word.pieces:
+                weight = int(self.lexicon.vector_weights[slot])
+                sums = [s + weight * v for s, v in zip(sums, self.lexicon.vectors[slot].tolist(), strict=True)]
         return sums
 
     def _bucket(self, h: int, use: int) -> int:

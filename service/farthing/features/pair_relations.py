@@ -9,7 +9,7 @@ import numpy as np
 from farthing.blocks import Bytes, Int32s, Int64s, Presence
 from farthing.features.pair_layout import CENTRAL, SHARE, N
 from farthing.features.pair_spec import ABSENT, NUMBERS
-from farthing.features.pairs import cosine
+from farthing.features.word_vectors import cosine
 from farthing.jit import kernel
 
 _PRESENT: Final = int(Presence.PRESENT)

@@ -19,7 +19,7 @@ digits         words of the text with a digit
 title          share of the query's weight whose words are in the title
 title_words    share of the title's words that are in the query
 score          the first stage's score
-cosine         cosine of the weighted sums of word vectors
+cosine         cosine of the weighted sums of word vectors; of an unknown word's pieces too, with ``max_pieces``
 alignment      best cosine of each query word with a word of the text, averaged by weight
 weakest        least of these among the query's heavier half
 central        cosine of the text with the sum of all candidates' texts
@@ -51,6 +51,7 @@ NAMES: Final = tuple(name + form for form in FORMS for name in NUMBERS)
 ABSENT: Final = -(1 << 60)
 MAX_QUERY_WORDS: Final = 64
 MAX_INTERVALS: Final = 256
+MAX_TERMS: Final = 1 << 16  # words of a text times pieces of a word: sums of vectors stay below 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class PairFeature:
     k1: float = 1.2
     b: float = 0.75
     average_words: float = 100.0
+    max_pieces: int = 0  # a word that the lexicon has not counts by its pieces in cosine and central; 0: not at all
     score_unit: float = 0.001  # the first stage's score is rounded to whole units
     numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # NAMES -> ascending boundaries
     crosses: tuple[tuple[str, str], ...] = ()
@@ -93,6 +95,11 @@ class PairFeature:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"pair feature: {name} is {value}, expected {low} to {high}")
+        if self.max_words * self.max_pieces > MAX_TERMS:
+            raise ConfigError(
+                f"pair feature: {self.max_words} words of {self.max_pieces} pieces are more than {MAX_TERMS:,}; lower "
+                "max_words or max_pieces"
+            )
         for name, boundaries in numbers.items():
             if name not in NAMES:
                 raise ConfigError(
@@ -114,5 +121,5 @@ class PairFeature:
 _RANGES: Final = {
     "max_query_words": (1, MAX_QUERY_WORDS), "max_words": (1, 1 << 14), "max_bytes": (1, 1 << 20),
     "stem_bytes": (1, 8), "question_words": (0, 8), "cross_words": (0, 1 << 14), "k1": (0.0, 100.0), "b": (0.0, 1.0),
-    "average_words": (1.0, 1e6), "score_unit": (1e-9, 1e9),
+    "average_words": (1.0, 1e6), "max_pieces": (0, 16), "score_unit": (1e-9, 1e9),
 }  # fmt: skip

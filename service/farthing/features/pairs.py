@@ -54,6 +54,7 @@ from farthing.features.pair_layout import (
 )
 from farthing.features.pair_spec import ABSENT
 from farthing.features.text import next_bit
+from farthing.features.word_vectors import add_vector, cosine, cut_word, dot
 from farthing.jit import kernel
 from farthing.machine import load_u8, load_u64
 
@@ -71,33 +72,6 @@ _ZERO, _NINE = 48, 57
 def stem_slot(stem: np.uint64) -> int:
     """Give a stem's place among SLOTS."""
     return np.int64((stem * M) >> _TOP_BYTE)
-
-
-@kernel(inline=True)
-def dot(a: NDArray[np.int8], at: int, b: NDArray[np.int8], to: int) -> int:
-    """Multiply two word vectors."""
-    total = np.int32(0)
-    for d in range(a.shape[1]):
-        total += np.int32(a[at, d]) * np.int32(b[to, d])
-    return np.int64(total)
-
-
-@kernel(inline=True)
-def add_vector(vectors: NDArray[np.int8], slot: int, weight: np.int32, sums: Int32s) -> None:
-    """Add a word's weighted vector."""
-    flat = vectors.reshape(-1)
-    start = np.uint64(slot) * np.uint64(vectors.shape[1])
-    for d in range(np.uint64(vectors.shape[1])):  # unsigned, so that no index can be negative
-        sums[d] += weight * np.int32(flat[start + d])
-
-
-@kernel(inline=True)
-def cosine(product: int, square_a: int, square_b: int) -> int:
-    """Give a cosine in thousandths, rounded half to even; ABSENT when a vector is nothing."""
-    if square_a == 0 or square_b == 0:
-        return np.int64(ABSENT)
-    length = np.sqrt(np.float64(square_a)) * np.sqrt(np.float64(square_b))
-    return np.int64(np.rint(np.float64(product) / length * np.float64(SHARE)))
 
 
 @kernel
@@ -138,7 +112,13 @@ def read_query(
             query.stem_head[place] = n
             if slot >= 0:
                 for d in range(dim):
-                    query.sums[d] += query.weight[n] * np.int64(known.vectors[slot, d])
+                    query.sums[d] += np.int64(known.vector_weights[slot]) * np.int64(known.vectors[slot, d])
+            elif dim and len(text.pieces) > 0:
+                for k in range(cut_word(text.folded, begin, end, known.checks, known.shift, text.pieces)):
+                    for d in range(dim):
+                        query.sums[d] += np.int64(known.vector_weights[text.pieces[k]]) * np.int64(
+                            known.vectors[text.pieces[k], d]
+                        )
         n += 1
         begin = next_bit(text.bits, end, n_bytes, _NOTHING)
     kind = _SALT
@@ -227,10 +207,13 @@ def read_text(
                 text.stem_met[j] = 1
             j = query.stem_follower[j]
         if dim and slot >= 0:
-            add_vector(known.vectors, slot, np.int32(weight), text.sums)
+            add_vector(known.vectors, slot, np.int32(known.vector_weights[slot]), text.sums)
             for j in range(n):
                 if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
                     text.best[j] = max(text.best[j], dot(known.vectors, slot, known.vectors, query.slot[j]))
+        elif dim and len(text.pieces) > 0:
+            for k in range(cut_word(text.folded, begin, end, known.checks, known.shift, text.pieces)):
+                add_vector(known.vectors, text.pieces[k], np.int32(known.vector_weights[text.pieces[k]]), text.sums)
         words += 1
         begin = next_bit(text.bits, end, n_bytes, _NOTHING)
     number_text(s, known, query, n, text, words, text_weight, row)

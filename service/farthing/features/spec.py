@@ -159,8 +159,13 @@ class FeatureSpec:
             raise ConfigError(f"feature spec: {error}; known keys: {', '.join(f.name for f in fields(cls))}") from error
 
     def to_manifest(self) -> dict[str, Any]:
-        """Give the spec as JSON types, complete: nothing is left to a default that may change."""
-        features = [{"kind": f.kind, **asdict(f)} for f in self.features]
+        """Give the spec as JSON types, complete: nothing is left to a default that may change.
+
+        A setting that came later is left out where it says what was so before it: fingerprints of older bundles hold.
+        """
+        features = [
+            {"kind": f.kind, **{k: v for k, v in asdict(f).items() if (k, v) not in _AS_BEFORE}} for f in self.features
+        ]
         plain = {"n_buckets": self.n_buckets, "seed": self.seed, "hash": self.hash, "features": features}
         return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
 
@@ -168,6 +173,9 @@ class FeatureSpec:
         """SHA-256 (hex) of the canonical JSON of :meth:`to_manifest`: equal means equal features."""
         text = json.dumps(self.to_manifest(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+_AS_BEFORE: Final = (("max_pieces", 0),)
 
 
 def _feature(entry: Mapping[str, Any]) -> Feature:

@@ -32,6 +32,7 @@ from farthing.distill.ranking.data import (
     without,
 )
 from farthing.distill.ranking.features import make_spec
+from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.lexicon import TextSource, lexicon_of
 from farthing.distill.ranking.measure import gain_over, measure, per_query
 from farthing.distill.ranking.recipe import Elsewhere, Recipe
@@ -111,7 +112,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     parts = _read(recipe, data, say)
     teacher = BiEncoder(cache) if recipe.words.vectors == "minilm" or recipe.lists.depth_used else None
     lexicon, learnt_from = lexicon_of(recipe, parts.train, data, teacher, say)
-    more_lists, soft = _lists(recipe, parts.train, teacher, say)
+    more_lists, soft = _lists(recipe, parts.train, data, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     evaluation: dict[str, Any] = {
         "recipe_sha256": recipe_sha256,
@@ -157,7 +158,9 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
     return _Data(joined(trains), joined(devs), tuple(zip(names, tests, strict=True)), tuple(rows))
 
 
-def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: Say) -> tuple[QuerySet, Floats]:
+def _lists(
+    recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
+) -> tuple[QuerySet, Floats]:
     """Make the lists and the teacher's target for each: its softmax, mixed with the gold label where there is one."""
     wanted = recipe.lists
     if teacher is None or not wanted.depth_used:
@@ -165,10 +168,21 @@ def _lists(recipe: Recipe, train_set: QuerySet, teacher: BiEncoder | None, say: 
     made = more.make_lists(
         train_set, queries=wanted.queries, sentences=wanted.sentences, depth=wanted.depth, seed=wanted.seed
     )
+    if wanted.glosses:
+        glosses = [text for entry in recipe.words.glosses for text in read_glosses(data / entry.folder).texts]
+        passages = more.runs(glosses, wanted.seed)
+        made = joined(
+            [
+                made,
+                more.make_lists(
+                    passages, queries=0, sentences=wanted.glosses, depth=wanted.depth, seed=wanted.seed, name="gloss"
+                ),
+            ]
+        )
     if wanted.own:
         made = joined([made, train_set])
     made = more.forget(made, FORGET_SHARE, np.random.default_rng(wanted.seed))
-    texts = sorted({c.text for q in train_set.queries for c in q.candidates})
+    texts = sorted({c.text for q in (*train_set.queries, *made.queries) for c in q.candidates})
     questions = sorted({q.text for q in made.queries})
     place = {text: k for k, text in enumerate(texts)}
     asked = dict(zip(questions, teacher(questions, wanted.max_tokens, say), strict=True))
@@ -191,7 +205,9 @@ def _train(recipe: Recipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet,
         gold = QuerySet((), gold.sha256)  # they are among the lists, with the teacher's opinion
     both = joined([gold, more_lists])
     columns = both.columns()
-    spec = make_spec(recipe.pairs, lexicon, columns, average_words(parts.train))
+    spec = make_spec(
+        recipe.pairs, lexicon, columns, average_words(parts.train), max_pieces=recipe.words.max_pieces
+    )  # fmt: skip
     featurizer = Featurizer(spec, lexicon)
     wanted = np.concatenate([targets(gold.gains, gold.indptr) if len(gold) else np.zeros(0, np.float32), soft])
     train_lists = Lists(featurizer(columns), both.indptr, wanted)

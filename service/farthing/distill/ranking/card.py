@@ -20,18 +20,21 @@ def card(recipe: Recipe, manifest: Manifest) -> str:
         for b in recipe.words.background
     ]
     sources += [
-        f"- **{g.name}**: word vectors only. Licence: {g.licence}. {g.note}".rstrip() for g in recipe.words.glosses
+        f"- **{g.name}**: word vectors{' and lists' if recipe.lists.glosses else ' only'}. Licence: {g.licence}. {g.note}".rstrip()
+        for g in recipe.words.glosses
     ]
     measured = [f"- **{e.name}** (measured on only). Licence: {e.licence}." for e in recipe.elsewhere]
     teacher = [
         "",
         f"A teacher, MiniLM (`all-MiniLM-L6-v2`, Apache-2.0, as a bi-encoder), ordered {evaluation['teacher_lists']:,}",
         f"lists: {'the training lists, and ' if recipe.lists.own else ''}training questions and pieces of the training texts, each with the {recipe.lists.depth} best of BM25 over",
-        "the training texts. The student learnt from those orders too; the teacher saw no other text.",
+        *_gloss_lists(recipe),
+        "The student learnt from those orders too.",
     ]
     vectors = [
         "",
-        f"`features.npz` holds {recipe.words.dim}-dimensional vectors of {evaluation['words_with_vector']:,} words: MiniLM's",
+        f"`features.npz` holds {recipe.words.dim}-dimensional vectors of {evaluation['words_with_vector']:,} words"
+        f"{' and pieces of words' if recipe.words.max_pieces else ''}: MiniLM's",
         *_vectors_from(recipe, evaluation),
     ]
     return "\n".join(
@@ -92,9 +95,21 @@ def _gain(name: str, entry: Mapping[str, Any]) -> str:
 def _vectors_from(recipe: Recipe, evaluation: Mapping[str, Any]) -> list[str]:
     if not recipe.words.epochs:
         return ["encoding of each word alone, reduced by principal components."]
-    return [
+    lines = [
         "encoding of each word alone, trained until the weighted mean over a text's words came close to MiniLM's encoding",
-        f"of the text: sentences and questions of the training texts, and {evaluation['word_texts']:,} texts more.",
+        f"of the text: sentences and questions of the training texts{', these whole too' if recipe.words.whole_texts else ''}, and {evaluation['word_texts']:,} texts more.",
+    ]
+    if recipe.words.max_pieces:
+        lines.append("An unknown word is cut into pieces, much as MiniLM cuts it, and their vectors stand for its own.")
+    return lines
+
+
+def _gloss_lists(recipe: Recipe) -> list[str]:
+    if not recipe.lists.glosses:
+        return ["the training texts."]
+    names = " and ".join(g.name for g in recipe.words.glosses)
+    return [
+        f"the training texts; and {recipe.lists.glosses:,} pieces of glosses of {names}, among passages of neighbouring glosses."
     ]
 
 

@@ -19,8 +19,10 @@ SMALL_RANKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
 _ALL = {name: (1,) for name in NAMES}
 
 
-def make_spec(settings: Settings, lexicon: Lexicon, train: FieldColumns, average_words: float) -> FeatureSpec:
-    """Choose boundaries on the training pairs.
+def make_spec(
+    settings: Settings, lexicon: Lexicon, train: FieldColumns, average_words: float, *, max_pieces: int = 0
+) -> FeatureSpec:
+    """Choose boundaries on the training pairs; ``max_pieces`` is what the lexicon was made with.
 
     Ranks have fixed ones, so that lists longer than those of the training data mean something too.
 
@@ -31,6 +33,7 @@ def make_spec(settings: Settings, lexicon: Lexicon, train: FieldColumns, average
     """
     base: dict[str, Any] = {
         "average_words": average_words,
+        "max_pieces": max_pieces,
         **settings.settings,
         "lexicon_sha256": hashlib.sha256(lexicon.to_npz()).hexdigest(),
     }

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from farthing.distill.ranking.data import QuerySet
 from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.recipe import Recipe
-from farthing.distill.ranking.teacher import BiEncoder, vocabulary
-from farthing.distill.ranking.word_vectors import learn_vectors, sentences
+from farthing.distill.ranking.teacher import BiEncoder, continuations, letters, vocabulary
+from farthing.distill.ranking.word_vectors import Learnt, learn_vectors, sentences
 from farthing.distill.ranking.words import WordWeights, build_lexicon, count_texts, reduce_vectors
 from farthing.distill.rows import read_texts
 from farthing.features import Lexicon
+from farthing.features.lexicon import CONTINUES
 
 WORD_TOKENS = 16  # of a word alone, as the teacher reads it
 
@@ -44,7 +45,7 @@ def lexicon_of(
     words = recipe.words
     background = [read_texts(data / entry.texts) for entry in words.background]
     everyday = list(itertools.chain.from_iterable(background))
-    vectors: dict[bytes, Floats] = {}
+    learnt = Learnt({}, {})
     learnt_from: tuple[TextSource, ...] = ()
     if words.vectors == "minilm" and teacher is not None and words.epochs:
         learnt_from = tuple(
@@ -54,16 +55,17 @@ def lexicon_of(
         for entry in words.glosses:
             glosses = read_glosses(data / entry.folder)
             learnt_from += (TextSource(entry.name, entry.licence, glosses.texts, glosses.sha256),)
-        vectors = _learnt(recipe, train_set, everyday, learnt_from, teacher, say)
+        learnt = _learnt(recipe, train_set, everyday, learnt_from, teacher, say)
     elif words.vectors == "minilm" and teacher is not None:
         counts = count_texts(
             {c.text for q in train_set.queries for c in q.candidates} | {q.text for q in train_set.queries}
         )
         chosen = _vocabulary(recipe, counts)
-        vectors = reduce_vectors(chosen, teacher(_spelt(chosen), WORD_TOKENS, say), words.dim)
+        learnt = Learnt(reduce_vectors(chosen, teacher(_spelt(chosen), WORD_TOKENS, say), words.dim), {})
     lexicon = build_lexicon(
-        train_set, slots=words.slots, least_texts=words.least_texts, vectors=vectors, background=everyday
-    )
+        train_set, slots=words.slots, least_texts=words.least_texts, vectors=learnt.vectors,
+        vector_weights=learnt.weights, background=everyday, max_pieces=words.max_pieces,
+    )  # fmt: skip
     return lexicon, learnt_from
 
 
@@ -74,25 +76,32 @@ def _learnt(
     others: tuple[TextSource, ...],
     teacher: BiEncoder,
     say: Say,
-) -> dict[bytes, Floats]:
+) -> Learnt:
     """Learn word vectors from the teacher's vectors of the training texts' sentences, questions and other texts."""
-    own = sentences({c.text for q in train_set.queries for c in q.candidates}) | {q.text for q in train_set.queries}
+    whole = {c.text for q in train_set.queries for c in q.candidates}
+    own = sentences(whole) | {q.text for q in train_set.queries} | (whole if recipe.words.whole_texts else set())
     sources = [sorted(own), *(sorted(set(source.texts)) for source in others)]
     texts = list(itertools.chain.from_iterable(sources))
-    chosen = _vocabulary(recipe, count_texts(texts))
+    chosen = _vocabulary(recipe, count_texts(own if recipe.words.max_pieces else texts))
     weights = WordWeights(train_set, everyday)
     taught = [teacher(part, recipe.words.max_tokens, say) for part in sources]  # one by one, so that each is kept
     return learn_vectors(
         chosen, teacher(_spelt(chosen), WORD_TOKENS, say), np.array([weights.of(w) for w in chosen], np.float32),
         texts, np.concatenate(taught), recipe.words.dim,
-        epochs=recipe.words.epochs, seed=recipe.training.seed, say=say,
+        epochs=recipe.words.epochs, seed=recipe.training.seed, say=say, max_pieces=recipe.words.max_pieces,
+        learn_weights=recipe.words.learn_weights,
     )  # fmt: skip
 
 
 def _vocabulary(recipe: Recipe, counts: Counter[bytes]) -> list[bytes]:
-    """Choose the words that get a vector: the commonest of the texts, then those of the teacher's own list."""
+    """Choose the words that get a vector: the commonest of the texts, then those of the teacher's own list.
+
+    With pieces, all of the teacher's list have one, so that what a word is cut into is the teacher's own choice mostly.
+    """
     words = recipe.words
     known = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]
+    if words.max_pieces:
+        return list(dict.fromkeys([*vocabulary(), *letters(), *known[: words.vocabulary], *continuations()]))
     return list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
 
 
@@ -101,4 +110,4 @@ def _sha256(file: Path) -> str:
 
 
 def _spelt(words: list[bytes]) -> list[str]:
-    return [word.decode("utf-8", "replace") for word in words]
+    return [word.removeprefix(CONTINUES).decode("utf-8", "replace") for word in words]

@@ -19,6 +19,8 @@ from farthing.features.text import folded_words
 
 K1, B = 0.9, 0.4
 PIECE_WORDS = (3, 9)
+RUN_TEXTS = (3, 8)
+RUN_WORDS = 20  # shorter runs are left out
 _SENTENCE = re.compile(r"(?<=[.!?])\s+| - |; |: ")
 
 Floats = NDArray[np.float32]
@@ -82,7 +84,23 @@ def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple
     return found
 
 
-def make_lists(train: QuerySet, *, queries: int, sentences: int, depth: int, seed: int) -> QuerySet:
+def runs(texts: Sequence[str], seed: int) -> QuerySet:
+    """Put RUN_TEXTS neighbouring short texts after one another, all of them: passages for :func:`make_lists`."""
+    rng = np.random.default_rng(seed)
+    found, start = [], 0
+    while start < len(texts):
+        stop = start + int(rng.integers(RUN_TEXTS[0], RUN_TEXTS[1] + 1))
+        found.append(". ".join(texts[start:stop]))
+        start = stop
+    candidates = tuple(
+        Candidate(str(k), text, None, None) for k, text in enumerate(found) if len(text.split()) >= RUN_WORDS
+    )
+    return QuerySet((Query("runs", "", candidates, np.zeros(len(candidates), np.float32)),), "")
+
+
+def make_lists(
+    train: QuerySet, *, queries: int, sentences: int, depth: int, seed: int, name: str = "list"
+) -> QuerySet:  # fmt: skip
     """Retrieve for training queries and for pieces of texts; gains are 1 for a query's answers, a piece has none.
 
     The text that a piece was cut from is left out of its list: it would teach that only copies answer. Titles are kept
@@ -106,7 +124,7 @@ def make_lists(train: QuerySet, *, queries: int, sentences: int, depth: int, see
             continue
         candidates = tuple(Candidate(str(k), t, titles[t], round(s, 4)) for k, (t, s) in enumerate(hits))
         gains = np.array([t in answers for t, _ in hits], np.float32)
-        found.append(Query(f"list-{number}", text, candidates, gains).shuffled(rng))
+        found.append(Query(f"{name}-{number}", text, candidates, gains).shuffled(rng))
     return QuerySet(tuple(found), train.sha256)
 
 

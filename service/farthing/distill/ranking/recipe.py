@@ -65,11 +65,25 @@ class Words(_Section):
     dim: int = Field(32, ge=8, le=256, multiple_of=8, description="elements of a word vector")
     background: tuple[Background, ...] = ()
     vocabulary: int = Field(20_000, ge=0, description="words with a vector, the commonest first")
+    max_pieces: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="a word without a vector is cut into at most so many of the teacher's word pieces, whose vectors "
+        "are learnt too: all of the teacher's words and pieces have one then, beside vocabulary words of the training "
+        "texts; 0: such a word has none",
+    )
     epochs: int = Field(
         0,
         ge=0,
         description="of learning the vectors from the teacher's of whole texts: the training texts, background and "
         "glosses; 0 takes the teacher's vector of each word alone",
+    )
+    learn_weights: bool = Field(
+        False, description="learn too what a word weighs in sums of vectors; else its idf is taken"
+    )
+    whole_texts: bool = Field(
+        False, description="learn from the training texts whole too, not only sentence by sentence"
     )
     glosses: tuple[Glosses, ...] = ()
     max_tokens: int = Field(64, ge=8, le=512, description="of a text that vectors are learnt from")
@@ -78,6 +92,8 @@ class Words(_Section):
     def _learning_fits(self) -> Words:
         if self.epochs and self.vectors == "none":
             raise ValueError("epochs is for learning vectors, and vectors is 'none'; take 'minilm', or epochs = 0")
+        if (self.max_pieces or self.learn_weights) and not self.epochs:
+            raise ValueError("vectors of pieces and weights are learnt, and epochs is 0; raise it, or leave both out")
         if self.glosses and not self.epochs:
             raise ValueError("glosses are read to learn vectors, and epochs is 0; raise it, or leave glosses out")
         return self
@@ -99,6 +115,10 @@ class Lists(_Section):
 
     queries: int = Field(0, ge=0, description="training queries to retrieve for; 0 makes no lists")
     sentences: int = Field(0, ge=0, description="pieces of training texts that stand for queries")
+    glosses: int = Field(
+        0, ge=0, description="pieces of runs of words.glosses' glosses that stand for queries among such runs: of all "
+        "subjects, where the training texts are of one"
+    )  # fmt: skip
     depth: int = Field(50, ge=2, description="candidates in a list")
     temperature: float = Field(0.05, gt=0, description="of the teacher's cosine; smaller is sharper")
     first_stage_weight: float = Field(
@@ -112,7 +132,7 @@ class Lists(_Section):
     @property
     def depth_used(self) -> bool:
         """Whether a teacher is asked at all."""
-        return self.queries > 0 or self.sentences > 0 or self.own
+        return self.queries > 0 or self.sentences > 0 or self.glosses > 0 or self.own
 
 
 class Student(_Section):
@@ -149,6 +169,12 @@ class Recipe(_Section):
     lists: Lists = Field(default_factory=Lists)
     student: Student = Field(default_factory=Student)
     training: Training = Field(default_factory=Training)
+
+    @model_validator(mode="after")
+    def _glosses_are_there(self) -> Recipe:
+        if self.lists.glosses and not self.words.glosses:
+            raise ValueError("lists.glosses needs a [[words.glosses]] to make lists of")
+        return self
 
 
 def read_recipe(path: Path) -> tuple[Recipe, str]:

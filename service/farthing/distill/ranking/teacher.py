@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
 from farthing.distill.teachers.encoder import load_bert, mean_states, model_folder, tokenize
+from farthing.features.lexicon import CONTINUES
 
 _BATCH = 64
 
@@ -56,5 +57,20 @@ class BiEncoder:
 
 def vocabulary() -> list[bytes]:
     """Give the whole words of MiniLM's word pieces, in its order: letters and digits of ASCII, two or more."""
+    return [piece.encode() for piece in _pieces() if len(piece) > 1]
+
+
+def letters() -> list[bytes]:
+    """Give its single letters and digits of ASCII: what an unknown word may begin with."""
+    return [piece.encode() for piece in _pieces() if len(piece) == 1]
+
+
+def continuations() -> list[bytes]:
+    """Give its pieces that go on with a word, in its order, spelt as it spells them (``##ing``)."""
+    return [CONTINUES + piece.encode() for piece in _pieces(CONTINUES.decode())]
+
+
+def _pieces(prefix: str = "") -> list[str]:
     lines = (model_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    return [line.encode() for line in lines if line.isascii() and line.isalnum() and len(line) > 1]
+    found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    return [piece for piece in found if piece.isascii() and piece.isalnum()]

@@ -8,24 +8,38 @@ Model2Vec, for learning it from a sentence encoder).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
+from farthing.distill.ranking.words import LARGEST_WEIGHT
 from farthing.features.text import folded_words
+from farthing.features.word_vectors import cut_word_reference
 
 BATCH = 512
 LEARNING_RATE = 3e-3
 DROPPED = 0.2  # share of a text's words left out in a step: a vector must not lean on its neighbours
 SIMILARITY = 5.0  # weight of the texts' likeness to one another, beside their own direction
 FEWEST_WORDS = 3
+CUT = 0.04  # share of known words that are cut in a text, so that pieces are learnt; a text is cut once, for all epochs
+FULL_WEIGHT = 0.999  # quantile of the learnt weights that becomes the largest
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What was learnt of words."""
+
+    vectors: dict[bytes, Floats]  # of length one
+    weights: dict[bytes, int]  # in sums of vectors, 0 to LARGEST_WEIGHT; empty when they were not learnt
 
 
 def sentences(texts: Iterable[str]) -> set[str]:
@@ -35,24 +49,28 @@ def sentences(texts: Iterable[str]) -> set[str]:
 
 def learn_vectors(
     words: Sequence[bytes], alone: Floats, weights: Floats, texts: Sequence[str], taught: Floats,
-    dim: int, *, epochs: int, seed: int, say: Callable[[str], None],
-) -> dict[bytes, Floats]:  # fmt: skip
-    """Learn a vector for each word. Deterministic by the seed, on one thread.
+    dim: int, *, epochs: int, seed: int, say: Callable[[str], None], max_pieces: int = 0, learn_weights: bool = False,
+) -> Learnt:  # fmt: skip
+    """Learn a vector for each word, and its weight where wanted. Deterministic by the seed, on one thread.
 
     Parameters
     ----------
     words:
-        n folded words.
+        n folded words, and with ``max_pieces`` continuations (``##ing``).
     alone:
         float32 (n, d): the teacher's vector of each word alone, where its own begins.
     weights:
-        float32 (n,): how much a word counts in a mean, 0 or more.
+        float32 (n,): how much a word counts in a mean, 0 to 255; with ``learn_weights`` where that begins.
     texts, taught:
         m texts, and float32 (m, d): the teacher's vectors of them.
     dim:
         Elements of the vectors that are made, at most d.
     epochs, seed, say:
         How long; by what chance; told each epoch.
+    max_pieces:
+        Most pieces of a word that has no vector of its own: :func:`farthing.features.word_vectors.cut_word`.
+    learn_weights:
+        Whether weights are learnt too.
 
     Returns
     -------
@@ -63,13 +81,14 @@ def learn_vectors(
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     rng = np.random.default_rng(seed)
-    indptr, ids = _ids_of(words, texts)
+    indptr, ids = _ids_of(words, texts, max_pieces, rng)
     known = np.flatnonzero(np.diff(indptr))
     mean = taught.mean(axis=0)
     basis = _directions(taught - mean, dim)
     wanted = _unit((taught - mean) @ basis)
     vectors = torch.nn.Parameter(torch.from_numpy(_unit((alone - alone.mean(axis=0)) @ basis)))
-    optimizer = torch.optim.Adam([vectors], lr=LEARNING_RATE)
+    log_weights = torch.nn.Parameter(torch.from_numpy(np.log(np.maximum(weights, 1).astype(np.float32))))
+    optimizer = torch.optim.Adam([vectors, log_weights] if learn_weights else [vectors], lr=LEARNING_RATE)
     normalize = torch.nn.functional.normalize
     for epoch in range(epochs):
         order = rng.permutation(known)
@@ -78,10 +97,11 @@ def learn_vectors(
             counts = indptr[rows + 1] - indptr[rows]
             begins = np.cumsum(counts) - counts
             chosen = ids[np.arange(counts.sum()) + np.repeat(indptr[rows] - begins, counts)]
-            weight = weights[chosen] * (rng.random(len(chosen)) >= DROPPED)
+            kept = torch.from_numpy((rng.random(len(chosen)) >= DROPPED).astype(np.float32))
+            weight = log_weights[chosen].exp() if learn_weights else torch.from_numpy(weights[chosen])
             means = torch.nn.functional.embedding_bag(
                 torch.from_numpy(chosen), normalize(vectors, dim=1), torch.from_numpy(begins), mode="sum",
-                per_sample_weights=torch.from_numpy(weight.astype(np.float32)),
+                per_sample_weights=weight * kept,
             )  # fmt: skip
             x, y = normalize(means, dim=1, eps=1e-6), torch.from_numpy(wanted[rows])
             loss = (1 - (x * y).sum(dim=1)).mean() + SIMILARITY * ((x @ x.T - y @ y.T) ** 2).mean()
@@ -90,13 +110,34 @@ def learn_vectors(
             optimizer.step()
             total += loss.item() * len(rows)
         say(f"word vectors: epoch {epoch + 1}/{epochs}, loss {total / max(len(known), 1):.4f}")
-    return dict(zip(words, _unit(vectors.detach().numpy()), strict=True))
+    found = dict(zip(words, _unit(vectors.detach().numpy()), strict=True))
+    if not learn_weights:
+        return Learnt(found, {})
+    learnt = log_weights.detach().exp().numpy()
+    unit = float(np.quantile(learnt, FULL_WEIGHT)) / LARGEST_WEIGHT
+    steps = np.clip(np.rint(learnt / unit), 0, LARGEST_WEIGHT).astype(int).tolist()
+    return Learnt(found, dict(zip(words, steps, strict=True)))
 
 
-def _ids_of(words: Sequence[bytes], texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each text's known words, one text after the other: (m+1,) where each begins, and their numbers."""
+def _ids_of(
+    words: Sequence[bytes], texts: Sequence[str], max_pieces: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the texts' known words and pieces, one text after the other: (m+1,) where each begins, their numbers."""
     place = {word: k for k, word in enumerate(words)}
-    found = [[place[w] for w in folded_words(text.encode()) if w in place] for text in texts]
+
+    @functools.cache
+    def cut(word: bytes) -> list[int]:
+        return cut_word_reference(word, lambda piece: -1 if piece == word else place.get(piece, -1), max_pieces)
+
+    def ids_of(text: str) -> list[int]:
+        ids = []
+        for word in folded_words(text.encode()):
+            known = word in place
+            pieces = cut(word) if max_pieces and not (known and rng.random() >= CUT) else []
+            ids += pieces or ([place[word]] if known else [])
+        return ids
+
+    found = [ids_of(text) for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in found])]).astype(np.int64)
     return indptr, np.array(list(itertools.chain.from_iterable(found)), np.int64)
 

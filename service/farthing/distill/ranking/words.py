@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from farthing.distill.ranking.data import QuerySet
 from farthing.features import Lexicon, make_lexicon
+from farthing.features.lexicon import CONTINUES
 from farthing.features.text import folded_words
+from farthing.features.word_vectors import cut_word_reference
 
 LARGEST_WEIGHT = 255
 QUESTION_SHARE = 0.01  # a question word is in one query of a hundred ...
 QUESTION_LIFT = 2.0  # ... and twice as common in queries as in texts
+PIECE_WEIGHT = 157  # of a continuation of an unknown word, in the sums of vectors
 
 Floats = NDArray[np.float32]
 
@@ -39,7 +42,9 @@ class WordWeights:
         self._step = LARGEST_WEIGHT / inverse_document_frequency(self.n_texts, 0)
 
     def of(self, word: bytes) -> int:
-        """Give a folded word's weight, 0 to 255."""
+        """Give the weight of a folded word or a continuation, 0 to 255."""
+        if word.startswith(CONTINUES):
+            return PIECE_WEIGHT
         idf = inverse_document_frequency(self.n_texts, self.counts[word])
         if self.everyday[word]:
             idf = min(idf, inverse_document_frequency(self._n_everyday, self.everyday[word]))
@@ -48,7 +53,7 @@ class WordWeights:
 
 def build_lexicon(
     train: QuerySet, *, slots: int, least_texts: int, vectors: Mapping[bytes, Floats],
-    background: Sequence[str] = (),
+    vector_weights: Mapping[bytes, int] | None = None, background: Sequence[str] = (), max_pieces: int = 0,
 ) -> Lexicon:  # fmt: skip
     """Make the lexicon of a training set.
 
@@ -62,8 +67,12 @@ def build_lexicon(
         Words of fewer texts are unknown, unless they have a vector.
     vectors:
         Word vectors.
+    vector_weights:
+        Weights in sums of vectors, where they are not the words' own.
     background:
         Texts of everyday language.
+    max_pieces:
+        A word with a weight and no vector has the mean of its pieces' vectors, where it has no more than so many.
     """
     known = WordWeights(train, background)
     counts, everyday = known.counts, known.everyday
@@ -82,7 +91,29 @@ def build_lexicon(
     ]
     for word in question:
         weights.setdefault(word, LARGEST_WEIGHT)
-    return make_lexicon(weights, slots=slots, unknown=LARGEST_WEIGHT, question=question, vectors=vectors)
+    in_sums = dict(vector_weights or {})
+    if max_pieces:
+        alone = [word for word in weights if word not in vectors]
+        whole = composed(alone, vectors, {entry: in_sums.get(entry, known.of(entry)) for entry in vectors}, max_pieces)
+        in_sums |= {word: min(round(float(np.linalg.norm(v))), LARGEST_WEIGHT) for word, v in whole.items()}
+        vectors = {**whole, **vectors}
+    return make_lexicon(
+        weights, slots=slots, unknown=LARGEST_WEIGHT, question=question, vectors=vectors, vector_weights=in_sums
+    )  # fmt: skip
+
+
+def composed(
+    words: Sequence[bytes], vectors: Mapping[bytes, Floats], weights: Mapping[bytes, int], max_pieces: int
+) -> dict[bytes, Floats]:
+    """Give those of the words that are made of pieces with a vector the weighted sum of these."""
+    entries = list(vectors)
+    place = {entry: k for k, entry in enumerate(entries)}
+    found: dict[bytes, Floats] = {}
+    for word in words:
+        pieces = [entries[k] for k in cut_word_reference(word, lambda piece: place.get(piece, -1), max_pieces)]
+        if pieces:
+            found[word] = np.sum([np.float32(weights[piece]) * vectors[piece] for piece in pieces], axis=0)
+    return found
 
 
 def count_texts(texts: Iterable[str]) -> Counter[bytes]:

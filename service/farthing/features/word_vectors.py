@@ -1,0 +1,95 @@
+"""Word vectors in the kernels: sums, products, and the pieces of a word that no lexicon has.
+
+A word that is not in the lexicon is cut as WordPiece cuts it (Wu et al. 2016, section 4.1): the longest beginning that
+is a word, then again and again the longest beginning of what is left that is a *continuation* (``##ing``). Either the
+whole word is used up, or it has no pieces at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import Bytes, Int32s, Int64s
+from farthing.features.hashing import token
+from farthing.features.lexicon import CONTINUES, PIECE_SALT, WORD_SALT, find_word
+from farthing.features.pair_spec import ABSENT
+from farthing.jit import kernel
+
+MAX_PIECE_BYTES: Final = 16  # all continuations of MiniLM's vocabulary are shorter
+MAX_CUT_BYTES: Final = 64  # longer words have no pieces
+COSINE_ONE: Final = 1000
+
+_WORD: Final = np.uint64(WORD_SALT)
+_PIECE: Final = np.uint64(PIECE_SALT)
+
+
+@kernel(inline=True)
+def dot(a: NDArray[np.int8], at: int, b: NDArray[np.int8], to: int) -> int:
+    """Multiply two word vectors."""
+    total = np.int32(0)
+    for d in range(a.shape[1]):
+        total += np.int32(a[at, d]) * np.int32(b[to, d])
+    return np.int64(total)
+
+
+@kernel(inline=True)
+def add_vector(vectors: NDArray[np.int8], slot: int, weight: np.int32, sums: Int32s) -> None:
+    """Add a word's weighted vector."""
+    flat = vectors.reshape(-1)
+    start = np.uint64(slot) * np.uint64(vectors.shape[1])
+    for d in range(np.uint64(vectors.shape[1])):  # unsigned, so that no index can be negative
+        sums[d] += weight * np.int32(flat[start + d])
+
+
+@kernel(inline=True)
+def cosine(product: int, square_a: int, square_b: int) -> int:
+    """Give a cosine in thousandths, rounded half to even; ABSENT when a vector is nothing."""
+    if square_a == 0 or square_b == 0:
+        return np.int64(ABSENT)
+    length = np.sqrt(np.float64(square_a)) * np.sqrt(np.float64(square_b))
+    return np.int64(np.rint(np.float64(product) / length * np.float64(COSINE_ONE)))
+
+
+@kernel
+def cut_word(folded: Bytes, begin: int, end: int, checks: NDArray[np.uint16], shift: np.uint64, slots: Int64s) -> int:
+    """Cut a word into pieces of the lexicon: their slots into ``slots``; returns how many, or 0.
+
+    A word of more pieces than there is room for has none.
+    """
+    if end - begin > MAX_CUT_BYTES:
+        return 0
+    n, at = 0, begin
+    while at < end:
+        found = np.int64(-1)
+        stop = min(end, at + MAX_PIECE_BYTES)
+        while stop > at:
+            found = find_word(token(folded, at, stop, _WORD if at == begin else _PIECE), checks, shift)
+            if found >= 0:
+                break
+            stop -= 1
+        if found < 0 or n == len(slots):
+            return 0
+        slots[n] = found
+        n += 1
+        at = stop
+    return n
+
+
+def cut_word_reference(word: bytes, find: Callable[[bytes], int], most: int) -> list[int]:
+    """Plain form of :func:`cut_word`; ``find`` gives what an entry has, below 0 when there is none."""
+    pieces: list[int] = []
+    at = 0
+    while at < len(word) <= MAX_CUT_BYTES:
+        for stop in range(min(len(word), at + MAX_PIECE_BYTES), at, -1):
+            found = find((CONTINUES if at else b"") + word[at:stop])
+            if found >= 0:
+                break
+        else:
+            return []
+        pieces.append(found)
+        at = stop
+    return pieces if len(pieces) <= most else []
