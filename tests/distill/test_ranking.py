@@ -312,7 +312,8 @@ def test_runs_of_glosses_become_lists_of_their_own():
     assert [g for t in texts for g in t.split(". ")] == glosses[: sum(len(t.split(". ")) for t in texts)]
     assert texts == [c.text for c in lists.runs(glosses, seed=3).queries[0].candidates]
     assert texts != [c.text for c in lists.runs(glosses, seed=4).queries[0].candidates]
-    assert not lists.runs(["too short"] * 9, seed=0).queries[0].candidates
+    with pytest.raises(DataError, match="no 8 neighbours have 20 words together"):
+        lists.runs(["too short"] * 9, seed=0)
     made = lists.make_lists(passages, queries=0, sentences=20, depth=5, seed=0, name="gloss")
     assert [q.id for q in made.queries] == [f"gloss-{k}" for k in range(20)]
     assert all(len(q.candidates) in (4, 5) and not q.gains.any() for q in made.queries)
@@ -330,6 +331,19 @@ def test_words_without_a_vector_are_composed_of_pieces(train):
     assert lexicon.weights[lexicon.find(b"##cier")] == 157
     assert not lexicon.vectors[lexicon.find(b"bridge")].any()  # "br", and a rest that is no piece
     assert lexicon.vector_weights[lexicon.find(b"fever")] == 99
+    assert lexicon.vector_weights[lexicon.find(b"bridge")] == 0 < lexicon.weights[lexicon.find(b"bridge")]
+
+
+def test_pieces_find_their_place_before_words(train):
+    rng = np.random.default_rng(0)
+    pieces = {
+        b"##%s" % bytes(rng.integers(97, 123, 5, np.uint8)): rng.normal(size=8).astype(np.float32) for _ in range(99)
+    }
+    words = {b"w%d" % k: np.ones(8, np.float32) for k in range(900)}
+    lexicon = build_lexicon(train, slots=512, least_texts=1, vectors={**words, **pieces}, max_pieces=4)
+    assert all(lexicon.find(piece) >= 0 for piece in pieces) and not all(lexicon.find(word) >= 0 for word in words)
+    with pytest.raises(ConfigError, match=r"words\.slots: 16 have no room for \d+ pieces of words \(##.*\); raise it"):
+        build_lexicon(train, slots=16, least_texts=1, vectors={**words, **pieces}, max_pieces=4)
 
 
 def test_texts_are_cut_into_sentences_and_short_ones_left_out():
@@ -441,7 +455,8 @@ def test_recipes_can_be_read(name):
         ("task = ", "job = ", "job"), ("hidden = 32", "hidden = 0", "hidden"), ("[words]", "[", "TOML|toml"),
         ('vectors = "minilm"', 'vectors = "none"\nepochs = 5', "take 'minilm', or epochs = 0"),
         ("[words]", '[[words.glosses]]\nname = "g"\nfolder = "g"\nlicence = "l"\n[words]', "leave glosses out"),
-        ('vectors = "minilm"', 'vectors = "none"\nmax_pieces = 8\nepochs = 0', "epochs is 0; raise it, or leave both out"),
+        ('vectors = "minilm"', 'vectors = "none"\nmax_pieces = 8\nepochs = 0', "epochs is 0; raise it, or leave them out"),
+        ("cross_words = 0", "cross_words = 0\nmax_words = 99999", "max_words is 99999"),
         ("[student]", "[lists]\nglosses = 7\n[student]", "lists.glosses needs"),
     ],
 )  # fmt: skip

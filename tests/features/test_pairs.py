@@ -39,7 +39,7 @@ def a_lexicon(dim=16, pieces=()):
     rng = np.random.default_rng(0)
     vectors = {w.encode(): rng.normal(size=dim).astype(np.float32) for w in (*WORDS[::2], *pieces)} if dim else {}
     weights = {w.encode(): 11 * k % 256 for k, w in enumerate([*WORDS[:-4], *pieces])}
-    in_sums = {w.encode(): 255 - 9 * k for k, w in enumerate(pieces)}
+    in_sums = {w.encode(): max(99 - 9 * k, 0) for k, w in enumerate(pieces)}  # the last of them are no pieces
     return make_lexicon(
         weights, slots=64, unknown=200, question=[b"what", b"who", b"are"], vectors=vectors, vector_weights=in_sums
     )
@@ -323,7 +323,8 @@ def test_bytes_that_are_no_lexicon(data):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"checks": np.zeros(48, np.uint16)}, "48 slots"), ({"weights": np.zeros(64, np.int8)}, "weights is int8"),
+        ({"checks": np.zeros(48, np.uint16)}, "48 slots"), ({"checks": np.zeros(4, np.uint16)}, "4 slots"),
+        ({"vector_weights": np.zeros(64, np.int8)}, "vector_weights is int8"), ({"weights": np.zeros(64, np.int8)}, "weights is int8"),
         ({"vectors": np.zeros((64, 12), np.int8)}, "12 elements"), ({"vectors": np.zeros(64, np.int8)}, "vectors is"),
         ({"unknown": np.zeros(2, np.uint8)}, "unknown is"),
     ],

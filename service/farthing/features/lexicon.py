@@ -29,6 +29,7 @@ PIECE_SALT: Final = salt(0, 9)
 CONTINUES: Final = b"##"
 """What a continuation, a piece that is not a word's beginning, is spelt with (as in BERT's vocabularies)."""
 
+MIN_SLOTS: Final = 2 * WAYS  # of one group alone a hash would be shifted by all its bits
 MAX_SLOTS: Final = 1 << 24
 VECTOR_UNIT: Final = 127
 """Length of a word vector of length one."""
@@ -49,8 +50,8 @@ class Lexicon:
 
     def __post_init__(self) -> None:
         n = len(self.checks)
-        if not WAYS <= n <= MAX_SLOTS or n & (n - 1):
-            raise BundleError(f"lexicon: has {n} slots, expected a power of two from {WAYS} to {MAX_SLOTS}")
+        if not MIN_SLOTS <= n <= MAX_SLOTS or n & (n - 1):
+            raise BundleError(f"lexicon: has {n} slots, expected a power of two from {MIN_SLOTS} to {MAX_SLOTS}")
         for name, (dtype, shape) in _arrays(n, self.vectors.shape[-1] if self.vectors.ndim else 0).items():
             value: NDArray[np.generic] = getattr(self, name)
             if value.dtype != dtype or value.shape != shape:
@@ -168,7 +169,7 @@ def make_lexicon(
     weights:
         Weights, 0 to 255, of folded words and of continuations (``##ing``).
     slots:
-        A power of two; twice as many as words leaves few out.
+        A power of two. Four times as many as words leave out one in 200 of these, twice as many one in 20.
     unknown:
         The weight of all other words.
     question:
@@ -176,7 +177,7 @@ def make_lexicon(
     vectors:
         Of those words that have one, all of one length; they are scaled to unit length.
     vector_weights:
-        Weights in sums of vectors, 0 to 255, where they are not the words' own.
+        Weights in sums of vectors, 0 to 255, where they are not the words' own. An entry with 0 is no piece of a word.
     """
     vectors, vector_weights = vectors or {}, vector_weights or {}
     dim = len(next(iter(vectors.values()))) if vectors else 0

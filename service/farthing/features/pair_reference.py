@@ -213,9 +213,13 @@ class PairReference:
             slot = find_word_reference(h, self.lexicon)
             weight = int(self.lexicon.weights[slot] if slot >= 0 else self.lexicon.unknown[0])
             question = slot >= 0 and bool(self.lexicon.question[slot])
-            pieces = () if slot >= 0 else cut_word_reference(spelling, self.lexicon.find, self.feature.max_pieces)
+            pieces = () if slot >= 0 else cut_word_reference(spelling, self._find_piece, self.feature.max_pieces)
             words.append(_Word(spelling, h, slot, weight, question, tuple(pieces)))
         return words
+
+    def _find_piece(self, entry: bytes) -> int:
+        slot = self.lexicon.find(entry)
+        return slot if slot >= 0 and self.lexicon.vector_weights[slot] > 0 else -1
 
     def _sum(self, words: list[_Word]) -> list[int]:
         sums = [0] * self.lexicon.dim

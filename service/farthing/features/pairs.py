@@ -74,6 +74,12 @@ def stem_slot(stem: np.uint64) -> int:
     return np.int64((stem * M) >> _TOP_BYTE)
 
 
+@kernel(inline=True)
+def pieces_of(begin: int, end: int, known: Known, text: Text) -> int:
+    """Cut the word of ``text.folded`` at this place into ``text.pieces``; returns their number."""
+    return cut_word(text.folded, begin, end, known.checks, known.shift, known.vector_weights, text.pieces)
+
+
 @kernel
 def read_query(
     data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, text: Text
@@ -114,7 +120,7 @@ def read_query(
                 for d in range(dim):
                     query.sums[d] += np.int64(known.vector_weights[slot]) * np.int64(known.vectors[slot, d])
             elif dim and len(text.pieces) > 0:
-                for k in range(cut_word(text.folded, begin, end, known.checks, known.shift, text.pieces)):
+                for k in range(pieces_of(begin, end, known, text)):
                     for d in range(dim):
                         query.sums[d] += np.int64(known.vector_weights[text.pieces[k]]) * np.int64(
                             known.vectors[text.pieces[k], d]
@@ -212,7 +218,7 @@ def read_text(
                 if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
                     text.best[j] = max(text.best[j], dot(known.vectors, slot, known.vectors, query.slot[j]))
         elif dim and len(text.pieces) > 0:
-            for k in range(cut_word(text.folded, begin, end, known.checks, known.shift, text.pieces)):
+            for k in range(pieces_of(begin, end, known, text)):
                 add_vector(known.vectors, text.pieces[k], np.int32(known.vector_weights[text.pieces[k]]), text.sums)
         words += 1
         begin = next_bit(text.bits, end, n_bytes, _NOTHING)

@@ -2,7 +2,8 @@
 
 A word that is not in the lexicon is cut as WordPiece cuts it (Wu et al. 2016, section 4.1): the longest beginning that
 is a word, then again and again the longest beginning of what is left that is a *continuation* (``##ing``). Either the
-whole word is used up, or it has no pieces at all.
+whole word is used up, or it has no pieces at all. Entries with a vector weight of 0, those that have no vector, are no
+pieces.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def cosine(product: int, square_a: int, square_b: int) -> int:
 
 
 @kernel
-def cut_word(folded: Bytes, begin: int, end: int, checks: NDArray[np.uint16], shift: np.uint64, slots: Int64s) -> int:
+def cut_word(
+    folded: Bytes, begin: int, end: int, checks: NDArray[np.uint16], shift: np.uint64, weights: Bytes, slots: Int64s
+) -> int:  # fmt: skip
     """Cut a word into pieces of the lexicon: their slots into ``slots``; returns how many, or 0.
 
     A word of more pieces than there is room for has none.
@@ -68,10 +71,10 @@ def cut_word(folded: Bytes, begin: int, end: int, checks: NDArray[np.uint16], sh
         stop = min(end, at + MAX_PIECE_BYTES)
         while stop > at:
             found = find_word(token(folded, at, stop, _WORD if at == begin else _PIECE), checks, shift)
-            if found >= 0:
+            if found >= 0 and weights[found] > 0:
                 break
             stop -= 1
-        if found < 0 or n == len(slots):
+        if stop == at or n == len(slots):
             return 0
         slots[n] = found
         n += 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from farthing.distill.ranking.data import Candidate, Query, QuerySet
 from farthing.distill.ranking.words import inverse_document_frequency
+from farthing.errors import DataError
 from farthing.features.text import folded_words
 
 K1, B = 0.9, 0.4
@@ -85,7 +86,10 @@ def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple
 
 
 def runs(texts: Sequence[str], seed: int) -> QuerySet:
-    """Put RUN_TEXTS neighbouring short texts after one another, all of them: passages for :func:`make_lists`."""
+    """Put RUN_TEXTS neighbouring short texts after one another, all of them: passages for :func:`make_lists`.
+
+    Raises DataError when no passage has RUN_WORDS.
+    """
     rng = np.random.default_rng(seed)
     found, start = [], 0
     while start < len(texts):
@@ -95,6 +99,10 @@ def runs(texts: Sequence[str], seed: int) -> QuerySet:
     candidates = tuple(
         Candidate(str(k), text, None, None) for k, text in enumerate(found) if len(text.split()) >= RUN_WORDS
     )
+    if not candidates:
+        raise DataError(
+            f"glosses: no {RUN_TEXTS[1]} neighbours have {RUN_WORDS} words together; leave lists.glosses out"
+        )
     return QuerySet((Query("runs", "", candidates, np.zeros(len(candidates), np.float32)),), "")
 
 

@@ -8,6 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farthing.distill.recipe_file import read_recipe_file
+from farthing.errors import ConfigError
+from farthing.features import PairFeature
+from farthing.features.lexicon import MIN_SLOTS
 
 
 class _Section(BaseModel):
@@ -59,7 +62,7 @@ class Glosses(_Section):
 class Words(_Section):
     """The lexicon."""
 
-    slots: int = Field(1 << 15, ge=4)
+    slots: int = Field(1 << 15, ge=MIN_SLOTS)
     least_texts: int = Field(2, ge=1, description="words of fewer texts are unknown")
     vectors: Literal["none", "minilm"] = "none"
     dim: int = Field(32, ge=8, le=256, multiple_of=8, description="elements of a word vector")
@@ -92,8 +95,11 @@ class Words(_Section):
     def _learning_fits(self) -> Words:
         if self.epochs and self.vectors == "none":
             raise ValueError("epochs is for learning vectors, and vectors is 'none'; take 'minilm', or epochs = 0")
-        if (self.max_pieces or self.learn_weights) and not self.epochs:
-            raise ValueError("vectors of pieces and weights are learnt, and epochs is 0; raise it, or leave both out")
+        if (self.max_pieces or self.learn_weights or self.whole_texts) and not self.epochs:
+            raise ValueError(
+                "max_pieces, learn_weights and whole_texts are for learning vectors, and epochs is 0; raise it, or "
+                "leave them out"
+            )
         if self.glosses and not self.epochs:
             raise ValueError("glosses are read to learn vectors, and epochs is 0; raise it, or leave glosses out")
         return self
@@ -171,7 +177,11 @@ class Recipe(_Section):
     training: Training = Field(default_factory=Training)
 
     @model_validator(mode="after")
-    def _glosses_are_there(self) -> Recipe:
+    def _parts_fit(self) -> Recipe:
+        try:  # before anything is learnt
+            PairFeature(**self.pairs.settings, max_pieces=self.words.max_pieces)
+        except (ConfigError, TypeError) as error:
+            raise ValueError(f"pairs.settings: {error}") from error
         if self.lists.glosses and not self.words.glosses:
             raise ValueError("lists.glosses needs a [[words.glosses]] to make lists of")
         return self

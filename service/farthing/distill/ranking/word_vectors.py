@@ -39,7 +39,7 @@ class Learnt:
     """What was learnt of words."""
 
     vectors: dict[bytes, Floats]  # of length one
-    weights: dict[bytes, int]  # in sums of vectors, 0 to LARGEST_WEIGHT; empty when they were not learnt
+    weights: dict[bytes, int]  # in sums of vectors, 1 to LARGEST_WEIGHT; empty when they were not learnt
 
 
 def sentences(texts: Iterable[str]) -> set[str]:
@@ -115,7 +115,7 @@ def learn_vectors(
         return Learnt(found, {})
     learnt = log_weights.detach().exp().numpy()
     unit = float(np.quantile(learnt, FULL_WEIGHT)) / LARGEST_WEIGHT
-    steps = np.clip(np.rint(learnt / unit), 0, LARGEST_WEIGHT).astype(int).tolist()
+    steps = np.clip(np.rint(learnt / unit), 1, LARGEST_WEIGHT).astype(int).tolist()
     return Learnt(found, dict(zip(words, steps, strict=True)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.ranking.data import QuerySet
+from farthing.errors import ConfigError
 from farthing.features import Lexicon, make_lexicon
 from farthing.features.lexicon import CONTINUES
 from farthing.features.text import folded_words
@@ -62,7 +63,7 @@ def build_lexicon(
     train:
         Its texts give the weights, with ``background``: :class:`WordWeights`.
     slots:
-        Room for words; half as many words find their place safely.
+        Room for words: :func:`farthing.features.make_lexicon`.
     least_texts:
         Words of fewer texts are unknown, unless they have a vector.
     vectors:
@@ -73,6 +74,11 @@ def build_lexicon(
         Texts of everyday language.
     max_pieces:
         A word with a weight and no vector has the mean of its pieces' vectors, where it has no more than so many.
+
+    Raises
+    ------
+    ConfigError
+        A piece finds no room, without which words would be cut otherwise than the vectors were learnt.
     """
     known = WordWeights(train, background)
     counts, everyday = known.counts, known.everyday
@@ -91,15 +97,23 @@ def build_lexicon(
     ]
     for word in question:
         weights.setdefault(word, LARGEST_WEIGHT)
-    in_sums = dict(vector_weights or {})
+    in_sums, whole = dict(vector_weights or {}), dict[bytes, Floats]()
     if max_pieces:
         alone = [word for word in weights if word not in vectors]
         whole = composed(alone, vectors, {entry: in_sums.get(entry, known.of(entry)) for entry in vectors}, max_pieces)
         in_sums |= {word: min(round(float(np.linalg.norm(v))), LARGEST_WEIGHT) for word, v in whole.items()}
-        vectors = {**whole, **vectors}
-    return make_lexicon(
-        weights, slots=slots, unknown=LARGEST_WEIGHT, question=question, vectors=vectors, vector_weights=in_sums
+        in_sums |= {word: 0 for word in alone if word not in whole}
+    pieces = [entry for entry in vectors if max_pieces and (entry.startswith(CONTINUES) or len(entry) == 1)]
+    lexicon = make_lexicon(
+        {**{piece: weights[piece] for piece in pieces}, **weights}, slots=slots, unknown=LARGEST_WEIGHT,
+        question=question, vectors={**whole, **vectors}, vector_weights=in_sums,
     )  # fmt: skip
+    if without := [piece.decode("utf-8", "replace") for piece in pieces if lexicon.find(piece) < 0]:
+        raise ConfigError(
+            f"words.slots: {slots:,} have no room for {len(without):,} pieces of words ({', '.join(without[:5])}); "
+            "raise it"
+        )
+    return lexicon
 
 
 def composed(
