@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes, Int32s, Int64s
 from farthing.features.hashing import token
 from farthing.features.lexicon import CONTINUES, PIECE_SALT, WORD_SALT, find_word
+from farthing.features.pair_layout import SHARE
 from farthing.features.pair_spec import ABSENT
 from farthing.jit import kernel
 
-MAX_PIECE_BYTES: Final = 16  # all continuations of MiniLM's vocabulary are shorter
+MAX_PIECE_BYTES: Final = 16  # continuations of MiniLM's vocabulary have 10 at most
 MAX_CUT_BYTES: Final = 64  # longer words have no pieces
-COSINE_ONE: Final = 1000
 
 _WORD: Final = np.uint64(WORD_SALT)
 _PIECE: Final = np.uint64(PIECE_SALT)
@@ -52,7 +52,7 @@ def cosine(product: int, square_a: int, square_b: int) -> int:
     if square_a == 0 or square_b == 0:
         return np.int64(ABSENT)
     length = np.sqrt(np.float64(square_a)) * np.sqrt(np.float64(square_b))
-    return np.int64(np.rint(np.float64(product) / length * np.float64(COSINE_ONE)))
+    return np.int64(np.rint(np.float64(product) / length * np.float64(SHARE)))
 
 
 @kernel

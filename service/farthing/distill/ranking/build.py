@@ -32,7 +32,6 @@ from farthing.distill.ranking.data import (
     without,
 )
 from farthing.distill.ranking.features import make_spec
-from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.lexicon import TextSource, lexicon_of
 from farthing.distill.ranking.measure import gain_over, measure, per_query
 from farthing.distill.ranking.recipe import Elsewhere, Recipe
@@ -112,7 +111,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     parts = _read(recipe, data, say)
     teacher = BiEncoder(cache) if recipe.words.vectors == "minilm" or recipe.lists.depth_used else None
     lexicon, learnt_from = lexicon_of(recipe, parts.train, data, teacher, say)
-    more_lists, soft = _lists(recipe, parts.train, data, teacher, say)
+    more_lists, soft = _lists(recipe, parts.train, learnt_from, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     evaluation: dict[str, Any] = {
         "recipe_sha256": recipe_sha256,
@@ -159,29 +158,23 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
 
 
 def _lists(
-    recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
+    recipe: Recipe, train_set: QuerySet, learnt_from: Sequence[TextSource], teacher: BiEncoder | None, say: Say
 ) -> tuple[QuerySet, Floats]:
     """Make the lists and the teacher's target for each: its softmax, mixed with the gold label where there is one."""
     wanted = recipe.lists
     if teacher is None or not wanted.depth_used:
         return QuerySet((), train_set.sha256), np.zeros(0, np.float32)
-    made = more.make_lists(
-        train_set, queries=wanted.queries, sentences=wanted.sentences, depth=wanted.depth, seed=wanted.seed
-    )
+    depth, seed = wanted.depth, wanted.seed
+    sets = [more.make_lists(train_set, queries=wanted.queries, sentences=wanted.sentences, depth=depth, seed=seed)]
     if wanted.glosses:
-        glosses = [text for entry in recipe.words.glosses for text in read_glosses(data / entry.folder).texts]
-        passages = more.runs(glosses, wanted.seed)
-        made = joined(
-            [
-                made,
-                more.make_lists(
-                    passages, queries=0, sentences=wanted.glosses, depth=wanted.depth, seed=wanted.seed, name="gloss"
-                ),
-            ]
+        names = {entry.name for entry in recipe.words.glosses}
+        passages = more.runs([text for s in learnt_from if s.name in names for text in s.texts], seed)
+        sets.append(
+            more.make_lists(passages, queries=0, sentences=wanted.glosses, depth=depth, seed=seed, name="gloss")
         )
     if wanted.own:
-        made = joined([made, train_set])
-    made = more.forget(made, FORGET_SHARE, np.random.default_rng(wanted.seed))
+        sets.append(train_set)
+    made = more.forget(joined(sets), FORGET_SHARE, np.random.default_rng(seed))
     texts = sorted({c.text for q in (*train_set.queries, *made.queries) for c in q.candidates})
     questions = sorted({q.text for q in made.queries})
     place = {text: k for k, text in enumerate(texts)}
