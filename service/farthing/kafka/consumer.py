@@ -16,13 +16,13 @@ from typing import Any
 
 import structlog
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.fetch import FetchRequest
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
-from farthing.kafka.frames import Frames, aborted_transactions
+from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching, PartitionAnswer
+from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
-from farthing.kafka.membership import NO_METADATA, Membership, leader_of
+from farthing.kafka.membership import NO_METADATA, Membership, leader_of, refresh_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import next_fetch_offset
@@ -30,8 +30,6 @@ from farthing.wire import next_fetch_offset
 log = structlog.get_logger()
 
 IDLE_S = 0.1
-RETRY_PAUSE_S = 0.2
-READ_COMMITTED = 1
 TRUNCATED_AFTER_S = 3.0
 REFUSED_AGAIN_S = 5.0  # a partition that the broker cannot read is asked for again after this time
 
@@ -73,6 +71,7 @@ class RecordConsumer:
         self._on_position = on_position
         self._timeout_s = settings.request_timeout_ms / 1000
         self._frames: Frames
+        self._fetching: Fetching
         self._positions: dict[Partition, int | None] = {}
         self._ends: dict[Partition, int] = {}  # the offset after the last event that may be read
         self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
@@ -88,6 +87,7 @@ class RecordConsumer:
         """Join the group. Raises BrokerError."""
         await self._membership.join()
         self._frames = Frames(self._membership.client)
+        self._fetching = Fetching(self._frames, self._settings)
 
     @property
     def assignment(self) -> list[Partition]:
@@ -135,8 +135,8 @@ class RecordConsumer:
         if not by_node and not self._requests:
             await asyncio.sleep(IDLE_S)
             return Fetched(epoch, (), answered=not self._positions)
-        for node, partitions in by_node.items():
-            self._requests[node] = asyncio.create_task(self._request(node, partitions))
+        for node, positions in by_node.items():
+            self._requests[node] = asyncio.create_task(self._request(node, positions))
         done, _ = await asyncio.wait(self._requests.values(), return_when=asyncio.FIRST_COMPLETED)
         parts: list[FetchedPartition] = []
         answered = False
@@ -207,9 +207,9 @@ class RecordConsumer:
         self.rebalance_seconds += seconds
         log.info("rebalance_finished", partitions=len(partitions), seconds=round(seconds, 2))
 
-    def _due(self) -> dict[int, list[tuple[Partition, int]]]:
+    def _due(self) -> dict[int, dict[Partition, int]]:
         """Group the partitions to fetch by their leaders, leaving out nodes that still hold a request."""
-        by_node: dict[int, list[tuple[Partition, int]]] = defaultdict(list)
+        by_node: dict[int, dict[Partition, int]] = defaultdict(dict)
         unknown = False
         for partition, position in self._positions.items():
             if position is None or self._held.blocks(partition):
@@ -218,9 +218,9 @@ class RecordConsumer:
             if leader is None:
                 unknown = True
             elif leader not in self._requests:
-                by_node[leader].append((partition, position))
+                by_node[leader][partition] = position
         if unknown:
-            self._membership.client.force_metadata_update()
+            refresh_metadata(self._membership.client)
         return by_node
 
     async def _find_positions(self) -> None:
@@ -259,47 +259,32 @@ class RecordConsumer:
         except (kafka_errors.KafkaError, TimeoutError) as error:
             raise BrokerError(f"asking for offsets: {type(error).__name__} {error}", retriable=True) from error
 
-    async def _request(self, node: int, partitions: list[tuple[Partition, int]]) -> list[FetchedPartition]:
-        settings = self._settings
-        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        for (topic, number), position in partitions:
-            topics[topic].append((number, position, settings.max_partition_fetch_bytes))
-        isolation = READ_COMMITTED if settings.isolation_level == "read_committed" else 0
-        request = FetchRequest(settings.fetch_max_wait_ms, 1, settings.fetch_max_bytes, isolation, list(topics.items()))
-        client = self._membership.client
+    async def _request(self, node: int, positions: dict[Partition, int]) -> list[FetchedPartition]:
+        """Ask one broker. One partition's trouble is kept for the next call: the others' bytes come first."""
         try:
-            response = await self._frames.fetch(node, request, self._timeout_s + 5)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            client.force_metadata_update()
+            answers = await self._fetching.ask(node, positions)
+        except BrokerError:
+            refresh_metadata(self._membership.client)
             await asyncio.sleep(RETRY_PAUSE_S)
-            raise BrokerError(f"fetch from broker {node}: {type(error).__name__} {error}", retriable=True) from error
-        return await self._read(response, {partition: position for partition, position in partitions})
+            raise
+        return [answer.part for answer in answers if await self._is_good(answer)]
 
-    async def _read(self, response: Any, asked: dict[Partition, int]) -> list[FetchedPartition]:
-        """Take a response apart. One partition's trouble is kept for the next call: the others' bytes come first."""
-        parts = []
-        for topic, rows in response.topics:
-            for row in rows:
-                number, code, high_watermark, *_ = row
-                partition = (topic, number)
-                try:
-                    if code != 0:
-                        await self._on_error(partition, asked[partition], kafka_errors.for_code(code))
-                        continue
-                    if await self._is_truncated(partition, asked[partition], high_watermark):
-                        await self._on_error(partition, asked[partition], kafka_errors.OffsetOutOfRangeError)
-                        continue
-                except BrokerError as error:
-                    self._trouble = error
-                    continue
-                committed_only = self._settings.isolation_level == "read_committed" and len(row) > 4 and row[3] >= 0
-                self._ends[partition] = row[3] if committed_only else high_watermark
-                parts.append(
-                    FetchedPartition(
-                        topic, number, asked[partition], high_watermark, row[-1] or b"", aborted_transactions(row)
-                    )
-                )
-        return parts
+    async def _is_good(self, answer: PartitionAnswer) -> bool:
+        """Look for a partition's trouble, which is met or kept for the next call; note its end when there is none."""
+        part = answer.part
+        partition = (part.topic, part.partition)
+        try:
+            error = answer.error
+            if error is None and await self._is_truncated(partition, part.fetch_offset, part.high_watermark):
+                error = kafka_errors.OffsetOutOfRangeError
+            if error is not None:
+                await self._on_error(partition, part.fetch_offset, error)
+                return False
+        except BrokerError as trouble:
+            self._trouble = trouble
+            return False
+        self._ends[partition] = answer.readable_end
+        return True
 
     async def _is_truncated(self, partition: Partition, position: int, high_watermark: int) -> bool:
         """Tell whether the log has been shorter than our position for a while.
@@ -333,7 +318,7 @@ class RecordConsumer:
             return
         known = "" if error.retriable else "; check that the topic exists and that this client may read it"
         if error.invalid_metadata or error.retriable:
-            self._membership.client.force_metadata_update()
+            refresh_metadata(self._membership.client)
             await asyncio.sleep(RETRY_PAUSE_S)
         raise BrokerError(
             f"fetch of {topic}[{number}] at {position}: {error.__name__}{known}", retriable=error.retriable

@@ -4,6 +4,13 @@ aiokafka gathers a response in a growing byte array and copies each record set o
 over; at a million events a second that is most of a relay's time. Here it still negotiates versions, makes connections
 and authenticates; then a connection that nobody else uses is taken over, and frames (a size of four bytes, big-endian,
 and so many bytes) are read into memory of their own and written from the pieces where they lie.
+
+One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
+:mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
+``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it gives ``_writer``, ``_read_task``,
+``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``;
+``FetchRequest`` of ``aiokafka.protocol.fetch`` and ``ProduceRequest`` of ``aiokafka.protocol.produce``, and of both
+``prepare``, ``encode``, ``build_request_header``, ``parse_response_header``, ``API_VERSION`` and ``RESPONSE_TYPE``.
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ import asyncio
 import struct
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -27,6 +34,8 @@ GROUP: Final = "farthing.frames"
 """Our connections' key in aiokafka's client, beside its own (default, coordination)."""
 
 ACKS_ALL: Final = -1
+READ_UNCOMMITTED: Final = 0
+READ_COMMITTED: Final = 1
 MOST_BYTES: Final = 1 << 30
 """A frame that says it is longer is no frame: what answers there does not speak Kafka's protocol."""
 
@@ -194,6 +203,14 @@ class Frames:
         except ValueError as error:  # lengths that lead out of the frame, names that are not UTF-8
             protocol.close()
             raise KafkaProtocolError(f"an answer of {len(frame)} bytes cannot be taken apart: {error}"[:200]) from error
+
+
+def fetch_request(
+    topics: Mapping[str, Sequence[tuple[int, int, int]]], *, max_wait_ms: int, max_bytes: int, committed_only: bool
+) -> FetchRequest:
+    """Say what to fetch: for each topic (partition, offset, most bytes), and ``max_bytes`` of all together."""
+    isolation = READ_COMMITTED if committed_only else READ_UNCOMMITTED
+    return FetchRequest(max_wait_ms, 1, max_bytes, isolation, list(topics.items()))
 
 
 def aborted_transactions(row: Sequence[Any]) -> tuple[tuple[int, int], ...]:

@@ -1,10 +1,14 @@
-"""The only module that reaches inside aiokafka's consumer and client. aiokafka >=0.14,<0.15.
+"""What is asked of aiokafka's consumer group and its low-level client.
 
-Private names used here, each checked by ``tests/kafka/test_contract.py``: ``AIOKafkaConsumer._client`` and
-``_coordinator``; of ``GroupCoordinator`` ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
-``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``; of
-``AIOKafkaClient`` ``send``, ``force_metadata_update``, ``add_topic`` and ``cluster``. The public API gives no way to
-fetch or send ready-made bytes, nor to commit as the member that one was when the partitions were given.
+One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
+:mod:`farthing.kafka.frames`. Those used here, each checked by ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer``
+``_client`` and ``_coordinator``; of the coordinator ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
+``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``;
+``aiokafka.client.AIOKafkaClient`` with ``bootstrap``, ``close``, ``send``, ``set_topics``, ``add_topic``,
+``force_metadata_update``, ``get_random_node`` and ``cluster`` (``partitions_for_topic``, ``leader_for_partition``);
+``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range`` and ``InitProducerIdRequest`` of
+``aiokafka.protocol.transaction``. The public API gives no way to fetch or send ready-made bytes, nor to commit as the
+member that one was when the partitions were given.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -24,14 +29,18 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalGenerationError,
+    IncompatibleBrokerVersion,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
+    NodeNotReadyError,
     RebalanceInProgressError,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
+    for_code,
 )
+from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
@@ -245,9 +254,57 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             log.warning("group_not_left", error=repr(task.exception()))
 
 
+@dataclass(frozen=True, slots=True)
+class ProducerId:
+    """What the broker knows a producer by (KIP-98), or the error that it gave instead."""
+
+    producer_id: int = -1
+    epoch: int = -1
+    error: type[Any] | None = None
+
+
 def make_client(settings: KafkaSettings) -> Any:
-    """Make a low-level client of its own (for the producer)."""
+    """Make a low-level client of its own, for those that join no group. Raises ConfigError."""
     return AIOKafkaClient(**settings.client_options())
+
+
+async def connect(client: Any, topics: Iterable[str] = ()) -> None:
+    """Find a broker, and learn who leads the partitions of ``topics``. The caller limits the time."""
+    await client.bootstrap()
+    names = list(topics)
+    if names:
+        await client.set_topics(names)
+
+
+async def disconnect(client: Any, timeout_s: float) -> None:
+    """Close a client's connections, within ``timeout_s``."""
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(client.close(), timeout_s)
+
+
+def refresh_metadata(client: Any) -> asyncio.Future[Any]:
+    """Have the client ask again who leads what; whoever must know may wait for the future."""
+    found: asyncio.Future[Any] = client.force_metadata_update()
+    return found
+
+
+def watch_topic(client: Any, topic: str) -> None:
+    """Have the client learn about a topic when it next asks for metadata."""
+    client.add_topic(topic)
+
+
+async def ask_producer_id(client: Any) -> ProducerId:
+    """Ask some broker for a producer id, once. Raises KafkaError when none can be asked."""
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is known")
+    try:
+        response = await client.send(node, InitProducerIdRequest(None, 0))
+    except IncompatibleBrokerVersion as error:
+        return ProducerId(error=type(error))
+    if response.error_code:
+        return ProducerId(error=for_code(response.error_code))
+    return ProducerId(response.producer_id, response.producer_epoch)
 
 
 def partition_count(client: Any, topic: str) -> int | None:

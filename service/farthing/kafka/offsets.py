@@ -63,10 +63,6 @@ class OffsetTracker:
         for partition in partitions:
             self._owned.pop(partition, None)
 
-    def owns(self, partition: Partition) -> bool:
-        """Whether the partition is ours."""
-        return partition in self._owned
-
     def begun(self, partition: Partition) -> int | None:
         """Give the offset that the partition's next block must begin at; None when the partition is not ours."""
         owned = self._owned.get(partition)

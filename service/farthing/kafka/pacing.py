@@ -20,7 +20,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from farthing.errors import BrokerError, StartError
+from farthing.errors import BrokerError, ConfigError, StartError
 from farthing.kafka.connecting import connecting
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.topics import partition_counts
@@ -178,7 +178,7 @@ class PacingReader:
                     log.info("pacing_resumed", topic=self._topic)
                 await self._take()
                 trouble = 0
-            except (KafkaError, BrokerError, StartError, TimeoutError, OSError) as error:
+            except (KafkaError, BrokerError, ConfigError, StartError, TimeoutError, OSError) as error:
                 pause = RETRY_PAUSES_S[min(trouble, len(RETRY_PAUSES_S) - 1)]
                 trouble += 1
                 log.warning(

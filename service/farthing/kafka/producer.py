@@ -12,19 +12,26 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
 from farthing.kafka.frames import Frames
-from farthing.kafka.membership import leader_of, make_client, partition_count
+from farthing.kafka.membership import (
+    ProducerId,
+    ask_producer_id,
+    connect,
+    disconnect,
+    leader_of,
+    make_client,
+    partition_count,
+    refresh_metadata,
+    watch_topic,
+)
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import stamp_producer
@@ -51,12 +58,6 @@ def next_sequence(sequence: int, count: int) -> int:
     return (sequence + count) & SEQUENCE_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    producer_id: int
-    epoch: int
-
-
 class BatchProducer:
     """Produces batches; one :meth:`send` at a time."""
 
@@ -64,7 +65,7 @@ class BatchProducer:
         self._settings = settings
         self._client: Any = None
         self._frames: Frames
-        self._identity: _Identity | None = None
+        self._identity: ProducerId | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
         self._said: dict[str, float] = {}  # when each kind of trouble was logged
@@ -76,7 +77,7 @@ class BatchProducer:
         self._frames = Frames(self._client)
         try:
             with connecting(self._settings):
-                await asyncio.wait_for(self._client.bootstrap(), self._settings.request_timeout_ms / 1000)
+                await asyncio.wait_for(connect(self._client), self._settings.request_timeout_ms / 1000)
                 await asyncio.wait_for(self._identify(), self._settings.request_timeout_ms / 1000)
         except BrokerError:
             await self.close(1.0)
@@ -113,9 +114,9 @@ class BatchProducer:
         count = partition_count(self._client, topic)
         if count is not None and count >= wanted:
             return count
-        self._client.add_topic(topic)
+        watch_topic(self._client, topic)
         try:
-            await asyncio.wait_for(self._client.force_metadata_update(), self._settings.request_timeout_ms / 1000)
+            await asyncio.wait_for(refresh_metadata(self._client), self._settings.request_timeout_ms / 1000)
         except (kafka_errors.KafkaError, TimeoutError):
             return None
         return partition_count(self._client, topic)
@@ -123,38 +124,23 @@ class BatchProducer:
     async def close(self, timeout_s: float) -> None:
         """Close connections, within ``timeout_s``."""
         if self._client is not None:
-            with suppress(TimeoutError, kafka_errors.KafkaError):
-                await asyncio.wait_for(self._client.close(), timeout_s)
+            await disconnect(self._client, timeout_s)
 
     async def _identify(self) -> None:
         """Get a producer id (KIP-98), or go on without where the broker has none. The caller limits the time."""
         self._sequences.clear()
         self._identity = None
         while True:
-            error = await self._ask_identity()
-            if error is None:
+            given = await ask_producer_id(self._client)
+            if given.error is None:
+                self._identity = given
+                self.idempotent, self._needs_identity = True, False
                 return
-            if not error.retriable:
+            if not given.error.retriable:
                 break
             await asyncio.sleep(RETRY_PAUSE_S)  # a broker that has just started may still load its coordinator
-        log.warning("no_idempotence", error=error.__name__, note="a retry may write a score twice")
+        log.warning("no_idempotence", error=given.error.__name__, note="a retry may write a score twice")
         self.idempotent = self._needs_identity = False
-
-    async def _ask_identity(self) -> type[Any] | None:
-        """Ask a broker for a producer id once; gives the error that it answered, None when all is well."""
-        node = self._client.get_random_node()
-        if node is None:
-            raise kafka_errors.NodeNotReadyError("no broker is known")
-        try:
-            response = await self._client.send(node, InitProducerIdRequest(None, 0))
-        except kafka_errors.IncompatibleBrokerVersion as error:
-            return type(error)
-        error_type: type[Any] = kafka_errors.for_code(response.error_code)
-        if error_type is not kafka_errors.NoError:
-            return error_type
-        self._identity = _Identity(response.producer_id, response.producer_epoch)
-        self.idempotent, self._needs_identity = True, False
-        return None
 
     def _stamp(self, batches: Sequence[OutputBatch]) -> dict[Partition, deque[OutputBatch]]:
         queues: dict[Partition, deque[OutputBatch]] = defaultdict(deque)
@@ -184,7 +170,7 @@ class BatchProducer:
             leader = leader_of(self._client, partition)
             if leader is None:
                 unknown = True
-                self._client.add_topic(partition[0])
+                watch_topic(self._client, partition[0])
                 continue
             size = len(queue[0].data)
             if requests[leader][-1] and sizes[leader] + size > MAX_REQUEST_BYTES:
@@ -193,7 +179,7 @@ class BatchProducer:
             requests[leader][-1].append(partition)
             sizes[leader] += size
         if unknown:
-            await asyncio.wait_for(self._client.force_metadata_update(), left)
+            await asyncio.wait_for(refresh_metadata(self._client), left)
             if not requests:
                 await asyncio.sleep(RETRY_PAUSE_S)
         calls = [self._request(node, group, queues, left) for node, groups in requests.items() for group in groups]
@@ -203,7 +189,7 @@ class BatchProducer:
         for partition in [partition for partition, queue in queues.items() if not queue]:
             del queues[partition]
         if retry:
-            self._client.force_metadata_update()
+            refresh_metadata(self._client)
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _request(

@@ -14,20 +14,19 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.fetch import FetchRequest
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
-from farthing.kafka.frames import Frames, aborted_transactions
-from farthing.kafka.membership import leader_of, make_client
+from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching
+from farthing.kafka.frames import Frames
+from farthing.kafka.membership import connect, disconnect, leader_of, make_client, refresh_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.topics import partition_counts
 from farthing.wire import next_fetch_offset
 
-PAUSE_S: Final = 0.2
-READ_COMMITTED: Final = 1
+CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class TopicReader:
@@ -69,14 +68,12 @@ class TopicReader:
             self.begins = {(tp.topic, tp.partition): int(offset) for tp, offset in begins.items()}
             self.ends = {(tp.topic, tp.partition): int(offset) for tp, offset in ends.items()}
             self._client = make_client(self._settings)
-            await asyncio.wait_for(self._client.bootstrap(), self._limit_s)
-            await asyncio.wait_for(self._client.set_topics(self._topics), self._limit_s)
+            await asyncio.wait_for(connect(self._client, self._topics), self._limit_s)
 
     async def close(self) -> None:
         """Disconnect."""
         if self._client is not None:
-            with contextlib.suppress(TimeoutError, kafka_errors.KafkaError):
-                await asyncio.wait_for(self._client.close(), 2.0)
+            await disconnect(self._client, CLOSE_TIMEOUT_S)
 
     async def read(self) -> AsyncIterator[FetchedPartition]:
         """Give every partition's bytes, a few MiB at a time; what came is gone when the next is asked for.
@@ -86,7 +83,7 @@ class TopicReader:
         BrokerError
             The broker refuses, or brought nothing new for ``request_timeout_ms``.
         """
-        frames = Frames(self._client)
+        fetching = Fetching(Frames(self._client), self._settings)
         left = {partition: begin for partition, begin in self.begins.items() if begin < self.ends[partition]}
         since, trouble = time.monotonic(), "it sends nothing"
         while left:
@@ -94,8 +91,11 @@ class TopicReader:
             by_node = self._by_leader(left)
             for node, asked in by_node.items():
                 try:
-                    async for part in self._ask(frames, node, asked):
+                    for answer in await fetching.ask(node, asked):
+                        part = answer.part
                         partition = (part.topic, part.partition)
+                        if answer.error is not None:
+                            raise self._refusal(*partition, part.fetch_offset, answer.error)
                         following = next_fetch_offset(part.data, part.fetch_offset)
                         if following == part.fetch_offset:
                             continue
@@ -119,8 +119,8 @@ class TopicReader:
                     retriable=True,
                 )
             else:
-                self._client.force_metadata_update()
-                await asyncio.sleep(PAUSE_S)
+                refresh_metadata(self._client)
+                await asyncio.sleep(RETRY_PAUSE_S)
 
     def _by_leader(self, left: dict[Partition, int]) -> dict[int, dict[Partition, int]]:
         by_node: dict[int, dict[Partition, int]] = defaultdict(dict)
@@ -129,26 +129,6 @@ class TopicReader:
             if leader is not None:
                 by_node[leader][partition] = position
         return by_node
-
-    async def _ask(self, frames: Frames, node: int, asked: dict[Partition, int]) -> AsyncIterator[FetchedPartition]:
-        settings = self._settings
-        topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        for (topic, number), position in asked.items():
-            topics[topic].append((number, position, settings.max_partition_fetch_bytes))
-        isolation = READ_COMMITTED if settings.isolation_level == "read_committed" else 0
-        request = FetchRequest(settings.fetch_max_wait_ms, 1, settings.fetch_max_bytes, isolation, list(topics.items()))
-        try:
-            response = await frames.fetch(node, request, self._limit_s + 5)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise BrokerError(f"fetch from broker {node}: {type(error).__name__} {error}", retriable=True) from error
-        for topic, rows in response.topics:
-            for row in rows:
-                number, code, high_watermark, *_ = row
-                position = asked[topic, number]
-                if code:
-                    raise self._refusal(topic, number, position, kafka_errors.for_code(code))
-                data = row[-1] or b""
-                yield FetchedPartition(topic, number, position, high_watermark, data, aborted_transactions(row))
 
     def _refusal(self, topic: str, number: int, position: int, error: type[Any]) -> BrokerError:
         place = f"{topic}[{number}] from offset {position} on"
