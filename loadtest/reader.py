@@ -153,7 +153,7 @@ def main() -> int:
     try:
         settings = config.load(Path(path)).settings
         routes = tuple(route for route in settings.route if route.source in sources)
-        asyncio.run(Reader(settings.kafka.client_settings(), routes).run())
+        asyncio.run(Reader(settings.kafka, routes).run())
     except FarthingError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

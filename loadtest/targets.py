@@ -33,7 +33,7 @@ def read_targets(path: Path) -> Targets:
     routes: dict[str, config.Route] = {}
     for route in settings.route:
         routes.setdefault(_task(route.bundle), route)
-    return Targets(path, settings.kafka.client_settings(), routes)
+    return Targets(path, settings.kafka, routes)
 
 
 def _task(bundle: str) -> str:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing import config, sections
+from farthing import config
 from farthing.errors import ConfigError
+from farthing.kafka.settings import SASL_REFUSED, KafkaSettings, read_secret
 
 MINIMAL = """
 [[route]]
@@ -74,8 +75,27 @@ def test_servers_in_a_variable(toml, monkeypatch, text):
         ('[kafka]\nsecurity_protocol = "SASL_SSL"\n', ["sasl_mechanism is not set"]),
         (
             '[kafka]\nsecurity_protocol = "SASL_PLAINTEXT"\nsasl_mechanism = "PLAIN"\n',
+            ["sasl_plain_username and sasl_plain_password_file"],
+        ),
+        (
+            '[kafka]\nsecurity_protocol = "SASL_PLAINTEXT"\nsasl_mechanism = "PLAIN"\nsasl_plain_username = "u"\n'
+            'sasl_plain_password_file = "p"\n',
             ["unencrypted", "SASL_SSL", "allow_insecure"],
         ),
+        ('[kafka]\nsasl_mechanism = "OAUTHBEARER"\n', ["kafka.sasl_mechanism", "not offered", "tokens", "SCRAM"]),
+        ('[kafka]\nsasl_mechanism = "gssapi"\n', ["kafka.sasl_mechanism", "not offered", "Kerberos", "SCRAM"]),
+        ('[kafka]\nsasl_mechanism = "PLAIN"\n', ["sasl_mechanism is set", "PLAINTEXT", "SASL_SSL"]),
+        ('[kafka]\nsecurity_protocol = "SSL"\nsasl_plain_username = "u"\n', ["sasl_plain_username is set", "is SSL"]),
+        ('[kafka]\nssl_cafile = "ca.pem"\n', ["ssl_cafile is set", "PLAINTEXT"]),
+        ('[kafka]\nsecurity_protocol = "SSL"\nssl_keyfile = "key.pem"\n', ["ssl_certfile"]),
+        ('[kafka]\nbootstrap_servers = ["b:port"]\n', ["kafka.bootstrap_servers", "'b:port' is not host:port"]),
+        ('[kafka]\nbootstrap_servers = ["b:99999"]\n', ["kafka.bootstrap_servers", "'b:99999' is not host:port"]),
+        ('[kafka]\nbootstrap_servers = ["kafka://b:1"]\n', ["kafka.bootstrap_servers", "is not host:port"]),
+        ('[kafka]\nbootstrap_servers = "a:1,,b:1"\n', ["kafka.bootstrap_servers", "'' is not host:port"]),
+        ('[kafka]\ngroup_instance_id = "a b"\n', ["kafka.group_instance_id"]),
+        ('[kafka]\ngroup_instance_id = ""\n', ["kafka.group_instance_id"]),
+        ("[kafka]\nfetch_max_bytes = 4294967296\n", ["kafka.fetch_max_bytes", "less than or equal"]),
+        ("[kafka]\nfetch_max_wait_ms = 30000\n", ["fetch_max_wait_ms (30000)", "request_timeout_ms (30000)"]),
         ("[kafka\n", ["cannot be read as TOML"]),
         ("[http]\nprot = 1\n", ["http.prot", "did you mean http.port"]),
     ],
@@ -116,12 +136,29 @@ def test_example_is_valid_and_schema_names_every_section(toml):
     assert all(section in config.schema() for section in ("kafka", "route", "worker", "http"))
 
 
+@pytest.mark.parametrize("mechanism", SASL_REFUSED)
+def test_a_mechanism_that_does_not_work_is_refused_from_the_environment_too(toml, monkeypatch, mechanism):
+    monkeypatch.setenv("FARTHING_KAFKA__SASL_MECHANISM", mechanism)
+    with pytest.raises(ConfigError, match=f"{mechanism} is not offered: .*FARTHING_KAFKA__SASL_MECHANISM"):
+        config.load(toml(MINIMAL))
+    assert mechanism not in config.schema()
+
+
+def test_workers_of_one_host_are_static_members_of_their_own():
+    static = KafkaSettings(group_instance_id="host")
+    assert [static.for_worker(i).group_instance_id for i in (None, 0, 1)] == ["host", "host-0", "host-1"]
+    assert KafkaSettings().for_worker(1).group_instance_id is None
+
+
 def test_secrets_are_read_from_files_only(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("hunter2\n")
-    assert sections.read_secret(secret, "kafka.ssl_password_file") == "hunter2"
+    assert read_secret(secret, "kafka.ssl_password_file") == "hunter2"
     with pytest.raises(ConfigError, match=r"kafka\.ssl_password_file"):
-        sections.read_secret(tmp_path / "none", "kafka.ssl_password_file")
+        read_secret(tmp_path / "none", "kafka.ssl_password_file")
+    secret.write_text("\n")
+    with pytest.raises(ConfigError, match="the file is empty"):
+        read_secret(secret, "kafka.ssl_password_file")
 
 
 @given(st.dictionaries(st.sampled_from(["kafka.group_id", "kafka.client_id"]), st.text(min_size=1, max_size=5)))

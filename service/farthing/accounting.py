@@ -61,7 +61,7 @@ class _Count:
 class Accounting:
     """The totals of the partitions that are ours."""
 
-    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int = 50) -> None:
+    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int) -> None:
         """``scored`` tells for each source topic what scores it; ``most_tenants`` are kept apart in each partition."""
         self._scored = scored
         self._most_tenants = most_tenants
@@ -210,7 +210,11 @@ class _Carried:
 
 
 class Reporter:
-    """Publishes usage and heartbeats, by a producer of its own: the pipeline's carries one block at a time."""
+    """Publishes usage and heartbeats, by a producer of its own: the pipeline's carries one block at a time.
+
+    It is the pipeline's :class:`farthing.reporting.Reports`; what that says of partitions and blocks goes to the
+    accounting as it is.
+    """
 
     def __init__(
         self,
@@ -223,7 +227,9 @@ class Reporter:
         stopping: Callable[[], bool],
     ) -> None:
         """Ask ``stopping`` at the end whether the worker was told to stop: only then does the last heartbeat say so."""
-        self.accounting = accounting
+        self._accounting = accounting
+        self.assign, self.add = accounting.assign, accounting.add
+        self.metadata, self.revoke = accounting.metadata, accounting.revoke
         self._heartbeat = heartbeat
         self._stopping = stopping
         self._usage_topic = usage_topic
@@ -239,10 +245,10 @@ class Reporter:
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
         """Publish the totals that are due before these partitions' offsets are committed. Raises BrokerError."""
-        records = self.accounting.due(partitions, everything=everything)
+        records = self._accounting.due(partitions, everything=everything)
         if records:
             await self._send(self._usage_topic, records)
-            self.accounting.published(records)
+            self._accounting.published(records)
 
     async def close(self, timeout_s: float) -> None:
         """Say that the worker stops, if it was asked to, and stop; all within ``timeout_s``."""

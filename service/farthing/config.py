@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from farthing.errors import ConfigError
+from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import Ledger, Meter
-from farthing.sections import Assumptions, Campaign, Http, Kafka, Route, Settings, Worker
+from farthing.sections import Assumptions, Campaign, Http, Route, Settings, Worker
 
 __all__ = ["EXAMPLE", "Assumptions", "Loaded", "Route", "Settings", "load", "named_file", "schema"]
 
@@ -181,7 +182,7 @@ def _did_you_mean(dotted: str) -> str:
     section: Any = Settings
     for parent in parents:
         section = {
-            "kafka": Kafka,
+            "kafka": KafkaSettings,
             "route": Route,
             "campaign": Campaign,
             "worker": Worker,

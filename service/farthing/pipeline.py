@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from farthing.accounting import Reporter
 from farthing.blocks import FetchedPartition, Segment
 from farthing.errors import BrokerError
 from farthing.kafka import (
@@ -35,6 +34,7 @@ from farthing.kafka import (
 from farthing.metrics import Metrics
 from farthing.probes import Health
 from farthing.progress import Progress
+from farthing.reporting import NoReports, Reports
 from farthing.route import Answer, Route
 from farthing.scoring_thread import ScoringThread
 
@@ -57,10 +57,10 @@ class Pipeline:
         metrics: Metrics,
         health: Health,
         *,
-        commit_interval_s: float = 1.0,
-        stall_timeout_s: float = 60.0,
-        on_corrupt_batch: str = "halt",
-        reporter: Reporter | None = None,
+        commit_interval_s: float,
+        stall_timeout_s: float,
+        on_corrupt_batch: str,
+        reports: Reports | None = None,
     ) -> None:
         self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
         self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
@@ -70,13 +70,13 @@ class Pipeline:
         self._progress = Progress(metrics, health, self._routes, stall_timeout_s=stall_timeout_s)
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
-        self._reporter = reporter
+        self._reports = NoReports() if reports is None else reports
         self._scoring = ScoringThread(stall_timeout_s)
         self._producing: asyncio.Task[None] | None = None
         self._joined = False
         self._next_commit = 0.0
 
-    async def run(self, stop: asyncio.Event, *, drain_timeout_s: float = 20.0) -> None:
+    async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave within the time.
 
         Raises
@@ -109,14 +109,12 @@ class Pipeline:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._consumer.close(left)
             await self._producer.close(2.0)
-            if self._reporter is not None:
-                await self._reporter.close(1.0)
+            await self._reports.close(1.0)
             self._scoring.close()
 
     async def _run(self, stop: asyncio.Event) -> None:
         await self._producer.start()
-        if self._reporter is not None:
-            await self._reporter.start()
+        await self._reports.start()
         await self._consumer.start()
         self._joined = True
         self._progress.begin()
@@ -207,9 +205,9 @@ class Pipeline:
         await self._producer.send(answer.batches)
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
         for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
-            if self._offsets.ack(ticket) and self._reporter is not None:
+            if self._offsets.ack(ticket):
                 tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
-                self._reporter.accounting.add(ticket.partition, segment.next_offset, usage, tenants)
+                self._reports.add(ticket.partition, segment.next_offset, usage, tenants)
         self._progress.made()
         self._metrics.record(answer.stats)
         self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
@@ -227,17 +225,15 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        if self._reporter is not None:  # a total that was not due with the last commit: perhaps no other follows
-            await self._reporter.publish(self._offsets.partitions())
+        # A total that was not due with the last commit: perhaps no other follows.
+        await self._reports.publish(self._offsets.partitions())
 
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:
             return
         began = time.perf_counter()
-        metadata: Mapping[Partition, str] = {}
-        if self._reporter is not None:
-            metadata = self._reporter.accounting.metadata(offsets)  # now: more may be acknowledged while we publish
-            await self._reporter.publish(offsets, everything=last)
+        metadata = self._reports.metadata(offsets)  # now: more may be acknowledged while we publish
+        await self._reports.publish(offsets, everything=last)
         ours = await self._consumer.commit(offsets, timeout_s, metadata)
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
@@ -247,8 +243,7 @@ class Pipeline:
     async def _finish(self, partitions: list[Partition]) -> None:
         """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
         await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
-        if self._reporter is not None:
-            await self._reporter.publish(partitions, everything=True)
+        await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
@@ -283,8 +278,8 @@ class Pipeline:
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
         letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.scorer.model_id)
         await self._producer.send([letter])
-        if self._offsets.ack(ticket) and self._reporter is not None:
-            self._reporter.accounting.add(partition, fault.next_offset)
+        if self._offsets.ack(ticket):
+            self._reports.add(partition, fault.next_offset)
         self._consumer.seek(partition, fault.next_offset)
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
@@ -298,13 +293,11 @@ class Pipeline:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
             self._offsets.revoke(partitions)
-            if self._reporter is not None:
-                self._reporter.accounting.revoke(partitions)
+            self._reports.revoke(partitions)
 
     def _on_position(self, partition: Partition, offset: int, metadata: str) -> None:
         self._offsets.assign(partition, offset)
-        if self._reporter is not None:
-            self._reporter.accounting.assign(partition, offset, metadata)
+        self._reports.assign(partition, offset, metadata)
 
     def lag(self) -> dict[str, int]:
         """Events not yet fetched, by route."""

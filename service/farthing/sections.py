@@ -1,118 +1,23 @@
 """The sections of the settings: each setting is stated once, here, with its unit, range and default.
 
-``[meter]`` and ``[ledger]`` stand in :mod:`farthing.meter.settings`. Where values come from is :mod:`farthing.config`.
+``[kafka]`` stands in :mod:`farthing.kafka.settings`, ``[meter]`` and ``[ledger]`` in :mod:`farthing.meter.settings`.
+Where values come from is :mod:`farthing.config`.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import Ledger, Meter
-
-Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
-
-EXACTLY_ONCE_REFUSED = (
-    "exactly_once is not offered: aiokafka cannot send group metadata with a transaction (KIP-447), so after a "
-    "rebalance a stalled worker could still commit. Use 'at_least_once': a repeated score carries the same bytes and "
-    "the same farthing.offset header, so a reader can drop it"
-)
+from farthing.process.exits import EXIT_TIMEOUT_S
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Kafka(_Section):
-    """How to reach the broker, and what the consumer group promises. Security settings are aiokafka's."""
-
-    bootstrap_servers: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("localhost:9092",), min_length=1, description="host:port of some brokers; separated by commas in a variable"
-    )
-    group_id: str = Field("farthing", min_length=1, description="consumer group")
-    client_id: str = Field("farthing", min_length=1)
-    group_instance_id: str | None = Field(None, description="static member id (one per worker), as of KIP-345")
-    delivery: Literal["at_least_once"] = Field("at_least_once", description="commit only after scores are acked")
-    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
-    auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
-        "earliest", description="where a partition with no committed offset begins; 'latest' skips what is there"
-    )
-    session_timeout_ms: int = Field(45_000, ge=1_000, le=1_800_000, description="ms")
-    heartbeat_interval_ms: int = Field(3_000, ge=100, description="ms; under a third of session_timeout_ms")
-    rebalance_timeout_ms: int = Field(60_000, ge=1_000, description="ms a rebalance waits for this member")
-    request_timeout_ms: int = Field(30_000, ge=1_000, description="ms")
-    metadata_max_age_ms: int = Field(30_000, ge=1_000, description="ms; new partitions are seen within this time")
-    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="bytes asked of one broker in one fetch")
-    max_partition_fetch_bytes: int = Field(4 << 20, ge=1 << 16, description="bytes asked of one partition in one fetch")
-    fetch_max_wait_ms: int = Field(250, ge=1, description="ms the broker may hold a fetch that has no data")
-    delivery_timeout_ms: int = Field(30_000, ge=1_000, description="ms until a batch is acked, with retries")
-    compression: Codec = Field("none", description="of score and dead-letter batches")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    allow_insecure: bool = Field(False, description="allow SASL over plaintext (test networks only)")
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
-    ssl_password_file: Path | None = Field(None, description="file with the key's password")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"] | None = None
-    sasl_plain_username: str | None = None
-    sasl_plain_password_file: Path | None = Field(None, description="file with the password")
-
-    def client_settings(self, *, index: int | None = None) -> KafkaSettings:
-        """Give the settings in the Kafka layer's terms; ``index`` tells this worker's static id from its siblings'.
-
-        Raises
-        ------
-        ConfigError
-            A secret file cannot be read.
-        """
-        values = self.model_dump(
-            exclude={"delivery", "compression", "allow_insecure", "ssl_password_file", "sasl_plain_password_file"}
-        )
-        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-            values[name] = None if values[name] is None else str(values[name])
-        if self.group_instance_id is not None and index is not None:
-            values["group_instance_id"] = f"{self.group_instance_id}-{index}"
-        if self.ssl_password_file is not None:
-            values["ssl_password"] = read_secret(self.ssl_password_file, "kafka.ssl_password_file")
-        if self.sasl_plain_password_file is not None:
-            values["sasl_plain_password"] = read_secret(self.sasl_plain_password_file, "kafka.sasl_plain_password_file")
-        return KafkaSettings(**values)
-
-    @field_validator("bootstrap_servers", mode="before")
-    @classmethod
-    def _split_servers(cls, value: object) -> object:
-        if isinstance(value, str):
-            return json.loads(value) if value.startswith("[") else [part.strip() for part in value.split(",")]
-        return value
-
-    @field_validator("delivery", mode="before")
-    @classmethod
-    def _refuse_exactly_once(cls, value: object) -> object:
-        if value == "exactly_once":
-            raise ValueError(EXACTLY_ONCE_REFUSED)
-        return value
-
-    @model_validator(mode="after")
-    def _check(self) -> Kafka:
-        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
-            raise ValueError(
-                f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) must be at most a third of session_timeout_ms "
-                f"({self.session_timeout_ms}), or one late heartbeat loses the membership"
-            )
-        if self.security_protocol.startswith("SASL") and self.sasl_mechanism is None:
-            raise ValueError(f"security_protocol is {self.security_protocol} but sasl_mechanism is not set")
-        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
-            raise ValueError(
-                "SASL_PLAINTEXT sends credentials unencrypted: use SASL_SSL, "
-                "or set allow_insecure = true on a test network"
-            )
-        return self
 
 
 class Campaign(_Section):
@@ -166,7 +71,9 @@ class Worker(_Section):
     threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one worker")
     cores: int = Field(1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay")
     commit_interval_ms: int = Field(1_000, ge=10, description="ms between offset commits")
-    drain_timeout_ms: int = Field(20_000, ge=500, le=24_000, description="ms to finish and commit after SIGTERM")
+    drain_timeout_ms: int = Field(
+        20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish and commit after SIGTERM"
+    )
     stall_timeout_ms: int = Field(60_000, ge=1_000, description="ms with lag and no progress before /ready fails")
     on_corrupt_batch: Literal["halt", "skip"] = Field(
         "halt", description="halt: stop that partition; skip: its raw bytes go to dead_letters and scoring goes on"
@@ -186,7 +93,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FARTHING_", env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
     )
-    kafka: Kafka = Field(default_factory=lambda: Kafka())
+    kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
     route: tuple[Route, ...] = Field(description="one or more routes")
     worker: Worker = Field(default_factory=lambda: Worker())
     http: Http = Field(default_factory=lambda: Http())
@@ -210,13 +117,3 @@ class Assumptions(Settings):
     """Settings for commands that only reckon: no route need be given."""
 
     route: tuple[Route, ...] = ()
-
-
-def read_secret(path: Path, setting: str) -> str:
-    """Read a secret file, without its final newline; ConfigError names the setting when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{setting} = {str(path)!r}: the file cannot be read ({error}); mount it or fix the path"
-        ) from error

@@ -30,11 +30,12 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from farthing.config import Settings
 from farthing.probes import listen
+from farthing.process.exits import EXIT_TIMEOUT_S
 
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
-EXIT_TIMEOUT_S = 24.5  # a worker ends itself within 24
+KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # a worker ends itself before
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.5
@@ -182,10 +183,10 @@ class Supervisor:
 
     async def _stop(self, watchers: Sequence[asyncio.Task[None]]) -> None:
         self._terminate()
-        _, late = await asyncio.wait(watchers, timeout=EXIT_TIMEOUT_S) if watchers else (set(), set())
+        _, late = await asyncio.wait(watchers, timeout=KILL_AFTER_S) if watchers else (set(), set())
         for child in self._children:
             if child.process is not None and child.process.returncode is None:
-                log.warning("worker_killed", worker=child.index, after_s=EXIT_TIMEOUT_S)
+                log.warning("worker_killed", worker=child.index, after_s=KILL_AFTER_S)
                 with suppress(ProcessLookupError):
                     child.process.kill()
         if late:

@@ -19,7 +19,7 @@ def _routes(settings: Settings) -> list[RouteTopicNames]:
 async def _look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
     routes = _routes(settings)
     names = [name for route in routes for name in route.all]
-    counts = await partition_counts(settings.kafka.client_settings(), names)
+    counts = await partition_counts(settings.kafka, names)
     return findings(routes, counts), counts
 
 
@@ -47,7 +47,7 @@ async def check(settings: Settings, *, as_json: bool) -> int:
 async def create(settings: Settings, *, partitions: int | None, replication_factor: int) -> int:
     """Create missing topics; returns the exit code."""
     created = await create_topics(
-        settings.kafka.client_settings(),
+        settings.kafka,
         _routes(settings),
         partitions=partitions,
         replication_factor=replication_factor,

@@ -12,8 +12,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -36,6 +34,8 @@ from farthing.meter.records import Heartbeat
 from farthing.metrics import LATENCY_EDGES_MS, Metrics
 from farthing.pipeline import Pipeline
 from farthing.probes import Endpoint, Health, listen
+from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
+from farthing.reporting import NoReports, Reports
 from farthing.route import Route, RouteTopics
 from farthing.scorer import Scorer
 from farthing.supervisor import write_address
@@ -43,8 +43,6 @@ from farthing.supervisor import write_address
 T = TypeVar("T")
 log = structlog.get_logger()
 
-EXIT_TIMEOUT_S = 24.0  # after the signal; Kubernetes and the supervisor wait longer than this
-FORCED_EXIT_CODE = 3
 FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process
 PARENT_LOOK_S = 1.0
 
@@ -83,7 +81,7 @@ class Worker:
                 await self._serve(routes)
         except FarthingError as error:
             self._health.set("failed", str(error))
-            _exit_after(FAILED_EXIT_TIMEOUT_S, error.exit_code, "a thread did not end; the error is above")
+            exit_after(FAILED_EXIT_TIMEOUT_S, error.exit_code, "a thread did not end; the error is above")
             raise
         finally:
             if parent is not None:
@@ -97,18 +95,18 @@ class Worker:
         readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
         if readers is None:
             return
-        reporter = await self._unless_stopped(self._make_reporter(routes, self._metrics))
+        reports = await self._unless_stopped(self._make_reports(routes, self._metrics))
         if self._stop.is_set():
             return
         pipeline = Pipeline(
             routes,
-            settings.kafka.client_settings(index=self._index),
+            settings.kafka.for_worker(self._index),
             self._metrics,
             self._health,
             commit_interval_s=settings.worker.commit_interval_ms / 1000,
             stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
             on_corrupt_batch=settings.worker.on_corrupt_batch,
-            reporter=reporter,
+            reports=reports,
         )
         self._lag = pipeline.lag
         settle_collector()
@@ -118,11 +116,11 @@ class Worker:
             for reader in readers:
                 await reader.close(1.0)
 
-    async def _make_reporter(self, routes: Sequence[Route], metrics: Metrics) -> Reporter | None:
-        """Make what publishes usage and heartbeats, and its topics where they are missing; None when it is off."""
-        meter, kafka = self._settings.meter, self._settings.kafka.client_settings(index=self._index)
+    async def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
+        """Make what publishes usage and heartbeats, and its topics where they are missing."""
+        meter, kafka = self._settings.meter, self._settings.kafka.for_worker(self._index)
         if not meter.enabled:
-            return None
+            return NoReports()
         names = (meter.usage_topic, meter.heartbeat_topic)
         made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
         if made:
@@ -159,9 +157,7 @@ class Worker:
                 def count(update: str, source: str = stated.source) -> None:
                     metrics.pacing_updates.labels(source, update).inc()
 
-                reader = PacingReader(
-                    self._settings.kafka.client_settings(), stated.pacing, [campaign], on_update=count
-                )
+                reader = PacingReader(self._settings.kafka, stated.pacing, [campaign], on_update=count)
                 route.pacing = partial(reader.table.multiplier, campaign)
                 gauge.set_function(route.pacing)
                 await reader.start()
@@ -241,13 +237,13 @@ class Worker:
         self._signals += 1
         if self._signals > 1:
             log.warning("stopping_at_once", signal=name)
-            os._exit(FORCED_EXIT_CODE)
+            exit_now()
         self._drain(f"{name} received")
 
     def _drain(self, reason: str) -> None:
         log.info("draining", reason=reason, at_most_s=EXIT_TIMEOUT_S)
         self._health.set("draining", reason)
-        _exit_after(
+        exit_after(
             EXIT_TIMEOUT_S, FORCED_EXIT_CODE, "the drain did not end in time; what was not committed is scored again"
         )
         self._stop.set()
@@ -269,16 +265,3 @@ class Worker:
             return task.result()
         task.cancel()
         return None
-
-
-def _exit_after(seconds: float, code: int, why: str) -> None:
-    """End the process then, whatever hangs, if it has not ended by itself."""
-
-    def give_up() -> None:
-        sys.stderr.write(f"farthing: {why}\n")
-        sys.stderr.flush()
-        os._exit(code)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()

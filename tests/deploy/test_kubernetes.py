@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from farthing import config
-from farthing.worker import EXIT_TIMEOUT_S
+from farthing.process.exits import EXIT_TIMEOUT_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -81,12 +81,17 @@ def test_sequences_wrap_as_the_brokers_do():
     assert next_sequence(5, 3) == 8
 
 
-def test_effective_options_lose_nothing_and_show_no_secret():
-    settings = KafkaSettings(sasl_plain_password="hunter2", ssl_password="hunter2")
+def test_effective_options_lose_nothing_and_show_no_secret(tmp_path):
+    (tmp_path / "password").write_text("hunter2\n")
+    settings = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_plain_username="alice",
+        sasl_plain_password_file=tmp_path / "password",
+    )  # fmt: skip
     options = settings.consumer_options()
     assert options["enable_auto_commit"] is False
     assert options["auto_offset_reset"] == "earliest"
     assert options["max_poll_interval_ms"] == math.inf  # 2**31 - 1 would be 25 days
     assert options["rebalance_timeout_ms"] >= 25_000
-    assert "hunter2" not in repr(settings)
+    assert options["sasl_plain_password"] == "hunter2"
+    assert "hunter2" not in repr(settings) + settings.model_dump_json()
     assert "value_deserializer" not in options

@@ -65,7 +65,7 @@ def _accounts(address: str) -> list[Account]:
 
 async def _audit(settings: Settings, route: Route, accounts: Sequence[Account]) -> list[Compared]:
     recount = Recount(route.sink, route.dead_letters, counted_to(accounts))
-    reader = TopicReader(settings.kafka.client_settings(), recount.topics)
+    reader = TopicReader(settings.kafka, recount.topics)
     try:
         await reader.start()
         deleted: dict[int, str] = {}

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from farthing.errors import StartError
+from farthing.process.exits import EXIT_TIMEOUT_S
 
 START_TIMEOUT_S: Final = 120.0
-STOP_TIMEOUT_S: Final = 26.0  # a worker ends within 25 s, a ledger within 15
+STOP_TIMEOUT_S: Final = EXIT_TIMEOUT_S + 2  # by then a worker has ended itself, and a ledger before
 LOOK_TIMEOUT_S: Final = 5.0
 
 

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ class _Demo:
             session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip
         self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
-        workers = replace(self._settings, group_id=f"demo.{name}.workers")
+        workers = self._settings.model_copy(update={"group_id": f"demo.{name}.workers"})
         tenant = "user" if options.events is None else None  # made-up comments have one
         self._deployment.write_settings(options.task, workers, self._names, tenant)
         self._worker = Serving(self._deployment)

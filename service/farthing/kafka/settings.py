@@ -1,48 +1,126 @@
-"""How to reach the broker, in aiokafka's terms. Built from the configuration; passwords never show in ``repr``."""
+"""The section ``[kafka]`` of the settings, and what it says in aiokafka's terms: one class, read by every client here.
+
+What cannot work is refused with the reason before anything is started. Secrets are read from their files when a client
+is made, and kept nowhere else.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import ssl
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
 from aiokafka.helpers import create_ssl_context
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from farthing.errors import ConfigError
 
-NO_POLL_LIMIT_MS = math.inf
+Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+
+EXACTLY_ONCE_REFUSED: Final = (
+    "exactly_once is not offered: aiokafka cannot send group metadata with a transaction (KIP-447), so after a "
+    "rebalance a stalled worker could still commit. Use 'at_least_once': a repeated score carries the same bytes and "
+    "the same farthing.offset header, so a reader can drop it"
+)
+
+SASL_REFUSED: Final = {
+    "GSSAPI": "it needs Kerberos tickets, and there are no settings for them; use SCRAM-SHA-512 over SASL_SSL, or "
+    "client certificates over SSL",
+    "OAUTHBEARER": "it needs a source of tokens, and there are no settings for one; use SCRAM-SHA-512 over SASL_SSL, "
+    "or client certificates over SSL",
+}
+"""Mechanisms of Kafka's that do not work here, each with the reason."""
+
+NO_POLL_LIMIT_MS: Final = math.inf
 """aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls; the most
 that 32 bits hold would be 25 days. Our own watchdog looks for progress instead (``worker.stall_timeout_ms``)."""
 
+MOST_MS: Final = 2**31 - 1
+"""Kafka's protocol has 32 bits for a time."""
 
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """Connection, security and limits. Times are milliseconds, sizes bytes."""
+MOST_FETCH_BYTES: Final = 1_000 << 20
+"""With its names and numbers an answer stays below the longest frame that is read (``frames.MOST_BYTES``)."""
 
-    bootstrap_servers: tuple[str, ...] = ("localhost:9092",)
-    group_id: str = "farthing"
-    client_id: str = "farthing"
-    group_instance_id: str | None = None
-    isolation_level: str = "read_committed"
-    auto_offset_reset: str = "earliest"
-    session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
-    rebalance_timeout_ms: int = 60_000
-    request_timeout_ms: int = 30_000
-    metadata_max_age_ms: int = 30_000
-    fetch_max_bytes: int = 4 << 20
-    max_partition_fetch_bytes: int = 1 << 20
-    fetch_max_wait_ms: int = 250
-    delivery_timeout_ms: int = 30_000
-    security_protocol: str = "PLAINTEXT"
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    ssl_password: str | None = field(default=None, repr=False)
-    sasl_mechanism: str | None = None
-    sasl_plain_username: str | None = None
-    sasl_plain_password: str | None = field(default=None, repr=False)
+_SERVER: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\],]+)(?::(\d{1,5}))?"
+)  # a name, IPv4 or [IPv6], and a port
+
+
+class KafkaSettings(BaseModel):
+    """How to reach the broker, and what the consumer group promises. Security settings are aiokafka's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bootstrap_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost:9092",), min_length=1, description="host:port of some brokers; separated by commas in a variable"
+    )
+    group_id: str = Field("farthing", min_length=1, description="consumer group")
+    client_id: str = Field("farthing", min_length=1)
+    group_instance_id: str | None = Field(
+        None,
+        max_length=240,
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+        description="static member id (one per worker), as of KIP-345",
+    )
+    delivery: Literal["at_least_once"] = Field("at_least_once", description="commit only after scores are acked")
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
+        "earliest", description="where a partition with no committed offset begins; 'latest' skips what is there"
+    )
+    session_timeout_ms: int = Field(45_000, ge=1_000, le=1_800_000, description="ms")
+    heartbeat_interval_ms: int = Field(
+        3_000, ge=100, le=MOST_MS, description="ms; at most a third of session_timeout_ms"
+    )
+    rebalance_timeout_ms: int = Field(60_000, ge=1_000, le=MOST_MS, description="ms a rebalance waits for this member")
+    request_timeout_ms: int = Field(30_000, ge=1_000, le=MOST_MS, description="ms")
+    metadata_max_age_ms: int = Field(
+        30_000, ge=1_000, le=MOST_MS, description="ms; new partitions are seen within this time"
+    )
+    fetch_max_bytes: int = Field(
+        8 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes asked of one broker in one fetch"
+    )
+    max_partition_fetch_bytes: int = Field(
+        4 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes asked of one partition in one fetch"
+    )
+    fetch_max_wait_ms: int = Field(
+        250, ge=1, le=MOST_MS, description="ms the broker may hold a fetch that has no data; under request_timeout_ms"
+    )
+    delivery_timeout_ms: int = Field(
+        30_000, ge=1_000, le=MOST_MS, description="ms until a batch is acked, with retries"
+    )
+    compression: Codec = Field("none", description="of score and dead-letter batches")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    allow_insecure: bool = Field(False, description="allow SASL over plaintext (test networks only)")
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_password_file: Path | None = Field(None, description="file with the key's password")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_plain_username: str | None = Field(None, min_length=1, description="of SCRAM too")
+    sasl_plain_password_file: Path | None = Field(None, description="file with the password, of SCRAM too")
+
+    def for_worker(self, index: int | None) -> Self:
+        """Give the settings with a static member id of this worker's own; None: it has no siblings."""
+        if self.group_instance_id is None or index is None:
+            return self
+        return self.model_copy(update={"group_instance_id": f"{self.group_instance_id}-{index}"})
+
+    @property
+    def ssl_password(self) -> str | None:
+        """The key's password. Raises ConfigError when its file cannot be read."""
+        return (
+            None if self.ssl_password_file is None else read_secret(self.ssl_password_file, "kafka.ssl_password_file")
+        )
+
+    @property
+    def sasl_plain_password(self) -> str | None:
+        """The user's password. Raises ConfigError when its file cannot be read."""
+        file = self.sasl_plain_password_file
+        return None if file is None else read_secret(file, "kafka.sasl_plain_password_file")
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments that every aiokafka client takes.
@@ -50,7 +128,7 @@ class KafkaSettings:
         Raises
         ------
         ConfigError
-            A certificate or key cannot be read.
+            A certificate, key or secret cannot be read.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.bootstrap_servers),
@@ -83,18 +161,115 @@ class KafkaSettings:
         }
 
     def _ssl_context(self) -> ssl.SSLContext:
+        cafile, certfile, keyfile = (
+            None if path is None else str(path) for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        )
         try:
             context: ssl.SSLContext = create_ssl_context(
-                cafile=self.ssl_cafile,
-                certfile=self.ssl_certfile,
-                keyfile=self.ssl_keyfile,
-                password=self.ssl_password,
+                cafile=cafile, certfile=certfile, keyfile=keyfile, password=self.ssl_password
             )
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"kafka.ssl_cafile = {self.ssl_cafile!r}, kafka.ssl_certfile = {self.ssl_certfile!r}, "
-                f"kafka.ssl_keyfile = {self.ssl_keyfile!r}: cannot be loaded ({error}); check paths, formats (PEM) and "
-                "the key's password"
+                f"kafka.ssl_cafile = {cafile!r}, kafka.ssl_certfile = {certfile!r}, kafka.ssl_keyfile = {keyfile!r}: "
+                f"cannot be loaded ({error}); check paths, formats (PEM) and the key's password"
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+    @field_validator("bootstrap_servers", mode="before")
+    @classmethod
+    def _split_servers(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return json.loads(value) if value.startswith("[") and '"' in value else _split(value)
+            except ValueError as error:
+                raise ValueError(f"is no JSON list ({error}); write host:port,host:port") from error
+        return value
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 0 < int(match[1] or 9092) < 1 << 16:
+                raise ValueError(f"{server!r} is not host:port, such as broker1:9092 or [::1]:9092")
+        return value
+
+    @field_validator("delivery", mode="before")
+    @classmethod
+    def _refuse_exactly_once(cls, value: object) -> object:
+        if value == "exactly_once":
+            raise ValueError(EXACTLY_ONCE_REFUSED)
+        return value
+
+    @field_validator("sasl_mechanism", mode="before")
+    @classmethod
+    def _refuse_mechanism(cls, value: object) -> object:
+        reason = SASL_REFUSED.get(value.upper()) if isinstance(value, str) else None
+        if reason is not None:
+            raise ValueError(f"{value} is not offered: {reason}")
+        return value
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+            raise ValueError(
+                f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) must be at most a third of session_timeout_ms "
+                f"({self.session_timeout_ms}), or one late heartbeat loses the membership"
+            )
+        if self.fetch_max_wait_ms >= self.request_timeout_ms:
+            raise ValueError(
+                f"fetch_max_wait_ms ({self.fetch_max_wait_ms}) must be under request_timeout_ms "
+                f"({self.request_timeout_ms}), or a fetch from a quiet topic counts as failed"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_security(self) -> Self:
+        """Refuse credentials that would not be sent, and a protocol whose credentials are missing."""
+        protocol = self.security_protocol
+        sasl = ("sasl_mechanism", "sasl_plain_username", "sasl_plain_password_file")
+        if protocol.startswith("SASL"):
+            if self.sasl_mechanism is None:
+                raise ValueError(
+                    f"security_protocol is {protocol} but sasl_mechanism is not set: "
+                    "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+                )
+            missing = [name for name in sasl if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"sasl_mechanism is {self.sasl_mechanism} but {' and '.join(missing)} is not set")
+        for names, part, better in (
+            (sasl, "SASL", "SASL_SSL"),
+            (("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"), "SSL", "SSL or SASL_SSL"),
+        ):
+            useless = [name for name in names if getattr(self, name) is not None]
+            if useless and not (protocol.startswith(part) if part == "SASL" else protocol.endswith(part)):
+                raise ValueError(
+                    f"{', '.join(useless)} is set but security_protocol is {protocol}, which does not use it: "
+                    f"set security_protocol to {better}, or take it out"
+                )
+        if self.ssl_certfile is None and (self.ssl_keyfile is not None or self.ssl_password_file is not None):
+            raise ValueError("ssl_keyfile and ssl_password_file need ssl_certfile: a key alone proves nothing")
+        if protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
+            raise ValueError(
+                "SASL_PLAINTEXT sends credentials unencrypted: use SASL_SSL, "
+                "or set allow_insecure = true on a test network"
+            )
+        return self
+
+
+def read_secret(path: Path, setting: str) -> str:
+    """Read a secret file, without its final newline; ConfigError names the setting when there is no secret in it."""
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{setting} = {str(path)!r}: the file cannot be read ({error}); mount it or fix the path"
+        ) from error
+    if not secret:
+        raise ConfigError(f"{setting} = {str(path)!r}: the file is empty; write the secret into it")
+    return secret
+
+
+def _split(servers: str) -> list[str]:
+    return [part.strip() for part in servers.split(",")]

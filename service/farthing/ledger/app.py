@@ -164,7 +164,7 @@ class _App(faust.App):  # type: ignore[misc]
 
 
 def _make_app(settings: Settings) -> Any:
-    kafka = settings.kafka.client_settings()
+    kafka = settings.kafka
     ours = settings.ledger
     options: dict[str, Any] = {}
     credentials = _credentials(kafka.client_options())

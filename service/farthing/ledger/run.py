@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import os
-import threading
 from typing import Any, Final
 
 import structlog
@@ -19,11 +17,11 @@ from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.loading import load_book
 from farthing.ledger.web import Pages, require_address
+from farthing.process.exits import FORCED_EXIT_CODE, exit_after
 
 log = structlog.get_logger()
 
 EXIT_TIMEOUT_S: Final = 15.0  # a stop in good order takes a second or two; only without a broker does it hang
-FORCED_EXIT_CODE: Final = 3
 
 
 def assemble(settings: Settings) -> LedgerApp:
@@ -85,16 +83,9 @@ def run(settings: Settings) -> int:
 async def _require(settings: Settings) -> None:
     """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
     await require_address(settings.ledger.host, settings.ledger.port)
-    await partition_counts(settings.kafka.client_settings(), [])  # none: to ask for a topic may create it
+    await partition_counts(settings.kafka, [])  # none: to ask for a topic may create it
 
 
 def _force_exit_in_time(*_: object, **__: object) -> None:
-    """End the process whatever hangs: Faust waits for brokers without a limit."""
-
-    def give_up() -> None:
-        log.error("exit_forced", after_s=EXIT_TIMEOUT_S)
-        os._exit(FORCED_EXIT_CODE)
-
-    timer = threading.Timer(EXIT_TIMEOUT_S, give_up)
-    timer.daemon = True
-    timer.start()
+    """Faust waits for brokers without a limit."""
+    exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s")

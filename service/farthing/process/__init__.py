@@ -1,0 +1,1 @@
+"""What every long-running process of Farthing needs, whatever it serves."""

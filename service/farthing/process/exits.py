@@ -1,0 +1,42 @@
+"""Ending a process in time, whatever hangs in it.
+
+Between a worker's signal and its end there is one budget, and whoever waits for the worker waits longer: the
+supervisor, the demo, Kubernetes (``terminationGracePeriodSeconds``) and Docker (``stop_grace_period``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Final
+
+EXIT_TIMEOUT_S: Final = 24.0
+"""A worker ends within this time after its signal."""
+
+FORCED_EXIT_CODE: Final = 3
+"""Of a process that did not end by itself."""
+
+
+def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
+    """End the process then, whatever hangs, if it has not ended by itself.
+
+    Returns
+    -------
+    The timer, so that a process that goes on after all can cancel it.
+    """
+
+    def give_up() -> None:
+        sys.stderr.write(f"farthing: {why}\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def exit_now() -> None:
+    """End the process at once: it was asked twice."""
+    os._exit(FORCED_EXIT_CODE)
