@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from loadtest.shapes import SHAPES
+
+from farthing.kafka.settings import Codec
 
 
 def add_options(parser: Any) -> None:
@@ -68,7 +70,7 @@ def add_options(parser: Any) -> None:
     add(
         "--compression",
         env_var="LOADTEST_COMPRESSION",
-        choices=["none", "gzip", "snappy", "lz4", "zstd"],
+        choices=get_args(Codec),
         default="none",
         help="Of the producers",
     )

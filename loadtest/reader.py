@@ -12,7 +12,6 @@ import json
 import sys
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,11 @@ class Reader:
     """Counts the answers of some routes."""
 
     def __init__(self, settings: KafkaSettings, routes: tuple[config.Route, ...]) -> None:
-        self._settings = replace(
-            settings, group_id=f"loadtest.{uuid.uuid4().hex[:12]}", group_instance_id=None, auto_offset_reset="latest",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-        )  # fmt: skip
+        own = {
+            "group_id": f"loadtest.{uuid.uuid4().hex[:12]}", "group_instance_id": None, "auto_offset_reset": "latest",
+            "fetch_max_wait_ms": FETCH_MAX_WAIT_MS,
+        }  # fmt: skip
+        self._settings = settings.model_copy(update=own)
         self._routes = routes
         self._answers: dict[str, Answers] = {}  # by the topics that are read
         self._arena = Arena()

@@ -1,19 +1,25 @@
 """The same fetch and produce as the service, with nothing in between: the ceiling that a scorer is compared with.
 
-``python loadtest/relay.py SERVERS SOURCE SINK EVENTS`` copies that many events, prints one JSON line and ends.
+``python loadtest/relay.py SERVERS SOURCE SINK EVENTS -c farthing.toml`` copies that many events, prints one JSON line
+and ends. Its [kafka] settings are the service's, from that file, FARTHING_KAFKA__* variables and the same defaults, but
+for the servers and the group.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
+from farthing import config
 from farthing.blocks import OutputBatch
-from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer
+from farthing.errors import FarthingError
+from farthing.kafka import BatchProducer, RecordConsumer
 from farthing.memory import keep_freed_memory, settle_collector
 from farthing.wire import layout
 
@@ -33,9 +39,20 @@ def batches_of(part, topic):
         at = stop
 
 
-async def relay(servers, source, sink, events):
+def settings_of(file, servers, source):
+    """Give the service's [kafka] settings, with these servers (separated by commas) and a group of the relay's own.
+
+    Raises
+    ------
+    ConfigError
+        The file or a variable cannot be read.
+    """
+    flags = {"kafka.bootstrap_servers": servers, "kafka.group_id": f"relay-{source}"}
+    return config.load(file, flags, config.Assumptions).settings.kafka
+
+
+async def relay(settings, source, sink, events):
     """Copy ``events`` events; gives seconds and CPU seconds from the first fetched byte on."""
-    settings = KafkaSettings(bootstrap_servers=(servers,), group_id=f"relay-{source}")
 
     async def revoked(_):
         return None
@@ -61,10 +78,29 @@ async def relay(servers, source, sink, events):
     return seconds, cpu
 
 
-if __name__ == "__main__":
+def main():
+    """Read the arguments, copy, print."""
     import uvloop
 
-    keep_freed_memory()
-    settle_collector()
-    seconds, cpu = uvloop.run(relay(*sys.argv[1:4], int(sys.argv[4])))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("servers", help="host:port of some brokers, separated by commas")
+    parser.add_argument("source", help="topic to read from its beginning")
+    parser.add_argument("sink", help="topic to write, as wide as the source")
+    parser.add_argument("events", type=int, help="how many to copy")
+    parser.add_argument(
+        "-c", "--config", type=Path, help="settings file of the service (TOML), for its [kafka] section"
+    )
+    options = parser.parse_args()
+    try:
+        settings = settings_of(options.config, options.servers, options.source)
+        keep_freed_memory()
+        settle_collector()
+        seconds, cpu = uvloop.run(relay(settings, options.source, options.sink, options.events))
+    except FarthingError as error:
+        sys.stderr.write(f"relay: {error}\n")
+        raise SystemExit(error.exit_code) from error
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu}))
+
+
+if __name__ == "__main__":
+    main()

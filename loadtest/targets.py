@@ -30,6 +30,7 @@ def read_targets(path: Path) -> Targets:
         The settings or a route's bundle cannot be read.
     """
     settings = config.load(path).settings
+    settings.kafka.client_options()  # what cannot be read is said now, not by each user
     routes: dict[str, config.Route] = {}
     for route in settings.route:
         routes.setdefault(_task(route.bundle), route)

@@ -3,6 +3,9 @@
 ``python loadtest/throughput.py --events 3000000`` starts Apache Kafka (or uses FARTHING_KAFKA_BOOTSTRAP), and prints
 what it found; with ``--json`` as one object on the last line. The rate is taken between the first and the last event
 scored, from the worker's own counters; CPU is the worker process's own, of user and system, over the same time.
+
+Relay and service read one settings file. ``--fetch-mib 8/4 --fetch-mib 4/1`` compares sizes of a fetch (of one broker,
+of one partition) in turn, ``--runs`` times each; what comes first changes from one run to the next.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import numpy as np
 
 from farthing.broker import ApacheKafka, Tansu, external_broker, free_port
 from farthing.comments import comment_events
-from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics
+from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics, delete_topics
 from farthing.wire import encode_records
 
 POOL = 20_000
@@ -102,8 +105,32 @@ def drain(config, port, events):
     }
 
 
-async def measure(servers, options, folder):
-    """One whole measurement on a broker: fill, relay, drain."""
+def write_settings(file, servers, names, port, options, fetch_mib):
+    """Write the one settings file of relay and service; ``fetch_mib`` is (of one broker, of one partition) or None."""
+    fetch = ""
+    if fetch_mib is not None:
+        fetch = f"fetch_max_bytes = {fetch_mib[0] << 20}\nmax_partition_fetch_bytes = {fetch_mib[1] << 20}\n"
+    file.write_text(
+        f'[kafka]\nbootstrap_servers = ["{servers}"]\ngroup_id = "g-{file.stem}"\n{fetch}[[route]]\n'
+        f'bundle = "{options.bundle}"\nsource = "{names.source}"\nsink = "{names.sink}"\n'
+        f'dead_letters = "{names.dead_letters}"\n[http]\nport = {port}\n'
+    )
+
+
+async def copy(config, servers, source, sink, events):
+    """Run the relay as a process; gives its rate and CPU."""
+    program = str(Path(__file__).with_name("relay.py"))
+    relay = [sys.executable, program, servers, source, sink, str(events), "-c", str(config)]
+    printed = await asyncio.to_thread(subprocess.check_output, relay, text=True, timeout=LIMIT_S)
+    copied = json.loads(printed.splitlines()[-1])  # logs come before
+    return {
+        "relay_events_per_second": round(events / copied["seconds"]),
+        "relay_cpu_ns_per_event": round(copied["cpu_seconds"] / events * 1e9),
+    }
+
+
+async def measure(servers, options, folder, fetch_mib, relay_first):
+    """One whole measurement on a broker: fill, relay and drain, or drain and relay; its topics are deleted."""
     name = uuid.uuid4().hex[:8]
     names = RouteTopicNames(f"events.{name}", f"scores.{name}", f"dead.{name}")
     settings = KafkaSettings(bootstrap_servers=(servers,))
@@ -111,31 +138,45 @@ async def measure(servers, options, folder):
     relayed = RouteTopicNames(names.source, f"relayed.{name}", f"unused.{name}")
     await create_topics(settings, [relayed], partitions=None, replication_factor=1)
     await fill(servers, names.source, options.events, options.partitions, options.batch_records)
-    relay = [
-        sys.executable,
-        str(Path(__file__).with_name("relay.py")),
-        servers,
-        names.source,
-        relayed.sink,
-        str(options.events),
-    ]
-    printed = await asyncio.to_thread(subprocess.check_output, relay, text=True, timeout=LIMIT_S)
-    copied = json.loads(printed.splitlines()[-1])  # logs come before
-    port = free_port()
-    config = folder / f"{name}.toml"
-    config.write_text(
-        f'[kafka]\nbootstrap_servers = ["{servers}"]\ngroup_id = "g-{name}"\n[[route]]\nbundle = "{options.bundle}"\n'
-        f'source = "{names.source}"\nsink = "{names.sink}"\ndead_letters = "{names.dead_letters}"\n'
-        f"[http]\nport = {port}\n"
-    )
-    found = drain(config, port, options.events)
-    relay_rate = options.events / copied["seconds"]
-    return {
-        **found,
-        "relay_events_per_second": round(relay_rate),
-        "relay_cpu_ns_per_event": round(copied["cpu_seconds"] / options.events * 1e9),
-        "ratio_to_relay": round(found["events_per_second"] / relay_rate, 3),
-    }
+    config, port = folder / f"{name}.toml", free_port()
+    write_settings(config, servers, names, port, options, fetch_mib)
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    found = {}
+    for step in ("relay", "service") if relay_first else ("service", "relay"):
+        if step == "relay":
+            found |= await copy(config, servers, names.source, relayed.sink, options.events)
+        else:
+            found |= await asyncio.to_thread(drain, config, port, options.events)
+    await delete_topics(settings, sorted({*names.all, *relayed.all}))
+    ratio = found["events_per_second"] / found["relay_events_per_second"]
+    return {**found, "ratio_to_relay": round(ratio, 3), "load_before": load}
+
+
+def sizes(text):
+    """Read ``8/4``: MiB asked of one broker, and of one partition, in one fetch."""
+    broker, slash, partition = text.partition("/")
+    if not (slash and broker.isdecimal() and partition.isdecimal() and int(broker) and int(partition)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BROKER/PARTITION in MiB, such as 8/4")
+    return int(broker), int(partition)
+
+
+def count(text):
+    """Read a whole number over 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number over 0")
+    return int(text)
+
+
+SHOWN = (
+    "events_per_second", "cpu_ns_per_event", "relay_events_per_second", "relay_cpu_ns_per_event", "ratio_to_relay",
+    "load_before",
+)  # fmt: skip
+
+
+def summary(runs):
+    """Give the run of the median rate, and the figures of all."""
+    median = sorted(runs, key=lambda run: run["events_per_second"])[len(runs) // 2]
+    return {**median, "runs": [{key: run[key] for key in SHOWN} for run in runs]}
 
 
 def machine():
@@ -154,22 +195,31 @@ def main():
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broker", choices=("kafka", "tansu"), default="kafka")
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--batch-records", type=int, default=1_000, help="events in one record batch of the producer")
+    parser.add_argument("--events", type=count, default=1_000_000)
+    parser.add_argument("--partitions", type=count, default=4)
+    parser.add_argument("--batch-records", type=count, default=1_000, help="events in one record batch of the producer")
     parser.add_argument("--bundle", default="moderation")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=count, default=1)
+    parser.add_argument(
+        "--fetch-mib", type=sizes, action="append", metavar="BROKER/PARTITION",
+        help="kafka.fetch_max_bytes and max_partition_fetch_bytes in MiB, to be compared; default: the settings' own",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    cases = list(dict.fromkeys(options.fetch_mib or [None]))
+    runs = {case: [] for case in cases}
     with (
         tempfile.TemporaryDirectory() as name,
         external_broker() or (ApacheKafka() if options.broker == "kafka" else Tansu()) as broker,
     ):
-        runs = [asyncio.run(measure(broker.bootstrap_servers, options, Path(name))) for _ in range(options.runs)]
-    median = sorted(runs, key=lambda run: run["events_per_second"])[len(runs) // 2]
+        for number in range(options.runs):
+            for case in cases if number % 2 == 0 else cases[::-1]:
+                work = measure(broker.bootstrap_servers, options, Path(name), case, relay_first=number % 2 == 0)
+                runs[case].append(asyncio.run(work))
+                print(f"{case or 'default'}: {runs[case][-1]}", file=sys.stderr, flush=True)
     report = {
-        **median,
-        "runs": [{k: run[k] for k in ("events_per_second", "cpu_ns_per_event", "ratio_to_relay")} for run in runs],
+        **summary(runs[cases[0]]),
+        **({} if len(cases) == 1 else {"fetch_mib": {f"{a}/{b}": summary(runs[a, b]) for a, b in cases}}),
         "events": options.events, "partitions": options.partitions, "batch_records": options.batch_records,
         "broker": broker.name, **machine(),
     }  # fmt: skip

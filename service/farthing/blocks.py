@@ -27,6 +27,9 @@ Bytes = NDArray[np.uint8]
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
+MAX_EVENT_BYTES = 1 << 20
+"""An event's value may be so long unless something else is asked for (``route.max_event_bytes``)."""
+
 
 class Status(IntEnum):
     """What became of one event: 0 is scored, all others are reasons for the dead-letter topic.

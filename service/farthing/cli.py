@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from farthing import __version__, config
+from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
 from farthing.errors import ConfigError
 
@@ -93,7 +94,7 @@ def score(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="default: standard output")] = None,
     dead: Annotated[Path | None, Parameter(help="file for events that cannot be scored, with their reasons")] = None,
-    max_event_bytes: Annotated[int, Parameter(help="bytes; longer events are dead")] = 1 << 20,
+    max_event_bytes: Annotated[int, Parameter(help="bytes; longer events are dead")] = MAX_EVENT_BYTES,
     as_json: AsJson = False,
 ) -> int:
     """Score events without Kafka: JSON lines in, score records out in the same order."""

@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from farthing.kafka.settings import KafkaSettings
+from farthing.blocks import MAX_EVENT_BYTES
+from farthing.kafka.settings import MOST_MS, KafkaSettings
 from farthing.meter.settings import Ledger, Meter
 from farthing.process.exits import EXIT_TIMEOUT_S
 
@@ -43,7 +44,9 @@ class Route(_Section):
     source: str = Field(min_length=1, description="topic with events")
     sink: str = Field(min_length=1, description="topic for scores; at least as many partitions as source")
     dead_letters: str = Field(min_length=1, description="topic for events that cannot be scored")
-    max_event_bytes: int = Field(1 << 20, ge=16, description="bytes; longer values are dead letters")
+    max_event_bytes: int = Field(
+        MAX_EVENT_BYTES, ge=16, le=2**31 - 1, description="bytes; longer values are dead letters"
+    )
     tenant: str | None = Field(
         None,
         min_length=1,
@@ -70,11 +73,13 @@ class Worker(_Section):
     workers: int = Field(1, ge=1, le=256, description="processes in the consumer group")
     threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one worker")
     cores: int = Field(1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay")
-    commit_interval_ms: int = Field(1_000, ge=10, description="ms between offset commits")
+    commit_interval_ms: int = Field(1_000, ge=10, le=MOST_MS, description="ms between offset commits")
     drain_timeout_ms: int = Field(
         20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish and commit after SIGTERM"
     )
-    stall_timeout_ms: int = Field(60_000, ge=1_000, description="ms with lag and no progress before /ready fails")
+    stall_timeout_ms: int = Field(
+        60_000, ge=1_000, le=MOST_MS, description="ms with lag and no progress before /ready fails"
+    )
     on_corrupt_batch: Literal["halt", "skip"] = Field(
         "halt", description="halt: stop that partition; skip: its raw bytes go to dead_letters and scoring goes on"
     )

@@ -1,8 +1,10 @@
-"""aiokafka's private names and wire classes that farthing.kafka uses: fails loudly when upstream moves."""
+"""aiokafka's undocumented names that farthing.kafka uses: two modules only, and a failure when upstream moves."""
 
+import ast
 import inspect
 import math
 import struct
+from pathlib import Path
 
 import aiokafka
 import pytest
@@ -14,8 +16,62 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from farthing.kafka import KafkaSettings
+import farthing
+from farthing.kafka import KafkaSettings, frames, membership
 from farthing.kafka.producer import next_sequence
+
+PACKAGE = Path(farthing.__file__).parent
+DOCUMENTED = {"aiokafka", "aiokafka.abc", "aiokafka.admin", "aiokafka.errors", "aiokafka.helpers", "aiokafka.structs"}
+# Attributes of the low-level client, which aiokafka's documentation does not have.
+CLIENT = {
+    "bootstrap", "set_topics", "add_topic", "force_metadata_update", "get_random_node", "cluster",
+    "partitions_for_topic", "leader_for_partition",
+}  # fmt: skip
+
+
+def undocumented(tree):
+    """Give the names of aiokafka's that are not documented: imported ones, private and the client's attributes.
+
+    A file's own private names are known by being set on ``self`` or defined there.
+    """
+    nodes = list(ast.walk(tree))
+    own = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+    }
+    own |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)} - CLIENT
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aiokafka":
+            if node.module not in DOCUMENTED:
+                yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "aiokafka" and a.name not in DOCUMENTED)
+        elif isinstance(node, ast.Attribute):
+            private = node.attr.startswith("_") and not node.attr.startswith("__")
+            if node.attr in CLIENT or (private and node.attr not in own):
+                yield node.attr
+
+
+def test_only_two_modules_use_undocumented_names_and_list_them_at_their_head():
+    used = {path: set(undocumented(ast.parse(path.read_text()))) for path in (PACKAGE / "kafka").glob("*.py")}
+    heads = {Path(module.__file__): module.__doc__ for module in (frames, membership)}
+    assert {path for path, names in used.items() if names} == set(heads)
+    for path, head in heads.items():
+        assert not {name for name in used[path] if f"{name}``" not in head}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "from aiokafka.conn import AIOKafkaConnection",
+        "import aiokafka.protocol.fetch",
+        "def f(consumer):\n    return consumer._coordinator",
+        "class C:\n    def f(self):\n        self._client.force_metadata_update()",
+    ],
+)
+def test_an_undocumented_name_is_seen(broken):
+    assert set(undocumented(ast.parse(broken)))
 
 
 def test_the_version_is_the_one_that_was_read():
@@ -38,7 +94,7 @@ def test_private_names_are_where_they_were():
     assert commit.index("self.generation,") < commit.index("await ")
     assert commit.index("self.member_id,") < commit.index("await ")
     assert list(inspect.signature(AIOKafkaClient.send).parameters)[:3] == ["self", "node_id", "request"]
-    for name in ("force_metadata_update", "add_topic", "get_random_node", "bootstrap", "close"):
+    for name in ("force_metadata_update", "add_topic", "set_topics", "get_random_node", "bootstrap", "close"):
         assert callable(getattr(AIOKafkaClient, name))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from farthing import logs
+from farthing import config, logs
 from farthing.blocks import FetchedPartition
 from farthing.broker import ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
@@ -110,15 +110,16 @@ class _Demo:
         self._console = console
         self._names = DemoTopics(name)
         self._topics = self._names.route
-        self._settings = KafkaSettings(
-            bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.view",
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS, heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
+        workers = KafkaSettings(
+            bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.workers",
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip
-        self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
-        workers = self._settings.model_copy(update={"group_id": f"demo.{name}.workers"})
         tenant = "user" if options.events is None else None  # made-up comments have one
         self._deployment.write_settings(options.task, workers, self._names, tenant)
+        view = {"group_id": f"demo.{name}.view", "fetch_max_wait_ms": FETCH_MAX_WAIT_MS}
+        self._settings = config.load(self._deployment.config).settings.kafka.model_copy(update=view)
         self._worker = Serving(self._deployment)
         self._ledger = Bookkeeping(self._deployment) if has_faust() else None
         manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))

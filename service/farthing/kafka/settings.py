@@ -189,11 +189,12 @@ class KafkaSettings(BaseModel):
     @field_validator("bootstrap_servers")
     @classmethod
     def _check_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for server in value:
+        servers = tuple(server.strip() for server in value)
+        for server in servers:
             match = _SERVER.fullmatch(server)
             if match is None or not 0 < int(match[1] or 9092) < 1 << 16:
                 raise ValueError(f"{server!r} is not host:port, such as broker1:9092 or [::1]:9092")
-        return value
+        return servers
 
     @field_validator("delivery", mode="before")
     @classmethod
