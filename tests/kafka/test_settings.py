@@ -1,6 +1,9 @@
 """Every value that the Kafka settings offer is one that a client takes."""
 
 import itertools
+import shutil
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
@@ -87,7 +90,9 @@ def test_servers_that_are_taken(server):
     assert KafkaSettings(bootstrap_servers=(server,)).bootstrap_servers == (server.strip(),)
 
 
-@pytest.mark.parametrize("server", ["", ":9092", "a:", "a:0", "a:65536", "a:b", "a b:1", "::1", "[::1", "kafka://a:1"])
+@pytest.mark.parametrize(
+    "server", ["", ":9092", "a:", "a:0", "a:65536", "a:b", "a b:1", "::1", "[::1", "[1]", "kafka://a:1"]
+)
 def test_servers_that_are_refused_with_a_sentence(server):
     with pytest.raises(ValueError, match="is not host:port"):
         KafkaSettings(bootstrap_servers=(server,))
@@ -100,3 +105,23 @@ def test_a_secret_that_cannot_be_read_names_its_setting(tmp_path):
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"kafka\.sasl_plain_password_file = .*none.*cannot be read"):
         settings.client_options()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the key of this test is made by the openssl command")
+def test_a_locked_key_without_a_password_is_an_error_and_no_question_at_the_terminal(tmp_path):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=a", "-passout", "pass:hunter2",
+         "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=tmp_path, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    program = (
+        "from farthing.kafka import KafkaSettings\nfrom farthing.errors import ConfigError\n"
+        "settings = KafkaSettings(security_protocol='SSL', ssl_certfile='cert.pem', ssl_keyfile='key.pem')\n"
+        "try:\n    settings.client_options()\nexcept ConfigError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=120,
+        check=True, start_new_session=True,
+    )  # fmt: skip
+    assert "the key's password" in done.stdout
+    assert "pass phrase" not in done.stdout + done.stderr

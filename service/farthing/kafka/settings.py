@@ -45,9 +45,8 @@ MOST_MS: Final = 2**31 - 1
 MOST_FETCH_BYTES: Final = 1_000 << 20
 """With its names and numbers an answer stays below the longest frame that is read (``frames.MOST_BYTES``)."""
 
-_SERVER: Final = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\],]+)(?::(\d{1,5}))?"
-)  # a name, IPv4 or [IPv6], and a port
+_SERVER: Final = re.compile(r"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[^\s:/\[\],]+)(?::(\d{1,5}))?")
+"""A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
 
 
 class KafkaSettings(BaseModel):
@@ -166,7 +165,11 @@ class KafkaSettings(BaseModel):
         )
         try:
             context: ssl.SSLContext = create_ssl_context(
-                cafile=cafile, certfile=certfile, keyfile=keyfile, password=self.ssl_password
+                # Never None: OpenSSL would ask for an encrypted key's password at the terminal, and wait.
+                cafile=cafile,
+                certfile=certfile,
+                keyfile=keyfile,
+                password=self.ssl_password or "",
             )
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
