@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from farthing import config, logs
+from farthing import logs
 from farthing.blocks import FetchedPartition
 from farthing.broker import ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
@@ -119,7 +119,7 @@ class _Demo:
         tenant = "user" if options.events is None else None  # made-up comments have one
         self._deployment.write_settings(options.task, workers, self._names, tenant)
         view = {"group_id": f"demo.{name}.view", "fetch_max_wait_ms": FETCH_MAX_WAIT_MS}
-        self._settings = config.load(self._deployment.config).settings.kafka.model_copy(update=view)
+        self._settings = workers.model_copy(update=view)
         self._worker = Serving(self._deployment)
         self._ledger = Bookkeeping(self._deployment) if has_faust() else None
         manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))

@@ -66,14 +66,14 @@ class Deployment:
         return self.folder / "farthing.toml"
 
     def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics, tenant: str | None) -> None:
-        """Write the settings file; the worker's group is that of ``kafka``, ``tenant`` a field of the events."""
+        """Write the settings file: all of ``kafka``, with the worker's group; ``tenant`` is a field of the events."""
         route = topics.route
         told_apart = "" if tenant is None else f'tenant = "{tenant}"\n'
+        chosen = kafka.model_dump(mode="json", exclude_defaults=True)
         self.config.write_text(
-            f'[kafka]\nbootstrap_servers = ["{kafka.bootstrap_servers[0]}"]\ngroup_id = "{kafka.group_id}"\n'
-            f"session_timeout_ms = {kafka.session_timeout_ms}\n"
-            f"heartbeat_interval_ms = {kafka.heartbeat_interval_ms}\n"
-            f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
+            "[kafka]\n"
+            + "".join(f"{name} = {json.dumps(value)}\n" for name, value in chosen.items())
+            + f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
             f'dead_letters = "{route.dead_letters}"\n{told_apart}[http]\nport = {self.worker_port}\n'
             f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
             f"tenants = {TENANTS}\n"
