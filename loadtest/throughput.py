@@ -43,7 +43,7 @@ async def fill(servers, topic, events, partitions, batch_records):
     pool = comment_events(POOL)
     data = np.frombuffer(b"".join(pool), np.uint8)
     indptr = np.cumsum([0, *map(len, pool)])
-    producer = BatchProducer(KafkaSettings(bootstrap_servers=(servers,)))
+    producer = BatchProducer(KafkaSettings(bootstrap_servers=servers))
     await producer.start()
     sent, number, waiting = 0, 0, []
     while sent < events:
@@ -111,7 +111,7 @@ def write_settings(file, servers, names, port, options, fetch_mib):
     if fetch_mib is not None:
         fetch = f"fetch_max_bytes = {fetch_mib[0] << 20}\nmax_partition_fetch_bytes = {fetch_mib[1] << 20}\n"
     file.write_text(
-        f'[kafka]\nbootstrap_servers = ["{servers}"]\ngroup_id = "g-{file.stem}"\n{fetch}[[route]]\n'
+        f'[kafka]\nbootstrap_servers = "{servers}"\ngroup_id = "g-{file.stem}"\n{fetch}[[route]]\n'
         f'bundle = "{options.bundle}"\nsource = "{names.source}"\nsink = "{names.sink}"\n'
         f'dead_letters = "{names.dead_letters}"\n[http]\nport = {port}\n'
     )
@@ -133,7 +133,7 @@ async def measure(servers, options, folder, fetch_mib, relay_first):
     """One whole measurement on a broker: fill, relay and drain, or drain and relay; its topics are deleted."""
     name = uuid.uuid4().hex[:8]
     names = RouteTopicNames(f"events.{name}", f"scores.{name}", f"dead.{name}")
-    settings = KafkaSettings(bootstrap_servers=(servers,))
+    settings = KafkaSettings(bootstrap_servers=servers)
     await create_topics(settings, [names], partitions=options.partitions, replication_factor=1)
     relayed = RouteTopicNames(names.source, f"relayed.{name}", f"unused.{name}")
     await create_topics(settings, [relayed], partitions=None, replication_factor=1)

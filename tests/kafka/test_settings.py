@@ -12,7 +12,7 @@ from aiokafka.conn import AIOKafkaConnection
 
 from farthing.errors import ConfigError
 from farthing.kafka import KafkaSettings
-from farthing.kafka.settings import Codec
+from farthing.kafka.settings import Codec, read_servers
 from farthing.wire import CODEC_NAMES
 
 
@@ -96,6 +96,14 @@ def test_servers_that_are_taken(server):
 def test_servers_that_are_refused_with_a_sentence(server):
     with pytest.raises(ValueError, match="is not host:port"):
         KafkaSettings(bootstrap_servers=(server,))
+
+
+def test_addresses_outside_a_file_are_read_likewise():
+    assert (
+        read_servers("a:1, b:2", "X") == KafkaSettings(bootstrap_servers="a:1, b:2").bootstrap_servers == ("a:1", "b:2")
+    )
+    with pytest.raises(ConfigError, match=r"^X = 'a:1,b:c': 'b:c' is not host:port"):
+        read_servers("a:1,b:c", "X")
 
 
 def test_a_secret_that_cannot_be_read_names_its_setting(tmp_path):

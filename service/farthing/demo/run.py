@@ -23,7 +23,7 @@ from rich.live import Live
 
 from farthing import logs
 from farthing.blocks import FetchedPartition
-from farthing.broker import ExternalBroker, Tansu, external_broker, free_port
+from farthing.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
 from farthing.demo.events import FileEvents, MadeUpComments
 from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
@@ -34,6 +34,7 @@ from farthing.demo.view import Glance, draw, outcome
 from farthing.errors import ConfigError, StartError
 from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
+from farthing.kafka.settings import read_servers
 from farthing.ledger.platform import WHY_NOT, has_faust
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
@@ -112,7 +113,8 @@ class _Demo:
         self._topics = self._names.route
         self._deployment = Deployment(folder, worker_port=free_port(), ledger_port=free_port())
         workers = KafkaSettings(
-            bootstrap_servers=(broker.bootstrap_servers,), group_id=f"demo.{name}.workers",
+            bootstrap_servers=read_servers(broker.bootstrap_servers, BOOTSTRAP_VARIABLE),
+            group_id=f"demo.{name}.workers",
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip

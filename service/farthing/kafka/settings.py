@@ -184,7 +184,7 @@ class KafkaSettings(BaseModel):
     def _split_servers(cls, value: object) -> object:
         if isinstance(value, str):
             try:
-                return json.loads(value) if value.startswith("[") and '"' in value else _split(value)
+                return json.loads(value) if value.startswith("[") and '"' in value else value.split(",")
             except ValueError as error:
                 raise ValueError(f"is no JSON list ({error}); write host:port,host:port") from error
         return value
@@ -192,12 +192,7 @@ class KafkaSettings(BaseModel):
     @field_validator("bootstrap_servers")
     @classmethod
     def _check_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        servers = tuple(server.strip() for server in value)
-        for server in servers:
-            match = _SERVER.fullmatch(server)
-            if match is None or not 0 < int(match[1] or 9092) < 1 << 16:
-                raise ValueError(f"{server!r} is not host:port, such as broker1:9092 or [::1]:9092")
-        return servers
+        return tuple(map(_checked, value))
 
     @field_validator("delivery", mode="before")
     @classmethod
@@ -275,5 +270,17 @@ def read_secret(path: Path, setting: str) -> str:
     return secret
 
 
-def _split(servers: str) -> list[str]:
-    return [part.strip() for part in servers.split(",")]
+def read_servers(text: str, setting: str) -> tuple[str, ...]:
+    """Read addresses separated by commas; ConfigError names the setting when one is not host:port."""
+    try:
+        return tuple(map(_checked, text.split(",")))
+    except ValueError as error:
+        raise ConfigError(f"{setting} = {text!r}: {error}") from error
+
+
+def _checked(server: str) -> str:
+    server = server.strip()
+    match = _SERVER.fullmatch(server)
+    if match is None or not 0 < int(match[1] or 9092) < 1 << 16:
+        raise ValueError(f"{server!r} is not host:port, such as broker1:9092 or [::1]:9092")
+    return server
