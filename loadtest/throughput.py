@@ -134,9 +134,8 @@ async def measure(servers, options, folder, fetch_mib, relay_first):
     name = uuid.uuid4().hex[:8]
     names = RouteTopicNames(f"events.{name}", f"scores.{name}", f"dead.{name}")
     settings = KafkaSettings(bootstrap_servers=servers)
-    await create_topics(settings, [names], partitions=options.partitions, replication_factor=1)
     relayed = RouteTopicNames(names.source, f"relayed.{name}", f"unused.{name}")
-    await create_topics(settings, [relayed], partitions=None, replication_factor=1)
+    await create_topics(settings, [names, relayed], partitions=options.partitions, replication_factor=1)
     await fill(servers, names.source, options.events, options.partitions, options.batch_records)
     config, port = folder / f"{name}.toml", free_port()
     write_settings(config, servers, names, port, options, fetch_mib)

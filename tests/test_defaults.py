@@ -119,6 +119,19 @@ def test_the_ports_of_deployments_are_the_default_ones():
     assert f'"FARTHING_HTTP__PORT", "{Http().port}"' in (REPOSITORY / "deploy/healthcheck.py").read_text()
 
 
+def test_the_capacity_calculator_assumes_what_the_meter_does():
+    tree = ast.parse((REPOSITORY / "deploy/capacity.py").read_text())
+    (workload,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and "peak_to_mean" in ast.unparse(n)]
+    stated = {
+        line.target.id: ast.literal_eval(line.value)
+        for line in workload.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.value, ast.Constant)
+    }
+    shared = stated.keys() & Meter.model_fields.keys()
+    assert len(shared) >= 6
+    assert {name: stated[name] for name in shared} == {name: float(getattr(Meter(), name)) for name in shared}
+
+
 @pytest.fixture
 def reporters():
     """Both of them."""
