@@ -54,7 +54,7 @@ def add_options(parser: Any) -> None:
         env_var="LOADTEST_EVENTS",
         default="",
         metavar="FILE",
-        help="Send the lines of this file (JSON lines, plain or .gz) over and over, in place of made-up events",
+        help="Send the lines of this file (JSON lines, .gz, .zst or neither) over and over, in place of made-up events",
     )
     add(
         "--key-field",

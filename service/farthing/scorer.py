@@ -30,6 +30,7 @@ from farthing import golden as golden_vectors
 from farthing import prompted
 from farthing.answers import ID_FIELD, TASKS
 from farthing.blocks import (
+    MAX_EVENT_BYTES,
     BidBlock,
     Bytes,
     DecisionBlock,
@@ -52,7 +53,6 @@ from farthing.scoring.bundle import Bundle, Manifest
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
 from farthing.scoring.tensors import QuantizedTensors
 
-MAX_EVENT_BYTES = 1 << 20
 Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
 
 

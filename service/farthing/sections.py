@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import Ledger, Meter
@@ -138,7 +139,7 @@ class Route(_Section):
     source: str = Field(min_length=1, description="topic with events")
     sink: str = Field(min_length=1, description="topic for scores; at least as many partitions as source")
     dead_letters: str = Field(min_length=1, description="topic for events that cannot be scored")
-    max_event_bytes: int = Field(1 << 20, ge=16, description="bytes; longer values are dead letters")
+    max_event_bytes: int = Field(MAX_EVENT_BYTES, ge=16, description="bytes; longer values are dead letters")
     tenant: str | None = Field(
         None,
         min_length=1,

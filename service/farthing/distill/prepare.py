@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import FeatureBlock, FieldColumns, Status, TextColumn
+from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, Status, TextColumn
 from farthing.distill.augment import perturb
 from farthing.distill.recipe import Recipe
 from farthing.distill.rows import Rows
@@ -24,7 +24,6 @@ from farthing.scorer import Scorer
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
-MAX_EVENT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

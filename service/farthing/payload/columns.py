@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from farthing.blocks import Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
+from farthing.blocks import MAX_EVENT_BYTES, Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
 from farthing.jit import stage
 from farthing.payload.json import PRESENT, parse_events
 from farthing.payload.plan import MAX_DEPTH, FieldPlan
@@ -17,7 +17,7 @@ ROW_BYTES: Final = 256
 
 
 @stage(reference=parse_reference)
-def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 20) -> FieldColumns:
+def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_EVENT_BYTES) -> FieldColumns:
     """Read the plan's fields of every event.
 
     Never raises for an event: what is refused has its reason in ``status``, its fields are missing and it has no rows.

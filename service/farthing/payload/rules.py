@@ -15,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from farthing.blocks import Column, FieldColumns, NumberColumn, Presence, RawColumn, RecordBlock, Status, TextColumn
+from farthing.blocks import (
+    MAX_EVENT_BYTES,
+    Column,
+    FieldColumns,
+    NumberColumn,
+    Presence,
+    RawColumn,
+    RecordBlock,
+    Status,
+    TextColumn,
+)
 from farthing.payload.plan import MAX_DEPTH, Field, FieldPlan
 
 SPACE = re.compile(rb"[ \t\n\r]*+")
@@ -240,7 +250,7 @@ def _column(field: Field, entries: list[Entry]) -> Column:
     return TextColumn(presence, np.frombuffer(b"".join(texts), np.uint8), indptr)
 
 
-def parse_reference(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = 1 << 20) -> FieldColumns:
+def parse_reference(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_EVENT_BYTES) -> FieldColumns:
     """Plain form of :func:`farthing.payload.columns.parse`: one event after the other."""
     n = len(records)
     status, row_indptr = np.zeros(n, np.uint8), np.zeros(n + 1, np.int64)
