@@ -6,6 +6,8 @@ from typing import Any
 
 from loadtest.shapes import SHAPES
 
+from farthing.flags import argument, within
+
 
 def add_options(parser: Any) -> None:
     """Add them to Locust's parser. Each can be a variable too, as its help says."""
@@ -28,7 +30,7 @@ def add_options(parser: Any) -> None:
     add(
         "--events-per-second",
         env_var="LOADTEST_EVENTS_PER_SECOND",
-        type=float,
+        type=argument(float, within(0)),
         default=0.0,
         metavar="N",
         help="Events a second of one user; 0: the user class's own",
@@ -36,7 +38,7 @@ def add_options(parser: Any) -> None:
     add(
         "--batch-events",
         env_var="LOADTEST_BATCH_EVENTS",
-        type=int,
+        type=argument(int, within(0, 1_000_000)),
         default=0,
         metavar="N",
         help="Events that one user sends at one time; 0: the user class's own",
@@ -44,7 +46,7 @@ def add_options(parser: Any) -> None:
     add(
         "--malformed-share",
         env_var="LOADTEST_MALFORMED_SHARE",
-        type=float,
+        type=argument(float, within(0, 1)),
         default=0.001,
         metavar="SHARE",
         help="Share of events that cannot be scored, 0 to 1",
@@ -63,8 +65,14 @@ def add_options(parser: Any) -> None:
         metavar="NAME",
         help="With --events: the field whose value is the record's key",
     )
-    add("--seed", env_var="LOADTEST_SEED", type=int, default=42, help="Of the made-up events")
-    add("--linger-ms", env_var="LOADTEST_LINGER_MS", type=int, default=5, help="Of the producers, milliseconds")
+    add("--seed", env_var="LOADTEST_SEED", type=argument(int, within(0)), default=42, help="Of the made-up events")
+    add(
+        "--linger-ms",
+        env_var="LOADTEST_LINGER_MS",
+        type=argument(int, within(0, 60_000)),
+        default=5,
+        help="Of the producers, milliseconds",
+    )
     add(
         "--compression",
         env_var="LOADTEST_COMPRESSION",
@@ -75,7 +83,7 @@ def add_options(parser: Any) -> None:
     add(
         "--late-ms",
         env_var="LOADTEST_LATE_MS",
-        type=int,
+        type=argument(int, within(0)),
         default=100,
         metavar="MS",
         help="The run is void when one batch in a hundred is handed over later than this after its intended time",
@@ -83,7 +91,7 @@ def add_options(parser: Any) -> None:
     add(
         "--drain-s",
         env_var="LOADTEST_DRAIN_S",
-        type=float,
+        type=argument(float, within(0)),
         default=30.0,
         metavar="SECONDS",
         help="After the last event: how long to wait without any more answers before events count as lost",
@@ -91,7 +99,7 @@ def add_options(parser: Any) -> None:
     add(
         "--target-p99-ms",
         env_var="LOADTEST_TARGET_P99_MS",
-        type=int,
+        type=argument(int, within(0)),
         default=0,
         metavar="MS",
         help="The run fails when the end-to-end p99 is above this; 0: no target",

@@ -27,6 +27,7 @@ import numpy as np
 
 from farthing.broker import ApacheKafka, Tansu, external_broker, free_port
 from farthing.comments import comment_events
+from farthing.flags import argument, within
 from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics
 from farthing.wire import encode_records
 
@@ -154,11 +155,16 @@ def main():
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broker", choices=("kafka", "tansu"), default="kafka")
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--batch-records", type=int, default=1_000, help="events in one record batch of the producer")
+    parser.add_argument("--events", type=argument(int, within(1)), default=1_000_000)
+    parser.add_argument("--partitions", type=argument(int, within(1)), default=4)
+    parser.add_argument(
+        "--batch-records",
+        type=argument(int, within(1)),
+        default=1_000,
+        help="events in one record batch of the producer",
+    )
     parser.add_argument("--bundle", default="moderation")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=argument(int, within(1)), default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with (

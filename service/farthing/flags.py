@@ -1,10 +1,12 @@
 """What a numeric flag may be: stated beside the flag, or taken from the setting that it overrides.
 
-Both give a validator for :class:`cyclopts.Parameter`, which names the flag and its value before the sentence.
+Both give a validator for :class:`cyclopts.Parameter`, which names the flag and its value before the sentence;
+:func:`argument` makes a type for :mod:`argparse` of one.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 from decimal import Decimal
@@ -43,6 +45,8 @@ def as_setting(section: type[BaseModel], name: str) -> Validator:
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(kind, *field.metadata)] if field.metadata else kind)
 
     def check(_: Any, value: object) -> None:
+        if value is None:  # the flag was not given
+            return
         try:
             adapter.validate_python(value)
         except ValidationError as error:
@@ -50,3 +54,20 @@ def as_setting(section: type[BaseModel], name: str) -> Validator:
             raise ValueError(f"{found}.") from error
 
     return check
+
+
+def argument(kind: type[int] | type[float], validator: Validator) -> Callable[[str], Number]:
+    """Give a type for :mod:`argparse`, which names the flag before the sentence."""
+
+    def parse(text: str) -> Number:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' * (kind is int)}number") from error
+        try:
+            validator(kind, value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+        return value
+
+    return parse

@@ -37,6 +37,7 @@ from farthing.distill.rows import read_rows
 from farthing.distill.show import Show
 from farthing.distill.student import Examples, Student, train
 from farthing.distill.teachers.committee import ELSEWHERE
+from farthing.distill.unsaid import unsaid
 from farthing.errors import BundleError, DataError
 from farthing.evaluate.labels import Labels
 from farthing.features import FeatureSpec, featurize_texts
@@ -149,6 +150,9 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
         thresholds[head] = as_thresholds(recipe, cuts)
     manifest = replace(manifest, thresholds=thresholds, evaluation=evaluation)
     final = Scorer(manifest, scorer.model, model_id="unsaved", threads=1)
+    splits = (getattr(prepared.splits, name).events for name in ("train", "dev", "test"))
+    if warning := unsaid(final, splits, recipe.labels[1:]):
+        show.say(warning)
     golden = make_golden(final, _golden_events(prepared))
     write_bundle(options.out, manifest=manifest, model=scorer.model, golden=golden, card=card(recipe, manifest))
     show.say(f"wrote {options.out}; look at it with: farthing model show {options.out}")

@@ -36,7 +36,7 @@ def keep_apart(inputs: Iterable[Named], outputs: Iterable[Named]) -> None:
         what = _identity(path) if path else None
         if what is None:
             continue
-        said = name if path == STANDARD_OUTPUT else f"{name} {path}"
+        said = "standard output" if path == STANDARD_OUTPUT else f"{name} {path}"
         source = next((other for other, its in read if its == what), None)
         if source is not None:
             raise ConfigError(f"{said}: is the same file as the input {source}, which it would destroy; name another")
