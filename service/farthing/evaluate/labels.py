@@ -35,7 +35,7 @@ PAIRS: Final = (
 )  # fmt: skip
 """Words that mean yes and no, in lower case."""
 
-_DENIAL: Final = re.compile(r"(?:not?|non)[ _-]*(?=\w)")
+_DENIAL: Final = re.compile(r"(?:non|not|no)[ _-]*(?=\w)")
 _MOST_SHOWN: Final = 10
 
 
