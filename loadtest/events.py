@@ -6,19 +6,19 @@ one generator process can send more than the service can score.
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from farthing.bid_requests import bid_request_events
 from farthing.comments import comment_events, ranking_events
 from farthing.errors import ConfigError
+from farthing.files import read_lines
 
 Message = tuple[bytes | None, bytes | None]
 """Value and key."""
@@ -85,15 +85,15 @@ def from_file(
     path: Path, task: str, *, batch_events: int, key_field: str | None = None, malformed_share: float = 0.0,
     seed: int = 42,
 ) -> EventPool:  # fmt: skip
-    """Take the lines of a file of JSON lines, plain or .gz; empty ones are left out.
+    """Take the lines of a file of JSON lines, packed or not; empty ones are left out.
 
     The first lines are sent again to fill the last batch. ``key_field`` is the field at the top of an event, a string
     or a number, that becomes its key; events without it have none. Raises ConfigError: the file cannot be read, or has
     no lines.
     """
-    values = list(itertools.islice(_lines(path), MOST_LINES))
+    values = [line for _, line in itertools.islice(read_lines(path), MOST_LINES)]
     if not values:
-        raise ConfigError(f"{path}: there are no events in it; give a file of JSON lines, plain or .gz")
+        raise ConfigError(f"{path}: there are no events in it; give a file of JSON lines, packed or not")
     n = _whole_batches(len(values), batch_events)
     keyed = [(value, None if key_field is None else _key(value, key_field)) for value in values]
     return _pool(list(itertools.islice(itertools.cycle(keyed), n)), task, batch_events, malformed_share, seed)
@@ -188,14 +188,3 @@ def _key(value: bytes, field: str) -> bytes | None:
         return None
     key = found.get(field) if isinstance(found, dict) else None
     return str(key).encode() if isinstance(key, str | int | float) and not isinstance(key, bool) else None
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
-            for line in file:
-                value = line.rstrip(b"\r\n")
-                if value.strip():
-                    yield value
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a file of JSON lines, plain or .gz") from error

@@ -22,6 +22,7 @@ import farthing.route as route_module
 from farthing.accounting import Accounting, Scored, batch_of
 from farthing.blocks import FetchedPartition
 from farthing.comments import comment_events
+from farthing.flags import argument, within
 from farthing.meter.count import N_COUNTS, count_usage
 from farthing.route import Route, RouteTopics
 from farthing.scorer import Scorer
@@ -174,7 +175,7 @@ def _texts(made, indptr):
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--pairs", type=argument(int, within(1)), default=200)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     report = {}

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from loadtest.shapes import SHAPES
 
+from farthing.flags import argument, within
 from farthing.kafka.settings import Codec
 
 
@@ -30,7 +31,7 @@ def add_options(parser: Any) -> None:
     add(
         "--events-per-second",
         env_var="LOADTEST_EVENTS_PER_SECOND",
-        type=float,
+        type=argument(float, within(0)),
         default=0.0,
         metavar="N",
         help="Events a second of one user; 0: the user class's own",
@@ -38,7 +39,7 @@ def add_options(parser: Any) -> None:
     add(
         "--batch-events",
         env_var="LOADTEST_BATCH_EVENTS",
-        type=int,
+        type=argument(int, within(0, 1_000_000)),
         default=0,
         metavar="N",
         help="Events that one user sends at one time; 0: the user class's own",
@@ -46,7 +47,7 @@ def add_options(parser: Any) -> None:
     add(
         "--malformed-share",
         env_var="LOADTEST_MALFORMED_SHARE",
-        type=float,
+        type=argument(float, within(0, 1)),
         default=0.001,
         metavar="SHARE",
         help="Share of events that cannot be scored, 0 to 1",
@@ -56,7 +57,7 @@ def add_options(parser: Any) -> None:
         env_var="LOADTEST_EVENTS",
         default="",
         metavar="FILE",
-        help="Send the lines of this file (JSON lines, plain or .gz) over and over, in place of made-up events",
+        help="Send the lines of this file (JSON lines, .gz, .zst or neither) over and over, in place of made-up events",
     )
     add(
         "--key-field",
@@ -65,8 +66,14 @@ def add_options(parser: Any) -> None:
         metavar="NAME",
         help="With --events: the field whose value is the record's key",
     )
-    add("--seed", env_var="LOADTEST_SEED", type=int, default=42, help="Of the made-up events")
-    add("--linger-ms", env_var="LOADTEST_LINGER_MS", type=int, default=5, help="Of the producers, milliseconds")
+    add("--seed", env_var="LOADTEST_SEED", type=argument(int, within(0)), default=42, help="Of the made-up events")
+    add(
+        "--linger-ms",
+        env_var="LOADTEST_LINGER_MS",
+        type=argument(int, within(0, 60_000)),
+        default=5,
+        help="Of the producers, milliseconds",
+    )
     add(
         "--compression",
         env_var="LOADTEST_COMPRESSION",
@@ -77,7 +84,7 @@ def add_options(parser: Any) -> None:
     add(
         "--late-ms",
         env_var="LOADTEST_LATE_MS",
-        type=int,
+        type=argument(int, within(0)),
         default=100,
         metavar="MS",
         help="The run is void when one batch in a hundred is handed over later than this after its intended time",
@@ -85,7 +92,7 @@ def add_options(parser: Any) -> None:
     add(
         "--drain-s",
         env_var="LOADTEST_DRAIN_S",
-        type=float,
+        type=argument(float, within(0)),
         default=30.0,
         metavar="SECONDS",
         help="After the last event: how long to wait without any more answers before events count as lost",
@@ -93,7 +100,7 @@ def add_options(parser: Any) -> None:
     add(
         "--target-p99-ms",
         env_var="LOADTEST_TARGET_P99_MS",
-        type=int,
+        type=argument(int, within(0)),
         default=0,
         metavar="MS",
         help="The run fails when the end-to-end p99 is above this; 0: no target",

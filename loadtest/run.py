@@ -36,6 +36,7 @@ from loadtest.verdict import Limits, reasons
 from locust.runners import MasterRunner, WorkerRunner
 
 from farthing.errors import FarthingError
+from farthing.files import keep_apart
 
 STOP, STOPPED = "loadtest-stop", "loadtest-stopped"
 STOPPED_TIMEOUT_S: Final = 90.0
@@ -52,6 +53,11 @@ class LoadTest:
     def __init__(self, environment: Any) -> None:
         self.environment = environment
         self.options = environment.parsed_options
+        given = {name: value or None for name, value in vars(self.options).items() if name in ("events", "summary")}
+        keep_apart(
+            [("--farthing-config", self.options.farthing_config), ("--events", given.get("events"))],
+            [("--summary", given.get("summary"))],
+        )
         self.targets: Targets = read_targets(Path(self.options.farthing_config))
         for route in self.targets.routes.values():
             log.info("%s: events to %s, scores from %s", self.targets.file, route.source, route.sink)

@@ -30,6 +30,7 @@ import numpy as np
 
 from farthing.broker import ApacheKafka, Tansu, external_broker, free_port
 from farthing.comments import comment_events
+from farthing.flags import argument, within
 from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics, delete_topics
 from farthing.wire import encode_records
 
@@ -159,13 +160,6 @@ def sizes(text):
     return int(broker), int(partition)
 
 
-def count(text):
-    """Read a whole number over 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number over 0")
-    return int(text)
-
-
 SHOWN = (
     "events_per_second", "cpu_ns_per_event", "relay_events_per_second", "relay_cpu_ns_per_event", "ratio_to_relay",
     "load_before",
@@ -194,6 +188,7 @@ def main():
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broker", choices=("kafka", "tansu"), default="kafka")
+    count = argument(int, within(1))
     parser.add_argument("--events", type=count, default=1_000_000)
     parser.add_argument("--partitions", type=count, default=4)
     parser.add_argument("--batch-records", type=count, default=1_000, help="events in one record batch of the producer")

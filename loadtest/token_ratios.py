@@ -10,7 +10,7 @@ is downloaded. Prints a Markdown table.
 
 import argparse
 import ast
-import gzip
+import itertools
 import json
 import random
 import re
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from farthing.files import read_rows
 from farthing.meter.tokens import load_tokenizer, script_of
 
 MOST_TEXTS = 2_000
@@ -29,8 +30,7 @@ def comment_sets(folder: Path) -> Iterator[tuple[str, list[str]]]:
     for home in sorted(path for path in folder.iterdir() if path.is_dir()):
         file = next((home / name for name in ("test.jsonl.gz", "dev.jsonl.gz") if (home / name).exists()), None)
         if file is not None:
-            with gzip.open(file, "rt", encoding="utf-8") as lines:
-                yield home.name, [json.loads(line)["text"] for _, line in zip(range(MOST_TEXTS), lines, strict=False)]
+            yield home.name, [row.values["text"] for row in itertools.islice(read_rows(file), MOST_TEXTS)]
 
 
 def translations(folder: Path) -> Iterator[tuple[str, list[str]]]:

@@ -36,6 +36,8 @@ LAYERS = [
         "scoring_thread",
         "first_start",
         "process",
+        "files",
+        "flags",
     },
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles", "digits"},

@@ -1,11 +1,11 @@
 """The events that kernels are timed on: real comments where public data lie beside the checkout, else made-up ones."""
 
-import gzip
 import itertools
 import json
 from pathlib import Path
 
 from farthing.comments import comment_events
+from farthing.files import read_rows
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data/moderation/tweeteval_offensive/train.jsonl.gz"
 
@@ -16,8 +16,7 @@ def events_of(kind, n):
         return comment_events(n), "made-up comments"
     if not DATA.exists():
         raise SystemExit(f"there are no real texts: {DATA} is missing; use --events made-up")
-    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
-        texts = [json.loads(line)["text"] for line in lines]
+    texts = [row.values["text"] for row in read_rows(DATA)]
     cut = itertools.islice(itertools.cycle(texts), n)
     values = [
         json.dumps({"id": f"t-{k:08d}", "text": text}, ensure_ascii=False, separators=(",", ":")).encode()

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ Bytes = NDArray[np.uint8]
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
-MAX_EVENT_BYTES = 1 << 20
-"""An event's value may be so long unless something else is asked for (``route.max_event_bytes``)."""
+MAX_EVENT_BYTES: Final = 1 << 20
+"""The longest event that is scored unless ``route.max_event_bytes`` says otherwise; the longest cell of a data file."""
 
 
 class Status(IntEnum):

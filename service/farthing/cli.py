@@ -21,6 +21,8 @@ from farthing import __version__, config
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
 from farthing.errors import ConfigError
+from farthing.flags import as_setting, within
+from farthing.sections import Worker as WorkerSection
 
 app = App(
     name="farthing",
@@ -51,9 +53,12 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 def demo(
     *,
     task: Annotated[Literal["moderation"], Parameter(help="what to score")] = "moderation",
-    events: Annotated[Path | None, Parameter(help="JSON lines (or .gz) to replay; default: generated comments")] = None,
-    rate: Annotated[float, Parameter(help="events per second; 0 is flat out")] = 50_000.0,
-    seconds: Annotated[float | None, Parameter(help="stop after this many seconds; default: at Ctrl-C")] = None,
+    events: Annotated[Path | None, Parameter(help="JSON lines to replay (.gz, .zst or neither) [made-up ones]")] = None,
+    rate: Annotated[float, Parameter(help="events per second; 0 is flat out", validator=within(0))] = 50_000.0,
+    seconds: Annotated[
+        float | None,
+        Parameter(help="stop after this many seconds; default: at Ctrl-C", validator=within(0, above=True)),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
@@ -66,8 +71,11 @@ def demo(
 def serve(
     *,
     config_file: ConfigFile = None,
-    workers: Annotated[int | None, Parameter(help="worker processes; default: worker.workers")] = None,
-    worker_index: Annotated[int | None, Parameter(show=False)] = None,
+    workers: Annotated[
+        int | None,
+        Parameter(help="worker processes; default: worker.workers", validator=as_setting(WorkerSection, "workers")),
+    ] = None,
+    worker_index: Annotated[int | None, Parameter(show=False, validator=within(0))] = None,
     address_file: Annotated[Path | None, Parameter(show=False)] = None,
 ) -> int:
     """Run scoring workers until SIGTERM or Ctrl-C, then drain, commit and exit within 25 s."""
@@ -89,12 +97,14 @@ def serve(
 def score(
     bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
     file: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="JSON lines, plain or .gz; - is standard input")
+        str, Parameter(allow_leading_hyphen=True, help="JSON lines, .gz, .zst or neither; - is standard input")
     ] = "-",
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="default: standard output")] = None,
     dead: Annotated[Path | None, Parameter(help="file for events that cannot be scored, with their reasons")] = None,
-    max_event_bytes: Annotated[int, Parameter(help="bytes; longer events are dead")] = MAX_EVENT_BYTES,
+    max_event_bytes: Annotated[
+        int, Parameter(help="bytes; longer events are dead", validator=as_setting(config.Route, "max_event_bytes"))
+    ] = MAX_EVENT_BYTES,
     as_json: AsJson = False,
 ) -> int:
     """Score events without Kafka: JSON lines in, score records out in the same order."""
@@ -108,7 +118,7 @@ def score(
 @app.command
 def evaluate(
     bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
-    *data: Annotated[Path, Parameter(help="labelled rows: JSON lines or CSV, plain or .gz")],
+    *data: Annotated[Path, Parameter(help="labelled rows: JSON lines, CSV or TSV, .gz, .zst or neither")],
     head: Annotated[
         str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")
     ] = None,
@@ -121,16 +131,28 @@ def evaluate(
     slice_: Annotated[
         tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
     ] = (),
+    positive: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="", help="label that counts as yes, all others as no; may be repeated [numbers; pairs as yes, no]"
+        ),
+    ] = (),
     first_stage: Annotated[
         str | None, Parameter(help="rerank: column with the first stage's score; rows without one are left out")
     ] = None,
     qrels: Annotated[
         Path | None, Parameter(help="rerank: judgements (qid, docid, label), where they stand apart")
     ] = None,
-    positive_from: Annotated[float, Parameter(help="rerank: the label that a relevant candidate has at least")] = 1.0,
+    positive_from: Annotated[
+        float,
+        Parameter(help="rerank: the label that a relevant candidate has at least", validator=within(0, above=True)),
+    ] = 1.0,
     budget_factor: Annotated[
         float | None,
-        Parameter(help="bidding: bid on rows with market_price, for this share of what all of them cost in training"),
+        Parameter(
+            help="bidding: bid on rows with market_price, for this share of what all of them cost in training",
+            validator=within(0, 1, above=True, such_as="0.03125"),
+        ),
     ] = None,
     prices: Annotated[
         Path | None,
@@ -139,12 +161,15 @@ def evaluate(
     strategy: Annotated[Literal["ortb", "linear", "constant"], Parameter(help="bidding: how bids are made")] = "ortb",
     click_rate: Annotated[
         float | None,
-        Parameter(help="bidding: share of clicks in training; default: the bundle's own, or the mean pctr"),
+        Parameter(
+            help="bidding: share of clicks in training; default: the bundle's own, or the mean pctr",
+            validator=within(0, 1, above=True, below=True),
+        ),
     ] = None,
-    episode: Annotated[int, Parameter(help="bidding: auctions that share a budget")] = 1000,
+    episode: Annotated[int, Parameter(help="bidding: auctions that share a budget", validator=within(1))] = 1000,
     plots: Annotated[Path | None, Parameter(help="folder for PNG plots (needs the extra evaluate)")] = None,
-    resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals")] = 1000,
-    seed: Annotated[int, Parameter(help="of the bootstrap")] = 0,
+    resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals", validator=within(1))] = 1000,
+    seed: Annotated[int, Parameter(help="of the bootstrap", validator=within(0))] = 0,
     as_json: AsJson = False,
 ) -> int:
     """Measure a bundle on labelled rows, with bootstrap intervals.
@@ -157,7 +182,8 @@ def evaluate(
 
     return run(
         EvaluateOptions(
-            bundle=bundle, data=data, head=head, names=map_, slices=slice_, first_stage=first_stage, qrels=qrels,
+            bundle=bundle, data=data, head=head, names=map_, slices=slice_, positive=positive,
+            first_stage=first_stage, qrels=qrels,
             positive_from=positive_from, budget_factor=budget_factor, prices=prices, strategy=strategy,
             click_rate=click_rate, episode=episode, plots=plots, resamples=resamples, seed=seed, as_json=as_json,
         )
@@ -184,7 +210,9 @@ def distill(
     data: Annotated[Path | None, Parameter(help="folder of the recipe's files; default: the recipe's folder")] = None,
     out: Annotated[Path | None, Parameter(help="folder of the bundle; default: the recipe's name, here")] = None,
     work: Annotated[Path | None, Parameter(help="checkpoints, answers of teachers; default: OUT.work")] = None,
-    threads: Annotated[int, Parameter(help="threads of local teachers; their bytes depend on it")] = 1,
+    threads: Annotated[
+        int, Parameter(help="threads of local teachers; their bytes depend on it", validator=within(1, 1_024))
+    ] = 1,
     sweep: Annotated[bool, Parameter(negative="", help="try the sizes in [sweep]: table and plot to OUT")] = False,
     report: Annotated[Path | None, Parameter(help="also write a comparison with the teachers (Markdown)")] = None,
 ) -> int:
@@ -256,7 +284,12 @@ def model_bench(bundle: str, *, as_json: AsJson = False) -> int:
 
 
 @topics.command(name="create")
-def topics_create(*, config_file: ConfigFile = None, partitions: int | None = None, replication_factor: int = 1) -> int:
+def topics_create(
+    *,
+    config_file: ConfigFile = None,
+    partitions: Annotated[int | None, Parameter(validator=within(1, (1 << 31) - 1))] = None,
+    replication_factor: Annotated[int, Parameter(validator=within(1, (1 << 15) - 1))] = 1,
+) -> int:
     """Create missing score and dead-letter topics with as many partitions as their source.
 
     Parameters

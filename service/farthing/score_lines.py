@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farthing.blocks import Status
 from farthing.errors import ConfigError, DataError
+from farthing.files import Source, keep_apart, open_source
+from farthing.files.apart import STANDARD_OUTPUT
 from farthing.first_start import starting
 from farthing.scorer import Scorer
 
@@ -40,14 +40,17 @@ class Totals:
 _ABSENT = (Status.MISSING_FIELD, Status.NULL_FIELD)
 
 
-def score_lines(
-    scorer: Scorer, source: BinaryIO, sink: BinaryIO, dead: BinaryIO | None, console: Console, *, size_bytes: int = 0
-) -> Totals:
+def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO | None, console: Console) -> Totals:
     """Score every line of ``source``; write one line each to ``sink``, refused ones to ``dead`` with their reason.
 
     A line is an event's value without its line feed (a carriage return before it is dropped too); lines with nothing
     but white space are skipped. A dead line is ``{"line", "reason", "value"}``, the value as text (bytes that are not
-    UTF-8 escaped as by Python's ``backslashreplace``). ``size_bytes`` scales the progress bar (0: unknown).
+    UTF-8 escaped as by Python's ``backslashreplace``).
+
+    Raises
+    ------
+    DataError
+        The input cannot be read on; what came before is scored and written.
     """
     totals = Totals()
     required = ", ".join(field.path for field in scorer.field_plan.fields if field.required)
@@ -56,7 +59,7 @@ def score_lines(
         TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
-        task = progress.add_task("score", total=size_bytes or None, note="")
+        task = progress.add_task("score", total=source.size_bytes or None, note="")
         for numbers, lines in _blocks(source):
             scored = scorer.score_events(lines)
             sink.writelines(value + b"\n" for value in scored.values)
@@ -72,8 +75,7 @@ def score_lines(
                     text = lines[at].decode("utf-8", "backslashreplace")
                     record = {"line": numbers[at], "reason": reason, "value": text}
                     dead.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            position = source.tell() if source.seekable() else 0
-            progress.update(task, completed=position, note=f"{totals.events:,} events")
+            progress.update(task, completed=source.position_bytes, note=f"{totals.events:,} events")
     totals.seconds = time.perf_counter() - began
     return totals
 
@@ -81,11 +83,15 @@ def score_lines(
 def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_event_bytes: int, as_json: bool) -> int:
     """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
     console = Console(stderr=True)
+    keep_apart(
+        [("FILE", file)],
+        [("--output", STANDARD_OUTPUT if output is None else output), ("--dead", dead)],
+    )
     with starting(console, f"loading {bundle}"):
         scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes)
         scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
-        source = _open(file, stack)
+        source = stack.enter_context(open_source(file))
         sink = sys.stdout.buffer if output is None else stack.enter_context(_create(output, "--output"))
         refused = None if dead is None else stack.enter_context(_create(dead, "--dead"))
         totals = score_lines(scorer, source, sink, refused, console)
@@ -110,50 +116,28 @@ def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_e
     return 4 if totals.events and not totals.scored else 0
 
 
-def _blocks(source: BinaryIO) -> Iterator[tuple[list[int], list[bytes]]]:
+def _blocks(source: Source) -> Iterator[tuple[list[int], list[bytes]]]:
     numbers: list[int] = []
     lines: list[bytes] = []
     size = 0
-    for number, line in _lines(source):
-        value = line.rstrip(b"\r\n")
-        if not value.strip():
-            continue
-        numbers.append(number)
-        lines.append(value)
-        size += len(value)
-        if len(lines) >= BLOCK_EVENTS or size >= BLOCK_BYTES:
-            yield numbers, lines
-            numbers, lines, size = [], [], 0
+    cut_off = None
+    try:
+        for number, line in source.lines():
+            value = line.rstrip(b"\r\n")
+            if not value.strip():
+                continue
+            numbers.append(number)
+            lines.append(value)
+            size += len(value)
+            if len(lines) >= BLOCK_EVENTS or size >= BLOCK_BYTES:
+                yield numbers, lines
+                numbers, lines, size = [], [], 0
+    except DataError as error:
+        cut_off = error
     if lines:
         yield numbers, lines
-
-
-def _lines(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    try:
-        for line in source:
-            number += 1
-            yield number, line
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(
-            f"after line {number} the input cannot be read on: {error}; what came before is scored"
-        ) from error
-
-
-def _open(file: str, stack: ExitStack) -> BinaryIO:
-    if file == "-":
-        return sys.stdin.buffer
-    path = Path(file)
-    try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
-        if zipped:
-            return cast(BinaryIO, stack.enter_context(gzip.open(path, "rb")))
-        return stack.enter_context(path.open("rb"))
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: cannot be read ({error.strerror}); give a JSON-lines file, .gz or not, or -"
-        ) from error
+    if cut_off is not None:
+        raise DataError(f"{cut_off}; what came before is scored") from cut_off
 
 
 def _create(path: Path, flag: str) -> BinaryIO:

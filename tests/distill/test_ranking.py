@@ -110,11 +110,11 @@ def test_labels_scores_and_first_stages(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"{", ":1: not JSON"), (b'{"qid":1}', "has no query, its keys are qid; name the right one in the recipe"),
-        (b"\n\n", "holds no candidates"), (b"\x1f\x8bx", "unpacked"), (b"[1]", ":1: expected an object"),
-        (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', ":1: label is 'x', expected a finite number or null"),
-        (b'{"qid":1,"query":"q","docid":2,"label":NaN,"text":""}', ":1: label is nan"),
-        (b'{"qid":1,"query":"q","docid":2,"label":-1,"text":""}', ":1: label is -1, expected 0 or more"),
+        (b"{", r"row 1 \(line 1\): not JSON"), (b'{"qid":1}', "has no query, its keys are qid; name the right one in the recipe"),
+        (b"\n\n", "has no rows"), (b"\x1f\x8bx", "get the file again"), (b"[1]", "expected one object a line"),
+        (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', r'row 1 \(line 1\): label is "x", expected a number'),
+        (b'{"qid":1,"query":"q","docid":2,"label":NaN,"text":""}', "NaN is no JSON number"),
+        (b'{"qid":1,"query":"q","docid":2,"label":-1,"text":""}', "label is -1, expected 0 or more"),
         (b'{"qid":1,"query":"q","docid":2,"label":1}', ":1: has no text"),
         (b'{"qid":1,"query":null,"docid":2,"label":1,"text":""}', ":1: query is null"),
         (b'{"qid":1,"query":"q","docid":2,"label":1,"text":""}\n{"qid":1,"query":"r","docid":3,"label":1,"text":""}',

@@ -61,10 +61,13 @@ def test_gzip_and_csv_give_the_same_rows(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"label": 2}, r"train\.jsonl:8: label is 2, expected 0 to 1; scale"),
-        ({"label": -0.5}, r"train\.jsonl:8: label is -0.5"),
-        ({"label": float("nan")}, r"train\.jsonl:8: label is nan, expected a finite number or null; mend"),
-        ({"label": "yes"}, r"train\.jsonl:8: label is 'yes', expected a number"),
+        ({"label": 2}, r"train\.jsonl, row 8 \(line 8\): label is 2, expected a number from 0 to 1"),
+        ({"label": -0.5}, r"train\.jsonl, row 8 \(line 8\): label is -0.5"),
+        ({"label": float("nan")}, r"train\.jsonl, row 8 \(line 8\): .*NaN is no JSON number"),
+        (
+            {"label": "yes"},
+            r'train\.jsonl, row 8 \(line 8\): label is "yes", expected a number as in other rows.*positive = ',
+        ),
         ({"answers": {"big": 1.5}}, r"train\.jsonl:8: answers\.big is 1\.5"),
         ({"answers": {}}, r"train\.jsonl:8: no column 'answers\.big'.*null"),
         ({"id": "r3"}, r"train\.jsonl:8: id 'r3' stands in line 4 too"),
@@ -83,15 +86,15 @@ def test_a_wrong_row_is_named(tmp_path, values, said):
 def test_lines_that_are_no_objects_are_named(tmp_path):
     path = write_task(tmp_path, rows=make_rows(5))
     recipe, _ = read_recipe(path)
-    for line, said in (("{", "not JSON"), ("[1]", "expected an object")):
+    for line, said in (("{", "not JSON"), ("[1]", "expected one object")):
         (tmp_path / "train.jsonl").write_text(json.dumps(make_rows(1)[0]) + "\n" + line + "\n")
-        with pytest.raises(DataError, match=rf"train\.jsonl:2: .*{said}"):
+        with pytest.raises(DataError, match=rf"train\.jsonl, row 2 \(line 2\): .*{said}"):
             read_file(tmp_path / "train.jsonl", recipe, 0)
 
 
 def test_missing_files_and_empty_files_are_named(tmp_path):
     recipe, _ = read_recipe(write_task(tmp_path, rows=[]))
-    with pytest.raises(DataError, match=r"train\.jsonl: holds no row"):
+    with pytest.raises(DataError, match=r"train\.jsonl: has no rows"):
         read_splits(recipe, tmp_path, lambda line: None)
     (tmp_path / "train.jsonl").unlink()
     with pytest.raises(ConfigError, match="--data"):
@@ -184,15 +187,21 @@ boundaries = [1.0]
     [
         ("channel,price,spam\na,1,0\nb,nan,1\n", r"train\.csv:3: price is 'nan', expected a finite number; mend"),
         ("channel,price,spam\na,1,0\nb,much,1\n", r"train\.csv:3: price is 'much'"),
-        ("channel,price,spam\na,1,0\nb,1,2\n", r"train\.csv:3: spam is 2, expected 0 to 1; scale"),
-        ("channel,price,spam\na,1,0\nb,1,NaN\n", r"train\.csv:3: spam is nan, expected a finite number"),
+        (
+            "channel,price,spam\na,1,0\nb,1,2\n",
+            r"train\.csv, row 2 \(line 3\): spam is 2, expected a number from 0 to 1",
+        ),
+        (
+            "channel,price,spam\na,1,0\nb,1,NaN\n",
+            r"train\.csv, row 2 \(line 3\): spam is nan, expected a finite number",
+        ),
         (
             "channel,spam\na,0\nb,1\n",
             r"train\.csv: no row has price, which the feature price reads; mend \[\[field\]\]",
         ),
         ("channel,price\na,1\n", r"train\.csv:2: no column 'spam' for head spam; the row has channel, price"),
-        ("channel,price,spam\na,1\n", r"train\.csv:2: .*cells do not fit the header's"),
-        ("channel,price,spam\n", r"train\.csv: holds no row"),
+        ("channel,price,spam\na,1\n", r"train\.csv, row 1 \(line 2\): has 2 cells, the header 3"),
+        ("channel,price,spam\n", r"train\.csv: has no rows"),
         ("channel,price,spam\n" + "".join(f"a,{k},1\n" for k in range(90)), r"train\.csv: the train split has only"),
     ],
 )

@@ -1,18 +1,30 @@
 """List price against the bill: exports of several kinds, priced row by row, and what cannot be priced is told."""
 
 import datetime
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.errors import DataError
-from farthing.meter.calibration import read_export
+from farthing.files import read_rows
+from farthing.meter.calibration import read_export as read_export_rows
 from farthing.meter.prices import PriceList
 from farthing.meter.rates import Call
 
 LIST = PriceList(datetime.date(2026, 11, 24))
+
+
+def read_export(text, source, provider, prices):
+    """Read an export as the command does, from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / source
+        path.write_text(text, newline="")
+        return read_export_rows([(row.line, row.values) for row in read_rows(path)], source, provider, prices)
+
 
 OPENAI = """\
 start_time,model,num_model_requests,input_tokens,input_cached_tokens,output_tokens,batch,amount_value,amount_currency
@@ -92,11 +104,21 @@ def test_an_undefined_ratio_is_none():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "columns are missing. Found none"),
-        ("model,output_tokens,cost\n", "input: one of input_tokens"),
-        ("model,input_tokens,output_tokens\n", "usd: one of cost_usd"),
+        ("", "has no rows"),
+        ("model,output_tokens,cost\nx,1,1\n", "input: one of input_tokens"),
+        ("model,input_tokens,output_tokens\nx,1,1\n", "usd: one of cost_usd"),
         ("model,input_tokens,output_tokens,cost\n", "no rows"),
-        ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1\n", "line 2: 3 cells"),
+        ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1\n", "(line 2): has 3 cells, the header 4"),
+        ("model,input_tokens,output_tokens,Cost,cost\nx,1,1,2,3\n", "the header names cost twice"),
+        (
+            'model,input_tokens,output_tokens,cost\nx,1,1,"0,09"\n',
+            "line 2: usd (column cost) is '0,09': its comma may part",
+        ),
+        (
+            'model,input_tokens,output_tokens,cost\nx,1,1,"1,234"\n',
+            "line 2: usd (column cost) is '1,234': its comma may part",
+        ),
+        ('model,input_tokens,output_tokens,cost\nx,"1,5",1,1\n', "line 2: input (column input_tokens) is '1,5'"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,one,1,1\n", "line 2: input is 'one'"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1.5,1,1\n", "line 2: input is '1.5', not a count"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1,nan\n", "line 2: usd is 'nan'"),

@@ -235,3 +235,20 @@ print(made.verdict)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "api"
+
+
+def test_every_name_of_the_catalogue_is_found_or_refused_for_what_it_is():
+    from genai_prices.data import providers
+
+    today = PriceList(datetime.date(2026, 11, 24))
+    priced = unpriced = 0
+    for provider in providers:
+        for info in provider.models:
+            name = f"{provider.id}:{info.id}"
+            try:
+                assert today.prices(name).model == name
+                priced += 1
+            except ConfigError as error:
+                assert "has no price per input and output token" in str(error), name
+                unpriced += 1
+    assert priced > 6 * unpriced > 0

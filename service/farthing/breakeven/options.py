@@ -12,10 +12,13 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 
 from farthing.errors import ConfigError
+from farthing.flags import as_setting, within
 from farthing.meter.settings import Meter
 
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _VOLUME: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbgt]?)\s*(/s|/min|/h|/d)?", re.IGNORECASE)
+MOST: Final = 10**9
+"""Bytes and rows of an event; more is a slip of the finger."""
 _A_DAY: Final = {None: 1, "/d": 1, "/h": 24, "/min": 1_440, "/s": 86_400}
 
 
@@ -24,7 +27,11 @@ def _setting(name: str, *, flag: str | None = None) -> Parameter:
     default = field.get_default()
     shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
     said = field.description or name.replace("_", " ").replace("usd", "dollars")
-    return Parameter(name=flag, help=f"{said} [meter.{name}: {'none' if shown is None else shown}]")
+    return Parameter(
+        name=flag,
+        validator=as_setting(Meter, name),
+        help=f"{said} [meter.{name}: {'none' if shown is None else shown}]",
+    )
 
 
 def events_per_day(text: str) -> int:
@@ -67,11 +74,14 @@ class BreakevenOptions:
         str | None, Parameter(help="http address of a running ledger to take volume, sizes and scripts from")
     ] = None
     model: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, help=_MODEL_HELP)] = ()
-    payload_bytes: Annotated[int | None, Parameter(help="bytes of text in an event [the task's usual]")] = None
-    rows: Annotated[int | None, Parameter(help="rows in an event: candidates of a query [the task's usual]")] = None
-    sample: Annotated[Path | None, Parameter(help="events (JSON lines, .gz or not) to take sizes and scripts from")] = (
-        None
-    )
+    payload_bytes: Annotated[
+        int | None, Parameter(help="bytes of text in an event [the task's usual]", validator=within(1, MOST))
+    ] = None
+    rows: Annotated[
+        int | None,
+        Parameter(help="rows in an event: candidates of a query [the task's usual]", validator=within(1, MOST)),
+    ] = None
+    sample: Annotated[Path | None, Parameter(help="events (JSON lines) to take sizes and scripts from")] = None
     tokenizer: Annotated[
         Path | None, Parameter(help="file to count the sample's tokens with: *.json (tokenizers), *.tiktoken")
     ] = None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import gzip
 import itertools
 import json
 import sys
-import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +20,8 @@ from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.tables import basis, tables
 from farthing.breakeven.words import answer, calibration_words, error_words
 from farthing.bundles import find_bundle
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
+from farthing.files import keep_apart, read_lines, read_rows
 from farthing.meter.calibration import Calibration, read_export
 from farthing.meter.facts import load_facts
 from farthing.meter.money import Interval, json_text, usd
@@ -42,6 +41,14 @@ DEFAULT_VOLUME: Final = "1M"
 def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -> int:
     """Carry out the command; returns the exit code."""
     settings = config.load(config_file, options.settings(), config.Assumptions).settings
+    keep_apart(
+        [
+            ("--config", config_file), ("--sample", options.sample), ("--tokenizer", options.tokenizer),
+            *((f"meter.{name}", getattr(settings.meter, name))
+              for name in ("usage_export", "price_file", "facts_file", "system_prompt_file")),
+        ],
+        [("--plot", options.plot)],
+    )  # fmt: skip
     live = None
     if options.ledger is not None:
         wrong = options.conflicting()
@@ -88,6 +95,7 @@ def make_study(options: BreakevenOptions, settings: Meter, task: str, live: Live
         raise ConfigError(f"task {task!r} has no prompt model; one of {', '.join(prompts)} (--task)")
     entry = prompts[task]
     system_text = _read(settings.system_prompt_file, "meter.system_prompt_file")
+    rows = entry.rows if options.rows is None else options.rows
     traffic, tokens, volume = None, None, options.events_per_day or DEFAULT_VOLUME
     if live is not None:
         traffic, tokens = live.traffic, live.tokens
@@ -95,11 +103,14 @@ def make_study(options: BreakevenOptions, settings: Meter, task: str, live: Live
     elif options.sample is not None:
         if options.payload_bytes is not None:
             raise ConfigError("--sample measures the size of events: leave --payload-bytes away")
-        traffic, tokens = _measure(options, options.rows or entry.rows, system_text or entry.system)
+        traffic, tokens = _measure(
+            options, entry.rows if options.rows is None else options.rows, system_text or entry.system
+        )
     elif options.tokenizer is not None:
         raise ConfigError("--tokenizer counts the tokens of a sample: give --sample FILE too")
     elif options.payload_bytes is not None or options.rows is not None:
-        traffic = Traffic.made_up(options.payload_bytes or entry.payload_bytes, options.rows or entry.rows)
+        size = entry.payload_bytes if options.payload_bytes is None else options.payload_bytes
+        traffic = Traffic.made_up(size, rows)
     as_of = _day(options.as_of)
     prices = PriceList(as_of, settings.price_file)
     return study(
@@ -226,11 +237,14 @@ def _read(path: Path | None, setting: str) -> str | None:
 
 
 def _calibration(settings: Meter, prices: PriceList) -> Calibration | None:
-    text = _read(settings.usage_export, "meter.usage_export")
-    if text is None or settings.usage_export is None:
+    if settings.usage_export is None:
         return None
     provider = settings.compare_with[0].partition(":")[0]
-    return read_export(text, settings.usage_export.name, provider, prices)
+    try:
+        rows = [(row.line, row.values) for row in read_rows(settings.usage_export)]
+    except ConfigError as error:
+        raise ConfigError(f"meter.usage_export: {error}") from error
+    return read_export(rows, settings.usage_export.name, provider, prices)
 
 
 def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Traffic, TokenBasis]:
@@ -257,8 +271,7 @@ def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Tr
 def _texts(path: Path) -> Iterator[str]:
     """Give the field ``text`` of each line's object, or the whole line where there is none; blank lines are skipped.
 
-    Lines end where they do for ``farthing score``: at a line feed. Half of a surrogate pair, which JSON can say and
-    UTF-8 cannot, becomes a question mark.
+    Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark.
 
     Raises
     ------
@@ -266,14 +279,10 @@ def _texts(path: Path) -> Iterator[str]:
         The file cannot be read, or a line is not JSON; it is named by its number.
     """
     try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else path.open("rb") as lines:
-            filled = ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
-            for number, line in itertools.islice(filled, MOST_SAMPLED):
-                yield _text_of(line, f"--sample {path}: line {number}")
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"--sample {path}: cannot be read as JSON lines ({error})") from error
+        for number, line in itertools.islice(read_lines(path, f"--sample {path}"), MOST_SAMPLED):
+            yield _text_of(line, f"--sample {path}: line {number}")
+    except DataError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _text_of(line: bytes, where: str) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
 from farthing.comments import comment_events
 from farthing.errors import ConfigError
+from farthing.files import read_lines
 
 POOL_EVENTS: Final = 20_000
 CHUNK_EVENTS: Final = 1_000
@@ -63,10 +63,10 @@ class FileEvents:
         """Open it: raises ConfigError where it cannot be read or holds no event, before anything is started."""
         self.name = path.name
         self.done = False
-        self._values: Iterator[bytes] = _lines(path)
+        self._values: Iterator[bytes] = (line for _, line in read_lines(path, f"--events {path}"))
         first = next(self._values, None)
         if first is None:
-            raise ConfigError(f"--events {path}: no events; give a file of JSON lines, plain or .gz")
+            raise ConfigError(f"--events {path}: no events; give a file of JSON lines, packed or not")
         self._values = itertools.chain([first], self._values)
 
     def take(self, n: int) -> Chunk | None:
@@ -77,23 +77,3 @@ class FileEvents:
             return None
         indptr = np.cumsum([0, *map(len, values)], dtype=np.int64)
         return Chunk(np.frombuffer(b"".join(values), np.uint8), indptr)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Read the lines of a plain or gzip file; empty ones are left out.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be opened or is no gzip file although its name says so.
-    """
-    try:
-        with cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
-            for line in file:
-                value = line.rstrip(b"\r\n")
-                if value.strip():
-                    yield value
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"--events {path}: cannot be read ({error}); give a file of JSON lines, plain or .gz") from (
-            error
-        )

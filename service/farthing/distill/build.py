@@ -33,11 +33,13 @@ from farthing.distill.measure import Floats
 from farthing.distill.prepare import Prepared, prepare
 from farthing.distill.quantize import quantize
 from farthing.distill.recipe import Recipe, read_recipe
-from farthing.distill.rows import read_bytes, read_rows
+from farthing.distill.rows import read_rows
 from farthing.distill.show import Show
 from farthing.distill.student import Examples, Student, train
 from farthing.distill.teachers.committee import ELSEWHERE
+from farthing.distill.unsaid import unsaid
 from farthing.errors import BundleError, DataError
+from farthing.evaluate.labels import Labels
 from farthing.features import FeatureSpec, featurize_texts
 from farthing.golden import make_golden
 from farthing.scorer import Scorer
@@ -93,7 +95,7 @@ def open_recipe(path: Path, options: Options, show: Show) -> tuple[Prepared, str
         if not (options.data / entry.file).exists():
             show.say(f"{entry.name}: {options.data / entry.file} is not there; left out, it is for measuring only")
             continue
-        elsewhere[entry.name] = _read_elsewhere(options.data / entry.file, entry.label, recipe)
+        elsewhere[entry.name] = _read_elsewhere(options.data / entry.file, entry.label, entry.head, recipe)
     prepared = prepare(
         recipe,
         options.data,
@@ -148,6 +150,9 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
         thresholds[head] = as_thresholds(recipe, cuts)
     manifest = replace(manifest, thresholds=thresholds, evaluation=evaluation)
     final = Scorer(manifest, scorer.model, model_id="unsaved", threads=1)
+    splits = (getattr(prepared.splits, name).events for name in ("train", "dev", "test"))
+    if warning := unsaid(final, splits, recipe.labels[1:]):
+        show.say(warning)
     golden = make_golden(final, _golden_events(prepared))
     write_bundle(options.out, manifest=manifest, model=scorer.model, golden=golden, card=card(recipe, manifest))
     show.say(f"wrote {options.out}; look at it with: farthing model show {options.out}")
@@ -257,13 +262,13 @@ def _golden_events(prepared: Prepared) -> list[bytes]:
     return events + list(GOLDEN_REFUSED)
 
 
-def _read_elsewhere(path: Path, label: str, recipe: Recipe) -> tuple[tuple[str, ...], Floats]:
+def _read_elsewhere(path: Path, label: str, head: str, recipe: Recipe) -> tuple[tuple[str, ...], Floats]:
     name = next(f.path for f in recipe.field if f.name == recipe.text_field)
-    texts, labels = [], []
-    for line, row in read_rows(path, read_bytes(path), set()):
-        text, value = row.get(name), row.get(label)
-        if not isinstance(text, str) or isinstance(value, str) or value is None or not 0 <= value <= 1:
-            raise DataError(f"{path}:{line}: expected {name} as text and {label} as 0 to 1; mend the row or the recipe")
+    texts, labels = [], Labels(label, {}, head=head, mend="write 0 and 1")
+    for line, row in read_rows(path, set()):
+        text = row.get(name)
+        if not isinstance(text, str):
+            raise DataError(f"{path}:{line}: expected {name} as text; mend the row or the recipe")
         texts.append(text)
-        labels.append(float(value))
-    return tuple(texts), np.array(labels, np.float32)
+        labels.add(row)
+    return tuple(texts), np.array(labels.numbers(), np.float32)

@@ -21,6 +21,7 @@ from farthing.distill.clicks import ClickLog, golden_events, read_clicks
 from farthing.distill.judge import sigmoid
 from farthing.distill.measure import auc, measure_clicks
 from farthing.distill.quantize import quantize
+from farthing.distill.unsaid import unsaid
 from farthing.errors import BundleError, ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, solve_lambda
 from farthing.evaluate.prices import read_histogram
@@ -129,6 +130,8 @@ def build_clicks(
         "training_cpu_seconds": round(time.process_time() - began),
     }
     manifest = replace(manifest, evaluation=evaluation)
+    if warning := unsaid(scorer, (log.events for log in logs.values()), ("bid",)):
+        say(warning)
     golden = make_golden(scorer, list(golden_events(logs["train"], GOLDEN_ROWS)))
     write_bundle(out, manifest=manifest, model=model, golden=golden, card=click_card(recipe, manifest))
     say(f"wrote {out}")

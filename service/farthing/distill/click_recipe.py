@@ -22,7 +22,7 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """One click log: CSV files with a header, gzipped or not. Paths are relative to the data folder."""
+    """One click log: CSV, TSV or JSON lines, packed or not. Paths are relative to the data folder."""
 
     name: str
     train: str
@@ -89,7 +89,7 @@ class Training(_Section):
 class Market(_Section):
     """Recorded market prices, which c and lambda of the ortb strategy are fitted to."""
 
-    histogram: str = Field(description="CSV: market_price (0, 1, 2, ... steps), impressions")
+    histogram: str = Field(description="rows of market_price (0, 1, 2, ... steps), impressions")
     step: float = Field(gt=0, description="units of currency per thousand impressions that one price step is")
     budget_factor: float = Field(gt=0, le=1, description="share of what all impressions cost that may be spent")
 

@@ -1,11 +1,8 @@
-"""Click logs: rows of a CSV file as BidRequests with a click each, as a recipe says."""
+"""Click logs: rows of a file as BidRequests with a click each, as a recipe says."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +14,10 @@ from numpy.typing import NDArray
 
 from farthing.distill.click_recipe import ClickRecipe
 from farthing.errors import ConfigError, DataError
+from farthing.evaluate.cells import string
+from farthing.evaluate.labels import Labels
 from farthing.evaluate.requests import Value, encode, put
+from farthing.files import file_sha256, read_rows
 
 Floats = NDArray[np.float32]
 
@@ -45,63 +45,55 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
     ConfigError
         The file is missing.
     DataError
-        It is no such CSV, has no rows or one class only, or a row is not as stated: file, row and mend are named.
+        It cannot be read as rows, has none or one class only, or a row is not as stated: file, row and mend are named.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: the log cannot be read ({error}); give --data the folder that has it") from error
-    try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the log cannot be read ({error}); copy or export it again, in UTF-8") from error
     source, requests = recipe.source, recipe.requests()
-    reader = csv.DictReader(io.StringIO(text))
     wanted = {source.id, source.click, *(column.column for column in recipe.column)}
-    missing = sorted(wanted - set(reader.fieldnames or ()))
-    if missing:
-        raise DataError(f"{path}: has no columns {missing}; name the log's own in the recipe, or mend the file")
-    rows = list(reader)
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise DataError(f"{path}:{number}: its cells do not fit the header's; mend the row's commas or quotes")
     events: list[bytes] = []
-    clicks = np.zeros(len(rows), np.float32)
-    folds = np.zeros(len(rows), np.int64)
+    folds: list[int] = []
+    labels = Labels(source.click, {}, head="click", mend="write 0 and 1")
     cells: dict[str, list[Value]] = {column.field: [] for column in recipe.column}
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, 2):
-        place = f"{path}:{number}"
-        name = row[source.id]
-        if seen.setdefault(name, number) != number:
-            raise DataError(f"{place}: {source.id} {name!r} is also that of row {seen[name]}; make ids unique")
-        if row[source.click] not in ("0", "1"):
-            raise DataError(f"{place}: {source.click} is {row[source.click]!r}, expected 0 or 1; mend the row")
-        clicks[number - 2] = float(row[source.click])
-        folds[number - 2] = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
-        request = requests.blank(name)
-        for column in requests.columns:
-            try:
-                value = column.value(row[column.column], requests.absent)
-            except ValueError as error:
-                raise DataError(f"{place}: {error}") from error
-            cells[column.field].append(value)
-            if value is not None:
-                put(request, column.path, value)
-        events.append(encode(request))
-    if not rows:
-        raise DataError(f"{path}: holds no row; give a log with rows in it")
+    try:
+        for row in read_rows(path):
+            place = f"{path}:{row.line}"
+            missing = sorted(wanted - row.values.keys())
+            if missing:
+                raise DataError(
+                    f"{place}: has no columns {missing}; name the log's own in the recipe, or mend the file"
+                )
+            name = string(row, source.id, {})
+            if seen.setdefault(name, row.line) != row.line:
+                raise DataError(f"{place}: {source.id} {name!r} is also that of line {seen[name]}; make ids unique")
+            if 0.0 < labels.add(row) < 1.0:
+                raise DataError(
+                    f"{place}: {source.click} is {row.values[source.click]!r}, expected 0 or 1; mend the row"
+                )
+            folds.append(int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big"))
+            request = requests.blank(name)
+            for column in requests.columns:
+                try:
+                    value = column.value(row.values[column.column], requests.absent)
+                except ValueError as error:
+                    raise DataError(f"{place}: {error}") from error
+                cells[column.field].append(value)
+                if value is not None:
+                    put(request, column.path, value)
+            events.append(encode(request))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --data is the folder that has the log") from error
+    clicks = np.array(labels.numbers(), np.float32)
     if not 0 < clicks.sum() < len(clicks):
         raise DataError(
-            f"{path}: {len(rows)} rows, {int(clicks.sum())} of them clicks; both kinds are needed: give a log with both"
+            f"{path}: {len(events)} rows, {int(clicks.sum())} of them clicks; give a log with clicks and others"
         )
     return ClickLog(
         events=tuple(events),
         ids=tuple(seen),
         clicks=clicks,
         cells={name: tuple(values) for name, values in cells.items()},
-        folds=folds,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        folds=np.array(folds, np.int64),
+        sha256=file_sha256(path),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from farthing.distill.build import Options, build
@@ -13,7 +14,10 @@ from farthing.distill.report import write_report
 from farthing.distill.show import Show
 from farthing.distill.sweep import sweep
 from farthing.errors import ConfigError
+from farthing.files import keep_apart
+from farthing.scoring.bundle import CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS
 
+BUNDLE = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS)
 TASKS = ("moderation", "classify", "rerank", "bidding")
 
 
@@ -39,6 +43,10 @@ def run(
         work=out.parent / f"{out.name}.work" if work is None else work,
         threads=threads,
     )
+    keep_apart(
+        [("RECIPE", recipe), *(("the recipe's", path) for path in _named_files(recipe, options.data))],
+        [("--out", out), ("--work", options.work), ("--report", report), *(("--out", out / name) for name in BUNDLE)],
+    )
     with Show() as show:
         task = _task(recipe)
         if task is not None and task not in TASKS:
@@ -61,6 +69,23 @@ def run(
         if report is not None:
             write_report(report, built, show)
     return 0
+
+
+def _named_files(recipe: Path, data: Path) -> list[Path]:
+    """Give the files that a recipe names anywhere, of whatever task it is: none of them may be written over."""
+
+    def strings(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from strings(inner)
+
+    try:
+        named = set(strings(tomllib.loads(recipe.read_text(encoding="utf-8"))))
+        return [data / name for name in sorted(named) if 0 < len(name) < 256 and (data / name).is_file()]
+    except (OSError, ValueError):  # who reads the recipe says what is wrong with it
+        return []
 
 
 def _task(recipe: Path) -> object:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from farthing.distill.recipe import INTERVALS, Recipe
-from farthing.distill.rows import column, number_paths, read_bytes, read_rows
+from farthing.distill.rows import column, number_paths, read_rows
 from farthing.errors import DataError
 
 DIGITS = 6
@@ -34,9 +34,9 @@ def with_boundaries(recipe: Recipe, data: Path) -> Recipe:
     found: dict[str, list[float]] = {name: [] for name in wanted}
     for source in recipe.source:
         path = data / source.train
-        for line, row in read_rows(path, read_bytes(path), number_paths(recipe)):
+        for line, row in read_rows(path, number_paths(recipe)):
             where = f"{path}:{line}"
-            event = row if source.event is None else column(row, source.event, where, "the event")
+            event = row.values if source.event is None else column(row.values, source.event, where, "the event")
             for name, values in found.items():
                 values.append(_number(event, paths[name]))
     boundaries = {name: quantiles(values, wanted[name]) for name, values in found.items()}

@@ -35,7 +35,7 @@ class EventField(_Section):
 
 
 class Source(_Section):
-    """One data set: JSON lines or CSV, gzipped or not. Paths are relative to the data folder."""
+    """One data set: JSON lines, CSV or TSV, packed or not. Paths are relative to the data folder."""
 
     name: str
     train: str
@@ -44,6 +44,9 @@ class Source(_Section):
     event: str | None = Field(None, description="column that holds the event; without one the row is the event")
     id: str = Field("id", description="column that names a row; rows may be without it")
     gold: Heads = Field(default_factory=dict, description="head -> column of 0/1 or a share; null where unknown")
+    positive: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="head -> the labels of its gold column that mean yes, where they are words"
+    )
     teacher: dict[str, Heads] = Field(default_factory=dict, description="teacher of kind given -> its columns")
     licence: str
     note: str = ""
@@ -283,6 +286,8 @@ class Recipe(_Section):
             unknown = source.teacher.keys() - given
             if unknown:
                 raise ValueError(f"source {source.name}: teacher {sorted(unknown)} is no [[teacher]] of kind given")
+            if headless := sorted(source.positive.keys() - source.gold.keys()):
+                raise ValueError(f"source {source.name}: positive names {headless}, which are no heads of its gold")
             if not source.gold and not source.teacher and not self.local_teachers:
                 raise ValueError(
                     f"source {source.name} has neither gold nor a teacher: nothing could be learned from it"

@@ -1,19 +1,15 @@
 """Data files to rows: events, gold labels and teachers' answers, each checked with its place.
 
-JSON lines or CSV, gzipped or not. A wrong row stops the run with a sentence that names the file, the row and the mend:
-a silent skip would train on other data than the user thinks.
+What is read, and how, is :mod:`farthing.files`. A wrong row stops the run with a sentence that names the file, the row
+and the mend: a silent skip would train on other data than the user thinks.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,9 @@ from numpy.typing import NDArray
 
 from farthing.distill.recipe import GivenTeacher, Heads, Recipe, Source
 from farthing.errors import ConfigError, DataError
+from farthing.evaluate.labels import Labels
+from farthing.files import Row, file_sha256
+from farthing.files import read_rows as read_any_rows
 
 Floats = NDArray[np.float32]
 
@@ -89,16 +88,16 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
         A row is not as stated, or the file is empty.
     """
     source = recipe.source[place]
-    raw = read_bytes(path)
     numbers = number_paths(recipe)
     outputs = {t.name: t.output for t in recipe.teacher if isinstance(t, GivenTeacher)}
     heads = recipe.heads
-    events, keys, gold, places = [], [], [], []
+    events, keys, places = [], [], []
+    gold = {head: _labels(name, head, source) for head, name in source.gold.items()}
     given: dict[str, list[list[float]]] = {name: [] for name in outputs}
     ids: dict[str, int] = {}
     seen: set[str] = set()  # paths of fields that some event has
-    for line, row in read_rows(path, raw, numbers):
-        where = f"{path}:{line}"
+    for line, whole in read_rows(path, numbers):
+        row, where = whole.values, f"{path}:{line}"
         event = row if source.event is None else column(row, source.event, where, "the event")
         if not isinstance(event, dict):
             raise DataError(
@@ -112,7 +111,9 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
         seen |= {f.path for f in recipe.field if f.path not in seen and _has(event, f.path)}
         events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         keys.append(_key(event, recipe.text_field, recipe))
-        gold.append(_values(row, source.gold, heads, "label", where))
+        for head, labels in gold.items():
+            column(row, source.gold[head], where, f"head {head}")
+            labels.add(whole)
         for teacher, output in outputs.items():
             answers = _values(row, source.teacher.get(teacher, {}), heads, output, where)
             given[teacher].append([_logit(v, output) for v in answers])
@@ -124,12 +125,12 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
     rows = Rows(
         events=tuple(events),
         keys=tuple(keys),
-        gold=np.array(gold, np.float32),
+        gold=_gold(gold, heads, len(events)),
         given={teacher: np.array(values, np.float32) for teacher, values in given.items()},
         source=np.full(len(events), place, np.int64),
         places=tuple(places),
     )
-    return DataFile(path, rows, ids, hashlib.sha256(raw).hexdigest())
+    return DataFile(path, rows, ids, file_sha256(path))
 
 
 def _has(event: Mapping[str, Any], path: str) -> bool:
@@ -157,67 +158,55 @@ def number_paths(recipe: Recipe) -> set[str]:
     return {f.path for f in recipe.field if f.kind == "number"}
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a whole file; a missing one is a ConfigError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: the data cannot be read ({error.strerror}); give --data the folder that the recipe's paths are "
-            "relative to"
-        ) from error
+def read_rows(path: Path, numbers: set[str]) -> Iterator[tuple[int, Row]]:
+    """Give line numbers and rows; columns of a table that are in ``numbers`` become floats, None where a cell is empty.
 
-
-def read_rows(path: Path, raw: bytes, numbers: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give line numbers and rows; CSV where the name says so, its columns in ``numbers`` as floats."""
+    Raises
+    ------
+    ConfigError
+        The file cannot be opened.
+    DataError
+        A row is not as it must be, or the file is empty; both are named.
+    """
     try:
-        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: damaged gzip data ({error}); copy the file again") from error
-    if path.name.removesuffix(".gz").endswith(".csv"):
-        yield from _read_csv(path, data, numbers)
-        return
-    for line, text in enumerate(data.split(b"\n"), 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{path}:{line}: not JSON ({error}); mend or remove the line") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{line}: {_short(row)}, expected an object; mend or remove the line")
-        yield line, row
+        for row in read_any_rows(path):
+            yield row.line, row if row.typed or not numbers & row.values.keys() else _with_numbers(row, numbers)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --data is the folder that the recipe's paths are relative to") from error
 
 
 def read_texts(path: Path) -> list[str]:
-    """Read the column ``text`` of a file of rows. Raises ConfigError that names the row."""
-    return [str(column(row, "text", f"{path}:{n}", "text")) for n, row in read_rows(path, read_bytes(path), set())]
+    """Read the column ``text`` of a file of rows. Raises DataError that names the row."""
+    return [str(column(row.values, "text", f"{path}:{n}", "text")) for n, row in read_rows(path, set())]
 
 
-def _read_csv(path: Path, data: bytes, numbers: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        for row in reader:
-            line = reader.line_num
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{path}:{line}: {len(row)} cells do not fit the header's; mend the row's commas or quotes"
-                )
-            for name in numbers & row.keys():
-                text = row[name].strip()
-                try:
-                    number = float(text) if text else None
-                    if number is not None and not math.isfinite(number):
-                        raise ValueError
-                    row[name] = number
-                except ValueError as error:
-                    raise DataError(
-                        f"{path}:{line}: {name} is {text!r}, expected a finite number; mend the cell, or empty it "
-                        "where nothing is known"
-                    ) from error
-            yield line, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not CSV in UTF-8 ({error}); save it again as such") from error
+def _with_numbers(row: Row, numbers: set[str]) -> Row:
+    values = dict(row.values)
+    for name in numbers & values.keys():
+        text = values[name].strip()
+        try:
+            values[name] = float(text) if text else None
+        except ValueError:
+            values[name] = math.nan
+        if values[name] is not None and not math.isfinite(values[name]):
+            raise DataError(
+                f"{row.file}:{row.line}: {name} is {text!r}, expected a finite number; mend the cell, or empty it "
+                "where nothing is known"
+            )
+    return replace(row, values=values)
+
+
+def _labels(name: str, head: str, source: Source) -> Labels:
+    words = source.positive.get(head, ())
+    mend = f'positive = {{ {head} = ["WORD"] }} in [[source]]'
+    return Labels(name, {}, positive=words, head=head, nullable=True, mend=mend)
+
+
+def _gold(gold: Mapping[str, Labels], heads: tuple[str, ...], n: int) -> Floats:
+    values = np.full((n, len(heads)), np.nan, np.float32)
+    for head, labels in gold.items():
+        values[:, heads.index(head)] = labels.numbers()
+    return values
 
 
 def column(row: Mapping[str, Any], name: str, where: str, what: str) -> Any:

@@ -54,7 +54,7 @@ class Market:
 
 def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
     """Score impressions, or take the probabilities that the rows give; measure them, and bid if asked to."""
-    options.only("bidding", "slices", "budget_factor", "prices", "strategy", "click_rate", "episode")
+    options.only("bidding", "slices", "positive", "budget_factor", "prices", "strategy", "click_rate", "episode")
     _check(options)
     requests = RequestMap.from_manifest(manifest.training_data)
     columns = () if requests is None else tuple(column.column for column in requests.columns)
@@ -62,9 +62,11 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
     if not options.data:
         raise ConfigError("no data: give one or more files of labelled rows")
     wanted = frozenset(field.name for field in scorer.field_plan.fields)
-    layout = layout_of(options.data[0], requests, wanted, names, scorer.model_id)
-    rows = read_impressions(options.data, names, layout, slices=options.slices)
-    scored_by = scorer.model_id if rows.events else f"{layout.pctr} of the rows"
+    rows = read_impressions(
+        options.data, names, lambda row: layout_of(row, requests, wanted, names, scorer.model_id),
+        slices=options.slices, positive=options.positive,
+    )  # fmt: skip
+    scored_by = scorer.model_id if rows.events else f"{rows.pctr_column} of the rows"
     scores: NDArray[Any]
     if rows.events:
         scores = _of_events(score(scorer, rows.events, rows.places, track("scoring", len(rows))), rows)
@@ -80,7 +82,7 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
     compared = {}
     if given is not None:
         found = binary.estimate(rows.clicks, given, METRICS, **settings)
-        compared[f"{layout.pctr} of the rows"] = Group(len(rows), int(rows.clicks.sum()), found)
+        compared[f"{rows.pctr_column} of the rows"] = Group(len(rows), int(rows.clicks.sum()), found)
     notes = [] if rows.events else [f"the rows have nothing that {scorer.model_id} reads: {scored_by} is measured"]
     market, whole, sources = None, measured.whole, measured.sources
     if options.budget_factor is not None:

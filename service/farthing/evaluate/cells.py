@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from farthing.errors import ConfigError
-from farthing.evaluate.files import MISSING, Row
+from farthing.files import MISSING, Row
 
 
 def parse_names(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -74,7 +74,7 @@ def number(
         row.fail(f"{named(name, names)} is {found}, expected a finite number; mend or take out the row")
     if not low <= found <= high:
         bounds = f"a number from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        row.fail(f"{named(name, names)} is {found:g}, expected {bounds}; mend it, or name another column with --map")
+        row.fail(f"{named(name, names)} is {found:g}, expected {bounds}; mend it, or name another column")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from farthing.errors import ConfigError
 from farthing.evaluate.cells import absent, named, number
-from farthing.evaluate.files import MISSING, Row, read_rows
+from farthing.evaluate.labels import Labels
 from farthing.evaluate.requests import RequestMap, encode, put
 from farthing.evaluate.rows import all_rows, both_classes, few_values, slice_value
+from farthing.files import MISSING, Row
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -35,6 +36,9 @@ class Layout:
     pctr: str | None = None  # column with click probabilities
 
 
+NOTHING_ELSE: Final = Layout()
+
+
 @dataclass(frozen=True, slots=True)
 class ImpressionRows:
     """Impressions with their clicks, in the order of the files: a bid stream is replayed in it."""
@@ -46,6 +50,7 @@ class ImpressionRows:
     clicks: NDArray[np.int8]  # (n,)
     market_prices: Floats | None  # (n,) the price to beat and to pay; None where the files have none
     pctr: Floats | None  # (n,) click probabilities from elsewhere; None where the files have none
+    pctr_column: str | None  # where they come from
     slices: Mapping[str, tuple[str, ...]]  # field -> (n,) its value in each row
 
     def __len__(self) -> int:
@@ -53,16 +58,15 @@ class ImpressionRows:
 
 
 def layout_of(
-    path: Path, requests: RequestMap | None, fields: frozenset[str], names: Mapping[str, str], model: str
+    row: Row, requests: RequestMap | None, fields: frozenset[str], names: Mapping[str, str], model: str
 ) -> Layout:
-    """Look at a file's first row for what the bundle reads, and for probabilities.
+    """Look at the first row for what the bundle reads, and for probabilities.
 
     Raises
     ------
     ConfigError
         There is neither, or nothing says where columns lie in a request.
     """
-    row = next(iter(read_rows(path)))
     pctr = names.get(PCTR)
     if pctr is None:
         like = [name for name in row.values if name.lower().startswith(PCTR)]
@@ -79,16 +83,23 @@ def layout_of(
             else f"there is none of the columns {', '.join(wanted)}, which {model} reads"
         )
         raise ConfigError(
-            f"{path}: {what}, and no click probabilities; the columns are {', '.join(row.values)}. "
+            f"{row.file}: {what}, and no click probabilities; the columns are {', '.join(row.values)}. "
             "Name them with --map, such as --map pctr=COLUMN"
         )
     return Layout(pctr=pctr)
 
 
 def read_impressions(
-    paths: Sequence[Path], names: Mapping[str, str], layout: Layout | None = None, *, slices: Sequence[str] = ()
+    paths: Sequence[Path],
+    names: Mapping[str, str],
+    layout: Layout | Callable[[Row], Layout] = NOTHING_ELSE,
+    *,
+    slices: Sequence[str] = (),
+    positive: Sequence[str] = (),
 ) -> ImpressionRows:
     """Read rows that are one impression each: ``click`` (0 or 1), perhaps ``market_price``, and what ``layout`` says.
+
+    ``layout`` may be what gives it, from the first row. ``positive`` are the words of ``click`` that count as a click.
 
     Raises
     ------
@@ -97,48 +108,52 @@ def read_impressions(
     DataError
         A row is not as it must be, only some rows have a market price, or all rows or none have a click.
     """
-    layout = Layout() if layout is None else layout
-    source, places, clicks, prices = [], [], [], []
+    settled = layout if isinstance(layout, Layout) else None
+    source, places, prices = [], [], []
+    column = Labels(CLICK, names, positive=positive, head=CLICK)
     events: list[bytes] = []
     pctr: list[float] = []
     found: dict[str, list[str]] = {name: [] for name in slices}
     for index, row in all_rows(paths):
-        clicks.append(_click(row, names))
+        if settled is None:
+            assert not isinstance(layout, Layout)
+            settled = layout(row)
+        _click(column.add(row), row, names)
         source.append(index)
         places.append(row.place)
         if row.get(names.get(MARKET_PRICE, MARKET_PRICE)) is not MISSING:
             prices.append(number(row, MARKET_PRICE, names, low=0.0))
         elif prices or MARKET_PRICE in names:
             row.fail(f"has no {named(MARKET_PRICE, names)}; replay files with market prices by themselves")
-        if prices and len(prices) < len(clicks):
+        if prices and len(prices) < len(source):
             row.fail(f"has {named(MARKET_PRICE, names)}, rows before it have none; replay files with it by themselves")
-        if layout.pctr is not None:
-            pctr.append(number(row, PCTR, {PCTR: layout.pctr}, low=0.0, high=1.0))
-        if layout.whole_requests:
+        if settled.pctr is not None:
+            pctr.append(number(row, PCTR, {PCTR: settled.pctr}, low=0.0, high=1.0))
+        if settled.whole_requests:
             events.append(_whole(row))
-        elif layout.requests is not None:
-            events.append(_event(row, layout.requests, layout.fields, names))
+        elif settled.requests is not None:
+            events.append(_event(row, settled.requests, settled.fields, names))
         for name, values in found.items():
             values.append(slice_value(row, name))
-    both_classes(paths, np.array(clicks) == 1, "a click", "no click")
+    clicks = np.array(column.numbers(), np.int8)
+    both_classes(paths, clicks == 1, "a click", "no click")
     few_values(found)
     return ImpressionRows(
         sources=tuple(map(str, paths)),
         source=np.array(source, np.int64),
         places=tuple(places),
         events=tuple(events),
-        clicks=np.array(clicks, np.int8),
+        clicks=clicks,
         market_prices=np.array(prices) if prices else None,
         pctr=np.array(pctr) if pctr else None,
+        pctr_column=None if settled is None else settled.pctr,
         slices={name: tuple(values) for name, values in found.items()},
     )
 
 
-def _click(row: Row, names: Mapping[str, str]) -> float:
-    click = number(row, CLICK, names, low=0.0, high=1.0)
-    if click not in (0.0, 1.0):
+def _click(click: float, row: Row, names: Mapping[str, str]) -> None:
+    if 0.0 < click < 1.0:
         row.fail(f"{named(CLICK, names)} is {click:g}, expected 0 or 1; count a row with several clicks as 1")
-    return click
 
 
 def _whole(row: Row) -> bytes:

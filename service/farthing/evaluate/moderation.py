@@ -63,11 +63,11 @@ def metrics(cut: float) -> dict[str, binary.Metric]:
 
 def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
     """Score labelled rows and measure one head."""
-    options.only(scorer.task, "head", "slices")
+    options.only(scorer.task, "head", "slices", "positive")
     head = Head.of(scorer.heads, manifest.thresholds, options.head)
     plan = scorer.field_plan
     names = parse_names(options.names, (LABEL, *(field.path for field in plan.fields)))
-    rows = read_labelled(options.data, plan, names, slices=options.slices)
+    rows = read_labelled(options.data, plan, names, slices=options.slices, positive=options.positive, head=head.name)
     scores = score(scorer, rows.events, rows.places, track("scoring", len(rows)))[:, head.column]
     measured = measure(
         rows, rows.labels, scores, metrics(head.cut), seed=options.seed, resamples=options.resamples,

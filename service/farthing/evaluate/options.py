@@ -26,6 +26,7 @@ class EvaluateOptions:
     head: str | None = None  # None: the first
     names: tuple[str, ...] = ()  # NEW=OLD
     slices: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()  # labels that count as yes; empty: numbers, or words that can be understood
     first_stage: str | None = None
     qrels: Path | None = None
     positive_from: float = 1.0
@@ -41,7 +42,17 @@ class EvaluateOptions:
 
     def only(self, task: str, *meant: str) -> None:
         """Raise ConfigError where a flag is given that speaks of another task; ``meant`` are this task's own."""
-        of_tasks = ("head", "slices", "first_stage", "qrels", "positive_from", "budget_factor", "prices", "strategy")
+        of_tasks = (
+            "head",
+            "slices",
+            "positive",
+            "first_stage",
+            "qrels",
+            "positive_from",
+            "budget_factor",
+            "prices",
+            "strategy",
+        )
         for name in (*of_tasks, "click_rate", "episode"):
             default = type(self).__dataclass_fields__[name].default
             if name not in meant and getattr(self, name) != default:

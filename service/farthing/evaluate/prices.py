@@ -1,16 +1,15 @@
-"""Histograms of recorded market prices: a CSV with ``market_price`` (0, 1, 2, ...) and ``impressions``."""
+"""Histograms of recorded market prices: rows with ``market_price`` (0, 1, 2, ...) and ``impressions``."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
+from farthing.evaluate.cells import number
+from farthing.files import read_rows
 
 
 def read_histogram(path: Path) -> NDArray[np.float64]:
@@ -22,15 +21,13 @@ def read_histogram(path: Path) -> NDArray[np.float64]:
         The file is missing or not as stated.
     """
     try:
-        raw = path.read_bytes()
-        rows = list(csv.DictReader(io.StringIO((gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode())))
-        prices = [int(row["market_price"]) for row in rows]
-        counts = np.array([float(row["impressions"]) for row in rows])
-    except (OSError, EOFError, ValueError, KeyError) as error:
+        cells = [(number(row, "market_price", {}), number(row, "impressions", {})) for row in read_rows(path)]
+    except DataError as error:
         raise ConfigError(
-            f"{path}: no histogram with the columns market_price and impressions ({error!r}); give such a CSV"
+            f"{error}; a histogram has the columns market_price and impressions: give such a file"
         ) from error
-    if prices != list(range(len(prices))) or not counts[1:].sum() > 0 or not np.isfinite(counts).all():
+    prices, counts = [price for price, _ in cells], np.array([count for _, count in cells])
+    if prices != list(range(len(prices))) or not counts[1:].sum() > 0:
         raise ConfigError(
             f"{path}: market_price must be 0, 1, 2, ... with counts that are not all 0; mend or leave out the rows"
         )

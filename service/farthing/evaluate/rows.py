@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from farthing.errors import ConfigError, DataError
 from farthing.evaluate.cells import absent, named, number, string
-from farthing.evaluate.files import MISSING, Row, read_rows
+from farthing.evaluate.labels import Labels
+from farthing.files import MISSING, Row, read_rows
 from farthing.payload import Field, FieldPlan
 
 Floats = NDArray[np.float64]
@@ -76,11 +77,18 @@ class CandidateRows:
 
 
 def read_labelled(
-    paths: Sequence[Path], plan: FieldPlan, names: Mapping[str, str], *, slices: Sequence[str] = ()
+    paths: Sequence[Path],
+    plan: FieldPlan,
+    names: Mapping[str, str],
+    *,
+    slices: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    head: str | None = None,
 ) -> LabelledRows:
     """Read rows that are one event each, with the fields of a bundle's plan and ``label``.
 
-    Labels are 0 or 1, or a share of annotators between them. In CSV, text and raw fields are strings, number fields
+    Labels are 0 or 1, a share of annotators between them, or words: ``positive`` are those that count as yes (see
+    :mod:`farthing.evaluate.labels`, which also takes ``head``). In CSV, text and raw fields are strings, number fields
     numbers; an empty cell of a number field is null.
 
     Raises
@@ -92,27 +100,26 @@ def read_labelled(
     """
     if plan.has_array:
         raise ConfigError("the bundle scores several rows an event; rows of one label each do not fit it")
-    source, places, events, labels = [], [], [], []
+    source, places, events = [], [], []
+    column = Labels(LABEL, names, positive=positive, head=head)
     found: dict[str, list[str]] = {name: [] for name in slices}
-    soft = 0
     for index, row in all_rows(paths):
-        share = number(row, LABEL, names, low=0.0, high=1.0)
-        soft += 0.0 < share < 1.0
+        column.add(row)
         source.append(index)
         places.append(row.place)
         events.append(_event(row, plan, names))
-        labels.append(share >= POSITIVE_SHARE)
         for name, values in found.items():
             values.append(slice_value(row, name))
-    both_classes(paths, np.array(labels), f"label {POSITIVE_SHARE} or more", f"label under {POSITIVE_SHARE}")
+    shares = np.array(column.numbers())
+    both_classes(paths, shares >= POSITIVE_SHARE, f"label {POSITIVE_SHARE} or more", f"label under {POSITIVE_SHARE}")
     few_values(found)
     return LabelledRows(
         sources=tuple(map(str, paths)),
         source=np.array(source, np.int64),
         places=tuple(places),
         events=tuple(events),
-        labels=np.array(labels, np.int8),
-        soft=soft,
+        labels=(shares >= POSITIVE_SHARE).astype(np.int8),
+        soft=int(((shares > 0) & (shares < 1)).sum()),
         slices={name: tuple(values) for name, values in found.items()},
     )
 
@@ -146,6 +153,7 @@ def read_candidates(
     docids: list[str] = []
     seen: set[tuple[int, str, str]] = set()
     titles, texts, labels, scores = [], [], [], []
+    column = Labels(LABEL, names, high=math.inf, nullable=True, mend="write numbers, 0 for what is not relevant")
     left_out = repeated = 0
     for index, row in all_rows(paths):
         score = math.nan if first_stage is None else number(row, first_stage, {}, nullable=True, optional=True)
@@ -169,13 +177,16 @@ def read_candidates(
         docids.append(docid)
         titles.append(title)
         texts.append(text)
-        labels.append(_relevance(row, names, None if qrels is None else qrels.get((key[1], docid), math.nan)))
+        if qrels is None:
+            column.add(row)
+        else:
+            labels.append(_relevance(row, names, qrels.get((key[1], docid), math.nan)))
         scores.append(score)
     if not docids:
         raise DataError(f"{files(paths)}: no row has a score in {first_stage}; name the column with --first-stage")
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(rows) for rows in found.values()])
-    judged = np.array(labels)[order]
+    judged = np.array(column.numbers() if qrels is None else labels)[order]
     both_classes(
         paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}",
         "give data that has them, or another --positive-from",
@@ -196,13 +207,13 @@ def read_candidates(
     )
 
 
-def _relevance(row: Row, names: Mapping[str, str], judged: float | None) -> float:
-    """Give a candidate's label, NaN where it is not judged; ``judged`` is what the judgements that stand apart say."""
-    label = number(row, LABEL, names, low=0.0, nullable=True, optional=judged is not None)
-    if judged is not None and not math.isnan(label) and label != judged:
+def _relevance(row: Row, names: Mapping[str, str], judged: float) -> float:
+    """Give what judgements that stand apart say of a candidate, NaN for nothing; a label in the row must agree."""
+    label = number(row, LABEL, names, low=0.0, nullable=True, optional=True)
+    if not math.isnan(label) and label != judged:
         said = "do not have it" if math.isnan(judged) else f"say {judged:g}"
         row.fail(f"label is {label:g}, the judgements of --qrels {said}; give those that belong to the rows")
-    return label if judged is None else judged
+    return judged
 
 
 def _letters(text: str) -> str:

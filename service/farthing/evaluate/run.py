@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,8 +14,12 @@ from farthing.errors import ConfigError
 from farthing.evaluate import bids, moderation, rerank
 from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track
+from farthing.files import Named, keep_apart
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest
+
+PICTURES: Final = ("reliability.png", "precision_recall.png", "lift.png", "ranks.png")
+"""What ``--plots`` may write into its folder."""
 
 
 def run(options: EvaluateOptions) -> int:
@@ -33,6 +38,10 @@ def run(options: EvaluateOptions) -> int:
         raise ConfigError(f"--resamples {options.resamples}: expected 1 or more")
     if options.plots is not None and importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--plots needs matplotlib, which is not installed: pip install 'farthing[evaluate]'")
+    if options.plots is not None:
+        inputs: list[Named] = [("DATA", path) for path in options.data]
+        inputs += [("--qrels", options.qrels), ("--prices", options.prices)]
+        keep_apart(inputs, [("--plots", options.plots), *(("--plots", options.plots / name) for name in PICTURES)])
     scorer = Scorer.load(options.bundle)
     console = Console(stderr=True)
     with Progress(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from farthing.config import Settings
 from farthing.errors import ConfigError
+from farthing.files import read_rows
 from farthing.ledger.statement import Book
 from farthing.meter.calibration import read_export
 from farthing.meter.facts import load_facts
@@ -24,11 +25,14 @@ def load_book(settings: Settings, day: datetime.date) -> Book:
     """
     meter = settings.meter
     prices = PriceList(day, meter.price_file)
-    export = _text(meter.usage_export, "meter.usage_export")
     bill = None
-    if export is not None and meter.usage_export is not None:
+    if meter.usage_export is not None:
         provider = meter.compare_with[0].partition(":")[0]
-        bill = read_export(export, meter.usage_export.name, provider, prices)
+        try:
+            rows = [(row.line, row.values) for row in read_rows(meter.usage_export)]
+        except ConfigError as error:
+            raise ConfigError(f"meter.usage_export: {error}") from error
+        bill = read_export(rows, meter.usage_export.name, provider, prices)
     system_text = _text(meter.system_prompt_file, "meter.system_prompt_file")
     return Book(meter, prices, load_facts(meter.facts_file), load_prompts(), system_text, bill)
 

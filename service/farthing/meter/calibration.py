@@ -9,9 +9,8 @@ dollars of those that could not are told.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -99,13 +98,15 @@ class Calibration:
         return own if own is not None else self.list_to_bill
 
 
-def read_export(text: str, source: str, provider: str, prices: PriceList) -> Calibration:
+def read_export(
+    lines: Iterable[tuple[int, Mapping[str, object]]], source: str, provider: str, prices: PriceList
+) -> Calibration:
     """Price a usage export.
 
     Parameters
     ----------
-    text:
-        The CSV, with a header line.
+    lines:
+        Its rows: the line that each begins on, and its cells by column.
     source:
         Its name, for messages and beside the ratio.
     provider:
@@ -118,16 +119,17 @@ def read_export(text: str, source: str, provider: str, prices: PriceList) -> Cal
     DataError
         A needed column is missing, a row cannot be read, or the bill is not in dollars: which, and what to do.
     """
-    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    header = next(rows, [])
-    at = _columns(header, source)
+    at: dict[Field, str] = {}
+    columns: Sequence[str] | None = None
     sums: dict[str, list[Fraction]] = {}
     counts: dict[str, int] = {}
     bases: dict[str, PriceBasis] = {}
     unpriced: dict[str, Fraction] = {}
     unpriced_rows = 0
-    for number, row in enumerate(rows, start=2):
-        if not any(cell.strip() for cell in row):
+    for number, row in lines:
+        if columns is None or row.keys() != set(columns):
+            columns, at = tuple(row), _columns(tuple(row), source)
+        if not any(_text(cell).strip() for cell in row.values()):
             continue
         cells = _Row(row, at, f"{source} line {number}")
         billed = cells.dollars()
@@ -161,11 +163,13 @@ def read_export(text: str, source: str, provider: str, prices: PriceList) -> Cal
     )
 
 
-def _columns(header: Sequence[str], source: str) -> dict[Field, int]:
+def _columns(header: Sequence[str], source: str) -> dict[Field, str]:
     names = [name.strip().lower().replace(" ", "_") for name in header]
-    at: dict[Field, int] = {}
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{source}: the header names {', '.join(twice)} twice; rename or remove one of the two")
+    at: dict[Field, str] = {}
     for field, known in COLUMNS.items():
-        place = next((names.index(name) for name in known if name in names), None)
+        place = next((header[names.index(name)] for name in known if name in names), None)
         if place is not None:
             at[field] = place
     missing = [field for field in ("model", "output") if field not in at]
@@ -207,24 +211,33 @@ def _without_tiers(rates: Rates) -> Rates:
     )
 
 
+_COUNT: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
+_GROUPED: Final = re.compile(r"-?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|,\d{3}\.\d+)")
+"""Thousands beyond doubt: two commas or more, or a comma and a point after it."""
+
+
+def _text(cell: object) -> str:
+    return cell if isinstance(cell, str) else "" if cell is None else str(cell)
+
+
 class _Row:
     """One row's cells by field, with errors that say where."""
 
-    def __init__(self, cells: Sequence[str], at: Mapping[Field, int], place: str) -> None:
-        if len(cells) <= max(at.values()):
-            raise DataError(f"{place}: {len(cells)} cells, but the header promises more; is the file cut off?")
+    def __init__(self, cells: Mapping[str, object], at: Mapping[Field, str], place: str) -> None:
         self._cells, self._at, self.place = cells, at, place
 
     def has(self, field: Field) -> bool:
         return field in self._at
 
     def text(self, field: Field) -> str:
-        return self._cells[self._at[field]].strip() if field in self._at else ""
+        return _text(self._cells[self._at[field]]).strip() if field in self._at else ""
 
     def count(self, field: Field) -> int:
-        text = self.text(field).replace(",", "")
+        text = self.text(field)
         if not text:
             return 0
+        if _COUNT.fullmatch(text):  # tokens have no decimals, so commas part thousands
+            text = text.replace(",", "")
         number = self._number(field, text)
         if number != int(number) or number < 0:
             raise DataError(f"{self.place}: {field} is {text!r}, not a count")
@@ -237,15 +250,20 @@ class _Row:
                 f"{self.place}: billed in {currency!r}; list prices are US dollars: convert the export first"
             )
         if self.has("usd"):
-            return Fraction(self._number("usd", self.text("usd").replace(",", "").lstrip("$") or "0"))
-        return Fraction(self._number("cents", self.text("cents").replace(",", "") or "0")) / 100
+            return Fraction(self._number("usd", self.text("usd").removeprefix("$") or "0"))
+        return Fraction(self._number("cents", self.text("cents") or "0")) / 100
 
     def is_batch(self) -> bool:
         return self.text("batch").lower() in ("true", "1", "batch")
 
     def _number(self, field: Field, text: str) -> Decimal:
+        if "," in text and not _GROUPED.fullmatch(text):
+            raise DataError(
+                f"{self.place}: {field} (column {self._at[field]}) is {text!r}: its comma may part thousands or "
+                "decimals; write the number without one, with a point before decimals"
+            )
         try:
-            number = Decimal(text)
+            number = Decimal(text.replace(",", ""))
         except InvalidOperation as error:
             raise DataError(f"{self.place}: {field} is {text!r}, not a number") from error
         if not number.is_finite():

@@ -195,7 +195,9 @@ class PriceList:
         if provider is None or not name:
             known = ", ".join(sorted(p.id for p in providers))
             raise ConfigError(f"{model!r}: write provider:model, the provider one of {known}")
-        info = provider.find_model(name.lower(), all_providers=providers)
+        # An id of the catalogue is its own name: the patterns of some match what providers answer, and not the id.
+        info = next((model for model in provider.models if model.id.lower() == name.lower()), None)
+        info = info or provider.find_model(name.lower(), all_providers=providers)
         if info is None:
             raise ConfigError(
                 f"{model!r}: not in genai-prices {genai_prices.__version__}. {_alike(name, provider)}"
@@ -225,7 +227,9 @@ def _cheapest(prices: Sequence[ModelPrice], model: str) -> Rates:
 
 def _catalogue_rates(price: ModelPrice, model: str) -> Rates:
     if price.input_mtok is None or price.output_mtok is None:
-        raise ConfigError(f"{model!r}: the catalogue has no price per input and output token for it: {price}")
+        raise ConfigError(
+            f"{model!r}: the catalogue has no price per input and output token for it: {str(price) or 'none is stated'}"
+        )
     per_call = Fraction(price.requests_kcount) / 1_000 if isinstance(price.requests_kcount, Decimal) else Fraction(0)
     rate = _catalogue_rate
     return Rates(

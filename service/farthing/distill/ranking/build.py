@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +38,7 @@ from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targe
 from farthing.distill.ranking.words import average_words
 from farthing.distill.student import Student
 from farthing.errors import BundleError, DataError
+from farthing.evaluate.rows import read_qrels
 from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.golden import make_golden
 from farthing.scorer import Scorer
@@ -283,10 +282,8 @@ def _elsewhere(entry: Elsewhere, data: Path) -> tuple[QuerySet, list[Floats] | N
     if entry.qrels is None:
         return queries, None
     judged: dict[str, list[float]] = {}
-    raw = (data / entry.qrels).read_bytes()
-    text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
-    for row in csv.DictReader(text.splitlines()):
-        judged.setdefault(row["qid"], []).append(max(0.0, float(row["label"]) - entry.relevant + 1))
+    for (qid, _), label in read_qrels(data / entry.qrels, {}).items():
+        judged.setdefault(qid, []).append(max(0.0, label - entry.relevant + 1))
     return queries, [np.array(judged.get(query.id, [0.0]), np.float32) for query in queries.queries]
 
 

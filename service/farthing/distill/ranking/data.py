@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from farthing.blocks import FieldColumns
 from farthing.errors import ConfigError, DataError
+from farthing.evaluate.cells import number
+from farthing.files import Row, file_sha256, read_rows
 from farthing.payload import Field, FieldPlan, parse
 from farthing.scorer import Scorer
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
@@ -104,7 +105,7 @@ def read_queries(
     path: Path, *, text: str = "text", title: str | None = "title", score: str | None = None,
     first_stage: str | None = None, relevant: float = 1.0, shuffle: int | None = None,
 ) -> QuerySet:  # fmt: skip
-    """Read JSON lines (gzipped or not), one a candidate: ``qid``, ``query``, ``docid``, ``label`` and texts.
+    """Read rows that are one candidate each: ``qid``, ``query``, ``docid``, ``label`` and texts.
 
     Parameters
     ----------
@@ -124,25 +125,20 @@ def read_queries(
     DataError
         It is empty or a line is not as stated; the line is named.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: the data cannot be read ({error.strerror}); give --data the folder that has it"
-        ) from error
     found: dict[str, tuple[str, list[Candidate], list[float]]] = {}
     places: dict[str, str] = {}
-    for number, line in _lines(path, raw):
-        place = f"{path}:{number}"
-        row = _row(line, place, ("qid", "query", "docid", "label", text))
-        if first_stage is not None and first_stage not in row.get("ranks", {}):
+    for whole in _rows(path):
+        row, place = whole.values, f"{path}:{whole.line}"
+        _check(row, place, ("qid", "query", "docid", "label", text))
+        if first_stage is not None and first_stage not in _ranks(whole):
             continue
-        gain = max(0.0, _number(row, "label", place, low=0.0) - relevant + 1) if row["label"] is not None else 0.0
+        label = number(whole, "label", {}, low=0.0, nullable=True)
+        gain = 0.0 if math.isnan(label) else max(0.0, label - relevant + 1)
         candidate = Candidate(
             id=str(row["docid"]),
             text=str(row[text]),
             title=None if title is None else str(row.get(title) or "") or None,
-            score=None if score is None or row.get(score) is None else _number(row, score, place),
+            score=None if score is None or row.get(score) in (None, "") else number(whole, score, {}),
         )
         qid, asked = str(row["qid"]), str(row["query"])
         query, candidates, gains = found.setdefault(qid, (asked, [], []))
@@ -159,16 +155,24 @@ def read_queries(
     if shuffle is not None:
         rng = np.random.default_rng(shuffle)
         queries = [query.shuffled(rng) for query in queries]
-    return QuerySet(tuple(queries), hashlib.sha256(raw).hexdigest())
+    return QuerySet(tuple(queries), file_sha256(path))
 
 
-def _row(line: bytes, place: str, wanted: Sequence[str]) -> dict[str, Any]:
+def _rows(path: Path) -> Iterator[Row]:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not JSON ({error}); mend or remove the line") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected an object with {', '.join(wanted)}; mend or remove the line")
+        yield from read_rows(path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --data is the folder that has it") from error
+
+
+def _ranks(row: Row) -> Mapping[str, Any]:
+    ranks = row.values.get("ranks", {})
+    if not isinstance(ranks, Mapping):
+        row.fail(f"ranks is {ranks!r}, expected an object; a table cannot hold one, so write JSON lines")
+    return ranks
+
+
+def _check(row: Mapping[str, Any], place: str, wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in row:
             raise DataError(
@@ -177,16 +181,6 @@ def _row(line: bytes, place: str, wanted: Sequence[str]) -> dict[str, Any]:
             )
         if row[name] is None and name != "label":
             raise DataError(f"{place}: {name} is null; mend or remove the line")
-    return row
-
-
-def _number(row: dict[str, Any], name: str, place: str, *, low: float = -math.inf) -> float:
-    value = row[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise DataError(f"{place}: {name} is {value!r}, expected a finite number or null; mend the line")
-    if value < low:
-        raise DataError(f"{place}: {name} is {value:g}, expected {low:g} or more; mend the line")
-    return float(value)
 
 
 def check_apart(*splits: QuerySet) -> None:
@@ -210,16 +204,6 @@ def check_answerable(data: QuerySet, path: Path) -> None:
             f"{path}: there is {labels}; nothing could be learned from it or measured on it, so give it queries with "
             "relevant and other candidates, or mend `relevant` in the recipe"
         )
-
-
-def _lines(path: Path, raw: bytes) -> Iterator[tuple[int, bytes]]:
-    try:
-        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be unpacked ({error}); copy it again") from error
-    for number, line in enumerate(data.splitlines(), 1):
-        if line.strip():
-            yield number, line
 
 
 def key_of(query: str) -> str:

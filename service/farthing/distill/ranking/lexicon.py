@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from farthing.distill.ranking.words import WordWeights, build_lexicon, count_tex
 from farthing.distill.rows import read_texts
 from farthing.features import Lexicon
 from farthing.features.lexicon import CONTINUES
+from farthing.files import file_sha256
 
 WORD_TOKENS = 16  # of a word alone, as the teacher reads it
 
@@ -49,7 +49,7 @@ def lexicon_of(
     learnt_from: tuple[TextSource, ...] = ()
     if words.vectors == "minilm" and teacher is not None and words.epochs:
         learnt_from = tuple(
-            TextSource(entry.name, entry.licence, tuple(texts), _sha256(data / entry.texts))
+            TextSource(entry.name, entry.licence, tuple(texts), file_sha256(data / entry.texts))
             for entry, texts in zip(words.background, background, strict=True)
         )
         for entry in words.glosses:
@@ -103,10 +103,6 @@ def _vocabulary(recipe: Recipe, counts: Counter[bytes]) -> list[bytes]:
     if words.max_pieces:
         return list(dict.fromkeys([*vocabulary(), *letters(), *known[: words.vocabulary], *continuations()]))
     return list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _spelt(words: list[bytes]) -> list[str]:
