@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from farthing.blocks import Status
 from farthing.errors import ConfigError, DataError
 from farthing.first_start import starting
+from farthing.process.output import created, standard_output, write_json
 from farthing.scorer import Scorer
 
 BLOCK_EVENTS = 8_192
@@ -86,8 +87,8 @@ def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_e
         scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
         source = _open(file, stack)
-        sink = sys.stdout.buffer if output is None else stack.enter_context(_create(output, "--output"))
-        refused = None if dead is None else stack.enter_context(_create(dead, "--dead"))
+        sink = standard_output() if output is None else stack.enter_context(created(output, "--output"))
+        refused = None if dead is None else stack.enter_context(created(dead, "--dead"))
         totals = score_lines(scorer, source, sink, refused, console)
         sink.flush()
     rate = totals.events / totals.seconds if totals.seconds else 0.0
@@ -106,7 +107,7 @@ def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_e
             "seconds": round(totals.seconds, 3),
             "model": scorer.model_id,
         }
-        sys.stdout.write(json.dumps(report) + "\n")
+        write_json(report)
     return 4 if totals.events and not totals.scored else 0
 
 
@@ -154,10 +155,3 @@ def _open(file: str, stack: ExitStack) -> BinaryIO:
         raise ConfigError(
             f"{file}: cannot be read ({error.strerror}); give a JSON-lines file, .gz or not, or -"
         ) from error
-
-
-def _create(path: Path, flag: str) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror})") from error

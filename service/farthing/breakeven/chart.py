@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.text import Text
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.meter.money import Interval
 from farthing.meter.own_cost import OwnPlan
 from farthing.meter.study import Study
@@ -142,7 +142,7 @@ def write_png(study: Study, path: Path) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import FuncFormatter
     except ImportError as error:
-        raise ConfigError(f"--plot {path}: needs matplotlib: `pip install 'farthing[evaluate]'` ({error})") from error
+        raise ConfigError(f"--plot {path}: needs matplotlib: {extra('evaluate')} ({error})") from error
     first, last = span(study)
     volumes = [round(10 ** (first + (last - first) * at / 240)) for at in range(241)]
     figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")

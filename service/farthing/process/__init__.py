@@ -1,0 +1,1 @@
+"""What every process of Farthing shares: its standard streams, its last word, the Python that it runs on."""
