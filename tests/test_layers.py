@@ -28,7 +28,8 @@ LAYERS = [
     {"kafka", "metrics", "broker", "probes", "logs", "comments", "bid_requests", "scoring_thread", "first_start"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles", "digits"},
-    {"jit", "kernel_cache", "machine", "errors", "memory"},
+    {"jit", "kernel_cache", "machine", "memory", "process"},
+    {"errors"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 IMPURE_MODULES = {

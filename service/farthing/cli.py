@@ -11,7 +11,7 @@ import json
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import structlog
 from cyclopts import App, Parameter
@@ -29,13 +29,14 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-model = App(name="model", help="Look at a bundle, verify it on this machine, time it.")
+model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, bench its stages.")
 topics = App(name="topics", help="Create or check the topics that the routes need.")
-configuration = App(name="config", help="Show, start or describe the settings.")
+configuration = App(name="config", help="Show the settings, init a file of them, or print their schema.")
 for sub in (model, topics, configuration):
     app.command(sub)
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="settings file (TOML)")]
+Shell = Literal["bash", "zsh", "fish", "powershell"]
 FoundConfigFile = Annotated[
     Path | None,
     Parameter(
@@ -249,6 +250,22 @@ def audit(
 
     with _settings(config_file) as loaded:
         return _run(run(loaded.settings, ledger=ledger, as_json=as_json))
+
+
+@app.command
+def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell this is called from")] = None) -> int:
+    """Print a script that completes commands and flags in a shell.
+
+    bash: farthing completion bash > ~/.local/share/bash-completion/completions/farthing
+    """
+    from cyclopts.completion.detect import ShellDetectionError
+
+    try:
+        script = app.generate_completion(shell=shell)
+    except ShellDetectionError as error:
+        raise ConfigError(f"which shell this is cannot be told: name one of {', '.join(get_args(Shell))}") from error
+    write_text(script.rstrip("\n") + "\n")
+    return 0
 
 
 @model.command(name="show")

@@ -18,6 +18,7 @@ from farthing.errors import ConfigError, extra
 from farthing.meter.money import Interval
 from farthing.meter.own_cost import OwnPlan
 from farthing.meter.study import Study
+from farthing.process.output import writing
 
 FIRST_EXPONENT: Final = 4
 LAST_EXPONENT: Final = 11
@@ -186,7 +187,5 @@ def write_png(study: Study, path: Path) -> None:
     axes.set_title(f"{study.task}: {study.chosen.prices.basis}", fontsize=9)
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(fontsize=8)
-    try:
+    with writing(f"--plot {path}"):
         figure.savefig(path, format="png")
-    except OSError as error:
-        raise ConfigError(f"--plot {path}: cannot be written ({error.strerror})") from error

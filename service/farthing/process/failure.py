@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from farthing.errors import INTERNAL_EXIT_CODE, FarthingError, OutputError
+from farthing.errors import INTERNAL_EXIT_CODE, FarthingError, OutputError, StartError
 from farthing.process.output import ReaderGone
 
 INTERRUPTED_EXIT_CODE: Final = 130  # 128 + SIGINT, as shells say it
@@ -41,7 +41,10 @@ def last_word(error: BaseException) -> int:
         place = f"{error.filename}: " if error.filename else ""
         _say(f"{place}the disk is full ({error.strerror}); make room and run the command again")
         return OutputError.exit_code
-    _say(f"something unexpected happened: {_reason(error)}. This is a bug in Farthing: {_report(error)}")
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror or error):
+        _say("no folder for temporary files can be written; set TMPDIR to one that can")
+        return StartError.exit_code
+    _say(f"something unexpected happened: {reason(error)}. This is a bug in Farthing: {report(error)}")
     return INTERNAL_EXIT_CODE
 
 
@@ -51,12 +54,12 @@ def install_hooks() -> None:
     def of_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
             name = arguments.thread.name if arguments.thread is not None else "?"
-            _say(f"thread {name} ended: {_reason(arguments.exc_value)}. {_report(arguments.exc_value)}")
+            _say(f"thread {name} ended: {reason(arguments.exc_value)}. {report(arguments.exc_value)}")
 
     def unraisable(arguments: sys.UnraisableHookArgs) -> None:
         error = arguments.exc_value
         if error is not None and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
-            _say(f"an error could not be passed on: {_reason(error)}. {_report(error)}")
+            _say(f"an error could not be passed on: {reason(error)}. {report(error)}")
 
     threading.excepthook = of_thread
     sys.unraisablehook = unraisable
@@ -79,13 +82,14 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Give an exception's type and text on one line, not too long."""
     said = " ".join(str(error).split())
     said = said if len(said) <= _LONGEST_REASON else said[:_LONGEST_REASON] + " ..."
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _report(error: BaseException) -> str:
+def report(error: BaseException) -> str:
     """Write the traceback to a file; say where, or, where none can be written, what matters most of it."""
     try:
         file = _write(error)

@@ -229,8 +229,18 @@ def created(path: Path, flag: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(said: str) -> Iterator[None]:
-    """Around a library that writes a file by itself: an OSError becomes an OutputError that names it."""
+    """Stand around what writes files by itself, to what a flag, ``said``, names.
+
+    Raises
+    ------
+    OutputError
+        The disk is full.
+    ConfigError
+        Any other OSError.
+    """
     try:
         yield
     except OSError as error:
-        raise cannot_write(said, error) from error
+        if error.errno in _FULL:
+            raise cannot_write(said, error) from error
+        raise ConfigError(f"{said}: cannot be written ({error.strerror or error})") from error

@@ -181,7 +181,8 @@ class ColumnBundle:
 def is_column_bundle(folder: Path) -> bool:
     """Tell whether a folder holds a model of number columns."""
     try:
-        return (folder / COLUMN_MANIFEST).is_file()
+        # By name: a link to nothing is one that someone made, and reading it says what is wrong.
+        return any(entry.name == COLUMN_MANIFEST for entry in folder.iterdir())
     except OSError:  # the folder cannot be read: who reads it next says so
         return False
 
