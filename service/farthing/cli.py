@@ -68,8 +68,15 @@ def _settings(
             structlog.get_logger().info("settings_found", file=str(file))
         elif file is not None:
             Console(stderr=True).print(f"settings: {file}", style="dim", highlight=False, markup=False, soft_wrap=True)
-    try:
+    with _hints(given):
         yield config.load(file, flags)
+
+
+@contextmanager
+def _hints(given: Path | None) -> Iterator[None]:
+    """Complete the commands that an error names by the settings file that was given."""
+    try:
+        yield
     except FarthingError as error:
         error.args = (config.with_file(str(error), given), *error.args[1:])
         raise
@@ -202,7 +209,8 @@ def breakeven(
     """Reckon when a tuned model pays and when the API wins: the answer in words, then its parts."""
     from farthing.breakeven.report import run
 
-    return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
+    with _hints(config_file):
+        return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
 
 
 @app.command

@@ -200,6 +200,16 @@ def test_a_file_that_is_given_up_on_names_itself(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"a"
 
 
+@POSIX
+def test_an_output_pipe_that_nobody_reads_any_more_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputError, match="pipe: cannot be written"):
+        with output.created(tmp_path / "pipe", "--output") as file:
+            os.close(reader)
+            file.write(b"a")
+
+
 @FULL
 def test_a_failed_write_is_raised_where_it_is_noticed():
     with pytest.raises(OutputError, match="--output /dev/full: the disk is full"):

@@ -52,10 +52,11 @@ class _OutputFile(io.FileIO):
                     select.select([], [self.fileno()], [])
                 else:
                     left = left[written:]
-        except BrokenPipeError as error:
-            if self.stop_without_reader:
-                raise ReaderGone(*error.args) from error
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and self._said == _STANDARD_OUTPUT:
+                if self.stop_without_reader:
+                    raise ReaderGone(*error.args) from error
+                return n_bytes
             raise cannot_write(self._said, error) from error
         return n_bytes
 
