@@ -212,3 +212,31 @@ def test_bidding_routes_that_cannot_be(tmp_path, old, new, said):
     path.write_text(BIDDING.replace(old, new))
     with pytest.raises(ConfigError, match=said):
         config.load(path)
+
+
+def test_the_settings_file_is_found_in_this_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FARTHING_CONFIG", raising=False)
+    assert config.found_file() is None
+    (tmp_path / "farthing.toml").write_text(MINIMAL)
+    assert config.found_file() == Path("farthing.toml")
+    monkeypatch.setenv("FARTHING_CONFIG", "other.toml")
+    assert config.found_file() == Path("other.toml")
+    monkeypatch.setenv("FARTHING_CONFIG", "")
+    assert config.found_file() == Path("farthing.toml")
+    (tmp_path / "farthing.toml").unlink()
+    (tmp_path / "farthing.toml").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="no such settings file"):
+        config.load(config.found_file())
+
+
+def test_hints_carry_the_file_that_was_given():
+    said = "run `farthing topics create`, or start `farthing ledger`; `farthing config init` writes one"
+    assert config.with_file(said, None) == said
+    assert config.with_file(said, Path("my own.toml")) == (
+        "run `farthing topics create -c 'my own.toml'`, or start `farthing ledger -c 'my own.toml'`; "
+        "`farthing config init` writes one"
+    )
+    assert config.with_file("`farthing topics create --partitions 4`", Path("a")) == (
+        "`farthing topics create -c a --partitions 4`"
+    )

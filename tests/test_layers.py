@@ -41,7 +41,8 @@ LAYERS = [
     },
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks", "bundles", "digits"},
-    {"jit", "kernel_cache", "machine", "errors", "memory"},
+    {"jit", "kernel_cache", "machine", "memory", "process"},
+    {"errors"},
 ]
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 IMPURE_MODULES = {

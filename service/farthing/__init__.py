@@ -43,6 +43,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    wrong = import_module("farthing.process.python").wrong_python() if name in __all__ else None
+    if wrong is not None:
+        raise ImportError(wrong)
     if name == "Scorer":
         return import_module("farthing.scorer").Scorer
     if name in __all__:

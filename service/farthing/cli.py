@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+import structlog
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
@@ -20,8 +21,9 @@ from rich.table import Table
 from farthing import __version__, config
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, FarthingError
 from farthing.flags import as_setting, within
+from farthing.process.output import report_console, write_json, write_text
 from farthing.sections import Worker as WorkerSection
 
 app = App(
@@ -30,13 +32,21 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-model = App(name="model", help="Look at a bundle, verify it on this machine, time it.")
+model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, bench its stages.")
 topics = App(name="topics", help="Create or check the topics that the routes need.")
-configuration = App(name="config", help="Show, start or describe the settings.")
+configuration = App(name="config", help="Show the settings, init a file of them, or print their schema.")
 for sub in (model, topics, configuration):
     app.command(sub)
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="settings file (TOML)")]
+Shell = Literal["bash", "zsh", "fish", "powershell"]
+FoundConfigFile = Annotated[
+    Path | None,
+    Parameter(
+        name=["--config", "-c"],
+        help="settings file (TOML); default: $FARTHING_CONFIG, else farthing.toml in the current folder, else none",
+    ),
+]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object as the last line of output")]
 
 
@@ -47,6 +57,32 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     except ImportError:  # Windows
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+@contextmanager
+def _settings(
+    given: Path | None, flags: Mapping[str, object] | None = None, *, logged: bool = False
+) -> Iterator[config.Loaded]:
+    """Load the settings of a command that finds its file by itself, and says which; errors then name what was given."""
+    file = given
+    if given is None:
+        file = config.found_file()
+        if file is not None and logged:
+            structlog.get_logger().info("settings_found", file=str(file))
+        elif file is not None:
+            Console(stderr=True).print(f"settings: {file}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    with _hints(given):
+        yield config.load(file, flags)
+
+
+@contextmanager
+def _hints(given: Path | None) -> Iterator[None]:
+    """Complete the commands that an error names by the settings file that was given."""
+    try:
+        yield
+    except FarthingError as error:
+        error.args = (config.with_file(str(error), given), *error.args[1:])
+        raise
 
 
 @app.command
@@ -70,7 +106,7 @@ def demo(
 @app.command
 def serve(
     *,
-    config_file: ConfigFile = None,
+    config_file: FoundConfigFile = None,
     workers: Annotated[
         int | None,
         Parameter(help="worker processes; default: worker.workers", validator=as_setting(WorkerSection, "workers")),
@@ -82,15 +118,15 @@ def serve(
     from farthing.logs import configure
 
     configure()
-    loaded = config.load(config_file, {"worker.workers": workers})
-    if worker_index is None and loaded.settings.worker.workers > 1:
-        from farthing.supervisor import Supervisor
+    with _settings(config_file, {"worker.workers": workers}, logged=True) as loaded:
+        if worker_index is None and loaded.settings.worker.workers > 1:
+            from farthing.supervisor import Supervisor
 
-        arguments = ["serve", *(["-c", str(config_file)] if config_file is not None else [])]
-        return _run(Supervisor(loaded.settings, arguments).run())
-    from farthing.worker import Worker
+            arguments = ["serve", *(["-c", str(loaded.file.absolute())] if loaded.file is not None else [])]
+            return _run(Supervisor(loaded.settings, arguments).run())
+        from farthing.worker import Worker
 
-    return _run(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
+        return _run(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
 
 
 @app.command
@@ -200,7 +236,8 @@ def breakeven(
     """Reckon when a tuned model pays and when the API wins: the answer in words, then its parts."""
     from farthing.breakeven.report import run
 
-    return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
+    with _hints(config_file):
+        return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
 
 
 @app.command
@@ -223,23 +260,23 @@ def distill(
 
 
 @app.command
-def ledger(*, config_file: ConfigFile = None) -> int:
+def ledger(*, config_file: FoundConfigFile = None) -> int:
     """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
     from farthing import logs
     from farthing.ledger.platform import require_faust
 
-    loaded = config.load(config_file)
-    require_faust()
-    from farthing.ledger.run import run
-
     logs.configure()
-    return run(loaded.settings)
+    with _settings(config_file, logged=True) as loaded:
+        require_faust()
+        from farthing.ledger.run import run
+
+        return run(loaded.settings)
 
 
 @app.command
 def audit(
     *,
-    config_file: ConfigFile = None,
+    config_file: FoundConfigFile = None,
     ledger: Annotated[
         str | None, Parameter(help="the ledger's address; default: http://ledger.host:ledger.port")
     ] = None,
@@ -248,7 +285,24 @@ def audit(
     """Recount the score and dead-letter topics against the ledger's books; exit 1 when they disagree."""
     from farthing.audit.report import run
 
-    return _run(run(config.load(config_file).settings, ledger=ledger, as_json=as_json))
+    with _settings(config_file) as loaded:
+        return _run(run(loaded.settings, ledger=ledger, as_json=as_json))
+
+
+@app.command
+def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell this is called from")] = None) -> int:
+    """Print a script that completes commands and flags in a shell.
+
+    bash: farthing completion bash > ~/.local/share/bash-completion/completions/farthing
+    """
+    from cyclopts.completion.detect import ShellDetectionError
+
+    try:
+        script = app.generate_completion(shell=shell)
+    except ShellDetectionError as error:
+        raise ConfigError(f"which shell this is cannot be told: name one of {', '.join(get_args(Shell))}") from error
+    write_text(script.rstrip("\n") + "\n")
+    return 0
 
 
 @model.command(name="show")
@@ -286,7 +340,7 @@ def model_bench(bundle: str, *, as_json: AsJson = False) -> int:
 @topics.command(name="create")
 def topics_create(
     *,
-    config_file: ConfigFile = None,
+    config_file: FoundConfigFile = None,
     partitions: Annotated[int | None, Parameter(validator=within(1, (1 << 31) - 1))] = None,
     replication_factor: Annotated[int, Parameter(validator=within(1, (1 << 15) - 1))] = 1,
 ) -> int:
@@ -301,31 +355,31 @@ def topics_create(
     """
     from farthing.topic_report import create
 
-    loaded = config.load(config_file)
-    return _run(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
+    with _settings(config_file) as loaded:
+        return _run(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
 
 
 @topics.command(name="check")
-def topics_check(*, config_file: ConfigFile = None, as_json: AsJson = False) -> int:
+def topics_check(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
     """Check that all topics exist and that sinks have enough partitions; exit 1 when one is not as it must be."""
     from farthing.topic_report import check
 
-    loaded = config.load(config_file)
-    return _run(check(loaded.settings, as_json=as_json))
+    with _settings(config_file) as loaded:
+        return _run(check(loaded.settings, as_json=as_json, given=config_file))
 
 
 @configuration.command(name="show")
-def config_show(*, config_file: ConfigFile = None, as_json: AsJson = False) -> int:
+def config_show(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
     """Print every setting, its value and where it came from."""
-    rows = list(config.load(config_file).rows())
+    with _settings(config_file) as loaded:
+        rows = list(loaded.rows())
     if as_json:
-        shown = {name: {"value": value, "origin": origin} for name, value, origin in rows}
-        sys.stdout.write(json.dumps(shown) + "\n")
+        write_json({name: {"value": value, "origin": origin} for name, value, origin in rows})
         return 0
     table = Table("setting", "value", "origin", box=None, pad_edge=False)
     for name, value, origin in rows:
         table.add_row(name, json.dumps(value), origin, style="dim" if origin == "default" else "")
-    Console().print(table)
+    report_console().print(table)
     return 0
 
 
@@ -340,12 +394,12 @@ def config_init(path: Path = Path("farthing.toml")) -> int:
         raise ConfigError(f"{path}: exists already; name another file or move it away") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
-    Console(stderr=True).print(f"wrote {path}", highlight=False)
+    Console(stderr=True).print(f"wrote {path}", highlight=False, markup=False)
     return 0
 
 
 @configuration.command(name="schema")
 def config_schema() -> int:
     """Print the JSON Schema of the settings file."""
-    sys.stdout.write(config.schema() + "\n")
+    write_text(config.schema() + "\n")
     return 0

@@ -1,7 +1,8 @@
 """Settings, from where they are given to where they are used; each is stated once, in :mod:`farthing.sections`.
 
-Order: command-line flag > ``FARTHING_*`` environment variable (``__`` nests) > ``farthing.toml`` > default. Unknown
-keys are errors. Secrets come from files only (``*_file``). :func:`load` also tells where each value came from.
+Order: command-line flag > ``FARTHING_*`` environment variable (``__`` nests) > settings file > default. Unknown
+keys are errors. Secrets come from files only (``*_file``). :func:`load` also tells where each value came from. The
+settings file is the one that ``-c`` names, else ``FARTHING_CONFIG``, else ``farthing.toml`` in the current folder.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
@@ -23,7 +26,24 @@ from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import Ledger, Meter
 from farthing.sections import Assumptions, Campaign, Http, Route, Settings, Worker
 
-__all__ = ["EXAMPLE", "Assumptions", "Loaded", "Route", "Settings", "load", "named_file", "schema"]
+__all__ = [
+    "EXAMPLE",
+    "Assumptions",
+    "Loaded",
+    "Route",
+    "Settings",
+    "found_file",
+    "load",
+    "named_file",
+    "schema",
+    "with_file",
+]
+
+FILE_NAME: Final = "farthing.toml"
+"""The settings file that is found by itself in the current folder."""
+
+# Commands that take the settings file, where a message puts them in backquotes.
+_COMMAND: Final = re.compile(r"`(farthing (?:serve|ledger|audit|topics create|topics check|config show))(?=[ `])")
 
 EXAMPLE = """\
 # Farthing: see `farthing config schema` for every setting, `farthing config show -c FILE` for what is in force.
@@ -45,6 +65,7 @@ class Loaded:
 
     settings: Settings
     origins: Mapping[str, str]
+    file: Path | None = None
 
     def rows(self) -> Iterator[tuple[str, object, str]]:
         """Every setting as (dotted name, value, origin), in the order of the sections."""
@@ -87,13 +108,28 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: typ
         settings = kind.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, path)
 
 
 def named_file() -> Path | None:
     """Give the settings file that the variable FARTHING_CONFIG names, for programs with flags of their own."""
     name = os.environ.get("FARTHING_CONFIG")
     return Path(name) if name else None
+
+
+def found_file() -> Path | None:
+    """Give the settings file of a command that was given none: FARTHING_CONFIG's, else the current folder's if any."""
+    here = Path(FILE_NAME)
+    # A link to nothing is one that someone made: reading it says what is wrong.
+    return named_file() or (here if os.path.lexists(here) else None)
+
+
+def with_file(text: str, path: Path | None) -> str:
+    """Complete the commands in a message by the settings file that the user gave: ```farthing serve -c my.toml```."""
+    if path is None:
+        return text
+    flag = f" -c {shlex.quote(str(path))}"
+    return _COMMAND.sub(lambda match: f"`{match[1]}{flag}", text)
 
 
 def schema() -> str:

@@ -7,6 +7,7 @@
     ├── StartError                 start: the broker, a topic or a port is not as it must be
     ├── BundleError                start: manifest, model and feature spec disagree; both values shown
     ├── DataError                  a file of events cannot be read on, or a labelled row is not as it must be
+    ├── OutputError                standard output or an output file cannot be written: a full disk, for one
     ├── DecodeError                topic, partition, offset where known
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
     │   └── UnsupportedBatchError  a magic or codec that we do not read
@@ -20,7 +21,15 @@ A message says what is wrong, where, and what to do. One bad *event* never raise
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+INTERNAL_EXIT_CODE: Final = 70
+"""What the command line exits with after any other exception, a bug of ours: EX_SOFTWARE of sysexits.h."""
+
+
+def extra(name: str) -> str:
+    """Say how to install one of the package's extras."""
+    return f"install the extra {name} (in a checkout: pip install -e '.[{name}]')"
 
 
 class FarthingError(Exception):
@@ -33,7 +42,7 @@ class FarthingError(Exception):
     retriable:
         Whether doing the same again may succeed.
     exit_code:
-        What the command line exits with: 2 configuration, 3 start-up or broker, 4 data.
+        What the command line exits with: 2 configuration, 3 start-up or broker, 4 data (input or output).
     """
 
     stage: ClassVar[str] = "start"
@@ -60,6 +69,13 @@ class DataError(FarthingError):
     """A file of events is damaged or cut off (what came before is good), or a labelled row cannot be measured."""
 
     stage: ClassVar[str] = "fetch"
+    exit_code: ClassVar[int] = 4
+
+
+class OutputError(FarthingError):
+    """Standard output or an output file cannot be written on (a full disk); what was written is incomplete."""
+
+    stage: ClassVar[str] = "produce"
     exit_code: ClassVar[int] = 4
 
 

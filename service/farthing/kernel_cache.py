@@ -118,7 +118,9 @@ def _candidates() -> Iterator[Path]:
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR) / f"farthing-{__version__}"
     yield _PACKAGE / "__pycache__"
-    yield Path(AppDirs(appname="farthing", appauthor=False).user_cache_dir) / f"kernels-{__version__}"
+    own = Path(AppDirs(appname="farthing", appauthor=False).user_cache_dir)
+    if own.is_absolute():  # without a home it would be a folder called ~ in the current one
+        yield own / f"kernels-{__version__}"
 
 
 @cache

@@ -9,6 +9,8 @@ import time
 import structlog
 from structlog.typing import Processor
 
+from farthing.process.failure import reason, report
+
 ERROR = logging.ERROR
 REPEAT_S = 10.0
 
@@ -27,6 +29,18 @@ class _Repeats(logging.Filter):
         if len(self._last) > 1_000:  # messages are few; if they are not, some are said too often
             self._last.clear()
         self._last[key] = now
+        return True
+
+
+class _OneLine(logging.Filter):
+    """Puts an exception's type and text in place of its traceback; asyncio's, which are bugs, go to a file."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            said = f"{record.getMessage().splitlines()[0]} ({reason(error)})"
+            record.msg = f"{said}; {report(error)}" if record.name == "asyncio" else said
+            record.args, record.exc_info, record.exc_text = (), None, None
         return True
 
 
@@ -57,6 +71,7 @@ def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
         )
     )
     handler.addFilter(_Repeats())
+    handler.addFilter(_OneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # aiokafka tells of every rebalance and reconnection as if it were an error; ours says what matters.

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from farthing.__main__ import run
 from farthing.ledger.figures import families
 from farthing.metrics import Metrics
+from farthing.process.output import write_text
 from farthing.supervisor import OWN_METRICS
 
 By = Literal["worker", "supervisor", "ledger"]
@@ -68,4 +69,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    run(lambda: write_text(table()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from typing import Any
 
@@ -21,6 +20,7 @@ from farthing.golden import Verification
 from farthing.jit import watch_compilation
 from farthing.metrics import Metrics
 from farthing.payload import FieldPlan
+from farthing.process.output import report_console, write_json
 from farthing.route import Route, RouteTopics
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Bundle
@@ -49,12 +49,12 @@ def show(bundle: str, *, as_json: bool) -> int:
         "training_data": [dict(source) for source in manifest.training_data],
     }
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
         return 0
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
         table.add_row(name, value if isinstance(value, str) else json.dumps(value))
-    Console().print(table)
+    report_console().print(table)
     return 0
 
 
@@ -68,7 +68,7 @@ def verify(bundle: str, *, as_json: bool) -> int:
     except BundleError as error:
         console.print(f"failed: {error}", style="red", highlight=False)
         if as_json:
-            sys.stdout.write(json.dumps({"ok": False, "error": str(error)}) + "\n")
+            write_json({"ok": False, "error": str(error)})
         return 1
     facts = {
         "ok": True,
@@ -80,7 +80,7 @@ def verify(bundle: str, *, as_json: bool) -> int:
     }
     console.print(f"{scorer.model_id}: {_checked(checked)}", highlight=False)
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
     return 0
 
 
@@ -118,7 +118,7 @@ def warm(bundle: str, *, as_json: bool) -> int:
     facts = {"compiled": len(compiled), "seconds": round(seconds, 1), "folder": None if folder is None else str(folder)}
     console.print(f"{len(compiled)} kernels compiled in {seconds:.1f} s; kept in {folder}", highlight=False)
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
     return 0 if folder is not None else 1
 
 
@@ -164,10 +164,10 @@ def bench(bundle: str, *, as_json: bool) -> int:
     table.add_row(
         "all", f"{total:,.0f}  ({1e9 / total:,.0f} events/s)", *([f"{total / rows:,.0f}  ({rate})"] if rankings else [])
     )
-    Console(stderr=as_json).print(table)
+    report_console(as_json=as_json).print(table)
     if as_json:
         facts = {"model": scorer.model_id, "ns_per_event": medians, "rows_per_event": rows, "ns_per_row": per_row}
-        sys.stdout.write(json.dumps(facts) + "\n")
+        write_json(facts)
     return 0
 
 

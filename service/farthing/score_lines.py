@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from farthing.blocks import Status
-from farthing.errors import ConfigError, DataError
+from farthing.errors import DataError
 from farthing.files import Source, keep_apart, open_source
 from farthing.files.apart import STANDARD_OUTPUT
 from farthing.first_start import starting
+from farthing.process.output import created, standard_output, write_json
 from farthing.scorer import Scorer
 
 BLOCK_EVENTS = 8_192
@@ -92,8 +92,8 @@ def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_e
         scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
         source = stack.enter_context(open_source(file))
-        sink = sys.stdout.buffer if output is None else stack.enter_context(_create(output, "--output"))
-        refused = None if dead is None else stack.enter_context(_create(dead, "--dead"))
+        sink = standard_output() if output is None else stack.enter_context(created(output, "--output"))
+        refused = None if dead is None else stack.enter_context(created(dead, "--dead"))
         totals = score_lines(scorer, source, sink, refused, console)
         sink.flush()
     rate = totals.events / totals.seconds if totals.seconds else 0.0
@@ -112,7 +112,7 @@ def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_e
             "seconds": round(totals.seconds, 3),
             "model": scorer.model_id,
         }
-        sys.stdout.write(json.dumps(report) + "\n")
+        write_json(report)
     return 4 if totals.events and not totals.scored else 0
 
 
@@ -138,10 +138,3 @@ def _blocks(source: Source) -> Iterator[tuple[list[int], list[bytes]]]:
         yield numbers, lines
     if cut_off is not None:
         raise DataError(f"{cut_off}; what came before is scored") from cut_off
-
-
-def _create(path: Path, flag: str) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror})") from error

@@ -29,6 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from farthing.config import Settings
+from farthing.errors import INTERNAL_EXIT_CODE
 from farthing.probes import listen
 from farthing.process.exits import EXIT_TIMEOUT_S
 
@@ -39,6 +40,7 @@ KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # a worker ends itself before
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.5
+CANNOT_START = frozenset([2, 3, 4, INTERNAL_EXIT_CODE])  # exit codes that a second start would give again
 
 
 class OwnMetric(NamedTuple):
@@ -162,7 +164,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             lived = time.monotonic() - began
-            if not child.was_ready and child.restarts == 0 and code in (2, 3, 4):
+            if not child.was_ready and child.restarts == 0 and code in CANNOT_START:
                 log.error("worker_cannot_start", worker=child.index, exit_code=code)
                 self._exit_code = code
                 self._stopping.set()

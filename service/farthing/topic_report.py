@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from pathlib import Path
 
-from rich.console import Console
-
-from farthing.config import Settings
+from farthing.config import Settings, with_file
 from farthing.errors import StartError
 from farthing.kafka import Finding, RouteTopicNames, create_topics, findings, partition_counts
+from farthing.process.output import report_console, write_json
 
 
 def _routes(settings: Settings) -> list[RouteTopicNames]:
@@ -30,17 +28,18 @@ async def require(settings: Settings) -> None:
         raise StartError("; ".join(str(finding) for finding in found))
 
 
-async def check(settings: Settings, *, as_json: bool) -> int:
-    """Print what is and what is wrong; returns the exit code."""
+async def check(settings: Settings, *, as_json: bool, given: Path | None = None) -> int:
+    """Print what is and what is wrong; returns the exit code. ``given`` is the settings file that hints are to name."""
     found, counts = await _look(settings)
-    console = Console(stderr=as_json)
+    console = report_console(as_json=as_json)
     for topic, count in counts.items():
         console.print(f"{topic}: {count} partitions", highlight=False)
-    for finding in found:
-        console.print(f"{finding}", style="red", highlight=False)
+    told = [with_file(str(finding), given) for finding in found]
+    for finding in told:
+        console.print(finding, style="red", highlight=False, markup=False)
     if as_json:
-        report = {"partitions": counts, "findings": [str(finding) for finding in found]}
-        sys.stdout.write(json.dumps(report) + "\n")
+        report = {"partitions": counts, "findings": told}
+        write_json(report)
     return 1 if found else 0
 
 
@@ -52,7 +51,7 @@ async def create(settings: Settings, *, partitions: int | None, replication_fact
         partitions=partitions,
         replication_factor=replication_factor,
     )
-    console = Console()
+    console = report_console()
     for name in created:
         console.print(f"created {name}", highlight=False)
     if not created:

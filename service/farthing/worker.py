@@ -25,7 +25,7 @@ from prometheus_client.exposition import generate_latest
 from farthing import topic_report
 from farthing.accounting import Accounting, Reporter, Scored
 from farthing.config import Settings
-from farthing.errors import ConfigError, FarthingError
+from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
 from farthing.first_start import COMPILING
 from farthing.jit import watch_compilation
 from farthing.kafka import PacingReader, ensure_compacted
@@ -79,9 +79,10 @@ class Worker:
             await self._unless_stopped(topic_report.require(self._settings))
             if not self._stop.is_set():
                 await self._serve(routes)
-        except FarthingError as error:
+        except Exception as error:
             self._health.set("failed", str(error))
-            exit_after(FAILED_EXIT_TIMEOUT_S, error.exit_code, "a thread did not end; the error is above")
+            code = error.exit_code if isinstance(error, FarthingError) else INTERNAL_EXIT_CODE
+            exit_after(FAILED_EXIT_TIMEOUT_S, code, "a thread did not end; the error is above")
             raise
         finally:
             if parent is not None:

@@ -54,7 +54,7 @@ async def through_the_topic(servers, n):
 
 def test_from_a_csv_file_to_scores_in_a_topic(tmp_path, tansu):
     install, *blocks, serve = BLOCKS
-    assert install.startswith("pip install -q 'farthing[distill]'\n") and "farthing serve" in serve
+    assert install.startswith("pip install -e '.[distill]' ") and "farthing serve" in serve
     (tmp_path / "models").symlink_to(MODELS)
     environment = {
         **os.environ,

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.campaign,
     pytest.mark.kafka,
     pytest.mark.skipif(
-        importlib.util.find_spec("locust") is None, reason="Locust is not installed: pip install 'farthing[loadtest]'"
+        importlib.util.find_spec("locust") is None, reason="Locust is not installed: pip install -e '.[loadtest]'"
     ),
 ]
 

@@ -17,7 +17,7 @@ from .running import LOCUSTFILE, Run
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(
-        importlib.util.find_spec("locust") is None, reason="Locust is not installed: pip install 'farthing[loadtest]'"
+        importlib.util.find_spec("locust") is None, reason="Locust is not installed: pip install -e '.[loadtest]'"
     ),
 ]
 LENIENT = ("--late-ms", 2_000)  # other work on the machine is not what these tests are about

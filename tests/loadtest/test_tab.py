@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 
 from farthing.metrics import Metrics
 
-pytest.importorskip("flask", reason="Locust is not installed: pip install 'farthing[loadtest]'")
+pytest.importorskip("flask", reason="Locust is not installed: pip install -e '.[loadtest]'")
 
 from loadtest.connected import Told, look
 from loadtest.tab import Figures, rows

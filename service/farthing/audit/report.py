@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from farthing.config import Route, Settings
 from farthing.errors import ConfigError
 from farthing.kafka import TopicReader
 from farthing.ledger_client import ask
+from farthing.process.output import report_console, write_json
 
 SHOWN = 20
 
@@ -40,13 +39,13 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     found: list[Compared] = []
     for route in settings.route:
         found += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
-    console = Console(stderr=as_json)
+    console = report_console(as_json=as_json)
     _say(found, console)
     others = {a.topic for a in accounts} - {route.source for route in settings.route}
     if others:
         console.print(f"not audited, no route reads it: {', '.join(sorted(others))}", highlight=False)
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(found)) + "\n")
+        write_json(_as_json(found))
     if any(one.findings for one in found):
         return 1
     return 4 if any(one.unknown for one in found) else 0

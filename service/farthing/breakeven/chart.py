@@ -14,10 +14,11 @@ from typing import Final
 
 from rich.text import Text
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.meter.money import Interval
 from farthing.meter.own_cost import OwnPlan
 from farthing.meter.study import Study
+from farthing.process.output import writing
 
 FIRST_EXPONENT: Final = 4
 LAST_EXPONENT: Final = 11
@@ -142,7 +143,7 @@ def write_png(study: Study, path: Path) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import FuncFormatter
     except ImportError as error:
-        raise ConfigError(f"--plot {path}: needs matplotlib: `pip install 'farthing[evaluate]'` ({error})") from error
+        raise ConfigError(f"--plot {path}: needs matplotlib: {extra('evaluate')} ({error})") from error
     first, last = span(study)
     volumes = [round(10 ** (first + (last - first) * at / 240)) for at in range(241)]
     figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")
@@ -186,7 +187,5 @@ def write_png(study: Study, path: Path) -> None:
     axes.set_title(f"{study.task}: {study.chosen.prices.basis}", fontsize=9)
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(fontsize=8)
-    try:
+    with writing(f"--plot {path}"):
         figure.savefig(path, format="png")
-    except OSError as error:
-        raise ConfigError(f"--plot {path}: cannot be written ({error.strerror})") from error

@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
-
-from rich.console import Console
 
 from farthing import config
 from farthing.breakeven.chart import terminal_chart, write_png
@@ -32,6 +29,7 @@ from farthing.meter.settings import Meter
 from farthing.meter.study import ModelStudy, Study, TokenBasis, study, usd_per_million
 from farthing.meter.tokens import TextSample, load_tokenizer
 from farthing.meter.usage import SizeCount, size_class
+from farthing.process.output import report_console, write_json_text
 
 MOST_SAMPLED: Final = 20_000
 WIDEST: Final = 100
@@ -59,7 +57,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     made = make_study(options, settings.meter, task, live)
     if options.plot is not None:
         write_png(made, options.plot)
-    console = Console(stderr=as_json)
+    console = report_console(as_json=as_json)
     width = min(console.width, WIDEST)
     console.print(answer(made), highlight=False, width=width)
     console.print()
@@ -84,7 +82,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     if options.plot is not None:
         console.print(f"chart written to {options.plot}", highlight=False)
     if as_json:
-        sys.stdout.write(json_text(report(made)) + "\n")
+        write_json_text(json_text(report(made)))
     return 0
 
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 import uuid
@@ -36,6 +35,7 @@ from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
 from farthing.kafka.settings import read_servers
 from farthing.ledger.platform import WHY_NOT, has_faust
+from farthing.process.output import write_json
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
 # Tansu lets a new group's first member wait for others for half of the session's timeout; Apache Kafka refuses less
@@ -91,7 +91,7 @@ async def run_demo(options: DemoOptions) -> int:
     result = demo.result()
     console.print(outcome(result, demo.flagged), highlight=False, markup=False)
     if options.as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        write_json(result)
     return 1 if result["lost"] else 0
 
 

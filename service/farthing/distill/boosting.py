@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from farthing.distill.click_recipe import Boosting
 from farthing.distill.clicks import ClickLog
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.evaluate.requests import Value
 
 Floats = NDArray[np.float32]
@@ -26,7 +26,7 @@ def import_lightgbm() -> Any:
     try:
         import lightgbm
     except ImportError as error:
-        raise ConfigError("the teacher needs LightGBM: pip install 'farthing[distill]'") from error
+        raise ConfigError(f"the teacher needs LightGBM: {extra('distill')}") from error
     return lightgbm
 
 

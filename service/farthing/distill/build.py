@@ -42,6 +42,7 @@ from farthing.errors import BundleError, DataError
 from farthing.evaluate.labels import Labels
 from farthing.features import FeatureSpec, featurize_texts
 from farthing.golden import make_golden
+from farthing.process.output import writing
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest, write_bundle
 from farthing.scoring.graph import build_model
@@ -126,7 +127,8 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     asked = time.process_time()
     show.say(f"features: {count_collisions(recipe.plan(), spec, prepared.splits.train.events).sentence()}")
     examples = prepared.examples(spec)
-    options.work.mkdir(parents=True, exist_ok=True)
+    with writing(f"--work {options.work}"):
+        options.work.mkdir(parents=True, exist_ok=True)
     student = train(
         recipe, spec.n_buckets, examples["train"], examples["dev"], prepared.truths("dev"),
         checkpoint=options.work / f"student-{student_digest(recipe, examples['train'])}.pt",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -52,7 +52,7 @@ def fit_linear(
         from scipy.optimize import minimize
         from scipy.sparse import csr_matrix, diags_array
     except ImportError as error:
-        raise ConfigError("training needs SciPy: pip install 'farthing[distill]'") from error
+        raise ConfigError(f"training needs SciPy: {extra('distill')}") from error
     n = len(features.indptr) - 1
     counts = np.diff(features.indptr)
     ones = np.ones(len(features.indices))

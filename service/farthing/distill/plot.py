@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 
 if TYPE_CHECKING:
     from farthing.distill.sweep import Point
@@ -22,7 +22,7 @@ def plot_sweep(points: list[Point], budget_ns: float, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("the plot of a sweep needs matplotlib: pip install 'farthing[distill]'") from error
+        raise ConfigError(f"the plot of a sweep needs matplotlib: {extra('distill')}") from error
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     curve = [p for p in points if p.on_the_curve]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 
 
 def import_torch() -> Any:
@@ -18,5 +18,5 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ConfigError("training needs PyTorch: pip install 'farthing[distill]'") from error
+        raise ConfigError(f"training needs PyTorch: {extra('distill')}") from error
     return torch

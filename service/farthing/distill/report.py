@@ -17,6 +17,7 @@ from farthing.distill.prepare import Prepared
 from farthing.distill.show import Show
 from farthing.distill.teachers import linear
 from farthing.distill.teachers.committee import ELSEWHERE
+from farthing.process.output import writing
 
 BASELINE = "logistic regression"
 
@@ -28,8 +29,9 @@ def write_report(path: Path, built: Built, show: Show) -> None:
     if prepared.recipe.text_field is not None:
         show.say(f"report: training the {BASELINE} to compare with")
         systems[BASELINE] = baseline(prepared)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_lines(built, systems)))
+    with writing(f"--report {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(_lines(built, systems)), encoding="utf-8")
     show.say(f"wrote {path}")
 
 

@@ -21,6 +21,7 @@ from farthing.distill.show import Show
 from farthing.distill.student import train
 from farthing.errors import ConfigError
 from farthing.features import FeatureSpec, TextFeature
+from farthing.process.output import writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def combinations(recipe: Recipe) -> list[Recipe]:
 def sweep(recipe_path: Path, options: Options, show: Show) -> list[Point]:
     """Train every combination, print the table, and write ``sweep.json`` and ``sweep.png`` to ``options.out``."""
     prepared, _ = open_recipe(recipe_path, options, show)
-    options.work.mkdir(parents=True, exist_ok=True)
+    with writing(f"--work {options.work}"):
+        options.work.mkdir(parents=True, exist_ok=True)
     tried = combinations(prepared.recipe)
     points = []
     for k, recipe in enumerate(tried):
@@ -92,9 +94,10 @@ def sweep(recipe_path: Path, options: Options, show: Show) -> list[Point]:
         points.append(_try(prepared, recipe, options, show))
     points = [replace(p, on_the_curve=not any(_beats(o, p) for o in points)) for p in points]
     points.sort(key=lambda p: p.ns_per_event)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "sweep.json").write_text(json.dumps([asdict(p) for p in points], indent=2) + "\n")
-    plot_sweep(points, prepared.recipe.sweep.max_ns_per_event, options.out / "sweep.png")
+    with writing(f"--out {options.out}"):
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "sweep.json").write_text(json.dumps([asdict(p) for p in points], indent=2) + "\n")
+        plot_sweep(points, prepared.recipe.sweep.max_ns_per_event, options.out / "sweep.png")
     Console(stderr=True).print(_table(points))
     show.say(f"wrote {options.out / 'sweep.json'} and {options.out / 'sweep.png'}")
     return points

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from farthing.errors import ConfigError
 from farthing.evaluate.binary import N_BINS, ScoreCounts, calibration_bins
+from farthing.process.output import writing
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def write_pictures(folder: Path, pictures: Mapping[str, Callable[[Figure], None]
         The folder cannot be written.
     """
     written = []
-    try:
+    with writing(f"--plots {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, draw in pictures.items():
             figure = Figure(figsize=(6.4, 5.2), dpi=150, layout="constrained")
@@ -72,8 +72,6 @@ def write_pictures(folder: Path, pictures: Mapping[str, Callable[[Figure], None]
             path = folder / f"{name}.png"
             figure.savefig(path)
             written.append(path)
-    except OSError as error:
-        raise ConfigError(f"--plots {folder}: cannot be written ({error.strerror})") from error
     return written
 
 

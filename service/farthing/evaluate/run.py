@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import sys
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.evaluate import bids, moderation, rerank
 from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.files import Named, keep_apart
+from farthing.process.output import report_console, write_json
 from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 
@@ -37,7 +36,7 @@ def run(options: EvaluateOptions) -> int:
     if options.resamples < 1:
         raise ConfigError(f"--resamples {options.resamples}: expected 1 or more")
     if options.plots is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plots needs matplotlib, which is not installed: pip install 'farthing[evaluate]'")
+        raise ConfigError(f"--plots needs matplotlib, which is not installed: {extra('evaluate')}")
     if options.plots is not None:
         inputs: list[Named] = [("DATA", path) for path in options.data]
         inputs += [("--qrels", options.qrels), ("--prices", options.prices)]
@@ -59,7 +58,7 @@ def run(options: EvaluateOptions) -> int:
         for path in result.draw(options.plots, result.drawn_title):
             console.print(f"wrote {path}", highlight=False)
     if options.as_json:
-        sys.stdout.write(json.dumps(result.report.to_json(), allow_nan=False) + "\n")
+        write_json(result.report.to_json())
     return 0
 
 
@@ -72,7 +71,7 @@ def _evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, trac
 
 
 def _print(result: Result, *, as_json: bool) -> None:
-    console = Console(stderr=as_json)
+    console = report_console(as_json=as_json)
     console.print(result.title, highlight=False)
     console.print(result.report.table())
     for note in result.notes:

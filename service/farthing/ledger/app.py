@@ -23,7 +23,7 @@ from faust.app import BootStrategy
 
 from farthing import config
 from farthing.config import Settings
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.meter.records import Heartbeat, UsageRecord
@@ -201,7 +201,7 @@ def _store(name: str) -> str:
             import rocksdict  # noqa: F401
         except ImportError as error:
             raise ConfigError(
-                "ledger.store = 'rocksdb' needs the package rocksdict: pip install 'farthing[rocksdb]', or use 'memory'"
+                f"ledger.store = 'rocksdb' needs the package rocksdict: {extra('rocksdb')}, or use 'memory'"
             ) from error
         return "rocksdb://?driver=rocksdict"
     return "memory://"

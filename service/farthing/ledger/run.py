@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import io
 from typing import Any, Final
 
 import structlog
@@ -64,6 +65,8 @@ def run(settings: Settings) -> int:
         A setting makes no sense; nothing was started.
     StartError, BrokerError
         The address cannot be bound, or no broker answers within ``kafka.request_timeout_ms``; nothing was started.
+    Exception
+        What crashed a service of Faust's: a bug.
     """
     ledger = assemble(settings)
     # A loop of its own, which is no thread's current one: Faust asks for that.
@@ -72,10 +75,15 @@ def run(settings: Settings) -> int:
         loop.run_until_complete(_require(settings))
     finally:
         loop.close()
-    worker: Any = Worker(ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False)
+    worker: Any = Worker(
+        ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
+    )  # on its standard error mode prints a traceback of any crash
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way
+        crash = worker.crash_reason or error.__context__
+        if error.code and isinstance(crash, Exception):
+            raise crash from None
         return int(error.code or 0) if isinstance(error.code, int | None) else 1
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Final, Literal
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 from farthing.meter.facts import BytesPerToken, TokenizerFact
 from farthing.meter.money import Interval
 
@@ -228,7 +228,7 @@ def load_tokenizer(path: Path) -> Callable[[str], int]:
         if path.suffix == ".tiktoken":
             return _tiktoken(path)
     except ImportError as error:
-        raise ConfigError(f"{path}: reading it needs `pip install 'farthing[tokens]'` ({error})") from error
+        raise ConfigError(f"{path}: reading it needs more: {extra('tokens')} ({error})") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a tokenizer: {error}") from error
     except Exception as error:  # tokenizers raises plain Exception for a file that it cannot parse

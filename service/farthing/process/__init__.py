@@ -1,1 +1,1 @@
-"""What every long-running process of Farthing needs, whatever it serves."""
+"""What every process of Farthing shares: its standard streams, its logs, its way out, the Python that it runs on."""

@@ -16,9 +16,11 @@ mean, and whether the golden events give their results here, is checked by :mod:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -31,7 +33,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
-from farthing.errors import BundleError
+from farthing.errors import BundleError, OutputError
 from farthing.scoring.graph import read_tensors
 from farthing.scoring.tensors import QuantizedTensors
 
@@ -42,6 +44,7 @@ FEATURES = "features.npz"
 DIGESTED_WITH_FEATURES = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL)
 MAX_FILE_BYTES = 1 << 30
 """A file beyond this is refused before it is read."""
+_SHOWN_FILES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,7 @@ class Bundle:
             A file is missing or changed, or the files disagree; the message gives both values.
         """
         folder = Path(path)
+        _check_present(folder)
         contents = {name: _read(folder / name) for name in (*DIGESTED, SUMS)}
         if f"  {FEATURES}\n".encode() in contents[SUMS]:
             contents[FEATURES] = _read(folder / FEATURES)
@@ -271,23 +275,31 @@ def write_bundle(
     ------
     BundleError
         The parts do not belong together; what was written is then no use.
+    OutputError
+        The folder cannot be written.
     """
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {
         CARD: card.encode(),
         GOLDEN: golden.to_npz(),
         MODEL: model.SerializeToString(deterministic=True),
     }
-    if features is None:
-        (folder / FEATURES).unlink(missing_ok=True)  # an earlier bundle's
-    else:
+    if features is not None:
         contents[FEATURES] = features
     contents[MANIFEST] = manifest.to_json({name: _sha256(data) for name, data in contents.items()})
-    (folder / SUMS).unlink(missing_ok=True)  # a half-written bundle has no sums
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
-    (folder / SUMS).write_bytes(_sums(contents))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if features is None:
+            (folder / FEATURES).unlink(missing_ok=True)  # an earlier bundle's
+        (folder / SUMS).unlink(missing_ok=True)  # a half-written bundle has no sums
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+        (folder / SUMS).write_bytes(_sums(contents))
+    except OSError as error:
+        raise OutputError(
+            f"bundle {folder}: cannot be written ({error.strerror}); what is there is no use. Make room, or write it "
+            "to another folder"
+        ) from error
     return Bundle.load(folder)
 
 
@@ -303,9 +315,25 @@ def _digested(contents: Mapping[str, bytes]) -> tuple[str, ...]:
     return DIGESTED_WITH_FEATURES if FEATURES in contents else DIGESTED
 
 
+def _check_present(folder: Path) -> None:
+    """Raise BundleError where a folder holds nothing of a bundle: the wrong folder, not a damaged one."""
+    try:
+        held = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise BundleError(
+            f"bundle {folder}: the folder cannot be read ({error.strerror}); give another one, or the right to read it"
+        ) from error
+    if not set(held) & {*DIGESTED, SUMS}:
+        shown = f"holds {', '.join(held[:_SHOWN_FILES])}{', ...' * (len(held) > _SHOWN_FILES)}" if held else "is empty"
+        raise BundleError(
+            f"bundle {folder}: the folder {shown}; a bundle holds {', '.join((*DIGESTED, SUMS))}. Give a bundle's "
+            "folder, or the name of a shipped one"
+        )
+
+
 def _read(file: Path) -> bytes:
     try:
-        size = file.stat().st_size
+        size = regular_size(file)
         if size > MAX_FILE_BYTES:
             raise BundleError(f"{file} has {size} bytes, expected at most {MAX_FILE_BYTES}")
         return file.read_bytes()
@@ -314,6 +342,14 @@ def _read(file: Path) -> bytes:
             f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; a bundle holds "
             f"{', '.join((*DIGESTED, SUMS))}. Copy the whole folder again"
         ) from error
+
+
+def regular_size(file: Path) -> int:
+    """Give a file's bytes; OSError where it is no regular one: to read a pipe would wait for ever."""
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return found.st_size
 
 
 def _check_sums(contents: Mapping[str, bytes]) -> None:

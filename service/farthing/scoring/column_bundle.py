@@ -31,7 +31,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import BundleError
-from farthing.scoring.bundle import MAX_FILE_BYTES, Manifest
+from farthing.scoring.bundle import MAX_FILE_BYTES, Manifest, regular_size
 from farthing.scoring.columns import BatchCheck, ColumnSession
 
 COLUMN_MANIFEST: Final = "manifest.toml"
@@ -180,13 +180,18 @@ class ColumnBundle:
 
 def is_column_bundle(folder: Path) -> bool:
     """Tell whether a folder holds a model of number columns."""
-    return (folder / COLUMN_MANIFEST).is_file()
+    try:
+        # By name: a link to nothing is one that someone made, and reading it says what is wrong.
+        return any(entry.name == COLUMN_MANIFEST for entry in folder.iterdir())
+    except OSError:  # the folder cannot be read: who reads it next says so
+        return False
 
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BundleError(f"{path.name}: has {path.stat().st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+        size = regular_size(path)
+        if size > MAX_FILE_BYTES:
+            raise BundleError(f"{path.name}: has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path.name}: cannot be read ({error.strerror}); it must lie in {path.parent}") from error

@@ -10,6 +10,7 @@ so it is tried on this machine: :meth:`ColumnSession.check`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,6 +47,7 @@ BATCH_SIZES: Final = (1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 64, 129)
 PROBE_ROWS: Final = 1031
 """Prime: no batch size divides it, so every size ends in a tail."""
 _SEED: Final = 20240229
+_CLOSE_OPS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +175,26 @@ def check_operators(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         domain = node.domain or "ai.onnx"
         if node.op_type not in ALLOWED_OPS.get(domain, frozenset()):
-            hint = " (export without ZipMap: zipmap=False)" if node.op_type == "ZipMap" else ""
-            raise BundleError(
-                f"model: operator {domain}::{node.op_type} is not allowed{hint}; allowed are "
-                + "; ".join(f"{name}::{', '.join(sorted(ops))}" for name, ops in ALLOWED_OPS.items())
-            )
+            raise BundleError(f"model: operator {domain}::{node.op_type} is not allowed{_instead(node.op_type)}")
         for attribute in node.attribute:
             if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
                 raise BundleError(f"model: node {node.name or node.op_type} holds a graph of its own, expected none")
             for tensor in (attribute.t, *attribute.tensors):
                 if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
                     raise BundleError(f"model: node {node.name or node.op_type} reads another file, expected none")
+
+
+def _instead(op_type: str) -> str:
+    """Say what to do about an operator that is not allowed: all that are would be eighty names."""
+    if op_type == "ZipMap":
+        return (
+            "; convert the model with zipmap=False, so that its probabilities are a tensor and no map: "
+            "skl2onnx.to_onnx(..., options={'zipmap': False}), or zipmap=False in onnxmltools and lightgbm's converter"
+        )
+    names = {name.lower(): name for ops in ALLOWED_OPS.values() for name in ops}
+    close = [names[name] for name in difflib.get_close_matches(op_type.lower(), names, n=_CLOSE_OPS)]
+    near = f"; allowed operators of a like name: {', '.join(close)}" if close else ""
+    return f"{near}; export the model without it, models/README.md says what is allowed"
 
 
 def probe_rows(n_columns: int, *, with_nan: bool) -> Float64s:

