@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,16 +66,28 @@ class Deployment:
         """The settings file of both."""
         return self.folder / "farthing.toml"
 
-    def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics, tenant: str | None) -> None:
-        """Write the settings file; the worker's group is that of ``kafka``, ``tenant`` a field of the events."""
+    def write_settings(
+        self,
+        task: str,
+        kafka: KafkaSettings,
+        topics: DemoTopics,
+        tenant: str | None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the settings file; the worker's group is that of ``kafka``, ``tenant`` a field of the events.
+
+        ``fields`` says where the model's fields lie in them, where that is not where the bundle says.
+        """
         route = topics.route
         told_apart = "" if tenant is None else f'tenant = "{tenant}"\n'
+        mapped = "".join(f"{json.dumps(name)} = {json.dumps(path)}\n" for name, path in (fields or {}).items())
+        mapped = f"[route.fields]\n{mapped}" if mapped else ""
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{kafka.bootstrap_servers[0]}"]\ngroup_id = "{kafka.group_id}"\n'
             f"session_timeout_ms = {kafka.session_timeout_ms}\n"
             f"heartbeat_interval_ms = {kafka.heartbeat_interval_ms}\n"
             f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
-            f'dead_letters = "{route.dead_letters}"\n{told_apart}[http]\nport = {self.worker_port}\n'
+            f'dead_letters = "{route.dead_letters}"\n{told_apart}{mapped}[http]\nport = {self.worker_port}\n'
             f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
             f"tenants = {TENANTS}\n"
             f'[ledger]\nport = {self.ledger_port}\napp_id = "{topics.ledger_app}"\n'

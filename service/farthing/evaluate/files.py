@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
 from farthing.errors import ConfigError, DataError
+from farthing.payload import ABSENT, parse_path
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -48,15 +49,14 @@ class Row:
         return f"{self.file}, row {self.number} (line {self.line})"
 
     def get(self, name: str) -> object:
-        """Give the value of a column, or of a path with dots into nested objects; MISSING where there is none."""
+        """Give the value of a column, or of a path into nested objects; MISSING where there is none."""
         if name in self.values:
             return self.values[name]
-        found: object = self.values
-        for key in name.split("."):
-            if not isinstance(found, dict) or key not in found:
-                return MISSING
-            found = found[key]
-        return found
+        try:
+            found = parse_path(name).find(self.values)
+        except ConfigError:  # a column may be called anything
+            return MISSING
+        return MISSING if found is ABSENT else found
 
     def fail(self, problem: str) -> NoReturn:
         """Raise a DataError that names this row."""
