@@ -1,5 +1,6 @@
 """Fields that lie elsewhere in the events: the same scores, by the same bundle, wherever a map can be given."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,11 +15,15 @@ from farthing.bid_requests import bid_request_events
 from farthing.blocks import FetchedPartition, Status
 from farthing.bundles import find_bundle
 from farthing.comments import comment_events, ranking_events
+from farthing.demo import DemoOptions, run_demo
 from farthing.errors import BundleError, ConfigError
 from farthing.evaluate.cells import parse_names
+from farthing.evaluate.options import EvaluateOptions
+from farthing.evaluate.run import run as evaluate
 from farthing.metrics import Metrics
 from farthing.payload import FieldPlan, parse_path
 from farthing.route import Route, RouteTopics
+from farthing.score_lines import run as score
 from farthing.scoring.bundle import write_bundle
 from farthing.wire import Arena, Dropped, decode, encode_records, header_bytes
 
@@ -167,26 +172,33 @@ def test_score_takes_a_map_and_says_where_it_looked():
     assert "line 3: null_field (needed: text at comment.text)\n" in said
 
 
-def test_one_error_text_for_all(tmp_path):
-    for pairs, said in (
+@pytest.mark.parametrize("command", ["score", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
         (["text"], "--map text: expected NEW=OLD"),
         (["text=a", "text=b"], "--map text=b: text is mapped to a already"),
         (["txt=body"], "--map txt=body: nothing is called 'txt' here; known are "),
-    ):
-        flags = [flag for pair in pairs for flag in ("--map", pair)]
-        events = tmp_path / "e.jsonl"
-        events.write_text('{"body":"x","label":1}\n')
-        for command in (
-            ("score", "moderation", events),
-            ("evaluate", "moderation", events),
-            ("demo", "--events", events),
-        ):
-            done = farthing(*command, *flags)
-            assert done.returncode == 2
-            assert said in done.stderr.decode()
-    assert "--events FILE" in farthing("demo", "--map", "text=body").stderr.decode()
-    done = farthing("evaluate", "moderation", events, "--map", "text=a..b")
-    assert (done.returncode, b"--map text=a..b: field path 'a..b'" in done.stderr) == (2, True)
+        (["text=a..b"], r"--map text=a\.\.b: .*field path 'a\.\.b' is not like .*written \\\."),
+        (["text=a[*].b"], "--map .*one value .*array gives one for each element"),
+    ],
+)
+def test_one_error_text_for_all(tmp_path, command, pairs, said):
+    events = tmp_path / "e.jsonl"
+    events.write_text('{"body":"x","label":1}\n')
+    names = tuple(pairs)
+    with pytest.raises(ConfigError, match=said):
+        if command == "score":
+            score("moderation", str(events), output=None, dead=None, max_event_bytes=99, as_json=False, names=names)
+        elif command == "evaluate":
+            evaluate(EvaluateOptions("moderation", (events,), names=names))
+        else:
+            asyncio.run(run_demo(DemoOptions(events=events, names=names)))
+
+
+def test_a_demo_of_made_up_events_takes_no_map():
+    with pytest.raises(ConfigError, match="with --events FILE"):
+        asyncio.run(run_demo(DemoOptions(names=("text=body",))))
 
 
 def test_evaluate_reads_a_field_by_either_of_its_names():

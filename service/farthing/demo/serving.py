@@ -80,8 +80,12 @@ class Deployment:
         """
         route = topics.route
         told_apart = "" if tenant is None else f'tenant = "{tenant}"\n'
-        mapped = "".join(f"{json.dumps(name)} = {json.dumps(path)}\n" for name, path in (fields or {}).items())
-        mapped = f"[route.fields]\n{mapped}" if mapped else ""
+        # JSON's strings are TOML's, but for characters beyond the sixteen bits that an escape of JSON has.
+        pairs = [
+            f"{json.dumps(n, ensure_ascii=False)} = {json.dumps(p, ensure_ascii=False)}\n"
+            for n, p in (fields or {}).items()
+        ]
+        mapped = "".join(["[route.fields]\n", *pairs]) if pairs else ""
         self.config.write_text(
             f'[kafka]\nbootstrap_servers = ["{kafka.bootstrap_servers[0]}"]\ngroup_id = "{kafka.group_id}"\n'
             f"session_timeout_ms = {kafka.session_timeout_ms}\n"

@@ -74,7 +74,9 @@ def parse_path(text: str) -> FieldPath:
     ConfigError
         It is not like 'a.b' or 'a[*].b'; the message says why, and how a dot in a key is written.
     """
-    keys, key, arrays, at = [], "", [], 0
+    keys: list[str] = []
+    arrays: list[int] = []
+    key, at = "", 0
     while at < len(text):
         here, after = text[at], text[at + 1 : at + 2]
         if here == "\\":
