@@ -58,7 +58,10 @@ class EventPool:
         return sum(batch.value_bytes for batch in self.batches) / len(self)
 
 
-def made_up(task: str, n: int, *, batch_events: int, malformed_share: float = 0.0, seed: int = 42) -> EventPool:
+def made_up(
+    task: str, n: int, *, batch_events: int, malformed_share: float = 0.0, seed: int = 42,
+    lay_out: Callable[[bytes], bytes] | None = None,
+) -> EventPool:  # fmt: skip
     """Make a pool for a task; the same for the same arguments.
 
     Parameters
@@ -69,6 +72,8 @@ def made_up(task: str, n: int, *, batch_events: int, malformed_share: float = 0.
         Events, rounded up to whole batches.
     malformed_share:
         Between 0 and 1; as near as whole events come to it. The kinds of :data:`MALFORMED` in turn.
+    lay_out:
+        Lays an event out anew, where its fields are to lie elsewhere; None: they lie where bundles have them.
 
     Raises
     ------
@@ -78,7 +83,10 @@ def made_up(task: str, n: int, *, batch_events: int, malformed_share: float = 0.
     if task not in TASKS:
         raise ConfigError(f"there are no events of the task {task!r}; one of {', '.join(TASKS)}")
     n = _whole_batches(n, batch_events)
-    return _pool(TASKS[task](n, seed), task, batch_events, malformed_share, seed)
+    messages = TASKS[task](n, seed)
+    if lay_out is not None:
+        messages = [(None if value is None else lay_out(value), key) for value, key in messages]
+    return _pool(messages, task, batch_events, malformed_share, seed)
 
 
 def from_file(

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 from loadtest.client import producer_config
 from loadtest.events import Batch, EventPool, from_file, made_up
+from loadtest.field_map import layout_of
 from loadtest.sending import POLL_S, Connection
 from loadtest.targets import Targets
 from loadtest.totals import Totals
@@ -39,7 +40,8 @@ class Generator:
         options = self._options
         if not options.events:
             share, seed = options.malformed_share, options.seed
-            return made_up(task, n, batch_events=batch_events, malformed_share=share, seed=seed)
+            lay_out = layout_of(self._targets.plans[task], self._targets.fields(task, options.map))
+            return made_up(task, n, batch_events=batch_events, malformed_share=share, seed=seed, lay_out=lay_out)
         return from_file(
             Path(options.events), task, batch_events=batch_events, key_field=options.key_field or None,
             malformed_share=options.malformed_share, seed=options.seed,

@@ -60,6 +60,16 @@ def add_options(parser: Any) -> None:
         help="Send the lines of this file (JSON lines, .gz, .zst or neither) over and over, in place of made-up events",
     )
     add(
+        "--map",
+        env_var="LOADTEST_MAP",
+        action="append",
+        default=[],
+        metavar="NEW=OLD",
+        include_in_web_ui=False,
+        help="Made-up events have the field NEW at OLD, such as text=comment.text; without it as the route's "
+        "[route.fields] say. The lines of --events are sent as they are",
+    )
+    add(
         "--key-field",
         env_var="LOADTEST_KEY_FIELD",
         default="",

@@ -59,8 +59,14 @@ class LoadTest:
             [("--summary", given.get("summary"))],
         )
         self.targets: Targets = read_targets(Path(self.options.farthing_config))
-        for route in self.targets.routes.values():
+        for task, route in self.targets.routes.items():
             log.info("%s: events to %s, scores from %s", self.targets.file, route.source, route.sink)
+            fields = self.targets.fields(task, self.options.map)
+            if fields != route.fields:
+                log.warning(
+                    "%s: --map says that fields lie at %s, the service's [route.fields] at %s: it would not find them",
+                    route.source, fields, route.fields,
+                )  # fmt: skip
         self.generator: Generator | None = None
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.field_map import of_task
+
 from farthing import config
 from farthing.bundles import find_bundle
-from farthing.errors import BundleError
+from farthing.errors import BundleError, ConfigError
 from farthing.kafka.settings import KafkaSettings
+from farthing.payload import FieldPlan, parse_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class Targets:
     file: Path
     kafka: KafkaSettings
     routes: dict[str, config.Route]  # by task
+    plans: dict[str, FieldPlan]  # by task: the bundle's own, before any map
+
+    def fields(self, task: str, pairs: Sequence[str]) -> dict[str, str]:
+        """Say where the fields of a task's events are to lie: as ``--map`` says of them, or else the route's settings.
+
+        Raises ConfigError where ``--map`` names what no bundle reads, or a path that cannot be.
+        """
+        return of_task(self.plans, parse_pairs(pairs))[task] or dict(self.routes[task].fields)
 
 
 def read_targets(path: Path) -> Targets:
@@ -32,14 +44,18 @@ def read_targets(path: Path) -> Targets:
     settings = config.load(path).settings
     settings.kafka.client_options()  # what cannot be read is said now, not by each user
     routes: dict[str, config.Route] = {}
+    plans: dict[str, FieldPlan] = {}
     for route in settings.route:
-        routes.setdefault(_task(route.bundle), route)
-    return Targets(path, settings.kafka, routes)
+        task, plan = _manifest(route.bundle)
+        if task not in routes:
+            routes[task], plans[task] = route, plan
+    return Targets(path, settings.kafka, routes, plans)
 
 
-def _task(bundle: str) -> str:
+def _manifest(bundle: str) -> tuple[str, FieldPlan]:
     file = find_bundle(bundle) / "manifest.json"
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["task"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{file}: no task can be read from it ({error})") from error
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        return str(manifest["task"]), FieldPlan.from_manifest(manifest["field_plan"])
+    except (OSError, ValueError, KeyError, ConfigError) as error:
+        raise BundleError(f"{file}: no task and no fields can be read from it ({error})") from error

@@ -15,7 +15,7 @@ from farthing.blocks import (
     RecordBlock,
     RenderedValues,
 )
-from farthing.payload import BidTerms, render_bids, render_rankings, render_scores
+from farthing.payload import BidTerms, Field, render_bids, render_rankings, render_scores
 from farthing.scoring.bundle import Manifest
 from farthing.tasks.bidding import Bidding
 from farthing.tasks.classify import Classify
@@ -24,6 +24,9 @@ from farthing.tasks.rerank import Rerank
 
 ID_FIELD: Final = "id"
 """The raw field of a plan that is echoed in the score record."""
+
+SPARE_FIELDS: Final = (Field(ID_FIELD, ID_FIELD, "raw"),)
+"""What a plan need not have, and is read all the same where someone says where it lies."""
 
 
 class Signature(Protocol):

@@ -40,6 +40,14 @@ for sub in (model, topics, configuration):
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="settings file (TOML)")]
 Shell = Literal["bash", "zsh", "fish", "powershell"]
+FieldMap = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--map",
+        negative="",
+        help="NEW=OLD: the field NEW lies at OLD in an event, such as text=comment.text; a dot in a key is written \\.",
+    ),
+]
 FoundConfigFile = Annotated[
     Path | None,
     Parameter(
@@ -90,6 +98,7 @@ def demo(
     *,
     task: Annotated[Literal["moderation"], Parameter(help="what to score")] = "moderation",
     events: Annotated[Path | None, Parameter(help="JSON lines to replay (.gz, .zst or neither) [made-up ones]")] = None,
+    map_: FieldMap = (),
     rate: Annotated[float, Parameter(help="events per second; 0 is flat out", validator=within(0))] = 50_000.0,
     seconds: Annotated[
         float | None,
@@ -100,7 +109,8 @@ def demo(
     """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
     from farthing.demo import DemoOptions, run_demo
 
-    return _run(run_demo(DemoOptions(task=task, events=events, rate=rate, seconds=seconds, as_json=as_json)))
+    options = DemoOptions(task=task, events=events, names=map_, rate=rate, seconds=seconds, as_json=as_json)
+    return _run(run_demo(options))
 
 
 @app.command
@@ -138,6 +148,7 @@ def score(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="default: standard output")] = None,
     dead: Annotated[Path | None, Parameter(help="file for events that cannot be scored, with their reasons")] = None,
+    map_: FieldMap = (),
     max_event_bytes: Annotated[
         int, Parameter(help="bytes; longer events are dead", validator=as_setting(config.Route, "max_event_bytes"))
     ] = MAX_EVENT_BYTES,
@@ -148,7 +159,7 @@ def score(
 
     if as_json and output is None:
         raise ConfigError("--json prints on standard output, where the scores go: give --output FILE for the scores")
-    return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json)
+    return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json, names=map_)
 
 
 @app.command

@@ -143,7 +143,8 @@ def _toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such settings file; `farthing config init` writes one") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+        quotes = "; a value with a backslash stands between single quotes" if "Unescaped '\\'" in str(error) else ""
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}{quotes}") from error
     for route in values.get("route", []) if isinstance(values.get("route"), list) else []:
         bundle = route.get("bundle") if isinstance(route, dict) else None
         if isinstance(bundle, str) and "/" in bundle and not Path(bundle).is_absolute():
@@ -186,7 +187,7 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         dotted = f"{prefix}{name}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _flatten(value, dotted + ".")
         elif isinstance(value, list | tuple) and value and all(isinstance(v, dict) for v in value):
             for index, item in enumerate(value):

@@ -26,8 +26,8 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError
-from farthing.payload import parse
-from farthing.scoring.bundle import Golden
+from farthing.payload import FieldPlan, parse
+from farthing.scoring.bundle import MAP_INSTEAD, Golden
 from farthing.scoring.embedding_bag import accumulate_reference
 from farthing.scoring.finish import finish_reference
 from farthing.scoring.graph import reference_logits
@@ -136,9 +136,10 @@ def _order(decisions: object) -> Int64s | None:
 
 
 def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
-    # Not scorer.parse: a worker's own max_event_bytes must not make a sound bundle look broken.
+    # Not scorer.parse: neither a worker's max_event_bytes nor a map of fields may make a sound bundle look broken.
     records = scorer.records_of(values)
-    columns = parse(records, scorer.field_plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
+    plan = FieldPlan.from_manifest(scorer.manifest.field_plan)
+    columns = parse(records, plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
     inputs = DecisionInputs(records.buffer, records.timestamps_ms)  # at time 0, pacing 1
     return columns, scorer.hashed.featurize(columns, records.buffer), inputs
 
@@ -149,10 +150,15 @@ def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
     different = np.argwhere(found != golden)
     if len(different):
         place = tuple(int(i) for i in different[0])
-        name = f" ({Status(int(found[place])).name})" if what == "status" else ""
+        differ = f"golden {what}: {len(different)} of {golden.size} values differ; the first is at {place}: expected "
+        differ += f"{golden[place]}, found {found[place]}"
+        if what == "status":  # parsing depends on the field plan and on no machine
+            raise BundleError(
+                f"{differ} ({Status(int(found[place])).name}). The golden events do not fit the manifest's field plan: "
+                f"was it edited? {MAP_INSTEAD}"
+            )
         raise BundleError(
-            f"golden {what}: {len(different)} of {golden.size} values differ; the first is at {place}: expected "
-            f"{golden[place]}, found {found[place]}{name}. This Farthing, ONNX Runtime or CPU does not give what the "
+            f"{differ}. This Farthing, ONNX Runtime or CPU does not give what the "
             "bundle was made with: do not trust its scores here. Build the bundle again or report this machine"
         )
 

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from farthing.blocks import Bytes, Int64s, Outcome, Status
 from farthing.jit import kernel
+from farthing.wire import Dropped
 
 STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
 """The ten stages in order: functions, the label ``stage``, errors and dashboards use these verbs."""
@@ -74,6 +75,7 @@ class BlockStats:
     produced_bytes: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     bid_counts: Int64s | None = None  # (2, len(Outcome)) answered bid requests: real ones, and those with test = 1
+    dropped_headers: Int64s | None = None  # (len(Dropped),) headers of events that did not travel on
 
 
 class LatencyHistogram(Collector):
@@ -140,6 +142,11 @@ class Metrics:
             "farthing_value_bytes", "Bytes of event values, uncompressed.", ["route"], registry=r
         )
         self.produced_bytes = Counter("farthing_produced_bytes", "Record batch bytes produced.", ["route"], registry=r)
+        self.dropped_headers = Counter(
+            "farthing_dropped_headers",
+            "Headers of events that did not travel on: names that are ours, or over max_header_bytes.",
+            ["route", "reason"], registry=r,
+        )  # fmt: skip
         self.stage_seconds = Counter("farthing_stage_seconds", "Seconds spent in each stage.", ["stage"], registry=r)
         self.corrupt = Counter(
             "farthing_corrupt_batches", "Record batches that could not be read.", ["route"], registry=r
@@ -171,6 +178,8 @@ class Metrics:
                 family.labels(route)
             for outcome in ("scored", "dead"):
                 self.events.labels(route, outcome)
+            for reason in Dropped:
+                self.dropped_headers.labels(route, reason.name.lower())
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
@@ -200,5 +209,8 @@ class Metrics:
             for test, outcome in zip(*np.nonzero(stats.bid_counts), strict=True):
                 labels = (route, Outcome(int(outcome)).name.lower(), str(bool(test)).lower())
                 self.bid_requests.labels(*labels).inc(int(stats.bid_counts[test, outcome]))
+        if stats.dropped_headers is not None and stats.dropped_headers.any():
+            for reason in Dropped:
+                self.dropped_headers.labels(route, reason.name.lower()).inc(int(stats.dropped_headers[reason]))
         for stage, seconds in stats.stage_seconds.items():
             self.stage_seconds.labels(stage).inc(seconds)

@@ -178,10 +178,7 @@ def _events_of(plan: FieldPlan) -> list[bytes]:
     for k, comment in enumerate(comments):
         event: dict[str, Any] = {}
         for field in plan.fields:
-            *above, last = field.path.split(".")
-            place = event
-            for key in above:
-                place = place.setdefault(key, {})
-            place[last] = k % 1000 / 8 if field.kind == "number" else comment["text"] if field.kind == "text" else k
+            value = k % 1000 / 8 if field.kind == "number" else comment["text"] if field.kind == "text" else k
+            field.parsed.put(event, value)
         events.append(json.dumps(event, ensure_ascii=False).encode())
     return events

@@ -9,6 +9,7 @@ The loop around them, with the broker at either end, is :mod:`farthing.pipeline`
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,16 @@ from farthing.meter.tokens import TextSample
 from farthing.metrics import BlockStats
 from farthing.payload import Field
 from farthing.scorer import Scorer
-from farthing.wire import Arena, decode, encode_dead, encode_records, encode_scores, stamp_producer
+from farthing.wire import (
+    Arena,
+    Dropped,
+    decode,
+    encode_dead,
+    encode_records,
+    encode_scores,
+    header_bytes,
+    stamp_producer,
+)
 
 T = TypeVar("T")
 
@@ -77,6 +87,7 @@ class Route:
         pacing: Callable[[], float] = lambda: 1.0,
         *,
         tenant: str | None = None,
+        max_header_bytes: int = 0,
     ) -> None:
         """Make a route.
 
@@ -88,6 +99,8 @@ class Route:
             Gives the campaign's multiplier as of now, from any thread (bidding).
         tenant:
             Path of the field that names an event's tenant; None: they are not told apart.
+        max_header_bytes:
+            Bytes of an event's own headers that travel to its score at most.
 
         Raises
         ------
@@ -96,6 +109,7 @@ class Route:
         """
         self.topics = topics
         self.scorer = scorer
+        self._max_header_bytes = max_header_bytes
         self._tenant_field: Field | None = None
         if tenant is not None:
             self.scorer, self._tenant_field = scorer.reading_also(tenant)
@@ -107,9 +121,17 @@ class Route:
 
     def warm(self) -> None:
         """Answer one made-up block, so that every kernel is compiled before the first event."""
-        values = [b'{"id":"warm","text":"up","query":"up","candidates":[{"id":1,"text":"up"}]}', b"{"]  # for any task
+        event: dict[str, Any] = {}
+        for wanted in self.scorer.field_plan.fields:
+            if wanted == self._tenant_field:
+                continue  # nobody's
+            wanted.parsed.put(event, 1 if wanted.kind == "number" else "up")
+        values = [json.dumps(event).encode(), b"{"]
         data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
-        batch = encode_records(self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64))
+        batch = encode_records(
+            self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64),
+            headers=header_bytes("warm", "up"), header_count=1,
+        )  # fmt: skip
         stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
 
@@ -127,7 +149,15 @@ class Route:
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
         decisions = clock("decide", scorer.decide(columns, scores, inputs))
         values = clock("render", scorer.render(records, columns, decisions))
-        batches = encode_scores(records, values, topic=topics.sink, compression=topics.compression)
+        dropped = np.zeros(len(Dropped), np.int64)
+        batches = encode_scores(
+            records,
+            values,
+            topic=topics.sink,
+            compression=topics.compression,
+            max_header_bytes=self._max_header_bytes,
+            dropped=dropped,
+        )
         if len(values) < len(records):
             batches += encode_dead(
                 records,
@@ -135,6 +165,7 @@ class Route:
                 topic=topics.dead_letters,
                 model=scorer.model_id,
                 compression=topics.compression,
+                dropped=dropped,
             )
         clock("encode", batches)
         self._take_sample(columns, records, decisions.status)
@@ -155,6 +186,7 @@ class Route:
             produced_bytes=sum(len(batch.data) for batch in batches),
             stage_seconds=clock.seconds,
             bid_counts=_count_bids(decisions),
+            dropped_headers=dropped,
         )
         return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage, tenants)
 

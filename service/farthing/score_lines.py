@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,16 @@ from farthing.errors import DataError
 from farthing.files import Source, keep_apart, open_source
 from farthing.files.apart import STANDARD_OUTPUT
 from farthing.first_start import starting
+from farthing.payload import FieldPlan, hint, naming, needs, parse_pairs
+from farthing.payload.field_map import FLAG
 from farthing.process.output import created, standard_output, write_json
 from farthing.scorer import Scorer
+from farthing.tasks.rerank import TEXT_FIELD
 
 BLOCK_EVENTS = 8_192
 BLOCK_BYTES = 4 << 20
 SHOWN_DEAD = 5
+HINT_TRIES = 100
 
 
 @dataclass(slots=True)
@@ -37,7 +41,7 @@ class Totals:
     seconds: float = 0.0
 
 
-_ABSENT = (Status.MISSING_FIELD, Status.NULL_FIELD)
+_ABSENT = (Status.MISSING_FIELD, Status.NULL_FIELD, Status.NO_ROWS)
 
 
 def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO | None, console: Console) -> Totals:
@@ -53,7 +57,7 @@ def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO |
         The input cannot be read on; what came before is scored and written.
     """
     totals = Totals()
-    required = ", ".join(field.path for field in scorer.field_plan.fields if field.required)
+    lacks = _Lacks.of(scorer)
     began = time.perf_counter()
     with Progress(
         TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
@@ -68,8 +72,10 @@ def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO |
             for at in np.flatnonzero(scored.status):
                 reason = Status(int(scored.status[at])).name.lower()
                 if totals.dead < SHOWN_DEAD:
-                    needs = f" (needed: {required})" if scored.status[at] in _ABSENT else ""
-                    console.print(f"line {numbers[at]}: {reason}{needs}", style="yellow", highlight=False, markup=False)
+                    needed = f" (needed: {lacks.needed})" if scored.status[at] in _ABSENT else ""
+                    _tell(console, f"line {numbers[at]}: {reason}{needed}")
+                if scored.status[at] in _ABSENT and lacks.hints:
+                    _tell(console, lacks.hint(lines[at]))
                 totals.dead += 1
                 if dead is not None:
                     text = lines[at].decode("utf-8", "backslashreplace")
@@ -80,15 +86,54 @@ def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO |
     return totals
 
 
-def run(bundle: str, file: str, *, output: Path | None, dead: Path | None, max_event_bytes: int, as_json: bool) -> int:
+@dataclass(slots=True)
+class _Lacks:
+    """What is said of events without a field: which are needed, and once, where the first one may have it."""
+
+    plan: FieldPlan
+    own: FieldPlan  # the bundle's, before any map
+    also: tuple[str, ...]  # fields that are needed although the plan does not require them
+    hints: int = HINT_TRIES  # events that are still looked at for one
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> _Lacks:
+        also = (TEXT_FIELD,) if scorer.task == "rerank" else ()
+        return cls(scorer.field_plan, FieldPlan.from_manifest(scorer.manifest.field_plan), also)
+
+    @property
+    def needed(self) -> str:
+        return needs(self.plan, self.own, self.also)
+
+    def hint(self, value: bytes) -> str:
+        said = hint(value, self.plan, self.own, self.also)
+        self.hints = 0 if said else self.hints - 1
+        return said
+
+
+def _tell(console: Console, text: str) -> None:
+    if text:
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def run(
+    bundle: str,
+    file: str,
+    *,
+    output: Path | None,
+    dead: Path | None,
+    max_event_bytes: int,
+    as_json: bool,
+    names: Sequence[str] = (),
+) -> int:
     """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
     console = Console(stderr=True)
+    fields = parse_pairs(names)
     keep_apart(
         [("FILE", file)],
         [("--output", STANDARD_OUTPUT if output is None else output), ("--dead", dead)],
     )
-    with starting(console, f"loading {bundle}"):
-        scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes)
+    with starting(console, f"loading {bundle}"), naming(FLAG):
+        scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes, fields=fields)
         scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
         source = stack.enter_context(open_source(file))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from farthing import golden as golden_vectors
 from farthing import prompted
-from farthing.answers import ID_FIELD, TASKS
+from farthing.answers import ID_FIELD, SPARE_FIELDS, TASKS
 from farthing.blocks import (
     MAX_EVENT_BYTES,
     BidBlock,
@@ -48,7 +48,7 @@ from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec
 from farthing.golden import Verification
 from farthing.nets import ColumnNet, Features, HashedNet, Net
-from farthing.payload import Field, FieldPlan, parse
+from farthing.payload import Field, FieldPlan, parse, parse_path
 from farthing.scoring.bundle import Bundle, Manifest
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
 from farthing.scoring.tensors import QuantizedTensors
@@ -92,11 +92,15 @@ class Scorer:
         Threads of ONNX Runtime; scores do not depend on it.
     features:
         The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
+    fields:
+        Where fields lie in the events, where it is not where the manifest says: ``{"text": "comment.text"}``.
 
     Raises
     ------
     BundleError
         The manifest's parts disagree with each other or with the model.
+    ConfigError
+        ``fields`` names a field that the model does not read, or a path that cannot be.
     """
 
     def __init__(
@@ -108,11 +112,14 @@ class Scorer:
         max_event_bytes: int = MAX_EVENT_BYTES,
         threads: int = 1,
         features: bytes | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         net = HashedNet(manifest, model, threads=threads, features=features)
-        self._assemble(manifest, net, model_id=model_id, max_event_bytes=max_event_bytes)
+        self._assemble(manifest, net, fields or {}, model_id=model_id, max_event_bytes=max_event_bytes)
 
-    def _assemble(self, manifest: Manifest, net: Net, *, model_id: str, max_event_bytes: int) -> None:
+    def _assemble(
+        self, manifest: Manifest, net: Net, fields: Mapping[str, str], *, model_id: str, max_event_bytes: int
+    ) -> None:
         if manifest.task not in TASKS:
             raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
         self.model_id = model_id
@@ -134,20 +141,30 @@ class Scorer:
             self._decide_nothing()
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
+        self.field_plan = self.field_plan.mapped(fields, spare=SPARE_FIELDS)
 
     @classmethod
-    def of_columns(cls, bundle: ColumnBundle, *, max_event_bytes: int = MAX_EVENT_BYTES, threads: int = 1) -> Scorer:
-        """Make a scorer of an ONNX classifier over number columns.
+    def of_columns(
+        cls,
+        bundle: ColumnBundle,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        threads: int = 1,
+        fields: Mapping[str, str] | None = None,
+    ) -> Scorer:
+        """Make a scorer of an ONNX classifier over number columns; ``fields`` as of the constructor.
 
         Raises
         ------
         BundleError
             The model does not fit its manifest, or its scores depend on the batch.
+        ConfigError
+            ``fields`` names a column that the model does not read, or a path that cannot be.
         """
         manifest = bundle.manifest.as_manifest()
         net = ColumnNet(bundle.session(threads=threads), bundle.manifest.fields, fill=bundle.manifest.fill)
         scorer = cls.__new__(cls)
-        scorer._assemble(manifest, net, model_id=bundle.model_id, max_event_bytes=max_event_bytes)
+        scorer._assemble(manifest, net, fields or {}, model_id=bundle.model_id, max_event_bytes=max_event_bytes)
         scorer._columns = bundle
         return scorer
 
@@ -159,6 +176,7 @@ class Scorer:
         max_event_bytes: int = MAX_EVENT_BYTES,
         threads: int = 1,
         verify: bool = True,
+        fields: Mapping[str, str] | None = None,
     ) -> Scorer:
         """Load a bundle.
 
@@ -172,17 +190,22 @@ class Scorer:
             Threads of ONNX Runtime; scores do not depend on it.
         verify:
             Also check the golden vectors and batch invariance on this machine. Digests and fingerprints always are.
+        fields:
+            Where fields lie in the events, where it is not where the bundle says: ``{"text": "comment.text"}``, by the
+            names in its field plan or the paths there. The bundle and its checks are not touched by it.
 
         Raises
         ------
         BundleError
             There is no such bundle, or it fails a check; the message gives both values.
+        ConfigError
+            ``fields`` names a field that the model does not read, or a path that cannot be.
         """
         folder = find_bundle(path_or_name)
         if is_column_bundle(folder):
             try:
                 given = ColumnBundle.load(folder)
-                return cls.of_columns(given, max_event_bytes=max_event_bytes, threads=threads)
+                return cls.of_columns(given, max_event_bytes=max_event_bytes, threads=threads, fields=fields)
             except BundleError as error:
                 raise BundleError(f"bundle {folder}: {error}") from error
         bundle = Bundle.load(folder)
@@ -194,6 +217,7 @@ class Scorer:
                 max_event_bytes=max_event_bytes,
                 threads=threads,
                 features=bundle.features,
+                fields=fields,
             )
             scorer._bundle = bundle
             if verify:
@@ -314,7 +338,8 @@ class Scorer:
         ConfigError
             The path is none, goes through an array, or lies above or below a field of the plan.
         """
-        known = next((field for field in self.field_plan.fields if field.path == path), None)
+        wanted = parse_path(path)
+        known = next((field for field in self.field_plan.fields if field.parsed == wanted), None)
         if known is None:
             known = Field("_also", path, "raw")
         if known.in_array or known.kind == "number":
@@ -386,7 +411,8 @@ class Scorer:
         fields = [field for field in self.field_plan.fields if field.kind == "text"]
         if len(fields) != 1:
             raise ValueError(f"model {self.model_id} reads {len(fields)} text fields; use score_events")
-        return self.score_events([_event(fields[0], number, text) for number, text in enumerate(texts)])
+        plan, field = self.field_plan, fields[0]
+        return self.score_events([_event(plan, field, number, text) for number, text in enumerate(texts)])
 
 
 def _same(path: Path, loaded: str, now: str) -> None:
@@ -394,8 +420,10 @@ def _same(path: Path, loaded: str, now: str) -> None:
         raise BundleError(f"bundle {path}: digest was {loaded} when loaded and is {now} now; reload")
 
 
-def _event(field: Field, number: int, text: str | None) -> bytes:
-    event: Any = text
-    for key in reversed(field.path.split(".")):
-        event = {key: event}
-    return json.dumps({ID_FIELD: number, **event}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+def _event(plan: FieldPlan, field: Field, number: int, text: str | None) -> bytes:
+    event: dict[str, Any] = {}
+    for one in plan.fields:
+        if one.name == ID_FIELD:
+            one.parsed.put(event, number)
+    field.parsed.put(event, text)
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from farthing.blocks import MAX_EVENT_BYTES
+from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
 from farthing.meter.settings import Ledger, Meter
+from farthing.payload.paths import parse_path
 from farthing.process.exits import EXIT_TIMEOUT_S
 
 
@@ -47,6 +49,14 @@ class Route(_Section):
     max_event_bytes: int = Field(
         MAX_EVENT_BYTES, ge=16, le=2**31 - 1, description="bytes; longer values are dead letters"
     )
+    max_header_bytes: int = Field(
+        4096, ge=0, le=1 << 16, description="bytes of an event's own headers that travel to its score; 0: none do"
+    )
+    fields: dict[str, str] = Field(
+        {},
+        description="where fields of the bundle's plan lie in the events, as text = 'comment.text'; a dot that is part "
+        "of a key is written \\. (in TOML within single quotes)",
+    )
     tenant: str | None = Field(
         None,
         min_length=1,
@@ -54,6 +64,27 @@ class Route(_Section):
     )
     pacing: str | None = Field(None, min_length=1, description="bidding: compacted topic, campaign -> multiplier")
     campaign: Campaign | None = Field(None, description="bidding: in place of the bundle's campaign")
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _refuse_tables(cls, value: object) -> object:
+        tables = [name for name, path in value.items() if isinstance(path, dict)] if isinstance(value, dict) else []
+        if tables:
+            raise ValueError(
+                f"{tables[0]} is a table, for TOML takes a key with a dot apart; put such a name between quotes: "
+                f'"{tables[0]}.{next(iter(value[tables[0]]), "...")}" = "..."'  # type: ignore[index]
+            )
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _check_paths(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name, path in fields.items():
+            try:
+                parse_path(path)
+            except ConfigError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return fields
 
     @model_validator(mode="after")
     def _check(self) -> Route:

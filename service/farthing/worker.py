@@ -32,6 +32,7 @@ from farthing.kafka import PacingReader, ensure_compacted
 from farthing.memory import keep_freed_memory, settle_collector
 from farthing.meter.records import Heartbeat
 from farthing.metrics import LATENCY_EDGES_MS, Metrics
+from farthing.payload import naming
 from farthing.pipeline import Pipeline
 from farthing.probes import Endpoint, Health, listen
 from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
@@ -178,9 +179,13 @@ class Worker:
             self._health.set("starting", f"loading {route.bundle}")
             log.info("loading", bundle=route.bundle)
             with watch_compilation(self._on_compilation):
-                scorer = Scorer.load(
-                    route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads
-                )
+                with naming(f"route {route.source}: fields:"):
+                    scorer = Scorer.load(
+                        route.bundle,
+                        max_event_bytes=route.max_event_bytes,
+                        threads=self._settings.worker.threads,
+                        fields=route.fields,
+                    )
                 if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
                     raise ConfigError(
                         f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
@@ -190,12 +195,15 @@ class Worker:
                     scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
                 topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
                 try:
-                    ready = Route(topics, scorer, tenant=route.tenant)
+                    ready = Route(topics, scorer, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
                 except ConfigError as error:
                     raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
                 ready.warm()
             routes.append(ready)
-            log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1))
+            took_s = round(time.monotonic() - began, 1)
+            log.info(
+                "loaded", model=scorer.model_id, seconds=took_s, **({"fields": route.fields} if route.fields else {})
+            )
         self._metrics = Metrics({r.topics.source: r.scorer.model_id for r in routes})
         self._health.set("joining", "joining the consumer group")
         return routes

@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from farthing import config
 from farthing.blocks import FetchedPartition
-from farthing.demo.events import MadeUpComments
+from farthing.demo.events import Chunk, MadeUpComments
+from farthing.demo.serving import DemoTopics, Deployment
 from farthing.demo.tally import Flagged, Seen, Tally
 from farthing.demo.view import Glance, draw, outcome, savings_words
+from farthing.kafka import KafkaSettings
+from farthing.payload import parse_path
 
 
 @given(st.lists(st.lists(st.integers(0, 200), min_size=1, max_size=30), max_size=20))
@@ -131,3 +135,20 @@ def test_savings_in_words(verdict, threshold, said):
     assert "cheapest form (combined), prices of 2026-11-24: $0.85 to $4.58 for these events" in text
     assert "here: $0.042, $0.042 a million" in text
     assert savings_words(None) is None
+
+
+def test_the_text_that_is_shown_is_the_one_that_the_map_names():
+    tally = Tally("scores", "allow", parse_path(r"comment.the\.text"))
+    values = [b'{"text":"no","comment":{"the.text":"yes \\n please"}}', b'{"comment":{}}']
+    data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)])
+    tally.sent(0, 0, Chunk(data, indptr))
+    tally.read(scored(["block", "block"], [0, 1], 0), 5)
+    assert [one.text for one in tally.flagged] == ["yes please", '{"comment":{}}']
+
+
+def test_a_map_reaches_the_worker_as_it_was_given(tmp_path):
+    deployment = Deployment(tmp_path, 1, 2)
+    fields = {"text": 'a "b"\\.c.\U0001f600', "id": "é"}
+    kafka = KafkaSettings(bootstrap_servers=("localhost:1",))
+    deployment.write_settings("moderation", kafka, DemoTopics("x"), None, fields)
+    assert dict(config.load(deployment.config).settings.route[0].fields) == fields

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from farthing import logs
+from farthing.answers import SPARE_FIELDS
 from farthing.blocks import FetchedPartition
 from farthing.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
@@ -35,6 +36,8 @@ from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
 from farthing.kafka.settings import read_servers
 from farthing.ledger.platform import WHY_NOT, has_faust
+from farthing.payload import FieldPath, FieldPlan, naming, parse_pairs
+from farthing.payload.field_map import FLAG
 from farthing.process.output import write_json
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
@@ -57,6 +60,7 @@ class DemoOptions:
     rate: float = 50_000.0
     seconds: float | None = None
     as_json: bool = False
+    names: tuple[str, ...] = ()  # NEW=OLD: where fields of the model lie in the events
     round_bytes: int = ROUND_BYTES
 
 
@@ -72,6 +76,7 @@ async def run_demo(options: DemoOptions) -> int:
     """
     if options.rate < 0 or (options.seconds is not None and options.seconds <= 0):
         raise ConfigError("--rate must be 0 (flat out) or more and --seconds more than 0")
+    fields = _field_map(options)
     logs.configure(level=logs.ERROR)
     console = Console(stderr=True)
     events = MadeUpComments() if options.events is None else FileEvents(options.events)
@@ -86,7 +91,7 @@ async def run_demo(options: DemoOptions) -> int:
         broker: ExternalBroker | Tansu = stack.enter_context(theirs or Tansu())
         console.print(f"broker: {broker.bootstrap_servers}", style="dim", highlight=False)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-demo-")))
-        demo = _Demo(options, events, broker, folder, console)
+        demo = _Demo(options, fields, events, broker, folder, console)
         await demo.run(stop)
     result = demo.result()
     console.print(outcome(result, demo.flagged), highlight=False, markup=False)
@@ -99,6 +104,7 @@ class _Demo:
     def __init__(
         self,
         options: DemoOptions,
+        fields: dict[str, str],
         events: MadeUpComments | FileEvents,
         broker: ExternalBroker | Tansu,
         folder: Path,
@@ -119,13 +125,13 @@ class _Demo:
             session_timeout_ms=TANSU_SESSION_TIMEOUT_MS if isinstance(broker, Tansu) else SESSION_TIMEOUT_MS,
         )  # fmt: skip
         tenant = "user" if options.events is None else None  # made-up comments have one
-        self._deployment.write_settings(options.task, workers, self._names, tenant)
+        self._deployment.write_settings(options.task, workers, self._names, tenant, fields)
         view = {"group_id": f"demo.{name}.view", "fetch_max_wait_ms": FETCH_MAX_WAIT_MS}
         self._settings = workers.model_copy(update=view)
         self._worker = Serving(self._deployment)
         self._ledger = Bookkeeping(self._deployment) if has_faust() else None
-        manifest = json.loads((find_bundle(options.task) / "manifest.json").read_text(encoding="utf-8"))
-        self._tally = Tally(self._topics.sink, str(manifest["labels"][0]))
+        manifest = _manifest(options.task)
+        self._tally = Tally(self._topics.sink, str(manifest["labels"][0]), _text_path(manifest, fields))
         self._producer = BatchProducer(self._settings)
         self._consumer = RecordConsumer(
             self._settings, [self._topics.sink, self._topics.dead_letters],
@@ -291,6 +297,27 @@ class _Demo:
             seconds=time.monotonic() - self._began, produced=self._generator.produced, events_per_second=rate,
             memory_bytes=sum(_resident_bytes(pid) for pid in pids if pid is not None),
         )  # fmt: skip
+
+
+def _manifest(task: str) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((find_bundle(task) / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _field_map(options: DemoOptions) -> dict[str, str]:
+    """Read ``--map``; raises ConfigError before anything is started."""
+    fields = parse_pairs(options.names)
+    if fields and options.events is None:
+        raise ConfigError(f"{FLAG} says where fields lie in your own events: give them with --events FILE")
+    with naming(FLAG):
+        _text_path(_manifest(options.task), fields)
+    return fields
+
+
+def _text_path(manifest: dict[str, Any], fields: dict[str, str]) -> FieldPath:
+    """Give where the model's text lies in the events."""
+    plan = FieldPlan.from_manifest(manifest["field_plan"]).mapped(fields, spare=SPARE_FIELDS)
+    return next(field.parsed for field in plan.fields if field.kind == "text")
 
 
 async def _nothing(_: object) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,16 +66,32 @@ class Deployment:
         """The settings file of both."""
         return self.folder / "farthing.toml"
 
-    def write_settings(self, task: str, kafka: KafkaSettings, topics: DemoTopics, tenant: str | None) -> None:
-        """Write the settings file: all of ``kafka``, with the worker's group; ``tenant`` is a field of the events."""
+    def write_settings(
+        self,
+        task: str,
+        kafka: KafkaSettings,
+        topics: DemoTopics,
+        tenant: str | None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the settings file: all of ``kafka``, with the worker's group; ``tenant`` is a field of the events.
+
+        ``fields`` says where the model's fields lie in them, where that is not where the bundle says.
+        """
         route = topics.route
         told_apart = "" if tenant is None else f'tenant = "{tenant}"\n'
+        # JSON's strings are TOML's, but for characters beyond the sixteen bits that an escape of JSON has.
+        pairs = [
+            f"{json.dumps(n, ensure_ascii=False)} = {json.dumps(p, ensure_ascii=False)}\n"
+            for n, p in (fields or {}).items()
+        ]
+        mapped = "".join(["[route.fields]\n", *pairs]) if pairs else ""
         chosen = kafka.model_dump(mode="json", exclude_defaults=True)
         self.config.write_text(
             "[kafka]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in chosen.items())
             + f'[[route]]\nbundle = "{task}"\nsource = "{route.source}"\nsink = "{route.sink}"\n'
-            f'dead_letters = "{route.dead_letters}"\n{told_apart}[http]\nport = {self.worker_port}\n'
+            f'dead_letters = "{route.dead_letters}"\n{told_apart}{mapped}[http]\nport = {self.worker_port}\n'
             f'[meter]\nusage_topic = "{topics.usage}"\nheartbeat_topic = "{topics.heartbeats}"\n'
             f"tenants = {TENANTS}\n"
             f'[ledger]\nport = {self.ledger_port}\napp_id = "{topics.ledger_app}"\n'

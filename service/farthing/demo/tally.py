@@ -11,7 +11,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, FetchedPartition, Int64s, TextColumn
 from farthing.demo.events import Chunk
-from farthing.payload import Field, FieldPlan, parse
+from farthing.payload import Field, FieldPath, FieldPlan, parse, parse_path
 from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
 
 LONGEST_MS: Final = 60_000
@@ -65,6 +65,7 @@ class Tally:
 
     sink: str
     mildest: str
+    text: FieldPath = parse_path("text")  # noqa: RUF009 - frozen; where the text lies in an event
     scored: int = 0
     dead: int = 0
     foreign: int = 0  # records that carry no source offset of ours
@@ -130,14 +131,13 @@ class Tally:
         for first, chunk in reversed(self._sent.get(partition, ())):
             if first <= offset:
                 if offset < first + len(chunk):
-                    self.flagged.append(Flagged(label, score, _text(chunk.value(offset - first))))
+                    self.flagged.append(Flagged(label, score, _text(chunk.value(offset - first), self.text)))
                 return
 
 
-def _text(value: bytes) -> str:
+def _text(value: bytes, path: FieldPath) -> str:
     """Give what a person wants to read of an event: its text if it has one, on one line."""
-    event = json.loads(value)  # it was scored, so it is a JSON object
-    text = event.get("text")
+    text = path.find(json.loads(value))  # it was scored, so it is JSON
     return " ".join((text if isinstance(text, str) else value.decode()).split())
 
 

@@ -6,7 +6,6 @@ They are quantiles, so that each interval holds about as many rows. Labels have 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from farthing.distill.recipe import INTERVALS, Recipe
 from farthing.distill.rows import column, number_paths, read_rows
 from farthing.errors import DataError
+from farthing.payload import parse_path
 
 DIGITS = 6
 """Boundaries are rounded to so many significant digits: the rest is the sample's."""
@@ -70,7 +70,5 @@ def quantiles(values: list[float], intervals: int) -> list[float]:
 
 
 def _number(event: object, path: str) -> float:
-    found = event
-    for key in path.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
+    found = parse_path(path).find(event)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan

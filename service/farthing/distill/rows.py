@@ -21,6 +21,7 @@ from farthing.errors import ConfigError, DataError
 from farthing.evaluate.labels import Labels
 from farthing.files import Row, file_sha256
 from farthing.files import read_rows as read_any_rows
+from farthing.payload import ABSENT, parse_path
 
 Floats = NDArray[np.float32]
 
@@ -134,12 +135,7 @@ def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
 
 
 def _has(event: Mapping[str, Any], path: str) -> bool:
-    found: Any = event
-    for key in path.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            return False
-        found = found[key]
-    return True
+    return parse_path(path).find(event) is not ABSENT
 
 
 def _check_fields(recipe: Recipe, path: Path, seen: set[str]) -> None:
@@ -266,9 +262,7 @@ def _key(event: Mapping[str, Any], text_field: str | None, recipe: Recipe) -> st
     if text_field is None or len(recipe.features.get("features", ())) > 1:
         return json.dumps({f.name: event.get(f.path) for f in recipe.field if f.name != "id"}, sort_keys=True)
     path = next((f.path for f in recipe.field if f.name == text_field), text_field)
-    text: Any = event
-    for key in path.split("."):
-        text = text.get(key) if isinstance(text, Mapping) else None
+    text = parse_path(path).find(event)
     return key_of(text if isinstance(text, str) else "")
 
 

@@ -9,10 +9,14 @@ from typing import NoReturn
 
 from farthing.errors import ConfigError
 from farthing.files import MISSING, Row
+from farthing.payload import naming, parse_pairs, parse_path
+from farthing.payload.field_map import FLAG, unknown
 
 
-def parse_names(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Read ``--map NEW=OLD``: each name of ``known`` to the column that holds it.
+def parse_names(pairs: Sequence[str], known: Sequence[str], fields: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Read ``--map NEW=OLD``: each name of ``known`` to the column that holds it, or to the path of a JSON value.
+
+    ``fields`` are other names of some: the field plan's name of what is known by its path.
 
     Raises
     ------
@@ -20,15 +24,13 @@ def parse_names(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str]:
         Not of that form, an unknown name, or one given twice.
     """
     names: dict[str, str] = {}
-    for pair in pairs:
-        new, equals, old = pair.partition("=")
-        if not (new and equals and old):
-            raise ConfigError(f"--map {pair}: expected NEW=OLD, such as --map text=comment")
-        if new not in known:
-            raise ConfigError(f"--map {pair}: nothing is called {new!r} here; known are {', '.join(known)}")
-        if new in names:
-            raise ConfigError(f"--map {pair}: {new} is mapped to {names[new]} already")
-        names[new] = old
+    for new, old in parse_pairs(pairs).items():
+        name = new if new in known else (fields or {}).get(new)
+        if name is None:
+            raise ConfigError(f"{FLAG} {new}={old}: {unknown(new, known)}")
+        if name in names:
+            raise ConfigError(f"{FLAG} {new}={old}: {name} is mapped to {names[name]} already; give each name once")
+        names[name] = old
     return names
 
 
@@ -79,8 +81,12 @@ def number(
 
 
 def absent(row: Row, name: str, names: Mapping[str, str], value: object) -> NoReturn:
-    """Refuse a row whose ``value`` is MISSING or null."""
+    """Refuse a row whose ``value`` is MISSING or null; raises ConfigError where it was mapped to what is no path."""
     if value is MISSING:
+        if name in names:
+            with naming(f"{FLAG} {name}={names[name]}:"):
+                if parse_path(names[name]).array >= 0:
+                    raise ConfigError(f"{name} has one value a row, a path through an array gives one for each element")
         columns = ", ".join(row.values) or "none"
         row.fail(f"has no {named(name, names)}, its columns are {columns}; name the right one with --map {name}=COLUMN")
     row.fail(f"{named(name, names)} is null; mend or take out the row")

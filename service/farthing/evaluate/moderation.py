@@ -66,7 +66,7 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
     options.only(scorer.task, "head", "slices", "positive")
     head = Head.of(scorer.heads, manifest.thresholds, options.head)
     plan = scorer.field_plan
-    names = parse_names(options.names, (LABEL, *(field.path for field in plan.fields)))
+    names = parse_names(options.names, (LABEL, *(f.path for f in plan.fields)), {f.name: f.path for f in plan.fields})
     rows = read_labelled(options.data, plan, names, slices=options.slices, positive=options.positive, head=head.name)
     scores = score(scorer, rows.events, rows.places, track("scoring", len(rows)))[:, head.column]
     measured = measure(

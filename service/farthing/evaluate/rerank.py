@@ -15,10 +15,9 @@ from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.cells import parse_names
 from farthing.evaluate.options import EvaluateOptions, Result, Track, facts
 from farthing.evaluate.report import Group, Report
-from farthing.evaluate.requests import put
 from farthing.evaluate.rows import CandidateRows, read_candidates, read_qrels
 from farthing.evaluate.scored import score
-from farthing.payload import FieldPlan
+from farthing.payload import FieldPath, FieldPlan
 from farthing.scorer import Scorer
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
 
@@ -105,11 +104,12 @@ def events_of(rows: CandidateRows, plan: FieldPlan) -> list[bytes]:
     BundleError
         The plan has no fields ``query`` and ``text``.
     """
-    paths = {field.name: field.path for field in plan.fields}
+    paths = {field.name: field.parsed for field in plan.fields}
     if not {"query", TEXT_FIELD} <= paths.keys():
         raise BundleError(f"the field plan reads {', '.join(paths)}; rankings are measured of query and {TEXT_FIELD}")
-    array, _, _ = paths[TEXT_FIELD].partition("[*].")
-    inside = {name: path.partition("[*].")[2] for name, path in paths.items() if "[*]." in path}
+    depth = paths[TEXT_FIELD].array + 1  # keys to the array
+    array = FieldPath(paths[TEXT_FIELD].keys[:depth])
+    inside = {name: FieldPath(path.keys[depth:]) for name, path in paths.items() if path.array >= 0}
     events = []
     for k, query in enumerate(rows.queries):
         candidates = []
@@ -123,12 +123,12 @@ def events_of(rows: CandidateRows, plan: FieldPlan) -> list[bytes]:
             candidate: dict[str, Any] = {}
             for name, value in values.items():
                 if name in inside:
-                    put(candidate, inside[name], value)
+                    inside[name].put(candidate, value)
             candidates.append(candidate)
         event: dict[str, Any] = {}
-        put(event, "id", rows.qids[k])
-        put(event, paths["query"], query)
-        put(event, array, candidates)
+        event["id"] = rows.qids[k]
+        paths["query"].put(event, query)
+        array.put(event, candidates)
         events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "replace"))
     return events
 

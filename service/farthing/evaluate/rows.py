@@ -263,11 +263,7 @@ def _event(row: Row, plan: FieldPlan, names: Mapping[str, str]) -> bytes:
         value = _field(row, field, names)
         if value is MISSING:
             continue
-        *above, last = field.path.split(".")
-        place = event
-        for key in above:
-            place = place.setdefault(key, {})
-        place[last] = value
+        field.parsed.put(event, value)
     try:
         return json.dumps(event, ensure_ascii=False).encode()
     except UnicodeEncodeError:

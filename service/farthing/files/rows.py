@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from farthing.blocks import MAX_EVENT_BYTES
-from farthing.errors import DataError
+from farthing.errors import ConfigError, DataError
 from farthing.files.source import Source, open_source
+from farthing.payload.paths import ABSENT, parse_path
 
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*(?:"|$)')
@@ -49,15 +50,14 @@ class Row:
         return f"{self.file}, row {self.number} (line {self.line})"
 
     def get(self, name: str) -> object:
-        """Give the value of a column, or of a path with dots into nested objects; MISSING where there is none."""
+        """Give the value of a column, or of a path into nested objects; MISSING where there is none."""
         if name in self.values:
             return self.values[name]
-        value: object = self.values
-        for key in name.split("."):
-            if not isinstance(value, dict) or key not in value:
-                return MISSING
-            value = value[key]
-        return value
+        try:
+            value = parse_path(name).find(self.values)
+        except ConfigError:  # a column may be called anything
+            return MISSING
+        return MISSING if value is ABSENT else value
 
     def fail(self, problem: str) -> NoReturn:
         """Raise a DataError that names this row."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int64s
 from farthing.errors import ConfigError
+from farthing.payload.field_map import unknown
+from farthing.payload.paths import FieldPath, parse_path
 
 Kind = Literal["text", "raw", "number"]
 KINDS: Final = ("text", "raw", "number")
@@ -26,9 +28,10 @@ class Field:
     """One wanted field.
 
     ``path`` names keys from the top, with dots between; ``[*]`` after a key goes through an array
-    (``candidates[*].text``). ``kind``: ``text`` is a JSON string, unescaped; ``raw`` any JSON value, exactly as it
-    came; ``number`` a JSON number, as the nearest double. An event in which a ``required`` field outside the array is
-    missing or null is refused.
+    (``candidates[*].text``), a backslash stands before a dot, a bracket or a backslash that is part of a key
+    (:mod:`farthing.payload.paths`). ``kind``: ``text`` is a JSON string, unescaped; ``raw`` any JSON value, exactly as
+    it came; ``number`` a JSON number, as the nearest double. An event in which a ``required`` field outside the array
+    is missing or null is refused.
     """
 
     name: str
@@ -41,20 +44,22 @@ class Field:
             raise ConfigError(f"field name {self.name!r}: expected a letter or _, then letters, digits or _")
         if self.kind not in KINDS:
             raise ConfigError(f"field {self.name}: kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
-        keys = self.path.split(".")
-        if not all(key.removesuffix("[*]") for key in keys) or any("[" in key.removesuffix("[*]") for key in keys):
-            raise ConfigError(f"field {self.name}: path {self.path!r} is not like 'a.b' or 'a[*].b'")
-        if keys[-1].endswith("[*]"):
-            raise ConfigError(f"field {self.name}: path {self.path!r} ends in an array; name a key of its elements")
-        if self.path.count("[*]") > 1:
-            raise ConfigError(f"field {self.name}: path {self.path!r} goes through two arrays, one is possible")
-        if len(keys) >= MAX_DEPTH:
-            raise ConfigError(f"field {self.name}: path has {len(keys)} keys, {MAX_DEPTH - 1} are possible")
+        try:
+            path = self.parsed
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}: {error}") from error
+        if len(path.keys) >= MAX_DEPTH:
+            raise ConfigError(f"field {self.name}: path has {len(path.keys)} keys, {MAX_DEPTH - 1} are possible")
+
+    @property
+    def parsed(self) -> FieldPath:
+        """The path, read."""
+        return parse_path(self.path)
 
     @property
     def in_array(self) -> bool:
         """Whether the field has one entry a row instead of one an event."""
-        return "[*]" in self.path
+        return self.parsed.array >= 0
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,16 @@ class FieldPlan:
         names = [f.name for f in self.fields]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"a field plan needs fields with different names, found {names}")
-        arrays = {f.path.split("[*]")[0] for f in self.fields if f.in_array}
-        if len(arrays) > 1:
-            raise ConfigError(f"a field plan can go through one array, found {', '.join(sorted(arrays))}")
         if not 1 <= self.max_rows <= 1_000_000:
             raise ConfigError(f"max_rows is {self.max_rows}, expected 1 to 1,000,000")
-        paths = [f.path.replace("[*]", "").split(".") for f in self.fields]
-        for a, b in ((a, b) for i, a in enumerate(paths) for j, b in enumerate(paths) if i != j):
-            if a == b[: len(a)]:
-                raise ConfigError(f"field path {'.'.join(a)!r} is, or lies above, field path {'.'.join(b)!r}")
+        through: dict[tuple[str, ...], list[str]] = {}  # keys to an array -> fields
+        for f in self.fields:
+            if f.in_array:
+                through.setdefault(f.parsed.keys[: f.parsed.array + 1], []).append(f.name)
+        if len(through) > 1:
+            arrays = "; ".join(f"{', '.join(names)} through {FieldPath(keys)}" for keys, names in through.items())
+            raise ConfigError(f"a field plan can go through one array, found {arrays}: have all go through the same")
+        _refuse_overlaps(self.fields)
 
     @property
     def has_array(self) -> bool:
@@ -99,6 +105,58 @@ class FieldPlan:
             raise ConfigError(
                 f"field plan: {error}; expected {{fields: [{{name, path, kind, required}}], max_rows}}"
             ) from error
+
+    def mapped(self, paths: Mapping[str, str], *, spare: Sequence[Field] = ()) -> FieldPlan:
+        """Give the plan with fields that lie elsewhere: the same names, kinds and rows.
+
+        Parameters
+        ----------
+        paths:
+            Where they lie, by the name of the field or by the path that the plan has for it. Others stay.
+        spare:
+            Fields that the plan may have or not; one that it has not is added where ``paths`` says where it lies.
+
+        Raises
+        ------
+        ConfigError
+            A name is unknown or names a field twice, a path is none, gives another number of values than the plan
+            needs, or overlaps with another's. The message begins with the pair, ``text=comment.body``.
+        """
+        if not paths:
+            return self
+        own = {f.name for f in self.fields}
+        candidates = (*self.fields, *(f for f in spare if f.name not in own))
+        moved: dict[str, Field] = {}
+        for name, path in paths.items():
+            pair = f"{name}={path}"
+            if not isinstance(path, str):
+                raise ConfigError(f"{pair}: a path is text, such as 'comment.text'")
+            meant = next((f for f in candidates if f.name == name), None)
+            meant = meant or next((f for f in candidates if f.path == name), None)
+            if meant is None:
+                raise ConfigError(f"{pair}: {unknown(name, (n for f in candidates for n in (f.name, f.path)))}")
+            if meant.name in moved:
+                raise ConfigError(f"{pair}: {meant.name} is mapped to {moved[meant.name].path} already; map it once")
+            try:
+                there = replace(meant, path=path)
+            except ConfigError as error:
+                raise ConfigError(f"{pair}: {error}") from error
+            if there.in_array and not meant.in_array:
+                raise ConfigError(
+                    f"{pair}: {meant.name} has one value an event, a path through an array gives one for each element; "
+                    "name a path without [*]"
+                )
+            if meant.in_array and not there.in_array:
+                raise ConfigError(
+                    f"{pair}: {meant.name} has one value for each element of an array; name a path through it, such as "
+                    f"{meant.path}"
+                )
+            moved[meant.name] = there
+        try:
+            return replace(self, fields=tuple(moved.get(f.name, f) for f in candidates if f.name in own | moved.keys()))
+        except ConfigError as error:
+            pairs = ", ".join(f"{name}={path}" for name, path in paths.items())
+            raise ConfigError(f"{pairs}: {error} (those that are not mapped stay where they are)") from error
 
     def to_manifest(self) -> dict[str, Any]:
         """Give the plan as JSON types."""
@@ -135,26 +193,54 @@ class _Node:
     last: int = 0
 
 
+def _refuse_overlaps(fields: Sequence[Field]) -> None:
+    """Raise ConfigError where two fields read one value, or one lies inside the other."""
+    ends: dict[tuple[str, ...], Field] = {}
+    for f in fields:
+        other = ends.setdefault(f.parsed.keys, f)
+        if other is not f:
+            raise ConfigError(
+                f"field path '{f.path}' is that of two fields, {other.name} and {f.name}; each needs one of its own"
+            )
+    passed: dict[tuple[str, ...], Field] = {}  # keys on the way -> a field that goes that way
+    for f in fields:
+        for depth in range(1, len(f.parsed.keys)):
+            above = f.parsed.keys[:depth]
+            if above in ends:
+                raise ConfigError(
+                    f"field path '{ends[above].path}' ({ends[above].name}) lies above field path '{f.path}' "
+                    f"({f.name}); a value is read whole or in parts"
+                )
+            other = passed.setdefault(above, f)
+            if (other.parsed.array == depth - 1) != (f.parsed.array == depth - 1):
+                raise ConfigError(
+                    f"field paths '{other.path}' ({other.name}) and '{f.path}' ({f.name}) take one value for an array "
+                    "and for none; write [*] in both or in neither"
+                )
+
+
 def _compile(plan: FieldPlan) -> CompiledPlan:
     nodes: list[_Node] = []
     order: list[Field] = []
 
-    def build(members: list[tuple[list[str], Field]]) -> int:
+    def build(depth: int, members: list[Field]) -> int:
         index = len(nodes)
         node = _Node(first=len(order))
         nodes.append(node)
-        for key in dict.fromkeys(path[0] for path, _ in members):
-            below = [(path[1:], f) for path, f in members if path[0] == key]
-            name = key.removesuffix("[*]").encode()
-            if not below[0][0]:
-                order.append(below[0][1])
-                node.edges[name] = (len(order) - 1, -1, False)
+        groups: dict[str, list[Field]] = {}
+        for f in members:
+            groups.setdefault(f.parsed.keys[depth], []).append(f)
+        for key, below in groups.items():
+            first = below[0].parsed
+            if len(first.keys) == depth + 1:
+                order.append(below[0])
+                node.edges[key.encode()] = (len(order) - 1, -1, False)
             else:
-                node.edges[name] = (-1, build(below), key.endswith("[*]"))
+                node.edges[key.encode()] = (-1, build(depth + 1, below), first.array == depth)
         node.last = len(order)
         return index
 
-    build([(f.path.split("."), f) for f in plan.fields])
+    build(0, list(plan.fields))
     edges = [(key, *target) for node in nodes for key, target in node.edges.items()]
     return CompiledPlan(
         order=tuple(order),

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,9 +167,9 @@ class _Reader:
         raise _Refused(Status.SYNTAX)
 
 
-def _follow(value: _Token | None, path: str) -> _Token | None:
-    """Find what lies at a path; None where a key is missing or a null is in the way."""
-    for key in path.split("."):
+def _follow(value: _Token | None, keys: Sequence[str]) -> _Token | None:
+    """Find what lies below keys; None where one is missing or a null is in the way."""
+    for key in keys:
         if value is None or value.content is None:
             return None
         if not isinstance(value.content, dict):
@@ -193,10 +194,10 @@ _NOTHING: Entry = (Presence.MISSING, None)
 
 def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
     """Give the rows of an event: the elements of the plan's array, or the event itself."""
-    paths = [field.path.partition("[*]")[0] for field in plan.fields if field.in_array]
-    if not paths:
+    path = next((field.parsed for field in plan.fields if field.in_array), None)
+    if path is None:
         return [top]
-    array = _follow(top, paths[0])
+    array = _follow(top, path.keys[: path.array + 1])
     if array is None or array.content is None:
         return []
     if not isinstance(array.content, list):
@@ -209,7 +210,7 @@ def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
 def _row_entry(row: _Token, field: Field) -> Entry:
     """Find a row's field; what is of another type says so, what lies below no object is missing."""
     try:
-        found = _follow(row, field.path.partition("[*].")[2])
+        found = _follow(row, field.parsed.keys[field.parsed.array + 1 :])
         return _presence(found, field), found
     except _Refused as refused:
         return (Presence.WRONG_TYPE, None) if refused.status == Status.WRONG_TYPE else _NOTHING
@@ -226,7 +227,7 @@ def _read_event(value: bytes, begin: int, plan: FieldPlan) -> tuple[int, dict[st
         if field.in_array:
             entries[field.name] = [_row_entry(row, field) for row in rows]
             continue
-        found = _follow(top, field.path)
+        found = _follow(top, field.parsed.keys)
         presence = _presence(found, field)
         if field.required and presence != Presence.PRESENT:
             raise _Refused(Status.NULL_FIELD if presence == Presence.NULL else Status.MISSING_FIELD)

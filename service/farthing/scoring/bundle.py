@@ -45,6 +45,11 @@ DIGESTED_WITH_FEATURES = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL)
 MAX_FILE_BYTES = 1 << 30
 """A file beyond this is refused before it is read."""
 _SHOWN_FILES = 5
+MAP_INSTEAD = (
+    "To read a field from another place, leave the bundle as it was built and say where it lies: --map "
+    'text=comment.body, in the settings [route.fields] text = "comment.body", in Python '
+    'Scorer.load(..., fields={"text": "comment.body"})'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,9 +369,10 @@ def _check_sums(contents: Mapping[str, bytes]) -> None:
 
 def _check_digest(name: str, where: str, stated: object, computed: str) -> None:
     if stated != computed:
+        edited = f". {MAP_INSTEAD}" if name == MANIFEST else ""
         raise BundleError(
             f"{name}: {where} says SHA-256 {stated}, computed {computed}; the bundle was changed or copied in part. "
-            "Copy it again, or build it again"
+            f"Copy it again, or build it again{edited}"
         )
 
 

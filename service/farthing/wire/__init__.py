@@ -11,7 +11,7 @@ from farthing.wire.encode import (
     encode_scores,
     stamp_producer,
 )
-from farthing.wire.headers import source_offsets
+from farthing.wire.headers import Dropped, source_offsets
 from farthing.wire.write import header_bytes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_UNCOMPRESSED_BYTES",
     "OFFSET_HEADER",
     "Arena",
+    "Dropped",
     "decode",
     "encode_dead",
     "encode_records",

@@ -6,7 +6,7 @@ A batch is written by one kernel call; Python runs once a batch, not once a reco
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
 from farthing.wire import codec, layout
 from farthing.wire.crc32c import append_zeros, crc32c
+from farthing.wire.headers import NO_LIMIT, OwnHeaders, own_headers
 from farthing.wire.varint import varlong
 from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
@@ -38,9 +39,10 @@ _RECORD_OVERHEAD: Final = 64  # more than all varints, the attributes and the of
 _ERROR_HEADERS: Final = 5  # by _error_headers
 _NO_BYTES: Final = np.zeros(0, np.uint8)
 _NONE: Final = np.zeros(0, np.int64)
+_TWO_NONE: Final = np.zeros(2, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Columns:
     """What goes into one partition's batches: m records, their places in the block and the bytes they carry."""
 
@@ -48,15 +50,16 @@ class _Columns:
     values: Bytes
     value_start: Int64s  # (m,) into values
     value_stop: Int64s  # (m,); -1 for null
-    keep_headers: bool
-    fixed: Bytes  # header bytes by kind, then the extra ones by record
-    fixed_indptr: Int64s  # (n_kinds+1,)
-    fixed_kind: Int64s  # (m,), or empty: all of kind 0
-    fixed_count: int  # fixed headers of each
-    extra: Bytes
-    extra_indptr: Int64s  # (m+1,) into extra, or empty
-    extra_count: Int64s  # (m,) extra headers of each, or empty: none
-    offset_name: Bytes  # the name of the offset's header, its length before it; empty: no such header
+    own: OwnHeaders = field(default_factory=OwnHeaders.none)  # the events' headers that travel on
+    fixed: Bytes = field(default_factory=lambda: _NO_BYTES)  # header bytes by kind
+    fixed_indptr: Int64s = field(default_factory=lambda: _TWO_NONE)  # (n_kinds+1,)
+    fixed_kind: Int64s = field(default_factory=lambda: _NONE)  # (m,), or empty: all of kind 0
+    fixed_count: int = 0  # fixed headers of each
+    extra: Bytes = field(default_factory=lambda: _NO_BYTES)  # headers of single records
+    extra_indptr: Int64s = field(default_factory=lambda: _NONE)  # (m+1,) into extra, or empty
+    extra_count: Int64s = field(default_factory=lambda: _NONE)  # (m,) extra headers of each, or empty: none
+    # The name of the offset's header, its length before it; empty: no such header.
+    offset_name: Bytes = field(default_factory=lambda: _NO_BYTES)
 
 
 def encode_scores(
@@ -66,16 +69,24 @@ def encode_scores(
     topic: str,
     compression: str = "none",
     max_batch_bytes: int = MAX_BATCH_BYTES,
+    max_header_bytes: int = 0,
+    dropped: Int64s | None = None,
 ) -> tuple[OutputBatch, ...]:
     """Lay out one score record for each value, in the partition of ``topic`` that has its event's partition number.
 
-    It has the event's key and timestamp, the value, and the header ``farthing.offset``. A batch is closed before it
-    would pass ``max_batch_bytes`` (uncompressed); a single longer record stands alone.
+    It has the event's key and timestamp, the value, the event's headers up to ``max_header_bytes`` (names and lengths
+    count; one that would go past them stays behind whole), and the header ``farthing.offset``. A batch is closed before
+    it would pass ``max_batch_bytes`` (uncompressed); a single longer record stands alone. ``dropped``, int64
+    (len(Dropped),), is added to: headers that stayed behind.
     """
     columns = _Columns(
-        values.events, values.data, values.indptr[:-1], values.indptr[1:], False, _NO_BYTES, np.zeros(2, np.int64),
-        _NONE, 0, _NO_BYTES, _NONE, _NONE, _name(OFFSET_HEADER),
-    )  # fmt: skip
+        rows=values.events,
+        values=values.data,
+        value_start=values.indptr[:-1],
+        value_stop=values.indptr[1:],
+        own=own_headers(records, values.events, max_header_bytes, dropped),
+        offset_name=_name(OFFSET_HEADER),
+    )
     return _encode(records, columns, topic, compression, max_batch_bytes)
 
 
@@ -88,11 +99,13 @@ def encode_dead(
     compression: str = "none",
     max_batch_bytes: int = MAX_BATCH_BYTES,
     max_value_bytes: int = MAX_DEAD_VALUE_BYTES,
+    dropped: Int64s | None = None,
 ) -> tuple[OutputBatch, ...]:
     """Lay out a dead letter for each event whose ``status`` (n,) is not OK.
 
-    It has the key, value, timestamp and headers as they came, then ``farthing.error.reason``, ``.stage``, ``.model``,
-    ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
+    It has the key, value, timestamp and headers as they came, however many (but none whose name begins with
+    ``farthing.``: these are added to ``dropped``, as by :func:`encode_scores`), then ``farthing.error.reason``,
+    ``.stage``, ``.model``, ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
     ``farthing.error.value_bytes`` and ``.value_sha256`` tell what it was.
     """
     rows = np.flatnonzero(status).astype(np.int64)
@@ -112,11 +125,20 @@ def encode_dead(
         extra_count[k] = 2
         value_stop[k] -= lengths[k] - max_value_bytes
     columns = _Columns(
-        rows, records.buffer, records.value_start[rows], value_stop, True,
-        _bytes(b"".join(fixed)), _indptr(fixed),
-        segment_of * len(Status) + status[rows], _ERROR_HEADERS, _bytes(b"".join(extra)), _indptr(extra), extra_count,
-        _name(DEAD_OFFSET_HEADER),
-    )  # fmt: skip
+        rows=rows,
+        values=records.buffer,
+        value_start=records.value_start[rows],
+        value_stop=value_stop,
+        own=own_headers(records, rows, NO_LIMIT, dropped),
+        fixed=_bytes(b"".join(fixed)),
+        fixed_indptr=_indptr(fixed),
+        fixed_kind=segment_of * len(Status) + status[rows],
+        fixed_count=_ERROR_HEADERS,
+        extra=_bytes(b"".join(extra)),
+        extra_indptr=_indptr(extra),
+        extra_count=extra_count,
+        offset_name=_name(DEAD_OFFSET_HEADER),
+    )
     return _encode(records, columns, topic, compression, max_batch_bytes)
 
 
@@ -144,10 +166,14 @@ def encode_records(
         (Segment(topic, partition, 0, m, 0, m),),
     )  # fmt: skip
     columns = _Columns(
-        np.arange(m), values if values.flags.writeable else values.copy(), indptr[:-1], indptr[1:], False,
-        _bytes(headers),
-        np.array([0, len(headers)]), _NONE, header_count, _NO_BYTES, _NONE, _NONE, _NO_BYTES,
-    )  # fmt: skip
+        rows=np.arange(m),
+        values=values if values.flags.writeable else values.copy(),
+        value_start=indptr[:-1],
+        value_stop=indptr[1:],
+        fixed=_bytes(headers),
+        fixed_indptr=np.array([0, len(headers)]),
+        fixed_count=header_count,
+    )
     (batch,) = _encode(block, columns, topic, compression, 1 << 62)
     return batch
 
@@ -186,8 +212,8 @@ def _encode(
             stop, after, max_timestamp = write_records(
                 out, layout.HEADER_BYTES, k, last, max_batch_bytes,
                 columns.rows, records.buffer, records.key_start, records.key_stop, records.timestamps_ms,
-                records.offsets, records.headers_start, records.headers_stop, records.header_count,
-                columns.keep_headers, columns.values, columns.value_start, columns.value_stop,
+                records.offsets, columns.own.data, columns.own.indptr, columns.own.count,
+                columns.values, columns.value_start, columns.value_stop,
                 columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.fixed_count,
                 columns.extra, columns.extra_indptr, columns.extra_count, columns.offset_name, first_timestamp,
             )  # fmt: skip
@@ -210,8 +236,8 @@ def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int
     size = layout.HEADER_BYTES + (last - k) * (_RECORD_OVERHEAD + len(columns.offset_name)) + ROOM_BYTES
     size += int(columns.value_stop[k:last].sum() - columns.value_start[k:last].sum())
     size += int(records.key_stop[span].sum() - records.key_start[span].sum())
-    if columns.keep_headers:
-        size += int(records.headers_stop[span].sum() - records.headers_start[span].sum())
+    if len(columns.own.count):
+        size += int(columns.own.indptr[last] - columns.own.indptr[k])
     if len(columns.fixed):
         size += (last - k) * int(np.diff(columns.fixed_indptr).max())
     return size + len(columns.extra)

@@ -1,12 +1,132 @@
-"""The source offset that a score or a dead letter carries in a header, for whoever reads them back."""
+"""Record headers: those of an event that travel on with its score or dead letter, and the source offset in ours."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
 
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s, RecordBlock
 from farthing.jit import kernel
+from farthing.machine import copy_bytes
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong, read_varlong_reference
+
+RESERVED: Final = np.frombuffer(bytearray(b"farthing."), np.uint8)
+"""What our own headers begin with. An event's are dropped: readers tell repeats by ours."""
+
+NO_LIMIT: Final = 1 << 62
+
+
+class Dropped(IntEnum):
+    """Why a header of an event did not travel on: places in a counter of :func:`own_headers`."""
+
+    RESERVED = 0  # its key begins as ours do
+    OVER_LIMIT = 1  # the event's headers have more bytes than may travel
+
+
+_RESERVED_PLACE: Final = int(Dropped.RESERVED)  # for the kernel
+_OVER_PLACE: Final = int(Dropped.OVER_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHeaders:
+    """The headers of m events that travel on, as they lie in records."""
+
+    data: Bytes
+    indptr: Int64s  # (m+1,) into data
+    count: Int64s  # (m,); empty where no event has any
+
+    @classmethod
+    def none(cls) -> OwnHeaders:
+        """Give those of events without headers."""
+        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def keep_headers_reference(
+    buffer: Bytes, start: Int64s, stop: Int64s, count: Int32s, rows: Int64s, reserved: Bytes, max_bytes: int,
+    out: Bytes, indptr: Int64s, kept: Int64s, dropped: Int64s,
+) -> None:  # fmt: skip
+    """Plain form of :func:`keep_headers`."""
+    whole = b""
+    indptr[0] = 0
+    for k, row in enumerate(rows.tolist()):
+        at, room, kept[k] = int(start[row]), int(max_bytes), 0
+        for _ in range(int(count[row])):
+            begin = at
+            size, at = read_varlong_reference(buffer, at, int(stop[row]), MAX_VARINT_BYTES)
+            key = buffer[at : at + size].tobytes()
+            size, at = read_varlong_reference(buffer, at + size, int(stop[row]), MAX_VARINT_BYTES)
+            at += max(size, 0)
+            if key.startswith(reserved.tobytes()):
+                dropped[Dropped.RESERVED] += 1
+            elif at - begin > room:
+                dropped[Dropped.OVER_LIMIT] += 1
+            else:
+                whole += buffer[begin:at].tobytes()
+                room -= at - begin
+                kept[k] += 1
+        indptr[k + 1] = len(whole)
+    out[: len(whole)] = np.frombuffer(whole, np.uint8)
+
+
+@kernel(reference=keep_headers_reference)
+def keep_headers(
+    buffer: Bytes, start: Int64s, stop: Int64s, count: Int32s, rows: Int64s, reserved: Bytes, max_bytes: int,
+    out: Bytes, indptr: Int64s, kept: Int64s, dropped: Int64s,
+) -> None:  # fmt: skip
+    """Copy the headers of ``rows`` that travel on to ``out``, each as it is.
+
+    One whose key begins with ``reserved`` stays behind, and so does one with which its event's would have more than
+    ``max_bytes``: a shorter one after it may still go. ``dropped`` (2,) is added to. ``out`` has room for all of them.
+    """
+    at = 0
+    indptr[0] = 0
+    for k in range(len(rows)):
+        row = rows[k]
+        here = start[row]
+        first = here  # of a run that is copied at once
+        room = max_bytes
+        n = 0
+        for _ in range(count[row]):
+            begin = here
+            size, here = read_varlong(buffer, here, stop[row], MAX_VARINT_BYTES)
+            i = 0
+            while i < len(reserved) and i < size and buffer[here + i] == reserved[i]:
+                i += 1
+            ours = i == len(reserved)
+            size, here = read_varlong(buffer, here + size, stop[row], MAX_VARINT_BYTES)
+            here += max(size, 0)
+            if not ours and here - begin <= room:
+                room -= here - begin
+                n += 1
+                continue
+            dropped[_RESERVED_PLACE if ours else _OVER_PLACE] += 1
+            if begin > first:
+                at = copy_bytes(out, at, buffer, first, begin)
+            first = here
+        if here > first:
+            at = copy_bytes(out, at, buffer, first, here)
+        kept[k] = n
+        indptr[k + 1] = at
+
+
+def own_headers(records: RecordBlock, rows: Int64s, max_bytes: int, dropped: Int64s | None = None) -> OwnHeaders:
+    """Give the headers of some events that travel on, of each ``max_bytes`` at most; ours stay behind.
+
+    ``dropped`` (len(Dropped),) is added to: headers that stayed behind, by reason. The records must come from
+    :func:`farthing.wire.decode`, which has checked the headers' lengths.
+    """
+    if not records.header_count.any():  # as in most topics: this look is all that it costs
+        return OwnHeaders.none()
+    data = np.empty(int((records.headers_stop - records.headers_start)[rows].sum()), np.uint8)
+    indptr, kept = np.empty(len(rows) + 1, np.int64), np.empty(len(rows), np.int64)
+    keep_headers(
+        records.buffer, records.headers_start, records.headers_stop, records.header_count, rows, RESERVED, max_bytes,
+        data, indptr, kept, np.zeros(len(Dropped), np.int64) if dropped is None else dropped,
+    )  # fmt: skip
+    return OwnHeaders(data, indptr, kept)
 
 
 def source_offsets_reference(

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from farthing.blocks import Bytes, Int32s, Int64s
+from farthing.blocks import Bytes, Int64s
 from farthing.digits import AHEAD_BYTES, count_digits, write_digits
 from farthing.jit import kernel
 from farthing.machine import SHORT_BYTES, copy_bytes, copy_short
@@ -42,7 +42,7 @@ def header_bytes(name: str, value: str) -> bytes:
 def write_records_reference(
     out: Bytes, at: int, k: int, last: int, max_bytes: int,
     rows: Int64s, buffer: Bytes, key_start: Int64s, key_stop: Int64s, timestamps_ms: Int64s,
-    offsets: Int64s, headers_start: Int64s, headers_stop: Int64s, header_count: Int32s, keep_headers: bool,
+    offsets: Int64s, own: Bytes, own_indptr: Int64s, own_count: Int64s,
     values: Bytes, value_start: Int64s, value_stop: Int64s,
     fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, fixed_count: int,
     extra: Bytes, extra_indptr: Int64s, extra_count: Int64s, offset_name: Bytes, base_timestamp: int,
@@ -56,9 +56,9 @@ def write_records_reference(
     for k in range(first, last):
         row, kind, count = rows[k], fixed_kind[k] if len(fixed_kind) else 0, fixed_count
         headers = b""
-        if keep_headers:
-            headers += buffer[headers_start[row] : headers_stop[row]].tobytes()
-            count += int(header_count[row])
+        if len(own_count):
+            headers += own[own_indptr[k] : own_indptr[k + 1]].tobytes()
+            count += int(own_count[k])
         headers += fixed[fixed_indptr[kind] : fixed_indptr[kind + 1]].tobytes()
         if len(extra_count):
             headers += extra[extra_indptr[k] : extra_indptr[k + 1]].tobytes()
@@ -84,16 +84,17 @@ def write_records_reference(
 def write_records(
     out: Bytes, at: int, k: int, last: int, max_bytes: int,
     rows: Int64s, buffer: Bytes, key_start: Int64s, key_stop: Int64s, timestamps_ms: Int64s,
-    offsets: Int64s, headers_start: Int64s, headers_stop: Int64s, header_count: Int32s, keep_headers: bool,
+    offsets: Int64s, own: Bytes, own_indptr: Int64s, own_count: Int64s,
     values: Bytes, value_start: Int64s, value_stop: Int64s,
     fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, fixed_count: int,
     extra: Bytes, extra_indptr: Int64s, extra_count: Int64s, offset_name: Bytes, base_timestamp: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Write records ``k`` to ``last`` at ``at`` until ``max_bytes`` would be passed; at least one is written.
 
-    A record's headers are the event's own (``keep_headers``), the ``fixed_count`` fixed ones of its kind (all of kind
-    0 when ``fixed_kind`` is empty), its extra ones (none when ``extra_count`` is empty) and, unless ``offset_name`` is
-    empty, the source offset; ``offset_name`` is that header's name with its length, as it is to stand there.
+    A record's headers are the event's own (none when ``own_count`` is empty), the ``fixed_count`` fixed ones of its
+    kind (all of kind 0 when ``fixed_kind`` is empty), its extra ones (none when ``extra_count`` is empty) and, unless
+    ``offset_name`` is empty, the source offset; ``offset_name`` is that header's name with its length, as it is to
+    stand there.
     ``out`` needs room for ROOM_BYTES after the last record. Returns (position after, records done, largest timestamp).
     """
     first = k
@@ -105,9 +106,9 @@ def write_records(
         kind = fixed_kind[k] if len(fixed_kind) else 0
         count = fixed_count
         headers = fixed_indptr[kind + 1] - fixed_indptr[kind]
-        if keep_headers:
-            count += header_count[row]
-            headers += headers_stop[row] - headers_start[row]
+        if len(own_count):
+            count += own_count[k]
+            headers += own_indptr[k + 1] - own_indptr[k]
         if len(extra_count):
             count += extra_count[k]
             headers += extra_indptr[k + 1] - extra_indptr[k]
@@ -133,8 +134,8 @@ def write_records(
         if value_length > 0:
             at = copy_bytes(out, at, values, value_start[k], value_stop[k])
         at = write_varlong(out, at, count)
-        if keep_headers:
-            at = copy_bytes(out, at, buffer, headers_start[row], headers_stop[row])
+        if len(own_count):
+            at = copy_bytes(out, at, own, own_indptr[k], own_indptr[k + 1])
         if len(fixed):
             at = copy_bytes(out, at, fixed, fixed_indptr[kind], fixed_indptr[kind + 1])
         if len(extra_count):

@@ -1,0 +1,48 @@
+"""``NEW=OLD``: the field NEW lies at OLD. The one reading of such pairs, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from farthing.errors import ConfigError
+
+FLAG: Final = "--map"
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """Read ``--map NEW=OLD``, as often as it was given: NEW to OLD.
+
+    Raises
+    ------
+    ConfigError
+        One is not of that form, or NEW is given twice.
+    """
+    named: dict[str, str] = {}
+    for pair in pairs:
+        new, equals, old = pair.partition("=")
+        if not (new and equals and old):
+            raise ConfigError(f"{FLAG} {pair}: expected NEW=OLD, such as {FLAG} text=comment.body")
+        if new in named:
+            raise ConfigError(f"{FLAG} {pair}: {new} is mapped to {named[new]} already; give each name once")
+        named[new] = old
+    return named
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Say that there is no such name, which there are, and which may be meant."""
+    names = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, names, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"nothing is called {name!r} here; known are {', '.join(names)}{meant}"
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put ``where`` the map was given before what is wrong with it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error}") from error
