@@ -60,7 +60,8 @@ for _ in range(20):
     ages += some
     add_latencies(stats, "SCORE", "events", counts_of(some), 0)
 entry = stats.get("events", "SCORE")
-told = [[share, entry.get_response_time_percentile(share), sorted(ages)[math.ceil(share * len(ages)) - 1]]
+ages.sort()
+told = [[share, entry.get_response_time_percentile(share), ages[math.ceil(share * len(ages)) - 1 :][:2]]
         for share in (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)]
 print(json.dumps(told))
 """
@@ -71,5 +72,5 @@ def test_locusts_own_percentiles_are_within_a_tenth():
     pytest.importorskip("confluent_kafka", reason="needs the extra loadtest")
     done = subprocess.run([sys.executable, "-c", LOCUST], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for share, told, exact in json.loads(done.stdout):
-        assert abs(told - exact) <= 0.1 * exact, share
+    for share, told, exact in json.loads(done.stdout):  # Locust's rank is the next one in places
+        assert any(abs(told - one) <= 0.05 * one for one in exact), share
