@@ -111,13 +111,13 @@ class RecordConsumer:
         partitions = self._ends.older_than(after_s, self._positions)
         if not partitions:
             return
-        epoch, asked_s = self.epoch, time.monotonic()
+        epoch = self.epoch
         try:
             ends = await self._bounds(partitions, end=True)
         except BrokerError:
             return  # what was heard last stands; the next fetch meets the same broker and says so
         if epoch == self.epoch:
-            self._ends.asked(ends, asked_s)
+            self._ends.asked(ends)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Fetch on from ``offset``; what is being fetched is dropped."""

@@ -59,12 +59,14 @@ class LogEnds:
         """Note what a fetch brought."""
         self._ends[partition] = end, self._clock()
 
-    def asked(self, ends: Mapping[Partition, int], asked_s: float) -> None:
-        """Note the answers to a question of that time, but for partitions of which we have heard since."""
+    def asked(self, ends: Mapping[Partition, int]) -> None:
+        """Note the answers to a question: an end that they raise. A fetch that has overtaken them knows better.
+
+        So it does on brokers that answer with an offset within the last batch, as the demo's.
+        """
         for partition, end in ends.items():
-            told = self._ends.get(partition)
-            if end >= 0 and (told is None or told[1] <= asked_s):
-                self._ends[partition] = end, asked_s
+            known = self.get(partition)
+            self[partition] = end if known is None else max(known, end)
 
     def older_than(self, seconds: float, partitions: Iterable[Partition]) -> list[Partition]:
         """Give those partitions of which nothing was heard for so long, or ever."""
