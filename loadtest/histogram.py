@@ -1,4 +1,7 @@
-"""Counts by milliseconds: whole ones below a second, three digits above, so that a day of them stays small."""
+"""Counts by milliseconds: whole ones below a second, three digits above, so that a day of them stays small.
+
+A percentile is the nearest rank, as everywhere in Farthing: exact below a second, within 0.5 % above.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
+
+from farthing.meter.latencies import percentile_ms
+
+__all__ = ["added", "counts_of", "percentile_ms", "rounded_ms", "summary_ms"]
 
 
 def rounded_ms(ms):
@@ -21,17 +28,6 @@ def counts_of(ms) -> dict[int, int]:
     """Count int64 milliseconds (n,) by their rounded value."""
     values, counts = np.unique(rounded_ms(np.asarray(ms, np.int64)), return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def percentile_ms(counts: Mapping[int, int], share: float) -> int | None:
-    """Give the least value that ``share`` of the counts do not exceed; None when there are none."""
-    total = sum(counts.values())
-    seen = 0
-    for ms in sorted(counts):
-        seen += counts[ms]
-        if counts[ms] and seen >= share * total:
-            return ms
-    return None
 
 
 def summary_ms(counts: Mapping[int, int]) -> dict[str, int | None]:

@@ -14,7 +14,12 @@ OPERATIONS = (
                 "short",
                 f"sum(route:farthing_events:rate5m{RECORDED})",
             ),
-            stat("Waiting", "Events not yet answered.", "short", f"sum(route:farthing_lag_events:sum{RECORDED})"),
+            stat(
+                "Waiting",
+                "Lag: high watermark minus next unacknowledged offset.",
+                "short",
+                f"sum(route:farthing_lag_events:sum{RECORDED})",
+            ),
             stat(
                 "Behind",
                 "What is waiting, at the rate of now. The worst route.",
@@ -24,9 +29,10 @@ OPERATIONS = (
             ),
             stat(
                 "99 % are scored within",
-                "From the event's Kafka timestamp to the acknowledgement of its score. The worst route.",
+                "From the event's Kafka timestamp to the acknowledgement of its score, in the last minute. The slowest "
+                "worker of the worst route.",
                 "s",
-                f"max(route:farthing_event_latency_seconds:p99_5m{RECORDED})",
+                f"max(route:farthing_event_latency_p99_seconds:max{RECORDED})",
                 (1, 5),
             ),
             stat(
@@ -62,10 +68,11 @@ OPERATIONS = (
             ),
             graph(
                 "Age of an event when its score is there",
-                "Includes the time before Farthing: the timestamp is the producer's or the broker's.",
+                "Of the slowest worker. Includes the time before Farthing: the timestamp is the producer's or the "
+                "broker's.",
                 "s",
-                Query(f"route:farthing_event_latency_seconds:p50_5m{RECORDED}", "{{route}} half"),
-                Query(f"route:farthing_event_latency_seconds:p99_5m{RECORDED}", "{{route}} 99 %"),
+                Query(f"route:farthing_event_latency_p50_seconds:max{RECORDED}", "{{route}} half"),
+                Query(f"route:farthing_event_latency_p99_seconds:max{RECORDED}", "{{route}} 99 %"),
             ),
             graph(
                 "Dead letters by reason",

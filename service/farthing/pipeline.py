@@ -29,6 +29,7 @@ from farthing.kafka import (
     Partition,
     RecordConsumer,
     Ticket,
+    lag_by_topic,
     letter_of_batch,
 )
 from farthing.metrics import Metrics
@@ -67,7 +68,8 @@ class Pipeline:
         self._producer = BatchProducer(kafka)
         self._offsets = OffsetTracker()
         self._metrics = metrics
-        self._progress = Progress(metrics, health, self._routes, stall_timeout_s=stall_timeout_s)
+        metrics.show_lag(self.lag)
+        self._progress = Progress(metrics, health, stall_timeout_s=stall_timeout_s)
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
         self._reports = NoReports() if reports is None else reports
@@ -299,7 +301,6 @@ class Pipeline:
         self._offsets.assign(partition, offset)
         self._reports.assign(partition, offset, metadata)
 
-    def lag(self) -> dict[str, int]:
-        """Events not yet fetched, by route."""
-        lags = self._consumer.lag().items()
-        return {source: sum(lag for (topic, _), lag in lags if topic == source) for source in self._routes}
+    def lag(self) -> dict[str, int | None]:
+        """Lag by route, see :mod:`farthing.kafka.lag`; None where it is not known."""
+        return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from farthing.errors import StartError
 
@@ -42,17 +47,54 @@ class Endpoint:
         await self._runner.cleanup()
 
 
+PROBES: Final = {
+    "/live": "200 whenever the process answers at all",
+    "/ready": "200 when events are being scored; else 503 and what it waits for",
+    "/metrics": "figures for Prometheus",
+}
+
+
+def index(who: str, paths: Mapping[str, str]) -> str:
+    """Say which process answers here, and what: as plain text."""
+    width = max(map(len, paths))
+    return "\n".join([who, "", *(f"{path:{width}}  {what}" for path, what in paths.items()), ""])
+
+
+def this_process(what: str) -> str:
+    """Name the process in a line: what it is, its number and host, its version."""
+    return f"Farthing {version('farthing')}: {what}; process {os.getpid()} on {socket.gethostname()}"
+
+
+def forgiving(who: str, paths: Mapping[str, str]) -> Middleware:
+    """Make what answers ``/live/`` as ``/live``, and a path where nothing is with 404 and the index."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+            return await handler(request)
+        if request.path.endswith("/"):
+            url = request.rel_url.with_path(request.path.rstrip("/") or "/").with_query(request.rel_url.query)
+            shorter = request.clone(rel_url=url)
+            found = await request.app.router.resolve(shorter)
+            if not isinstance(found.http_exception, web.HTTPNotFound):
+                return await found.handler(shorter)
+        raise web.HTTPNotFound(text="nothing is here\n\n" + index(who, paths))
+
+    return answer
+
+
 async def listen(
     host: str,
     port: int,
     *,
     ready: Callable[[], Awaitable[tuple[bool, str]]],
     metrics: Callable[[], Awaitable[bytes]],
+    what: str = "a process",
 ) -> Endpoint:
-    """Serve the three probes.
+    """Serve the three probes, and at ``/`` a list of them that says ``what`` this process is.
 
     ``/live`` answers 200 whenever the event loop turns. ``/ready`` answers 200 or 503 with a one-line reason.
-    ``/metrics`` is Prometheus text.
+    ``/metrics`` is Prometheus text. A slash at the end changes nothing.
 
     Raises
     ------
@@ -70,8 +112,14 @@ async def listen(
     async def get_metrics(_: web.Request) -> web.Response:
         return web.Response(body=await metrics(), headers={"Content-Type": METRICS_CONTENT_TYPE})
 
-    app = web.Application(client_max_size=1 << 16)
-    app.add_routes([web.get("/live", get_live), web.get("/ready", get_ready), web.get("/metrics", get_metrics)])
+    who = this_process(what)
+
+    async def get_index(_: web.Request) -> web.Response:
+        return web.Response(text=index(who, PROBES))
+
+    app = web.Application(client_max_size=1 << 16, middlewares=[forgiving(who, PROBES)])
+    handlers = {"/": get_index, "/live": get_live, "/ready": get_ready, "/metrics": get_metrics}
+    app.add_routes([web.get(path, handler) for path, handler in handlers.items()])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, host, port)

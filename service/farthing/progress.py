@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 
 import structlog
 
@@ -25,10 +24,9 @@ RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after trouble with the broker; the
 class Progress:
     """Remembers when a block was last acknowledged, and how often in a row the broker has failed."""
 
-    def __init__(self, metrics: Metrics, health: Health, routes: Iterable[str], *, stall_timeout_s: float) -> None:
+    def __init__(self, metrics: Metrics, health: Health, *, stall_timeout_s: float) -> None:
         self._metrics = metrics
         self._health = health
-        self._routes = tuple(routes)
         self._stall_timeout_s = stall_timeout_s
         self._trouble = 0  # times in a row that the broker failed
         self._last = time.monotonic()
@@ -61,20 +59,28 @@ class Progress:
 
     async def keep_looking(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
         """Bring the gauges and the answer of ``/ready`` up to now, again and again, whatever the loop waits for."""
-        while True:
-            if self._begun:
-                self._look(consumer, offsets.in_flight())
-            await asyncio.sleep(LOOK_EVERY_S)
+        learning: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if self._begun:
+                    if learning is None or learning.done():
+                        if learning is not None:
+                            learning.result()
+                        learning = asyncio.create_task(consumer.learn_ends(LOOK_EVERY_S))
+                    self._look(consumer, offsets)
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            if learning is not None:
+                learning.cancel()
 
-    def _look(self, consumer: RecordConsumer, in_flight: int) -> None:
-        lags, held = consumer.lag(), consumer.held
-        for source in self._routes:
-            self._metrics.lag.labels(source).set(sum(lag for (topic, _), lag in lags.items() if topic == source))
+    def _look(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
+        lags, held = consumer.lag(offsets.next_unacknowledged) or {}, consumer.held
         self._metrics.partitions.set(len(consumer.assignment))
         self._metrics.halted.set(len(held))
         self._metrics.set_rebalances(consumer.rebalances, consumer.rebalance_seconds)
         now = time.monotonic()
-        if not in_flight and not any(lag for partition, lag in lags.items() if partition not in held):
+        waiting = sum(lag or 0 for partition, lag in lags.items() if partition not in held)
+        if not offsets.in_flight() and not waiting:
             self._last = now
         if self._trouble > 1:
             return  # /ready tells of it already
@@ -83,6 +89,7 @@ class Progress:
             others = f" (and {len(held) - 1} more partitions)" if len(held) > 1 else ""
             self._health.set("stalled", f"{topic}[{number}] is held{others}: {reason}")
         elif now - self._last > self._stall_timeout_s:
-            self._health.set("stalled", f"there is lag and no progress for {self._stall_timeout_s:.0f} s")
+            what = f"a lag of {waiting:,} events" if waiting else "events in flight"
+            self._health.set("stalled", f"there is {what} and no progress for {self._stall_timeout_s:.0f} s")
         else:
             self._health.set("running", "scoring")

@@ -123,7 +123,8 @@ class Supervisor:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)) as session:
                 self._session = session
                 http = self._settings.http
-                endpoint = await listen(http.host, http.port, ready=self._ready, metrics=self._metrics)
+                what = f"the supervisor of {len(self._children)} workers"
+                endpoint = await listen(http.host, http.port, ready=self._ready, metrics=self._metrics, what=what)
                 log.info(
                     "supervisor_listening", url=f"http://{endpoint.host}:{endpoint.port}", workers=len(self._children)
                 )

@@ -30,8 +30,9 @@ from farthing.first_start import COMPILING
 from farthing.jit import watch_compilation
 from farthing.kafka import PacingReader, ensure_compacted
 from farthing.memory import keep_freed_memory, settle_collector
+from farthing.meter.latencies import OCTAVE_EDGES_MS, by_edge, by_octave
 from farthing.meter.records import Heartbeat
-from farthing.metrics import LATENCY_EDGES_MS, Metrics
+from farthing.metrics import Metrics
 from farthing.payload import naming
 from farthing.pipeline import Pipeline
 from farthing.probes import Endpoint, Health, listen
@@ -59,7 +60,7 @@ class Worker:
         self._signals = 0
         self._stop = asyncio.Event()
         self._metrics: Metrics | None = None
-        self._lag: Callable[[], dict[str, int]] = dict
+        self._lag: Callable[[], dict[str, int | None]] = dict
 
     async def run(self) -> int:
         """Serve until a signal; returns the exit code.
@@ -130,13 +131,17 @@ class Worker:
         # Several services may run on a host: the port that is configured tells them apart, and a restart keeps it.
         name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
         started_ms = time.time_ns() // 1_000_000
-        edges = tuple(LATENCY_EDGES_MS.tolist())
+        edges = tuple(OCTAVE_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
             samples = {route.scorer.model_id: route.sample.as_ints() for route in routes}
+            known = {route: lag for route, lag in self._lag().items() if lag is not None}
+            ages = metrics.latency.counts()
+            octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
+            fine = {route: by_edge(counts) for route, counts in ages.items()}
             return Heartbeat(
                 name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
-                time.process_time_ns(), self._lag(), edges, metrics.latency.counts(), samples,
+                time.process_time_ns(), known, edges, octaves, samples, fine,
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
@@ -221,6 +226,7 @@ class Worker:
             0 if supervised else http.port,
             ready=self._ready,
             metrics=self._export,
+            what="a worker" if self._index is None else f"worker {self._index}, under a supervisor",
         )
         if self._address_file is not None:
             write_address(self._address_file, endpoint.host, endpoint.port)

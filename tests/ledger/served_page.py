@@ -8,7 +8,9 @@ import argparse
 import asyncio
 import time
 
+from farthing.config import Settings
 from farthing.ledger import web
+from farthing.ledger.first_event import first_events
 from farthing.ledger.web import Pages
 from tests.ledger.cases import HOUR, MadeUp, book, now_ms
 
@@ -34,7 +36,13 @@ async def main():
     if asked.still:
         clock = web.time = StandingClock()
     made = MadeUp(asked.rate, until_ms=clock.time_ns() // 1_000_000, tenant=asked.tenant)
-    pages = Pages(made.books, book(), ready=lambda: (True, "ok"), metrics=lambda: b"")
+    settings = Settings(
+        kafka={"bootstrap_servers": ["localhost:9092"]},
+        route=[{"bundle": "moderation", "source": "events.moderation", "sink": "s", "dead_letters": "d"}],
+    )
+    pages = Pages(
+        made.books, book(), ready=lambda: (True, "ok"), metrics=lambda: b"", first_events=first_events(settings)
+    )
     host, port = await pages.listen("127.0.0.1", asked.port)
     print(f"http://{host}:{port}", flush=True)
     while True:

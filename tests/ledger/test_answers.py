@@ -44,7 +44,7 @@ def validator(name):
     return Draft202012Validator({"components": {"schemas": schemas}, "$ref": f"#/components/schemas/{name}"})
 
 
-STATEMENT, HISTORY, ACCOUNT = map(validator, ("Statement", "History", "Account"))
+STATEMENT, HISTORY, ACCOUNT, FIRST_EVENT = map(validator, ("Statement", "History", "Account", "FirstEvent"))
 
 
 def said_of(ledger, window="all", model=None, mode=CHEAPEST, terms=TERMS, at=NOW):
@@ -201,6 +201,26 @@ def test_a_lag_that_nobody_tells_is_null_and_a_silent_worker_is_named():
     _, body = said_of(ledger)
     assert body["lag"] is None
     assert [(w["worker"], w["alive"], w["seen_ms_ago"]) for w in body["workers"]] == [("node-a/0", False, 60_000)]
+
+
+def test_a_lag_that_a_worker_does_not_know_is_null_and_not_zero():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", lag={"events.m": 36_000}, latency={"events.m": ()}))
+    ledger.beat(beat("a/1", latency={"events.m": ()}))  # it is joining
+    _, body = said_of(ledger)
+    assert body["lag"] is None
+    assert [w["lag"] for w in body["workers"]] == [36_000, None]
+    ledger.beat(beat("a/1", at_ms=NOW + 1, lag={"events.m": 0}, latency={"events.m": ()}))
+    assert said_of(ledger)[1]["lag"] == 36_000
+
+
+def test_the_partitions_of_a_worker_that_just_fell_silent_are_not_forgotten():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", lag={"events.m": 3}))
+    ledger.beat(beat("a/1", at_ms=NOW - 20_000, lag={"events.m": 9}))
+    assert said_of(ledger)[1]["lag"] is None
+    ledger.beat(beat("a/0", at_ms=NOW + 60_000, lag={"events.m": 3}))  # by now somebody has its partitions
+    assert said_of(ledger, at=NOW + 60_000)[1]["lag"] == 3
 
 
 def test_a_latency_past_the_last_edge_is_said():

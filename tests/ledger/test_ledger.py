@@ -4,12 +4,14 @@ import math
 import random
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.ledger.books import WINDOWS_MS
 from farthing.ledger.ledger import ALIVE_WITHIN_MS, MISSED_FOR_MS, Ledger, Subject, added_up
+from farthing.meter.latencies import EDGES_MS, by_edge
 from farthing.meter.records import OTHER, TenantCount
 from farthing.meter.usage import UsageTotals
 from tests.ledger.cases import EDGES, HOUR, MINUTE, NOW, beat, mixed, record, totals
@@ -248,6 +250,46 @@ def test_a_percentile_of_all_workers_is_that_of_their_events(one, other, share):
         ledger.beat(latency_beat(worker, counts, NOW + 2_000))
     ledger.note_moment(NOW + 2_000)
     assert ledger.latency_ms("events.m", share, MINUTE) == quantile_by_counting(one + other, share)
+
+
+def fine(ages_ms):
+    counts = np.zeros(len(EDGES_MS), np.int64)
+    np.add.at(counts, np.searchsorted(EDGES_MS, ages_ms), 1)
+    return {"events.m": by_edge(counts)}
+
+
+@given(
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=60),
+    st.lists(st.integers(0, 10**9), max_size=60),
+    st.sampled_from([0.5, 0.75, 0.99, 1.0]),
+)
+def test_a_percentile_is_within_a_tenth_of_that_of_all_workers_events(one, other, share):
+    ledger, before = Ledger(), [5, 90_000]
+    for worker in ("a/0", "b/0"):
+        ledger.beat(beat(worker, at_ms=NOW, ages=fine(before)))
+    ledger.note_moment(NOW)
+    for worker, ages in (("a/0", one), ("b/0", other)):
+        ledger.beat(beat(worker, at_ms=NOW + 2_000, ages=fine(before + ages)))
+    ledger.note_moment(NOW + 2_000)
+    exact = sorted(one + other)[math.ceil(round(share * len(one + other), 9)) - 1]
+    assert exact <= ledger.latency_ms("events.m", share, MINUTE) <= exact * 1.0625 + 0.5
+    assert ledger.last_edge_ms() is None
+    restored = Ledger.restored((), ((key, beat.encode()) for key, beat in ledger.beats.items()))
+    restored.note_moment(NOW + 3_000)
+    assert restored._moments[-1].ages == ledger._moments[-1].ages
+
+
+def test_older_and_newer_workers_are_added_up():
+    ledger = Ledger()
+    ledger.beat(latency_beat("old/0", histogram([]), NOW))
+    ledger.beat(beat("new/0", at_ms=NOW, ages=fine([])))
+    ledger.note_moment(NOW)
+    ledger.beat(latency_beat("old/0", histogram([3_000] * 10), NOW + 2_000))
+    ledger.beat(beat("new/0", at_ms=NOW + 2_000, ages=fine([30] * 980 + [3_000] * 10)))
+    ledger.note_moment(NOW + 2_000)
+    assert ledger.latency_ms("events.m", 0.5, MINUTE) == 30
+    assert ledger.latency_ms("events.m", 0.985, MINUTE) == 3_072
+    assert ledger.latency_ms("events.m", 1.0, MINUTE) == 4_096  # the old worker's octave
 
 
 def test_no_events_have_no_percentile():

@@ -1,6 +1,7 @@
 """The page in a real Chromium: its numbers are the JSON's, it follows the choices and the clock, and all can read it."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -149,6 +151,11 @@ def interval(of):
     return "" if of["low"] == of["high"] else f"{shown(of['low'])} to {shown(of['high'])}"
 
 
+def page_is_new(browser):
+    """Whether the page says how to send a first event."""
+    return browser.find_element(By.ID, "first").is_displayed()
+
+
 def assert_page_says(browser, body):
     saved = body["saved_usd"]
     assert text(browser, "saved") == shown(abs(saved["mid"]))
@@ -160,6 +167,7 @@ def assert_page_says(browser, body):
     assert text(browser, "api-note") == interval(body["avoided_usd_per_million"])
     assert text(browser, "rate") == f"{round(body['events_per_second']):,}"
     assert text(browser, "p99") == f"{body['latency_p99_ms']:,} ms"
+    assert not page_is_new(browser)
     assert text(browser, "lag") == f"{body['lag']:,}"
     offered = [o for o in body["opponents"] if o["usd_per_million"] is not None]
     rows = table(browser, "opponents")
@@ -257,16 +265,47 @@ def test_it_follows_the_books_without_a_reload_and_says_when_nobody_answers(brow
     forget(page)  # refused connections are no complaint of the page's
 
 
+def legend(page, chart):
+    """The texts of a chart's legend: label -> value."""
+    return page.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll(`#${arguments[0]} .u-legend .u-series`)].map("
+        "(row) => [row.querySelector('.u-label').textContent, row.querySelector('.u-value').textContent]))",
+        chart,
+    )
+
+
+def test_legends_have_values_without_a_pointer(page, still):
+    body = still.statement(window="day")
+    with urllib.request.urlopen(f"{still.url}/api/history?window=day", timeout=20) as answer:
+        past = json.load(answer, parse_float=Decimal)
+    last = {"own": shown(past["own_usd"][-1]), "API": shown(past["api_usd"][-1])}
+    wait(page, lambda: last.items() <= legend(page, "time-chart").items())
+    even = legend(page, "even-chart")
+    at = min(
+        body["comparison"]["curve"],
+        key=lambda p: abs(math.log(p["events_per_day"] / body["comparison"]["events_per_day"])),
+    )
+    # The page draws logarithms, so the last digit may differ from the exact decimal's.
+    assert even["own"].startswith(shown(at["own_usd"]["mid"])[:2])
+    canvas = page.find_element(By.CSS_SELECTOR, "#time-chart .u-over")
+    ActionChains(page).move_to_element_with_offset(canvas, -canvas.size["width"] // 2 + 2, 0).perform()
+    wait(page, lambda: legend(page, "time-chart")["own"] != last["own"])  # the first point's
+    ActionChains(page).move_to_element(page.find_element(By.ID, "verdict")).perform()
+    wait(page, lambda: last.items() <= legend(page, "time-chart").items())
+    time.sleep(1.5)  # the next answer changes nothing
+    assert "–" not in {*legend(page, "time-chart").values(), *legend(page, "even-chart").values()}
+
+
 def background(page):
     return page.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
 def test_dark_and_light(page):
     button = page.find_element(By.ID, "theme")
-    assert button.get_attribute("aria-pressed") == "false"
+    assert (button.get_attribute("aria-pressed"), button.text) == ("false", "Switch to dark")
     light = background(page)
     button.click()
-    assert button.get_attribute("aria-pressed") == "true"
+    assert (button.get_attribute("aria-pressed"), button.text) == ("true", "Switch to light")
     assert background(page) != light
     page.refresh()
     wait(page, lambda: text(page, "own-million") != "–")
@@ -386,6 +425,12 @@ def test_before_anything_was_scored(browser):
         assert text(browser, "verdict") == "No event has been scored yet."
         assert text(browser, "saved") == text(browser, "api-million") == text(browser, "own-million") == "–"
         assert table(browser, "opponents") == [["nothing yet"]]
+        wait(browser, lambda: browser.find_element(By.ID, "first").is_displayed())
+        assert "Workers read the topic events.moderation at localhost:9092." in text(browser, "first")
+        command = browser.find_element(By.CSS_SELECTOR, "#first pre").text
+        with urllib.request.urlopen(f"{ledger.url}/api/routes", timeout=20) as answer:
+            assert [route["command"] for route in json.load(answer)] == [command]
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 1280
         assert_no_complaints(browser)
     finally:
         ledger.stop()

@@ -8,10 +8,12 @@ import socket
 import pytest
 from aiohttp import ClientSession, web
 
+from farthing.config import Settings
 from farthing.errors import StartError
+from farthing.ledger.first_event import first_events
 from farthing.ledger.web import FILES, PAGE, Pages
 from tests.ledger.cases import MadeUp, book
-from tests.ledger.test_answers import HISTORY, STATEMENT
+from tests.ledger.test_answers import FIRST_EVENT, HISTORY, STATEMENT
 
 TERMS = book()
 
@@ -48,7 +50,7 @@ async def served(made):
         yield one
 
 
-PATHS = [*FILES, "/api/statement", "/api/history", "/api/accounts", "/live", "/ready", "/metrics"]
+PATHS = [*FILES, "/api/statement", "/api/history", "/api/accounts", "/api/routes", "/live", "/ready", "/metrics"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/no/such/page", "/api/statement?window=week", "/vendor/../web.py"])
@@ -114,6 +116,48 @@ async def test_answers_are_as_the_schema_says(served):
             assert drawn["at_s"]
     _, _, text = await served.get("/api/statement")
     assert (json.loads(text)["window"], json.loads(text)["mode"]) == ("all", "cheapest")
+
+
+async def test_what_is_not_there_is_answered_with_what_is(served):
+    for path in ("/no/such/page", "/api", "/statement", "/metricsx/"):
+        status, headers, text = await served.get(path)
+        assert status == 404
+        assert headers["Content-Type"].startswith("text/plain")
+        assert "the ledger" in text
+        assert all(known in text for known in ("/api/statement", "/live", "/ready", "/metrics", "/openapi.json"))
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+async def test_a_slash_at_the_end_and_head_change_nothing(served, path):
+    _, _, text = await served.get(path)
+    status, headers, slashed = await served.get(f"{path}/?window=day")
+    assert status == 200
+    assert headers["Content-Type"] == (await served.get(path))[1]["Content-Type"]
+    assert path.startswith("/api/") or slashed == text
+    async with served.client.head(path) as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_a_stranger_is_not_let_in_by_a_slash(made):
+    async with Served(made) as served:
+        for path in ("/api/statement/", "/no/such/page"):
+            assert (await served.get(path, headers={"Host": "stranger.example"}))[0] == 403
+        assert (await served.get("/live/", headers={"Host": "stranger.example"}))[0] == 200
+
+
+async def test_routes_are_as_the_schema_says(made):
+    route = {"bundle": "moderation", "source": "events.m", "sink": "s", "dead_letters": "d"}
+    found = first_events(Settings(kafka={"bootstrap_servers": ["a:1", "b:2"]}, route=[route]))
+    pages = Pages(made.books, TERMS, ready=lambda: (True, ""), metrics=bytes, first_events=found)
+    host, port = await pages.listen("127.0.0.1", 0)
+    try:
+        async with ClientSession(f"http://{host}:{port}") as client, client.get("/api/routes") as response:
+            (body,) = await response.json()
+    finally:
+        await pages.close()
+    FIRST_EVENT.validate(body)
+    assert (body["topic"], body["bootstrap_servers"]) == ("events.m", ["a:1", "b:2"])
+    assert "'a:1,b:2'" in body["command"]
 
 
 async def test_nothing_is_told_while_the_books_are_restored(made):

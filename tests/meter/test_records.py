@@ -1,11 +1,15 @@
 """Usage records and heartbeats: written, read back, and what is no such thing is refused with a sentence."""
 
 import json
+import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farthing.meter.latencies import EDGES_MS, by_edge
 from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
 from farthing.meter.usage import LAST_SIZE_CLASS, UsageTotals
 
@@ -34,7 +38,16 @@ heartbeats = st.builds(
     st.lists(counts, max_size=20).map(tuple),
     st.dictionaries(names, st.lists(counts, max_size=20).map(tuple), max_size=3),
     st.dictionaries(names, st.lists(counts, max_size=8).map(tuple), max_size=3),
+    st.none() | st.dictionaries(names, st.dictionaries(counts, counts, max_size=8), max_size=3),
 )  # fmt: skip
+
+# Written by the release before ages were told in fine buckets.
+OLDER = (
+    b'{"v":1,"worker":"node-a:9464/0","started_at_ms":1795516000000,"at_ms":1795516220000,"state":"running","cores":2,'
+    b'"cpu_ns":92400000000,"lag":{"events.m":1200},"latency_edges_ms":[1,2,4,8,16,32,64,128,256,512,1024,2048,4096,8192,'
+    b'16384,32768,65536],"latency":{"events.m":[0,0,3,40,300,500,190,0,10,4,2,1,0,0,0,0,0,5]},"sample":{'
+    b'"moderation@1a2b3c4d":[1,2,3,4,5,6,7,8]}}'
+)
 
 
 @given(usage_records())
@@ -45,6 +58,39 @@ def test_usage_records_come_back(record):
 @given(heartbeats)
 def test_heartbeats_come_back(beat):
     assert Heartbeat.decode(beat.encode()) == beat
+
+
+def test_an_older_heartbeat_is_read_and_written_as_it_was():
+    beat = Heartbeat.decode(OLDER)
+    assert beat.encode() == OLDER
+    assert beat.lag == {"events.m": 1200}
+    assert beat.events_by_age == {
+        "events.m": {4: 3, 8: 40, 16: 300, 32: 500, 64: 190, 256: 10, 512: 4, 1024: 2, 2048: 1, math.inf: 5}
+    }
+
+
+def test_an_older_ledger_finds_every_key_that_it_reads():
+    fine = {"events.m": {3: 5, 70_000: 1}}
+    body = json.loads(replace(Heartbeat.decode(OLDER), ages=fine).encode())
+    assert body.pop("ages") == {"events.m": [3, 5, 70_000, 1]}
+    assert body == json.loads(OLDER)
+
+
+def test_a_heartbeat_stays_small():
+    rng = np.random.default_rng(1)
+    counts = np.zeros(len(EDGES_MS), np.int64)
+    ages = np.exp(rng.normal(3.5, 1.2, 1_000_000)).astype(np.int64)  # around 33 ms, some below 1 ms, some over 10 s
+    np.add.at(counts, np.searchsorted(EDGES_MS, ages), 1)
+    beat = replace(Heartbeat.decode(OLDER), ages={"events.m": by_edge(counts)})
+    assert len(beat.encode()) - len(OLDER) < 2_000
+
+
+@pytest.mark.parametrize(
+    "ages", [{"r": [1]}, {"r": [1, -1]}, {"r": ["1", 2]}, [], {"r": {"1": 2}}, {"r": 5}, 7, {"r": None}]
+)
+def test_damaged_ages_are_refused_in_words(ages):
+    with pytest.raises(ValueError, match="damaged heartbeat"):
+        Heartbeat.decode(json.dumps(json.loads(OLDER) | {"ages": ages}).encode())
 
 
 @pytest.mark.parametrize("kind", [UsageRecord, Heartbeat])

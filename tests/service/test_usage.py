@@ -125,7 +125,8 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
         assert last.cpu_ns > 0
         assert last.reserved_core_ms > 0
         assert last.lag == {service.source: 0}
-        assert sum(last.latency[service.source]) == 50
+        assert sum(last.latency[service.source]) == sum(last.ages[service.source].values()) == 50
+        assert sum(last.events_by_age[service.source].values()) == 50
         assert any(sample[0] >= 1 for beat in beats for sample in beat.sample.values())  # texts sampled
     finally:
         assert service.stop() == 0

@@ -2,6 +2,7 @@
 
 from farthing.kafka.consumer import Fetched, RecordConsumer
 from farthing.kafka.dead_letters import letter_of_batch
+from farthing.kafka.lag import lag_by_topic
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
 from farthing.kafka.pacing import PacingReader, PacingTable
 from farthing.kafka.producer import BatchProducer
@@ -34,6 +35,7 @@ __all__ = [
     "delete_topics",
     "ensure_compacted",
     "findings",
+    "lag_by_topic",
     "letter_of_batch",
     "partition_counts",
 ]

@@ -22,6 +22,7 @@ from farthing.errors import BrokerError
 from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching, PartitionAnswer
 from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
+from farthing.kafka.lag import LogEnds, lag
 from farthing.kafka.membership import NO_METADATA, Membership, leader_of, refresh_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -73,7 +74,7 @@ class RecordConsumer:
         self._frames: Frames
         self._fetching: Fetching
         self._positions: dict[Partition, int | None] = {}
-        self._ends: dict[Partition, int] = {}  # the offset after the last event that may be read
+        self._ends = LogEnds(time.monotonic)  # the offset after the last event that may be read
         self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
         self._beyond_since: dict[Partition, float] = {}  # the log's end lies before our position
         self._held = HeldPartitions()
@@ -99,13 +100,24 @@ class RecordConsumer:
         """Partitions that are ours and not fetched, with the reason."""
         return self._held.reasons
 
-    def lag(self) -> dict[Partition, int]:
-        """Events not yet fetched, by partition, as of its last fetch; those of open transactions are not counted."""
-        return {
-            partition: max(self._ends[partition] - position, 0)
-            for partition, position in self._positions.items()
-            if position is not None and partition in self._ends
-        }
+    def lag(self, next_unacknowledged: Callable[[Partition], int | None]) -> dict[Partition, int | None] | None:
+        """Give each partition's lag (see :mod:`farthing.kafka.lag`); None while there is no assignment."""
+        if self._rebalance_began is not None:
+            return None
+        return {p: lag(self._ends.get(p), next_unacknowledged(p)) for p in self._positions}
+
+    async def learn_ends(self, after_s: float) -> None:
+        """Ask where those logs end of which no fetch told for ``after_s``: held partitions, or scoring that is slow."""
+        partitions = self._ends.older_than(after_s, self._positions)
+        if not partitions:
+            return
+        epoch = self.epoch
+        try:
+            ends = await self._bounds(partitions, end=True)
+        except BrokerError:
+            return  # what was heard last stands; the next fetch meets the same broker and says so
+        if epoch == self.epoch:
+            self._ends.asked(ends)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Fetch on from ``offset``; what is being fetched is dropped."""
@@ -310,6 +322,7 @@ class RecordConsumer:
             log.error("offset_out_of_range", topic=topic, partition=number, offset=position, continues_at=offset)
             if epoch == self.epoch and self._positions.get(partition) == position:
                 self._positions[partition] = offset
+                self._ends.forget(partition)
                 self._on_position(partition, offset, "")
             return
         if error in _PARTITION_REFUSED:

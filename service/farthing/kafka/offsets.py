@@ -68,6 +68,11 @@ class OffsetTracker:
         owned = self._owned.get(partition)
         return None if owned is None else owned.begun
 
+    def next_unacknowledged(self, partition: Partition) -> int | None:
+        """Give the offset before which everything is acknowledged; None when the partition is not ours."""
+        owned = self._owned.get(partition)
+        return None if owned is None else owned.done
+
     def begin(self, partition: Partition, first_offset: int, next_offset: int) -> Ticket:
         """Note a block in flight.
 

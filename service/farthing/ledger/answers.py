@@ -81,7 +81,7 @@ def answer(ledger: Ledger, said: Statement, model: str | None, mode: str, models
         "events_per_second": _rate(ledger.events_per_second(60_000)),
         "latency_p99_ms": None if p99 is None or math.isinf(p99) else int(p99),
         "latency_p99_over_ms": ledger.last_edge_ms() if p99 is not None and math.isinf(p99) else None,
-        "lag": sum(ledger.lag(said.now_ms).values()) if alive else None,
+        "lag": sum(ledger.lag(said.now_ms).values()) if ledger.lag_is_known(said.now_ms) else None,
         "own": _own(ledger, said),
         "avoided_usd": avoided,
         "avoided_usd_per_million": _per_million(avoided, scored),
@@ -232,7 +232,7 @@ def _worker(beat: Heartbeat, alive: bool, now_ms: int) -> dict[str, Any]:
         "cores": beat.cores,
         "up_s": max(beat.at_ms - beat.started_at_ms, 0) // 1000,
         "cpu_share": _share(beat.cpu_ns, beat.reserved_core_ms),
-        "lag": sum(beat.lag.values()),
+        "lag": None if beat.lag_unknown else sum(beat.lag.values()),
         "seen_ms_ago": max(now_ms - beat.at_ms, 0),
     }
 

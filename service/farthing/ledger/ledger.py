@@ -5,14 +5,14 @@ Pure: records in, totals out; the caller has the tables, the topics and the cloc
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
 from farthing.ledger.books import Account, post
+from farthing.meter.latencies import percentile_ms
 from farthing.meter.records import OTHER, Heartbeat, TenantCount, UsageRecord
 from farthing.meter.usage import SizeCount, UsageTotals
 
@@ -21,6 +21,9 @@ ALIVE_WITHIN_MS: Final = 10_000
 
 MISSED_FOR_MS: Final = 3_600_000
 """For so long a worker that fell silent without saying that it stops is still named."""
+
+OWNERLESS_FOR_MS: Final = 60_000
+"""For so long the partitions of a worker that fell silent may be nobody's (``kafka.session_timeout_ms`` and some)."""
 
 _MOMENTS_KEPT: Final = 120
 _MOMENT_MS: Final = 1_000
@@ -41,7 +44,7 @@ class Moment:
 
     at_ms: int
     scored: Mapping[Subject, int]
-    latency: Mapping[str, tuple[int, ...]]  # route -> events by age, over all workers
+    ages: Mapping[str, Mapping[float, int]]  # route -> events by upper edge of their age in ms, over all workers
 
 
 @dataclass(slots=True)
@@ -51,14 +54,16 @@ class Ledger:
     accounts: dict[bytes, Account] = field(default_factory=dict)
     beats: dict[bytes, Heartbeat] = field(default_factory=dict)
     _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
+    # Sums over all processes ever heard of, kept up with each heartbeat: there may be thousands.
+    _ages: dict[str, Counter[float]] = field(default_factory=dict)
 
     @classmethod
     def restored(cls, accounts: Iterable[tuple[bytes, bytes]], beats: Iterable[tuple[bytes, bytes]]) -> Ledger:
         """Read the tables' values. Raises ValueError when one is damaged."""
-        return cls(
-            {key: Account.decode(value) for key, value in accounts},
-            {key: Heartbeat.decode(value) for key, value in beats},
-        )
+        ledger = cls({key: Account.decode(value) for key, value in accounts})
+        for _, value in beats:
+            ledger.beat(Heartbeat.decode(value))
+        return ledger
 
     def copied(self) -> Ledger:
         """Give the books as they stand, for another thread: nothing that is posted later shows in the copy."""
@@ -79,6 +84,11 @@ class Ledger:
         if known is not None and known.at_ms >= beat.at_ms:
             return False
         self.beats[beat.key] = beat
+        for route, counts in beat.events_by_age.items():
+            self._ages.setdefault(route, Counter()).update(counts)
+        if known is not None:
+            for route, counts in known.events_by_age.items():
+                self._ages[route].subtract(counts)
         return True
 
     def subjects(self) -> list[Subject]:
@@ -158,7 +168,8 @@ class Ledger:
         """Remember where the totals stand; at most once a second."""
         if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
             return
-        self._moments.append(Moment(now_ms, self.scored(), self._latency()))
+        ages = {route: {edge: n for edge, n in counts.items() if n} for route, counts in self._ages.items()}
+        self._moments.append(Moment(now_ms, self.scored(), ages))
 
     def events_per_second(self, over_ms: int) -> dict[Subject, Fraction] | None:
         """Rates over the last ``over_ms`` that were noted; None when there are not two moments."""
@@ -169,24 +180,18 @@ class Ledger:
         return {s: Fraction((n - first.scored.get(s, 0)) * 1000, took_ms) for s, n in last.scored.items()}
 
     def latency_ms(self, route: str, share: float, over_ms: int) -> float | None:
-        """Upper edge in milliseconds of the age that ``share`` of the last events stayed under.
+        """Give the age in ms that ``share`` of the last events did not exceed, see :mod:`farthing.meter.latencies`.
 
-        Infinity when it lies past the last edge of the workers' histograms, None when no event was scored.
+        Infinity when it lies past the last edge that older workers have, None when no event was scored.
         """
         first, last = self._span(over_ms)
         if first is None or last is None:
             return None
-        now, then = last.latency.get(route, ()), first.latency.get(route, ())
-        counts = [a - b for a, b in zip(now, then or (0,) * len(now), strict=False)]
-        edges = self._edges()
-        if sum(counts) <= 0 or min(counts) < 0:
-            return None  # nothing, or a worker was replaced in between
-        left = share * sum(counts)
-        for edge, count in zip((*edges, None), counts, strict=False):
-            left -= count
-            if left <= 0:
-                return math.inf if edge is None else edge
-        raise AssertionError("the shares of all buckets add up to all events")
+        now, then = last.ages.get(route, {}), first.ages.get(route, {})
+        counts = {edge: now.get(edge, 0) - then.get(edge, 0) for edge in {*now, *then}}
+        if min(counts.values(), default=0) < 0:
+            return None  # a process that goes on under its key has begun to count anew
+        return percentile_ms(counts, share)
 
     def _span(self, over_ms: int) -> tuple[Moment | None, Moment | None]:
         if len(self._moments) < 2:
@@ -195,23 +200,20 @@ class Ledger:
         first = next(m for m in self._moments if last.at_ms - m.at_ms <= over_ms)
         return (None, None) if first is last else (first, last)
 
-    def _latency(self) -> dict[str, tuple[int, ...]]:
-        sums: dict[str, tuple[int, ...]] = {}
-        for beat in self.beats.values():
-            for route, counts in beat.latency.items():
-                known = sums.get(route, (0,) * len(counts))
-                sums[route] = tuple(a + b for a, b in zip(known, counts, strict=False))
-        return sums
-
     def last_edge_ms(self) -> int | None:
-        """Give the age up to which the workers tell latencies apart; None when no worker has said any."""
-        return max(self._edges(), default=None)
+        """Give the last edge of the older workers' latencies, to say "over" of; None when all tell every age."""
+        return (
+            max((max(b.latency_edges_ms, default=0) for b in self.beats.values() if b.ages is None), default=0) or None
+        )
 
-    def _edges(self) -> tuple[int, ...]:
-        return next((beat.latency_edges_ms for beat in reversed(self.beats.values()) if beat.latency_edges_ms), ())
+    def lag_is_known(self, now_ms: int) -> bool:
+        """Whether the living workers know the lag of all that is theirs, and nobody's partitions wait for an owner."""
+        alive = self.workers(now_ms)
+        left = any(now_ms - beat.at_ms <= OWNERLESS_FOR_MS for beat in self.missed(now_ms))
+        return bool(alive) and not left and not any(beat.lag_unknown for beat in alive)
 
     def lag(self, now_ms: int) -> dict[str, int]:
-        """Events not yet answered, by route, as the living workers last said. Without one there is no lag to tell."""
+        """Lag by route (see :mod:`farthing.kafka.lag`), as far as the living workers last knew it."""
         found: dict[str, int] = defaultdict(int)
         for beat in self.workers(now_ms):
             for route, lag in beat.lag.items():

@@ -16,6 +16,7 @@ from farthing.config import Settings
 from farthing.kafka import partition_counts
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
+from farthing.ledger.first_event import first_events
 from farthing.ledger.loading import load_book
 from farthing.ledger.web import Pages, require_address
 from farthing.process.exits import FORCED_EXIT_CODE, exit_after
@@ -37,6 +38,7 @@ def assemble(settings: Settings) -> LedgerApp:
         ready=ledger.readiness,
         metrics=lambda: generate_latest(registry),
         hosts=settings.ledger.allowed_hosts,
+        first_events=first_events(settings),
     )
 
     class Web(Service):  # type: ignore[misc]  # mode has no types

@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
@@ -21,12 +21,13 @@ from aiohttp import web
 
 from farthing.errors import ConfigError, StartError
 from farthing.ledger.answers import CHEAPEST, accounts, answer, choice
+from farthing.ledger.first_event import FirstEvent
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.series import cost_series
 from farthing.ledger.statement import Book, Statement, WindowName, make_statement
 from farthing.meter.money import json_text
-from farthing.probes import METRICS_CONTENT_TYPE
+from farthing.probes import METRICS_CONTENT_TYPE, PROBES, forgiving, this_process
 
 PAGE: Final = Path(__file__).with_name("page")
 FILES: Final = {
@@ -46,6 +47,16 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 UNDER_ANY_NAME: Final = frozenset({"/live", "/ready", "/metrics"})
+PATHS: Final = {
+    "/": "the page",
+    "/api/statement": "costs and savings as JSON",
+    "/api/history": "the same, minute by minute",
+    "/api/accounts": "every count in the books",
+    "/api/routes": "the topics that are read, and a command to send an event to each",
+    "/openapi.json": "what these answer",
+    **PROBES,
+    "/ready": "200 when the books are restored; else 503",
+}
 ANY_NAME: Final = "*"
 STATEMENT_KEPT_MS: Final = 500
 """A statement is made at most twice a second for each window, however many pages are open."""
@@ -79,26 +90,34 @@ class Pages:
         ready: Callable[[], tuple[bool, str]],
         metrics: Callable[[], bytes],
         hosts: tuple[str, ...] = (),
+        first_events: Sequence[FirstEvent] = (),
     ) -> None:
-        """``hosts``: names that requests may be addressed to; none given: addresses and localhost; ``*``: any."""
+        """Make the pages of these books.
+
+        ``hosts``: names that requests may be addressed to; none given: addresses and localhost; ``*``: any.
+        ``first_events``: what the page says while nothing was scored.
+        """
         self._books = books
         self._book = book
         self._ready = ready
         self._metrics = metrics
         self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
+        self._first_events_of_routes = [first.as_dict() for first in first_events]
         self._made: dict[str, Statement] = {}
         self._making = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Serve; gives the address that is bound. Raises StartError."""
-        app = web.Application(client_max_size=1 << 14, middlewares=[self._guard])
+        paths = forgiving(this_process("the ledger"), PATHS)
+        app = web.Application(client_max_size=1 << 14, middlewares=[self._guard, paths])
         app.add_routes(
             [
                 *(web.get(path, _file(*file)) for path, file in FILES.items()),
                 web.get("/api/statement", self._statement),
                 web.get("/api/history", self._history),
                 web.get("/api/accounts", self._accounts),
+                web.get("/api/routes", self._first_events),
                 web.get("/live", _live),
                 web.get("/ready", self._probe),
                 web.get("/metrics", self._scrape),
@@ -124,7 +143,7 @@ class Pages:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            if request.path not in UNDER_ANY_NAME and not self._serves(_host_name(request.host)):
+            if request.path.removesuffix("/") not in UNDER_ANY_NAME and not self._serves(_host_name(request.host)):
                 raise web.HTTPForbidden(
                     text="this name is not served here: add it to ledger.allowed_hosts, or use the address\n"
                 )
@@ -175,6 +194,10 @@ class Pages:
         self._require_books()
         ledger, _history = self._books()
         return web.Response(text=json.dumps(accounts(ledger.accounts)), content_type="application/json")
+
+    async def _first_events(self, _: web.Request) -> web.Response:
+        """Which topics are read, and how to send an event to each: for whoever sees an empty page."""
+        return web.Response(text=json.dumps(self._first_events_of_routes), content_type="application/json")
 
     async def _probe(self, _: web.Request) -> web.Response:
         is_ready, reason = self._ready()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from farthing.meter.latencies import of_octaves
 from farthing.meter.usage import UsageTotals
 
 FORMAT_VERSION: Final = 1
@@ -117,10 +118,23 @@ class Heartbeat:
     state: str  # one of farthing.metrics.STATES
     cores: int  # reserved for the process, busy or not
     cpu_ns: int  # used so far, user and system
-    lag: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> events not yet answered
+    lag: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> lag, where known
     latency_edges_ms: tuple[int, ...] = ()
     latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by age, last: over
     sample: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # model -> sampled text, see tokens
+    ages: Mapping[str, Mapping[int, int]] | None = None  # route -> events by upper edge in ms, see latencies
+
+    @property
+    def events_by_age(self) -> Mapping[str, Mapping[float, int]]:
+        """Events by route and upper edge in ms, as fine as the worker told them; infinity: over its last edge."""
+        if self.ages is not None:
+            return {route: {float(edge): n for edge, n in counts.items()} for route, counts in self.ages.items()}
+        return {route: of_octaves(self.latency_edges_ms, counts) for route, counts in self.latency.items()}
+
+    @property
+    def lag_unknown(self) -> frozenset[str]:
+        """The routes whose lag the worker does not know now: it has latencies of them, and no lag."""
+        return frozenset(self.latency.keys() - self.lag.keys())
 
     @property
     def key(self) -> bytes:
@@ -136,6 +150,9 @@ class Heartbeat:
         """Give the record's Kafka value."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body |= {name: dict(body[name]) for name in ("lag", "latency", "sample")}
+        ages = body.pop("ages")
+        if ages is not None:  # [edge, events, edge, events, ...], those with events only: an object takes more room
+            body["ages"] = {route: [n for pair in counts.items() for n in pair] for route, counts in ages.items()}
         return json.dumps({"v": FORMAT_VERSION, **body}, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
@@ -154,6 +171,7 @@ class Heartbeat:
                 tuple(map(_whole, body["latency_edges_ms"])),
                 {str(route): tuple(map(_whole, counts)) for route, counts in body["latency"].items()},
                 {str(model): tuple(map(_whole, counts)) for model, counts in body["sample"].items()},
+                _ages(body.get("ages")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a damaged heartbeat ({type(error).__name__}: {error})") from error
@@ -170,6 +188,18 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
             f"a {what} of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: update the older side"
         )
     return dict(body)
+
+
+def _ages(found: Any) -> dict[str, dict[int, int]] | None:
+    """Older heartbeats have none; what is there is [edge, events, edge, events, ...] by route."""
+    if found is None:
+        return None
+    if any(len(pairs) % 2 for pairs in found.values()):
+        raise TypeError("ages are [edge, events, edge, events, ...], and a number is missing")
+    return {
+        str(route): dict(zip(map(_whole, pairs[::2]), map(_whole, pairs[1::2]), strict=True))
+        for route, pairs in found.items()
+    }
 
 
 def _whole(value: object) -> int:

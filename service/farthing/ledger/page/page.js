@@ -33,6 +33,10 @@ function duration(seconds) {
   return seconds >= 60 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : `${seconds} s`;
 }
 
+function age(ms) {
+  return ms < 100000 ? `${number(ms)} ms` : duration(Math.floor(ms / 1000));
+}
+
 function say(id, text, kind = "") {
   const at = byId(id);
   if (at.textContent !== text) at.textContent = text;
@@ -84,7 +88,7 @@ function options(id, wanted, chosen) {
 
 function verdict(now) {
   const of = now.comparison;
-  if (!of) return "No event has been scored yet.";
+  if (!of) return now.events.dead ? `No event has been scored yet; ${number(now.events.dead)} could not be read and are in the dead-letter topic, each with its reason.` : "No event has been scored yet.";
   const rate = `${volume(of.events_per_day)} events a day, the rate of ${of.events_per_day_from === "last minute" ? "now" : "all time, for nothing was scored just now"},`;
   const from = of.threshold_events_per_day;
   const free = of.free_endpoint && of.free_endpoint.takes_this_volume;
@@ -95,6 +99,36 @@ function verdict(now) {
   if (free) return `At ${rate} stay on the API: ${of.free_endpoint.endpoint} takes this volume for nothing. ${over}`;
   if (of.verdict === "api") return `At ${rate} stay on the API: ${of.model} in its cheapest form costs less. ${over}`;
   return `At ${rate} it is undecided: the estimates overlap. ${over}`;
+}
+
+function lagNote(now) {
+  if (now.lag !== null) return "events not yet answered";
+  const silent = now.workers.find((w) => !w.alive), unsure = now.workers.find((w) => w.alive && w.lag === null);
+  if (!now.workers.some((w) => w.alive)) return "not known: no worker is running";
+  if (unsure) return `not known yet: ${unsure.worker} is getting its partitions`;
+  return silent ? `not known: nobody reads the partitions of ${silent.worker} yet` : "not known";
+}
+
+// What a page without data is for: saying how the first event comes in.
+async function begin(now) {
+  const at = byId("first");
+  at.hidden = now.comparison !== null || now.events.scored > 0;
+  if (at.hidden) return;
+  state.routes ??= await get("api/routes").catch(() => null);
+  if (!state.routes) return;
+  const alive = now.workers.some((w) => w.alive), text = [];
+  if (!alive) text.push(["p", "No worker is running. Start one with the settings that this ledger has:"], ["pre", "farthing serve -c farthing.toml"]);
+  for (const route of state.routes) {
+    text.push(["p", `${alive ? "Workers read" : "It will read"} the topic ${route.topic} at ${route.bootstrap_servers.join(", ")}. Send it an event, with the Python that farthing is installed in:`], ["pre", route.command]);
+  }
+  const key = JSON.stringify(text);
+  if (state.first === key) return; // drawn once: a selection of the command is kept
+  state.first = key;
+  at.replaceChildren(...text.map(([tag, content]) => {
+    const made = Object.assign(document.createElement(tag), { textContent: content });
+    if (tag === "pre") Object.assign(made, { tabIndex: 0 }); // a long line can be scrolled by keyboard
+    return made;
+  }));
 }
 
 function freeRow(of) {
@@ -116,7 +150,7 @@ function drawStatement(now) {
   say("saved-title", lost ? "Spent more than the API would have cost" : "Saved against the API");
   say("saved", saved === null ? "–" : dollars(lost ? -Number(saved.mid) : saved.mid), saved === null ? "" : lost ? "bad" : "good");
   say("saved-note", saved === null
-    ? "this form is not offered, or nothing was scored in this time"
+    ? now.events.scored ? "this form is not offered" : "nothing was scored in this time"
     : `${lost && Number(saved.high) < 0 ? `between ${dollars(-saved.high)} and ${dollars(-saved.low)} more` : `between ${dollars(saved.low)} and ${dollars(saved.high)}`}; ${number(now.events.scored)} events scored, against ${now.model}, ${byId("mode").selectedOptions[0]?.text ?? ""}`);
   say("own-million", dollars(now.own.usd_per_million?.mid));
   say("own-note", range(now.own.usd_per_million) || "cores reserved, idle too");
@@ -124,8 +158,11 @@ function drawStatement(now) {
   say("api-note", range(now.avoided_usd_per_million));
   say("rate", now.events_per_second === null ? "–" : number(Math.round(now.events_per_second)));
   say("rate-note", `${number(now.events.dead)} dead letters in this time`);
-  say("p99", now.latency_p99_over_ms !== null ? `> ${number(now.latency_p99_over_ms)} ms` : now.latency_p99_ms === null ? "–" : `${number(now.latency_p99_ms)} ms`, now.latency_p99_over_ms !== null ? "bad" : "");
+  say("p99-note", now.latency_p99_ms === null && now.latency_p99_over_ms === null ? "no event in the last minute" : "event to acknowledged score");
+  say("p99", now.latency_p99_over_ms !== null ? `> ${number(now.latency_p99_over_ms)} ms` : now.latency_p99_ms === null ? "–" : age(now.latency_p99_ms), now.latency_p99_over_ms !== null ? "bad" : "");
   say("lag", number(now.lag));
+  say("lag-note", lagNote(now));
+  begin(now);
   rows("opponents", [...freeRow(now.comparison), ...now.opponents.filter((o) => o.usd_per_million !== null).map((o) => {
     const over = o.limits.filter((t) => t.fits === false), fit = o.limits.filter((t) => t.fits === true);
     const limits = fit.length ? `within ${fit[0].tier}` : over.length ? `over ${over[over.length - 1].tier}` : "none published";
@@ -150,13 +187,14 @@ function drawStatement(now) {
   })));
   rows("workers", now.workers.map((w) => ({
     cells: [w.worker, { text: w.alive ? w.state : `silent for ${duration(Math.floor(w.seen_ms_ago / 1000))}`, bad: !w.alive || w.state !== "running" }, right(number(w.cores)),
-      right(w.cpu_share === null ? "–" : `${(100 * w.cpu_share).toFixed(0)} %`), right(number(w.lag)), right(duration(w.up_s))],
+      right(w.cpu_share === null ? "–" : `${(100 * w.cpu_share).toFixed(0)} %`), right(w.alive ? number(w.lag) : "–"), right(duration(w.up_s))],
   })));
   const notes = [];
   for (const route of now.routes) {
     notes.push(`${route.topic}, scored by ${route.scored_by}: ${number(route.scored)} events in this time.`);
     for (const p of route.prices) notes.push(`${p.model}: prices of ${p.as_of} from ${p.source}${p.source_date ? ` (${p.source_date})` : ""}; tokens: ${p.tokens}.`);
   }
+  if (!notes.length) notes.push("nothing yet");
   byId("basis").replaceChildren(...notes.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
   drawEven(now.comparison);
 }
@@ -168,19 +206,28 @@ function axis(more) {
 }
 
 function chart(id, make, data, marks = {}) {
-  const box = byId(id), width = box.clientWidth - 16, height = box.clientHeight - 50;
+  const box = byId(id), width = box.clientWidth - 16, height = box.clientHeight - (width < 420 ? 76 : 50); // on a phone the legend has two lines
   const known = state.charts[id];
   if (known && known.theme === document.documentElement.dataset.theme) {
     Object.assign(known.marks, marks);
     if (known.plot.width !== width) known.plot.setSize({ width, height });
     known.plot.setData(data);
+    known.rest(known.plot);
     return;
   }
   if (known) known.plot.destroy();
   const made = { theme: document.documentElement.dataset.theme, marks: { ...marks } };
-  made.plot = new uPlot({ width, height, ...make(made.marks) }, data, box);
-  box.querySelector("table").setAttribute("aria-label", "Values at the pointer");
+  // Without a pointer over it, the legend has the values of one point: the last, or the one that the marks name.
+  made.rest = (plot) => { if (!(plot.cursor.left >= 0)) plot.setLegend({ idx: made.marks.rest ?? plot.data[0].length - 1 }, false); };
+  const asked = make(made.marks);
+  made.plot = new uPlot({ width, height, ...asked, hooks: { ...asked.hooks, setLegend: [made.rest] } }, data, box);
+  made.rest(made.plot);
+  box.querySelector("table").setAttribute("aria-label", id === "even-chart" ? "Values at the pointer, or at the current rate" : "Values at the pointer, or the last ones");
   state.charts[id] = made;
+}
+
+function nearest(values, to) {
+  return values.reduce((best, value, k) => (Math.abs(value - to) < Math.abs(values[best] - to) ? k : best), 0);
 }
 
 function drawEven(of) {
@@ -217,14 +264,15 @@ function drawEven(of) {
         c.restore();
       }
     }] },
-  }), data, { now: of.events_per_day, even: of.threshold_events_per_day.mid });
+  }), data, { now: of.events_per_day, even: of.threshold_events_per_day.mid, rest: nearest(x, Math.log10(Math.max(of.events_per_day, 1))) });
   say("even-note", `Dollars a day by daily volume, both on a log axis; ${of.model} in its cheapest paid form. Break-even at ${volume(of.threshold_events_per_day.mid)} a day (${volume(of.threshold_events_per_day.low)} to ${volume(of.threshold_events_per_day.high)}).`);
 }
 
 function drawHistory(past) {
   const data = [past.at_s, past.own_usd.map(Number), past.api_usd.map((v) => (v === null ? null : Number(v)))];
   const clock = (form) => (seconds) => new Date(1000 * seconds).toISOString().slice(...form).replace("T", " ");
-  chart("time-chart", () => ({
+  const flat = data[0][0] === data[0][data[0].length - 1]; // a time axis of no length would be drawn as years
+  if (!flat || state.charts["time-chart"]) chart("time-chart", () => ({
     tzDate: (seconds) => uPlot.tzDate(new Date(1000 * seconds), "Etc/UTC"),
     axes: [axis({ space: 70, values: (_, ticks, __, ___, step) => ticks.map(clock(step >= 86400 ? [5, 10] : [11, step < 60 ? 19 : 16])) }), axis({ size: 64, values: (_, ticks) => ticks.map(dollars) })],
     series: [{ label: "UTC", value: (_, v) => (v === null ? "–" : clock([0, 19])(v)) }, { label: "own", stroke: colour("--own"), width: 2, fill: colour("--own") + "22", value: (_, v) => dollars(v) },
@@ -267,6 +315,7 @@ async function loop() {
 function theme(name) {
   document.documentElement.dataset.theme = name;
   byId("theme").setAttribute("aria-pressed", String(name === "dark"));
+  byId("theme").textContent = name === "dark" ? "Switch to light" : "Switch to dark";
   try { localStorage.setItem("farthing-theme", name); } catch { /* storage may be forbidden: the theme then lasts as long as the page */ }
 }
 

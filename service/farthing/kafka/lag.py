@@ -1,0 +1,82 @@
+"""Lag, the one definition: a partition's high watermark minus its next unacknowledged offset.
+
+The next unacknowledged offset is the end of the unbroken run of events whose scores and dead letters are acknowledged,
+so events that are fetched, scored or on their way out count. What a read_committed worker may not read yet does not:
+there the last stable offset stands for the high watermark, as in Kafka's own consumers, so a transaction that is open
+is no lag until it ends. Lag is counted in offsets: control batches and what compaction took away count until they are
+passed over.
+
+Undefined is not zero. Lag is None while there is no assignment (the group is joining or rebalancing), until a
+partition's position and the end of its log are known, and while the log ends before the position (the topic was
+recreated, or a new leader has not caught up). The lag of no partitions at all is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from farthing.kafka.offsets import Partition
+
+
+def lag(end: int | None, next_unacknowledged: int | None) -> int | None:
+    """Give a partition's lag; ``end`` is its high watermark, or last stable offset."""
+    if end is None or next_unacknowledged is None or end < next_unacknowledged:
+        return None
+    return end - next_unacknowledged
+
+
+def lag_by_topic(topics: Iterable[str], lags: Mapping[Partition, int | None] | None) -> dict[str, int | None]:
+    """Add up partitions' lags by topic: None where one of them is not known, or ``lags`` (the assignment) is not."""
+    if lags is None:
+        return dict.fromkeys(topics)
+    return {topic: _sum(n for (of, _), n in lags.items() if of == topic) for topic in topics}
+
+
+def _sum(lags: Iterable[int | None]) -> int | None:
+    total = 0
+    for n in lags:
+        if n is None:
+            return None
+        total += n
+    return total
+
+
+class LogEnds:
+    """The end of each partition's log as a broker last said: with each fetch, and when none came for a while."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` gives seconds."""
+        self._clock = clock
+        self._ends: dict[Partition, tuple[int, float]] = {}  # and when we learned it
+
+    def get(self, partition: Partition) -> int | None:
+        """Give the end as last heard; None: never."""
+        told = self._ends.get(partition)
+        return None if told is None else told[0]
+
+    def __setitem__(self, partition: Partition, end: int) -> None:
+        """Note what a fetch brought."""
+        self._ends[partition] = end, self._clock()
+
+    def asked(self, ends: Mapping[Partition, int]) -> None:
+        """Note the answers to a question: an end that they raise. A fetch that has overtaken them knows better.
+
+        So it does on brokers that answer with an offset within the last batch, as the demo's.
+        """
+        for partition, end in ends.items():
+            known = self.get(partition)
+            self[partition] = end if known is None else max(known, end)
+
+    def older_than(self, seconds: float, partitions: Iterable[Partition]) -> list[Partition]:
+        """Give those partitions of which nothing was heard for so long, or ever."""
+        since = self._clock() - seconds
+        return [partition for partition in partitions if self._ends.get(partition, (0, -math.inf))[1] < since]
+
+    def forget(self, partition: Partition) -> None:
+        """Forget an end: the log is another one now."""
+        self._ends.pop(partition, None)
+
+    def clear(self) -> None:
+        """Forget all ends."""
+        self._ends.clear()

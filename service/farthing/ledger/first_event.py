@@ -1,0 +1,163 @@
+"""What a page without data says: which topics are read, and a command that sends an event to each.
+
+The command is made from the settings, so it works as it is copied: from the ledger's own Kafka client where the broker
+asks for no password, else as ``python3 -m farthing.ledger.first_event TOPIC`` with the settings file that the ledger
+has, for the page tells no secrets. The event has the fields that the route's bundle reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from farthing import config
+from farthing.bid_requests import bid_request_events
+from farthing.bundles import find_bundle
+from farthing.config import Route, Settings
+from farthing.errors import BrokerError, BundleError, ConfigError, FarthingError
+from farthing.kafka import BatchProducer
+from farthing.wire import encode_records
+
+SEND_TIMEOUT_S: Final = 30.0
+_TEXT: Final = [{"name": "id", "path": "id", "kind": "raw"}, {"name": "text", "path": "text", "kind": "text"}]
+_TEXTS: Final = {"query": "how to mend a flat tyre"}
+
+_COMMAND: Final = """\
+python3 - <<'END'
+import asyncio, aiokafka
+
+async def send():
+    async with aiokafka.AIOKafkaProducer(bootstrap_servers={servers!r}) as producer:
+        await producer.send_and_wait({topic!r}, {event!r})
+
+asyncio.run(send())
+END"""
+_COMMAND_WITH_SETTINGS: Final = "FARTHING_CONFIG=farthing.toml python3 -m farthing.ledger.first_event {topic}"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstEvent:
+    """A topic that is read, an event that its model can score, and a shell command that sends it there."""
+
+    topic: str
+    sink: str
+    bootstrap_servers: tuple[str, ...]
+    event: str
+    command: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it for JSON."""
+        return {
+            "topic": self.topic,
+            "sink": self.sink,
+            "bootstrap_servers": list(self.bootstrap_servers),
+            "event": self.event,
+            "command": self.command,
+        }
+
+
+def first_events(settings: Settings) -> list[FirstEvent]:
+    """Give one for each route."""
+    servers = tuple(settings.kafka.bootstrap_servers)
+    found = []
+    for route in settings.route:
+        event = sample_event(route)
+        plain = settings.kafka.security_protocol == "PLAINTEXT"
+        form = _COMMAND if plain else _COMMAND_WITH_SETTINGS
+        command = form.format(servers=",".join(servers), topic=route.source, event=event)
+        found.append(FirstEvent(route.source, route.sink, servers, event.decode(), command))
+    return found
+
+
+def sample_event(route: Route) -> bytes:
+    """Make an event with the fields that the route's bundle reads; a text where the bundle is not on this machine."""
+    try:
+        manifest = json.loads((find_bundle(route.bundle) / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.get("task") == "bidding":
+            return bid_request_events(1)[0]
+        fields = manifest["field_plan"]["fields"] if "field_plan" in manifest else _TEXT
+    except (BundleError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        fields = _TEXT
+    return event_of(fields)
+
+
+def event_of(fields: Iterable[Mapping[str, Any]]) -> bytes:
+    """Make an event of a field plan's fields: a sentence, a number or an id for each, two rows where there are rows."""
+    event: dict[str, Any] = {}
+    for field in fields:
+        before, array, after = str(field["path"]).partition("[*].")
+        if not array:
+            _put(event, before.split("."), _value(field, 1))
+            continue
+        *above, name = before.split(".")
+        rows = _inside(event, above).setdefault(name, [{}, {}])
+        for number, row in enumerate(rows, start=1):
+            _put(row, after.split("."), _value(field, number))
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _value(field: Mapping[str, Any], number: int) -> str | int:
+    if field.get("kind", "text") == "text":
+        return _TEXTS.get(str(field["name"]), "have a nice day" if number == 1 else "how to patch a bicycle tyre")
+    return number
+
+
+def _inside(at: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    for key in keys:
+        at = at.setdefault(key, {})
+    return at
+
+
+def _put(at: dict[str, Any], keys: list[str], value: str | int) -> None:
+    _inside(at, keys[:-1])[keys[-1]] = value
+
+
+async def send(settings: Settings, topic: str) -> bytes:
+    """Send the sample event to a topic that the settings read; gives the event.
+
+    Raises
+    ------
+    ConfigError
+        No route reads it.
+    BrokerError
+        No broker has acknowledged it.
+    """
+    routes = {route.source: route for route in settings.route}
+    if topic not in routes:
+        raise ConfigError(f"no route reads the topic {topic!r}; one of {', '.join(routes)}")
+    event = sample_event(routes[topic])
+    indptr, now_ms = np.array([0, len(event)]), np.array([time.time_ns() // 1_000_000])
+    producer = BatchProducer(settings.kafka.client_settings())
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await producer.start()
+            await producer.send([encode_records(topic, 0, np.frombuffer(bytearray(event), np.uint8), indptr, now_ms)])
+    except TimeoutError as error:
+        raise BrokerError(f"{topic}: no broker acknowledged the event in time", retriable=True) from error
+    finally:
+        await producer.close(1.0)
+    return event
+
+
+def main(arguments: list[str]) -> int:
+    """Send an event to the one topic that is named, with the settings that FARTHING_CONFIG names."""
+    try:
+        if len(arguments) != 1:
+            raise ConfigError("usage: FARTHING_CONFIG=farthing.toml python3 -m farthing.ledger.first_event TOPIC")
+        event = asyncio.run(send(config.load(config.named_file()).settings, arguments[0]))
+    except FarthingError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stderr.write(f"sent to {arguments[0]}: {event.decode()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
