@@ -14,7 +14,7 @@ from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 
 from farthing.config import Settings
-from farthing.kafka import partition_counts
+from farthing.kafka import wait_for_coordinator
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.loading import load_book
@@ -85,7 +85,7 @@ def run(settings: Settings) -> int:
 async def _require(settings: Settings) -> None:
     """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
     await require_address(settings.ledger.host, settings.ledger.port)
-    await partition_counts(settings.kafka.client_settings(), [])  # none: to ask for a topic may create it
+    await wait_for_coordinator(settings.kafka.client_settings(), settings.ledger.app_id)
 
 
 def _force_exit_in_time(*_: object, **__: object) -> None:
