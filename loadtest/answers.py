@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from loadtest.histogram import counts_of
 
+from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
-from farthing.demo.tally import Seen
 from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
 
 
@@ -31,7 +31,7 @@ class Answers:
     foreign: int = 0  # records that carry no source offset
     bytes: dict[str, int] = field(default_factory=lambda: {"score": 0, "dead": 0})
     _fresh: dict[str, Counter[int]] = field(default_factory=lambda: {"score": Counter(), "dead": Counter()})
-    _seen: dict[int, Seen] = field(default_factory=dict)
+    _seen: dict[int, OffsetSet] = field(default_factory=dict)
 
     def read(self, part: FetchedPartition, now_ms: int, arena: Arena) -> None:
         """Count what one fetch of the score or the dead-letter topic brought."""
@@ -43,10 +43,8 @@ class Answers:
         n = int(ours.sum())
         if not n:
             return
-        seen = self._seen.setdefault(part.partition, Seen())
-        repeated = seen.duplicates
-        seen.add(offsets[ours] - self.ends.get(part.partition, 0))
-        self.repeated += seen.duplicates - repeated
+        seen = self._seen.setdefault(part.partition, OffsetSet())
+        self.repeated += n - seen.add(offsets[ours] - self.ends.get(part.partition, 0))
         kind = "score" if is_score else "dead"
         if is_score:
             self.scored += n

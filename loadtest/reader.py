@@ -21,6 +21,7 @@ from loadtest.answers import Answers
 from loadtest.client import client_config
 
 from farthing import config, logs
+from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError, FarthingError, StartError
 from farthing.kafka import KafkaSettings, RecordConsumer
@@ -138,6 +139,7 @@ def warm_up(arena: Arena) -> None:
     value = np.frombuffer(bytearray(b"{}"), np.uint8)
     batch = encode_records("warm-up", 0, value, np.array([0, 2]), np.zeros(1, np.int64))
     Answers("warm-up", {}).read(FetchedPartition("warm-up", 0, 0, 1, bytes(batch.data)), 0, arena)
+    OffsetSet().add(np.zeros(1, np.int64))
 
 
 def say(line: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ ROOT = Path(farthing.__file__).parent
 LAYERS = [
     {"cli", "__main__", "metrics_table"},
     {
+        "commands",
         "demo",
         "worker",
         "supervisor",

@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from farthing.errors import StartError, extra
+from farthing.first_start import Patience, cpu_ticks
 
 BOOTSTRAP_VARIABLE = "FARTHING_KAFKA_BOOTSTRAP"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 60.0  # without a sign of progress
+FORMAT_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 15.0
 DOWNLOAD_TIMEOUT_S = 600.0
 _PDEATHSIG = 1  # prctl(2)
@@ -70,13 +72,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _require_free(port: int) -> int:
+    """Give a port back, if nobody listens there now. Raises StartError."""
+    with socket.socket() as probe:
+        if os.name == "posix":  # connections of a listener that is gone do not count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartError(
+                f"port {port} cannot be listened on ({error.strerror}): perhaps a broker runs there already; stop it, "
+                "or choose another port with --port"
+            ) from error
+    return port
+
+
 class _Child:
     """A broker process in a temporary folder. ``start`` after ``kill`` or ``stop`` goes on with the same data."""
 
     name = "broker"
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int | None = None) -> None:
+        """``port`` is that of the listener for clients; None: one that is free."""
+        self.port = free_port() if port is None else _require_free(port)
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"farthing-{self.name}-"))
         self.process: subprocess.Popen[bytes] | None = None
@@ -114,14 +132,21 @@ class _Child:
                 start_new_session=True,
                 preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
+        patience = Patience(START_TIMEOUT_S)
         while not _listens(self.port):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                died = self.process.poll()
+            self.check()
+            if patience.ends((cpu_ticks(self.process.pid), self.log_file.stat().st_size)):
                 self._end(signal.SIGKILL)
-                what = f"exited with {died}" if died is not None else f"did not listen within {START_TIMEOUT_S:.0f} s"
-                raise StartError(f"{self.name} {what}; the end of its log:\n{self.log_tail()}")
+                raise StartError(f"{self.name} did not listen {patience}; the end of its log:\n{self.log_tail()}")
             time.sleep(0.05)
+        self.check()  # or it was another process that listens
+
+    def check(self) -> None:
+        """Raise StartError if the process has ended; the end of its log is in the message."""
+        died = None if self.process is None else self.process.poll()
+        if died is not None:
+            self.process = None
+            raise StartError(f"{self.name} exited with {died}; the end of its log:\n{self.log_tail()}")
 
     def log_tail(self, lines: int = 15) -> str:
         """Give the last lines of the log."""
@@ -132,16 +157,6 @@ class _Child:
     def kill(self) -> None:
         """Kill the process as a crash would."""
         self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """Stop the process where it is (POSIX)."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused process go on."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End the process in good order, or kill it when it takes too long. May be called again."""
@@ -177,9 +192,9 @@ class Tansu(_Child):
 
     name = "tansu"
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         self._binary = _tansu_binary()
-        super().__init__()
+        super().__init__(port)
 
     def command(self) -> Sequence[str]:
         """Give the command line: loopback only, memory storage."""
@@ -210,10 +225,11 @@ class ApacheKafka(_Child):
         listeners: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
         heap: str = "1g",
+        port: int | None = None,
     ) -> None:
         self._java = _java()
         self._jars = kafka_jars()
-        super().__init__()
+        super().__init__(port)
         protocols = {"PLAINTEXT": "PLAINTEXT", **(listeners or {})}
         self.addresses = {name: f"127.0.0.1:{free_port()}" for name in protocols} | {
             "PLAINTEXT": self.bootstrap_servers
@@ -273,12 +289,8 @@ class ApacheKafka(_Child):
             cluster = uuid.uuid4().hex[:22]
             server = str(self.folder / "server.properties")
             arguments = ("format", "-t", cluster, "-c", server, *self._format_arguments)
-            done = subprocess.run(
-                self._run("kafka.tools.StorageTool", *arguments),
-                capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False, cwd=self.folder,
-            )  # fmt: skip
-            if done.returncode:
-                raise StartError(f"{self.name}: formatting its storage failed:\n{(done.stdout + done.stderr)[-2000:]}")
+            command = self._run("kafka.tools.StorageTool", *arguments)
+            _run_to_end(command, FORMAT_TIMEOUT_S, f"{self.name}: formatting its storage")
         super().start()
 
 
@@ -307,12 +319,22 @@ def kafka_jars() -> Path:
     with tempfile.TemporaryDirectory(dir=cache.parent) as name:
         target = Path(name) / "jars"
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
-        if done.returncode:
-            raise StartError(f"fetching Apache Kafka by Maven failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        _run_to_end(command, DOWNLOAD_TIMEOUT_S, "fetching Apache Kafka by Maven")
         with contextlib.suppress(OSError):  # another process was faster
             target.rename(cache)
     return cache
+
+
+def _run_to_end(command: Sequence[str], timeout_s: float, what: str) -> None:
+    """Run a command. Raises StartError when it fails or does not end in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StartError(f"{what} did not end within {timeout_s:.0f} s; try again when the machine is less busy") from (
+            error
+        )
+    if done.returncode:
+        raise StartError(f"{what} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 def _java() -> str:

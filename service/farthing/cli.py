@@ -114,6 +114,21 @@ def demo(
 
 
 @app.command
+def broker(
+    *,
+    port: Annotated[int, Parameter(help="where it listens, on 127.0.0.1")] = 9092,
+    kind: Annotated[
+        Literal["tansu", "apache-kafka"],
+        Parameter(help="tansu: the demo's, in memory; apache-kafka: from a checkout, needs Java 17 and Maven"),
+    ] = "tansu",
+) -> int:
+    """Run a broker on this machine until Ctrl-C, to try a producer of your own with; nothing is kept."""
+    from farthing.commands.broker import run
+
+    return run(kind, port=port)
+
+
+@app.command
 def serve(
     *,
     config_file: FoundConfigFile = None,

@@ -24,6 +24,14 @@ NO_JIT: bool = os.environ.get("FARTHING_NO_JIT", "") not in ("", "0")
 """True when references run in place of kernels."""
 
 
+_names: set[str] = set()
+
+
+def kernel_count() -> int:
+    """Count the kernels of all modules that are imported: no start compiles more, and most compile fewer."""
+    return len(_names)
+
+
 @overload
 def kernel(function: F) -> F: ...
 @overload
@@ -91,6 +99,7 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
 
     from farthing.kernel_cache import KernelCache
 
+    _names.add(f"{f.__module__}.{f.__qualname__}")
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": allocates}
     options["no_cfunc_wrapper"] = True  # an entry for callers in C, of whom there are none
     if inline:

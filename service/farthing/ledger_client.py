@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -44,7 +45,7 @@ def ask(address: str, path: str) -> Any:
         raise ConfigError(
             f"--ledger {address}: {path} answers {error.code} ({said}); is that the address of `farthing ledger`?"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise StartError(
             f"no ledger answers at {address} ({reason}); start `farthing ledger`, or give --ledger ADDRESS"

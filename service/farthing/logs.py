@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 
 import structlog
@@ -20,16 +21,18 @@ class _Repeats(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
+        self._lock = threading.Lock()  # filters run in whatever thread logs, before the handler takes its own lock
         self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         key, now = (record.name, str(record.msg)), time.monotonic()
-        if now - self._last.get(key, -REPEAT_S) < REPEAT_S:
-            return False
-        if len(self._last) > 1_000:  # messages are few; if they are not, some are said too often
-            self._last.clear()
-        self._last[key] = now
-        return True
+        with self._lock:
+            if now - self._last.get(key, -REPEAT_S) < REPEAT_S:
+                return False
+            if len(self._last) > 1_000:  # messages are few; if they are not, some are said too often
+                self._last.clear()
+            self._last[key] = now
+            return True
 
 
 class _OneLine(logging.Filter):

@@ -17,16 +17,29 @@ from farthing.errors import StartError
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(slots=True)
 class Health:
-    """The state of one process, as the probes tell it: ``state`` is one of :data:`farthing.metrics.STATES`."""
+    """The state of one process, as the probes tell it: ``state`` is one of :data:`farthing.metrics.STATES`.
 
-    state: str = "starting"
-    reason: str = "starting"
+    The event loop alone sets it. State and reason change together, for whoever reads them in whatever thread.
+    """
+
+    def __init__(self) -> None:
+        self.now = ("starting", "starting")
+        """State and reason: a pair that is replaced, never changed."""
 
     def set(self, state: str, reason: str = "") -> None:
         """Say what the process does now and, when it is not ready, why and what would mend it."""
-        self.state, self.reason = state, reason or state
+        self.now = (state, reason or state)
+
+    @property
+    def state(self) -> str:
+        """What the process does now."""
+        return self.now[0]
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, or what it does."""
+        return self.now[1]
 
     @property
     def ready(self) -> bool:

@@ -9,6 +9,7 @@ supervisor is gone drains as after a signal: nobody would restart it, and nobody
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -22,11 +23,11 @@ from typing import Any, TypeVar
 import structlog
 from prometheus_client.exposition import generate_latest
 
-from farthing import topic_report
+from farthing import config, topic_report
 from farthing.accounting import Accounting, Reporter, Scored
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
-from farthing.first_start import COMPILING
+from farthing.first_start import COMPILING, compiling
 from farthing.jit import watch_compilation
 from farthing.kafka import PacingReader, ensure_compacted
 from farthing.memory import keep_freed_memory, settle_collector
@@ -75,9 +76,12 @@ class Worker:
         endpoint = await self._listen()
         parent = asyncio.create_task(self._watch_parent()) if self._address_file is not None else None
         try:
-            routes = await self._unless_stopped(asyncio.to_thread(self._load_routes))
-            if routes is None:
+            loaded = await self._unless_stopped(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+            if loaded is None:
                 return 0
+            routes, self._metrics = loaded
+            if not self._stop.is_set():
+                self._health.set("joining", "joining the consumer group")
             await self._unless_stopped(topic_report.require(self._settings))
             if not self._stop.is_set():
                 await self._serve(routes)
@@ -176,47 +180,57 @@ class Worker:
             raise
         return readers
 
-    def _load_routes(self) -> list[Route]:
-        """Load the bundles and make every kernel ready; the first start on a machine compiles them."""
-        routes = []
-        for route in self._settings.route:
-            began = time.monotonic()
-            self._health.set("starting", f"loading {route.bundle}")
-            log.info("loading", bundle=route.bundle)
-            with watch_compilation(self._on_compilation):
-                with naming(f"route {route.source}: fields:"):
-                    scorer = Scorer.load(
-                        route.bundle,
-                        max_event_bytes=route.max_event_bytes,
-                        threads=self._settings.worker.threads,
-                        fields=route.fields,
-                    )
-                if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
-                    raise ConfigError(
-                        f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
-                        f"{scorer.task}; take them out"
-                    )
-                if route.campaign is not None:
-                    scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
-                topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
-                try:
-                    ready = Route(topics, scorer, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
-                except ConfigError as error:
-                    raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
-                ready.warm()
-            routes.append(ready)
-            took_s = round(time.monotonic() - began, 1)
-            log.info(
-                "loaded", model=scorer.model_id, seconds=took_s, **({"fields": route.fields} if route.fields else {})
-            )
-        self._metrics = Metrics({r.topics.source: r.scorer.model_id for r in routes})
-        self._health.set("joining", "joining the consumer group")
-        return routes
+    def _load(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Route], Metrics]:
+        """Load the bundles and make every kernel ready; the first start on a machine compiles them.
 
-    def _on_compilation(self, _kernel: str) -> None:
-        if self._health.state == "starting" and self._health.reason != COMPILING:
-            self._health.set("starting", COMPILING)
+        It runs on a thread of its own, which goes on when the worker is stopped meanwhile. So it keeps what it makes to
+        itself until it is done, and leaves to the event loop to say how far it is.
+        """
+        numbers = itertools.count(1)
+
+        def say(reason: str) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(self._say_starting, reason)
+
+        with watch_compilation(lambda _: say(compiling(next(numbers)))):
+            routes = [self._load_route(route, say) for route in self._settings.route]
+            return routes, Metrics({route.topics.source: route.scorer.model_id for route in routes})
+
+    def _load_route(self, route: config.Route, say: Callable[[str], None]) -> Route:
+        began = time.monotonic()
+        say(f"loading {route.bundle}")
+        log.info("loading", bundle=route.bundle)
+        with naming(f"route {route.source}: fields:"):
+            scorer = Scorer.load(
+                route.bundle,
+                max_event_bytes=route.max_event_bytes,
+                threads=self._settings.worker.threads,
+                fields=route.fields,
+            )
+        if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
+            raise ConfigError(
+                f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
+                f"{scorer.task}; take them out"
+            )
+        if route.campaign is not None:
+            scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
+        topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
+        try:
+            ready = Route(topics, scorer, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
+        except ConfigError as error:
+            raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
+        ready.warm()
+        mapped = {"fields": route.fields} if route.fields else {}
+        log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
+        return ready
+
+    def _say_starting(self, reason: str) -> None:
+        """Say how far the start is, unless it has ended meanwhile: draining and failing have the last word."""
+        if self._health.state != "starting":
+            return
+        if COMPILING in reason and COMPILING not in self._health.reason:
             log.info("compiling", note=COMPILING)
+        self._health.set("starting", reason)
 
     async def _listen(self) -> Endpoint:
         http = self._settings.http
@@ -234,7 +248,8 @@ class Worker:
         return endpoint
 
     async def _ready(self) -> tuple[bool, str]:
-        return self._health.ready, f"{self._health.state}: {self._health.reason}"
+        state, reason = self._health.now
+        return self._health.ready, f"{state}: {reason}"
 
     async def _export(self) -> bytes:
         if self._metrics is None:

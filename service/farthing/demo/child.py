@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import signal
 import subprocess
 import sys
-import time
+import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from farthing.errors import StartError
+from farthing.first_start import Patience, cpu_ticks
 from farthing.process.exits import EXIT_TIMEOUT_S
 
-START_TIMEOUT_S: Final = 120.0
+QUIET_TIMEOUT_S: Final = 120.0
+"""A start without a sign of progress for so long is given up. One that gets on is waited for."""
+
 STOP_TIMEOUT_S: Final = EXIT_TIMEOUT_S + 2  # by then a worker has ended itself, and a ledger before
-LOOK_TIMEOUT_S: Final = 5.0
+LOOK_TIMEOUT_S: Final = 20.0  # a busy machine may take seconds for an answer
+LOOK_EVERY_S: Final = 0.1
+AT_WORK: Final = "starting"  # the state in which CPU time is progress; later on, waiting takes a little too
 
 
 class Child:
@@ -56,33 +62,50 @@ class Child:
             process.kill()
             process.wait(5)
 
-    async def ready(self) -> None:
-        """Wait until the process says that it is ready.
+    async def ready(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Wait until the process says that it is ready; meanwhile ``tell`` is given what it says instead.
 
         Raises
         ------
         StartError
-            It ended, or was not ready in time; the end of its log is in the message.
+            It ended, or did not get on; the end of its log is in the message.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not await asyncio.to_thread(self.is_ready):
-            if time.monotonic() > deadline:
-                raise StartError(f"the {self._what} was not ready within {START_TIMEOUT_S:.0f} s:\n{self._said()}")
+        patience = Patience(QUIET_TIMEOUT_S)
+        while True:
+            is_ready, reason = await asyncio.to_thread(self.look)
+            if is_ready:
+                return
             self.check()
-            await asyncio.sleep(0.1)
+            if patience.ends(self._sign(reason)):
+                raise StartError(f"the {self._what} was not ready {patience}:\n{self._said()}")
+            if reason:
+                tell(reason)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def check(self) -> None:
         """Raise StartError if the process has ended."""
         if self._process is not None and self._process.poll() is not None:
             raise StartError(f"the {self._what} ended with exit code {self._process.returncode}:\n{self._said()}")
 
-    def is_ready(self) -> bool:
-        """Tell whether it is ready now."""
+    def look(self) -> tuple[bool, str]:
+        """Ask whether it is ready now, and what it says; an empty text when it does not answer."""
         try:
             with urllib.request.urlopen(f"{self.url}/ready", timeout=LOOK_TIMEOUT_S) as answer:
-                return bool(answer.status == 200)
+                return answer.status == 200, ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return False, error.read(500).decode("utf-8", "replace").strip()
+        except (OSError, http.client.HTTPException):
+            return False, ""
+
+    def _sign(self, reason: str) -> object:
+        """Give what changes as long as the process gets on."""
+        try:
+            logged = self._log.stat().st_size
         except OSError:
-            return False
+            logged = 0
+        at_work = self._process is not None and (not reason or reason.startswith(AT_WORK))
+        return reason, logged, cpu_ticks(self._process.pid) if at_work and self._process is not None else None
 
     def _said(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])

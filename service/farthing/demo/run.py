@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from rich.live import Live
 
 from farthing import logs
 from farthing.answers import SPARE_FIELDS
+from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
 from farthing.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
 from farthing.bundles import find_bundle
@@ -30,8 +31,9 @@ from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
 from farthing.demo.savings import reckon
 from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
 from farthing.demo.tally import Flagged, Tally
+from farthing.demo.terminal import without_echo
 from farthing.demo.view import Glance, draw, outcome
-from farthing.errors import ConfigError, StartError
+from farthing.errors import BrokerError, ConfigError, StartError
 from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
 from farthing.kafka.settings import read_servers
@@ -152,8 +154,8 @@ class _Demo:
         """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""
         async with self._own_topics(), self._processes(), self._connected():
             self._console.print("starting a worker ...", style="dim")
-            with starting(self._console, "starting the worker"):
-                if not await _unless(stop, self._start()):
+            with starting(self._console, "starting the worker", kernels=False) as say:  # the worker compiles most
+                if not await _unless(stop, self._start(say)):
                     return
             self._began = time.monotonic()
             sending = asyncio.create_task(self._generator.run(stop, self._options.seconds))
@@ -170,9 +172,7 @@ class _Demo:
                     self._settings, self._names, self._deployment.config, self._ledger, self._tally.answered
                 )
             finally:
-                for task in (sending, bookkeeping, *others):
-                    task.cancel()
-                await asyncio.wait({sending, bookkeeping, *others})
+                await _cancelled(sending, bookkeeping, *others)
 
     @contextlib.asynccontextmanager
     async def _own_topics(self) -> AsyncIterator[None]:
@@ -213,11 +213,19 @@ class _Demo:
         else:
             self._console.print(f"what it costs and saves: {self._ledger.url}", highlight=False)
 
-    async def _start(self) -> None:
+    async def _start(self, say: Callable[[str], None]) -> None:
         """Wait for the worker; meanwhile connect, and load the demo's own kernels."""
-        await asyncio.gather(
-            self._worker.ready(), self._producer.start(), self._consumer.start(), asyncio.to_thread(_load_kernels)
+        starts = (
+            self._worker.ready(lambda reason: say(reason.removeprefix("starting: "))),
+            self._producer.start(),
+            self._consumer.start(),
+            asyncio.to_thread(_load_kernels),
         )
+        tasks = [asyncio.create_task(start) for start in starts]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await _cancelled(*tasks)
         await asyncio.to_thread(_load_parser)
 
     def _topic_names(self) -> list[str]:
@@ -236,22 +244,22 @@ class _Demo:
     @property
     def flagged(self) -> tuple[Flagged, ...]:
         """The last flagged events."""
-        return tuple(self._tally.flagged)
+        return self._tally.totals.flagged
 
     def result(self) -> dict[str, Any]:
         """Give what ``--json`` prints."""
-        tally = self._tally
+        totals = self._tally.totals
         seconds = self._last - self._first - self._generator.paused_s
         before, after = self._cpu_before, self._cpu_after
         events = 0.0 if before is None or after is None else after[1] - before[1]
         return {
             "events_produced": self._generator.produced,
-            "events_scored": tally.scored,
-            "dead": tally.dead,
-            "lost": self._generator.produced - tally.answered,
-            "duplicated": tally.duplicated,
-            "events_per_second": round(tally.scored / seconds) if seconds > 0 else 0,
-            "latency_ms": {"p50": tally.percentile_ms(0.5), "p99": tally.percentile_ms(0.99)},
+            "events_scored": totals.scored,
+            "dead": totals.dead,
+            "lost": self._generator.produced - totals.answered,
+            "duplicated": totals.duplicated,
+            "events_per_second": round(totals.scored / seconds) if seconds > 0 else 0,
+            "latency_ms": {"p50": totals.p50_ms, "p99": totals.p99_ms},
             "cpu_ns_per_event": round((after[0] - before[0]) / events * 1e9) if before and after and events else 0,
             "broker": self._broker.name,
             "rounds": self._generator.rounds,
@@ -261,7 +269,13 @@ class _Demo:
 
     async def _read(self) -> None:
         while True:
-            fetched = await self._consumer.fetch()
+            try:
+                fetched = await self._consumer.fetch()
+            except BrokerError as error:  # on a busy machine an answer may be late; events wait where they are
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(REDRAW_S)
+                continue
             now_ms = time.time_ns() // 1_000_000
             for part in fetched.partitions:
                 await asyncio.to_thread(self._tally.read, part, now_ms)
@@ -272,20 +286,22 @@ class _Demo:
                     self._cpu_before = await self._worker.cpu_seconds_and_events()
 
     async def _watch(self) -> None:
-        """Raise StartError when the worker has died."""
+        """Raise StartError when the worker or the broker has died."""
         while True:
             await asyncio.sleep(REDRAW_S)
+            if isinstance(self._broker, Tansu):
+                self._broker.check()
             self._worker.check()
 
     async def _show(self) -> None:
         past = deque([(time.monotonic(), 0)], maxlen=round(RATE_OVER_S / REDRAW_S))
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+        with without_echo(), Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:
                 await asyncio.sleep(REDRAW_S)
                 if self._console.is_terminal:
                     before, scored = past[0]
-                    past.append((time.monotonic(), self._tally.scored))
-                    rate = (self._tally.scored - scored) / (past[-1][0] - before)
+                    past.append((time.monotonic(), self._tally.totals.scored))
+                    rate = (past[-1][1] - scored) / (past[-1][0] - before)
                     live.update(draw(self._glance(rate), self._tally), refresh=True)
 
     def _glance(self, rate: float) -> Glance:
@@ -334,9 +350,14 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
             return True
         return False
     finally:
-        for one in (task, stopped):
-            one.cancel()
-        await asyncio.wait({task, stopped})
+        await _cancelled(task, stopped)
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """End tasks. What they raise is passed over: the first error is on its way already."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _load_kernels() -> None:
@@ -345,6 +366,7 @@ def _load_kernels() -> None:
     A first start compiles them, in this process while the worker compiles the others.
     """
     source_offsets(decode([_made_up()], Arena()), OFFSET_HEADER)
+    OffsetSet().add(np.zeros(1, np.int64))
 
 
 def _load_parser() -> None:

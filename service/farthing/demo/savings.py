@@ -45,7 +45,8 @@ async def reckon(
     deadline = time.monotonic() + COMPLETE_WITHIN_S
     try:
         while True:
-            said = await (_ask(ledger) if _is_up(ledger) else _make(kafka, topics, settings_file))
+            is_up = await asyncio.to_thread(_is_up, ledger)
+            said = await (_ask(ledger) if is_up else _make(kafka, topics, settings_file))
             counted = said["events"]["scored"] + said["events"]["dead"]
             if counted == events or time.monotonic() > deadline:
                 break
@@ -76,7 +77,7 @@ def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _is_up(ledger: Bookkeeping | None) -> bool:
-    return ledger is not None and ledger.pid is not None and ledger.is_ready()
+    return ledger is not None and ledger.pid is not None and ledger.look()[0]
 
 
 async def _ask(ledger: Bookkeeping | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import re
 import urllib.request
@@ -113,7 +114,7 @@ class Serving(Child):
         """Give the CPU time that the worker has used and the events that it has done; None when it does not answer."""
         try:
             text = await asyncio.to_thread(self._metrics)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
         cpu = sum(float(value) for value in re.findall(r"^farthing_cpu_seconds_total(?:\{.*\})? (\S+)", text, re.M))
         events = sum(float(value) for value in re.findall(r"^farthing_events_total\{.*\} (\S+)", text, re.M))

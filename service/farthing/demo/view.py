@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len, split_graphemes
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from farthing.demo.tally import Flagged, Tally
+from farthing.demo.tally import Flagged, Tally, Totals
 
 BAR_CELLS = 24
 SHOWN_AT_END = 3
 TEXT_AT_END = 60
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +34,39 @@ class Glance:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _OneLine:
+    """A text that is cut to the width of its place."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(shortened(self.text, options.max_width), no_wrap=True, end="")
+
+
 def draw(glance: Glance, tally: Tally) -> RenderableType:
-    """Make the whole picture."""
+    """Make the whole picture, of one moment: what the tally counts meanwhile is in the next."""
+    totals = tally.totals
     title = f"[bold]farthing demo[/]  {glance.source} → {glance.broker} → {glance.model}"
-    parts: list[RenderableType] = [_numbers(glance, tally)]
-    if tally.labels:
-        parts += [Text(), _labels(tally)]
-    if tally.flagged:
-        parts += [Text(), _flagged(tally)]
+    parts: list[RenderableType] = [_numbers(glance, totals)]
+    if totals.labels:
+        parts += [Text(), _labels(totals, tally.mildest)]
+    if totals.flagged:
+        parts += [Text(), _flagged(totals)]
     return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C ends it", subtitle_align="right")
 
 
-def _numbers(glance: Glance, tally: Tally) -> Table:
+def _numbers(glance: Glance, totals: Totals) -> Table:
     table = Table.grid(padding=(0, 2))
     for _ in range(4):
         table.add_column(justify="right", min_width=11)
     cells = (
         ("events in", f"{glance.produced:,}"),
-        ("scored", f"{tally.scored:,}"),
-        ("dead letters", f"{tally.dead:,}"),
+        ("scored", f"{totals.scored:,}"),
+        ("dead letters", f"{totals.dead:,}"),
         ("scored / s", f"{glance.events_per_second:,.0f}"),
-        ("latency p50", f"{tally.percentile_ms(0.5):,} ms"),
-        ("p99", f"{tally.percentile_ms(0.99):,} ms"),
+        ("latency p50", f"{totals.p50_ms:,} ms"),
+        ("p99", f"{totals.p99_ms:,} ms"),
         ("memory, all", f"{glance.memory_bytes / 2**20:,.0f} MiB"),
         (glance.state, f"{glance.seconds:,.0f} s"),
     )
@@ -63,12 +76,12 @@ def _numbers(glance: Glance, tally: Tally) -> Table:
     return table
 
 
-def _labels(tally: Tally) -> Table:
+def _labels(totals: Totals, mildest: str) -> Table:
     table = Table.grid(padding=(0, 2))
-    total = sum(tally.labels.values())
-    for label, count in tally.labels.most_common():
+    total = sum(totals.labels.values())
+    for label, count in sorted(totals.labels.items(), key=lambda item: -item[1]):
         share = count / total
-        style = "green" if label == tally.mildest else "red"
+        style = "green" if label == mildest else "red"
         bar = Text("█" * round(share * BAR_CELLS), style=style) + Text(
             "░" * (BAR_CELLS - round(share * BAR_CELLS)), style="dim"
         )
@@ -76,13 +89,13 @@ def _labels(tally: Tally) -> Table:
     return table
 
 
-def _flagged(tally: Tally) -> Table:
+def _flagged(totals: Totals) -> Table:
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     table.add_column("recently flagged", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("event", ratio=1, no_wrap=True, overflow="ellipsis")
-    for one in reversed(tally.flagged):
-        table.add_row(Text(one.label, style="red"), f"{one.score:.3f}", Text(one.text))
+    table.add_column("event", ratio=1, no_wrap=True)
+    for one in reversed(totals.flagged):
+        table.add_row(Text(one.label, style="red"), f"{one.score:.3f}", _OneLine(one.text))
     return table
 
 
@@ -93,7 +106,9 @@ def outcome(result: Mapping[str, Any], flagged: Sequence[Flagged] = ()) -> str:
         f"{result['events_produced']:,} events in, {result['events_scored']:,} scored, "
         f"{result['dead']:,} dead letters, {result['lost']:,} lost"
     ]
-    lines += [f"  {one.label} {one.score:.3f}  {_first(one.text)}" for one in list(flagged)[-SHOWN_AT_END:]]
+    lines += [
+        f"  {one.label} {one.score:.3f}  {shortened(one.text, TEXT_AT_END)}" for one in list(flagged)[-SHOWN_AT_END:]
+    ]
     if result["dead"]:
         lines.append("why an event is a dead letter: farthing score BUNDLE FILE --dead refused.jsonl")
     if result["events_per_second"]:
@@ -109,9 +124,27 @@ def outcome(result: Mapping[str, Any], flagged: Sequence[Flagged] = ()) -> str:
     return "\n".join([*lines, *filter(None, (savings, result["savings_note"]))])
 
 
-def _first(text: str) -> str:
-    """Give the beginning of a text, on one line."""
-    return " ".join(text.split())[:TEXT_AT_END]
+def shortened(text: str, cells: int) -> str:
+    """Give a text, or as many of its words as fit into ``cells`` columns of a terminal with an ellipsis after them.
+
+    A first word that does not fit is cut between two characters as a reader sees them (grapheme clusters).
+    """
+    if cell_len(text) <= cells:
+        return text
+    end = width = 0
+    for _, stop, wide in split_graphemes(text)[0]:
+        if width + wide > cells - 1:  # one is for the ellipsis
+            break
+        width += wide
+        end = end if _is_inside_flag(text, stop) else stop
+    word_end = end if text[end : end + 1].isspace() else text.rfind(" ", 0, end)
+    return text[: word_end if word_end > 0 else end].rstrip() + "…" if cells > 0 else ""
+
+
+def _is_inside_flag(text: str, at: int) -> bool:
+    """Tell whether a place is between the two letters of a flag, which rich takes for two characters."""
+    letters = len(text[:at]) - len(text[:at].rstrip(_FLAG_LETTERS))
+    return letters % 2 == 1 and text[at : at + 1] != "" and text[at] in _FLAG_LETTERS
 
 
 def savings_words(savings: Mapping[str, Any] | None) -> str | None:

@@ -1,6 +1,7 @@
 """Kafka: group membership and raw fetch, offsets, ready-made batches out, topics. aiokafka is known here only."""
 
 from farthing.kafka.consumer import Fetched, RecordConsumer
+from farthing.kafka.coordinator import wait_for_coordinator
 from farthing.kafka.dead_letters import letter_of_batch
 from farthing.kafka.lag import lag_by_topic
 from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
@@ -38,4 +39,5 @@ __all__ = [
     "lag_by_topic",
     "letter_of_batch",
     "partition_counts",
+    "wait_for_coordinator",
 ]

@@ -45,6 +45,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
 from farthing.kafka.connecting import connecting
+from farthing.kafka.coordinator import wait_for_coordinator
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
@@ -98,6 +99,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         BrokerError
             The broker could not be reached, or refused.
         """
+        await wait_for_coordinator(self._settings, self._settings.group_id)
         # The range assignor alone: its state is not shared between consumers, and aiokafka sends one JoinGroup for
         # each assignor in the list. It must be told to keep the same numbers of several topics together.
         self._consumer = AIOKafkaConsumer(

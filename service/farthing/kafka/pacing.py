@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -52,11 +52,11 @@ def read_multiplier(value: bytes) -> float | None:
 
 
 class PacingTable:
-    """The multipliers as of now. Written by one task; read from any thread, one value at a time."""
+    """The multipliers as of now. One task applies records; any thread reads: the mapping is replaced, never changed."""
 
     def __init__(self, campaigns: Iterable[str]) -> None:
         self._known = frozenset(campaigns)
-        self._values: dict[str, float] = {}
+        self._values: Mapping[str, float] = {}
 
     def multiplier(self, campaign: str) -> float:
         """Give a campaign's multiplier."""
@@ -68,12 +68,12 @@ class PacingTable:
         if name not in self._known:
             return "unknown_campaign"
         if value is None:
-            self._values.pop(name, None)
+            self._values = {other: known for other, known in self._values.items() if other != name}
             return "applied"
         multiplier = read_multiplier(value)
         if multiplier is None:
             return "invalid"
-        self._values[name] = multiplier
+        self._values = {**self._values, name: multiplier}
         return "applied"
 
 

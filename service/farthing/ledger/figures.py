@@ -45,7 +45,7 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the metrics as they stand."""
         books, _ = self._source.books()
-        ledger = books.copied()  # scraped in a thread of its own
+        ledger = books.copied()  # scraped in a thread of its own, while the app posts
         now_ms = time.time_ns() // 1_000_000
         found = families()
         found["ready"].add_metric([], float(self._source.ready))

@@ -134,7 +134,7 @@ async def send(settings: Settings, topic: str) -> bytes:
         raise ConfigError(f"no route reads the topic {topic!r}; one of {', '.join(routes)}")
     event = sample_event(routes[topic])
     indptr, now_ms = np.array([0, len(event)]), np.array([time.time_ns() // 1_000_000])
-    producer = BatchProducer(settings.kafka.client_settings())
+    producer = BatchProducer(settings.kafka)
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await producer.start()

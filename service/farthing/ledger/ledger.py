@@ -5,6 +5,7 @@ Pure: records in, totals out; the caller has the tables, the topics and the cloc
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,13 +50,18 @@ class Moment:
 
 @dataclass(slots=True)
 class Ledger:
-    """Keeps the furthest record of every count, and the last heartbeat of every worker process."""
+    """Keeps the furthest record of every count, and the last heartbeat of every worker process.
+
+    One thread posts and looks at what stands here. Another takes a copy (:meth:`copied`): the records are never
+    changed, only replaced, and the lock keeps the mappings still while they are copied.
+    """
 
     accounts: dict[bytes, Account] = field(default_factory=dict)
     beats: dict[bytes, Heartbeat] = field(default_factory=dict)
     _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
     # Sums over all processes ever heard of, kept up with each heartbeat: there may be thousands.
     _ages: dict[str, Counter[float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def restored(cls, accounts: Iterable[tuple[bytes, bytes]], beats: Iterable[tuple[bytes, bytes]]) -> Ledger:
@@ -67,7 +73,8 @@ class Ledger:
 
     def copied(self) -> Ledger:
         """Give the books as they stand, for another thread: nothing that is posted later shows in the copy."""
-        return Ledger(dict(self.accounts), dict(self.beats), self._moments.copy())
+        with self._lock:
+            return Ledger(dict(self.accounts), dict(self.beats), self._moments.copy())
 
     def post(self, record: UsageRecord) -> Account | None:
         """Post a usage record; gives the account when it changed, to be written down."""
@@ -75,7 +82,8 @@ class Ledger:
         account = post(known, record)
         if account is known:
             return None
-        self.accounts[record.key] = account
+        with self._lock:
+            self.accounts[record.key] = account
         return account
 
     def beat(self, beat: Heartbeat) -> bool:
@@ -83,7 +91,8 @@ class Ledger:
         known = self.beats.get(beat.key)
         if known is not None and known.at_ms >= beat.at_ms:
             return False
-        self.beats[beat.key] = beat
+        with self._lock:
+            self.beats[beat.key] = beat
         for route, counts in beat.events_by_age.items():
             self._ages.setdefault(route, Counter()).update(counts)
         if known is not None:
@@ -169,7 +178,9 @@ class Ledger:
         if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
             return
         ages = {route: {edge: n for edge, n in counts.items() if n} for route, counts in self._ages.items()}
-        self._moments.append(Moment(now_ms, self.scored(), ages))
+        moment = Moment(now_ms, self.scored(), ages)
+        with self._lock:
+            self._moments.append(moment)
 
     def events_per_second(self, over_ms: int) -> dict[Subject, Fraction] | None:
         """Rates over the last ``over_ms`` that were noted; None when there are not two moments."""

@@ -13,7 +13,7 @@ from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 
 from farthing.config import Settings
-from farthing.kafka import partition_counts
+from farthing.kafka import wait_for_coordinator
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
@@ -93,7 +93,7 @@ def run(settings: Settings) -> int:
 async def _require(settings: Settings) -> None:
     """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
     await require_address(settings.ledger.host, settings.ledger.port)
-    await partition_counts(settings.kafka, [])  # none: to ask for a topic may create it
+    await wait_for_coordinator(settings.kafka, settings.ledger.app_id)
 
 
 def _force_exit_in_time(*_: object, **__: object) -> None:

@@ -1,0 +1,1 @@
+"""The work of those commands that have no package of their own, a module each."""

@@ -1,0 +1,71 @@
+"""``farthing broker``: a broker on a fixed port of this machine, to try a producer of one's own with."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Final, Literal
+
+from rich.console import Console
+
+from farthing import config
+from farthing.broker import ApacheKafka, Tansu
+from farthing.errors import ConfigError
+
+Kind = Literal["tansu", "apache-kafka"]
+
+LOOK_EVERY_S: Final = 0.5
+EVENT: Final = '{"id": 1, "text": "have a nice day"}'
+TOPIC: Final = "events.moderation"  # of `farthing config init`
+
+
+def run(kind: Kind, *, port: int) -> int:
+    """Run the broker until SIGINT, SIGTERM or SIGHUP; nothing is left of it then.
+
+    The address goes to standard output as soon as the broker takes connections.
+
+    Raises
+    ------
+    ConfigError
+        The port is none.
+    StartError
+        The broker is not installed here, the port is taken, or the broker did not start or has died.
+    """
+    if not 1 <= port <= 65_535:
+        raise ConfigError(f"--port {port}: a port is a number from 1 to 65535")
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    stop = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last one: the terminal is closed
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stop.set())
+    broker = Tansu(port) if kind == "tansu" else _apache_kafka(port)
+    console.print("starting a broker ...", style="dim")
+    with broker:
+        if not stop.is_set():
+            sys.stdout.write(f"{broker.bootstrap_servers}\n")
+            sys.stdout.flush()
+            console.print(how_to(broker.bootstrap_servers, port))
+        while not stop.wait(LOOK_EVERY_S):
+            broker.check()
+    return 0
+
+
+def _apache_kafka(port: int) -> ApacheKafka:
+    """Make a node that creates a topic when it is first asked for, as the other broker does."""
+    return ApacheKafka(port=port, properties={"auto.create.topics.enable": "true", "num.partitions": "4"})
+
+
+def how_to(address: str, port: int) -> str:
+    """Say how to score events on the broker, and how to send one."""
+    settings = "farthing config init"
+    if f'"localhost:{port}"' not in config.EXAMPLE:
+        settings += f', then bootstrap_servers = ["{address}"] in farthing.toml'
+    return (
+        f"a broker listens on {address}; what it holds is gone when it ends, by Ctrl-C\n"
+        f"settings:   {settings}\n"
+        "topics:     farthing topics create -c farthing.toml --partitions 4\n"
+        "scores:     farthing serve -c farthing.toml\n"
+        f"an event:   echo '{EVENT}' | kcat -P -b {address} -t {TOPIC}\n"
+        f"its score:  kcat -C -b {address} -t scores.moderation"
+    )
