@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from farthing.distill.augment import perturb
-from farthing.distill.build import _gate
-from farthing.distill.collisions import count_collisions
-from farthing.distill.cuts import best_cut, choose_cuts
-from farthing.distill.judge import System, rounding_loss
 from farthing.distill.measure import auc, best_macro_f1, macro_f1, measure
 from farthing.distill.quantize import quantize
-from farthing.distill.recipe import Augment, Cuts, GivenTeacher, Recipe, read_recipe
 from farthing.distill.student import Student
-from farthing.distill.sweep import combinations
-from farthing.distill.teachers.committee import mix, platt, subset
+from farthing.distill.texts.augment import perturb
+from farthing.distill.texts.build import _gate
+from farthing.distill.texts.collisions import count_collisions
+from farthing.distill.texts.committee import mix, platt, subset
+from farthing.distill.texts.cuts import best_cut, choose_cuts
+from farthing.distill.texts.judge import System, rounding_loss
+from farthing.distill.texts.recipe import Augment, Cuts, GivenTeacher, Recipe, read_recipe
+from farthing.distill.texts.sweep import combinations
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, TextFeature, featurize_texts
 from farthing.scoring.graph import reference_logits
-from tests.distill.cases import RECIPE, make_rows
+from tests.distill.texts.cases import RECIPE, make_rows
 
 
 @pytest.fixture

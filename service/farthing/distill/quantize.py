@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.judge import sigmoid
 from farthing.distill.student import Floats, Student
+from farthing.distill.texts.judge import sigmoid
 from farthing.scoring.tensors import SMALLEST_SCALE, WEIGHT_LIMIT, QuantizedTensors
 
 LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.linear_start import first_weights, fit_linear
 from farthing.distill.measure import best_macro_f1
 from farthing.distill.pytorch import import_torch
-from farthing.distill.recipe import Recipe
+from farthing.distill.texts.linear_start import first_weights, fit_linear
+from farthing.distill.texts.recipe import Recipe
 from farthing.scoring.tensors import WEIGHT_LIMIT
 
 Floats = NDArray[np.float32]

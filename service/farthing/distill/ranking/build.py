@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.judge import sigmoid
 from farthing.distill.quantize import quantize
 from farthing.distill.ranking import lists as more
 from farthing.distill.ranking.card import card
@@ -39,6 +38,7 @@ from farthing.distill.ranking.teacher import BiEncoder
 from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
 from farthing.distill.ranking.words import average_words
 from farthing.distill.student import Student
+from farthing.distill.texts.judge import sigmoid
 from farthing.errors import BundleError, DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.golden import make_golden

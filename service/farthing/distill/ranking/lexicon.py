@@ -18,7 +18,7 @@ from farthing.distill.ranking.recipe import Recipe
 from farthing.distill.ranking.teacher import BiEncoder, continuations, letters, vocabulary
 from farthing.distill.ranking.word_vectors import Learnt, learn_vectors, sentences
 from farthing.distill.ranking.words import WordWeights, build_lexicon, count_texts, reduce_vectors
-from farthing.distill.rows import read_texts
+from farthing.distill.texts.rows import read_texts
 from farthing.features import Lexicon
 from farthing.features.lexicon import CONTINUES
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
-from farthing.distill.recipe import MiniLMTeacher
 from farthing.distill.teachers.encoder import Int64s, Tokens, load_encoder, tokenize
+from farthing.distill.texts.recipe import MiniLMTeacher
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
