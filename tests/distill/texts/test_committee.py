@@ -1,11 +1,11 @@
-"""Which texts a local teacher is asked about, and that it is asked once. The teacher is a stand-in: no PyTorch."""
+"""Which texts a local teacher is asked about, once, and what is made of the answers. It is a stand-in: no PyTorch."""
 
 import numpy as np
 import pytest
 
 from farthing.distill.texts import committee
-from farthing.distill.texts.committee import Parts, ask_local
-from farthing.distill.texts.recipe import read_recipe
+from farthing.distill.texts.committee import Parts, ask_local, mix, platt, subset
+from farthing.distill.texts.recipe import GivenTeacher, read_recipe
 from farthing.errors import ConfigError
 from tests.distill.texts.cases import RECIPE
 
@@ -75,3 +75,37 @@ def test_strange_sources_are_refused(tmp_path):
     path.write_text(TWO_SOURCES.replace('sources = ["made"]', 'sources = ["maid"]'))
     with pytest.raises(ConfigError, match="maid"):
         read_recipe(path)
+
+
+def test_platt_finds_scale_and_shift():
+    rng = np.random.default_rng(2)
+    z = rng.normal(0, 2, 20_000)
+    y = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * z - 1)))
+    scale, shift = platt(z, y)
+    assert scale == pytest.approx(0.5, abs=0.03)
+    assert shift == pytest.approx(-1, abs=0.05)
+    assert np.isfinite(platt(np.array([-1.0, 1.0]), np.array([False, True]))).all()  # separable
+
+
+def test_the_mix_weights_those_who_answered(recipe):
+    two = recipe.model_copy(
+        update={"teacher": (GivenTeacher(kind="given", name="a", weight=3), GivenTeacher(kind="given", name="b"))}
+    )
+    nan = np.nan
+    answers = {
+        "a": {"train": np.array([[1.0], [nan], [nan]], np.float32)},
+        "b": {"train": np.array([[-1.0], [2.0], [nan]], np.float32)},
+    }
+    found = mix(two, answers, "train")
+    assert found[:2].tolist() == [[0.5], [2.0]]
+    assert np.isnan(found[2, 0])
+
+
+def test_subset_is_of_rows_with_gold_and_within_its_limits():
+    source = np.repeat([0, 1], 50)
+    gold = np.full((100, 2), np.nan, np.float32)
+    gold[::2, 0] = 1
+    rows = subset(["a", "b"], source, gold, {"b": 7})
+    assert (rows[:25] == np.arange(0, 50, 2)).all()
+    assert len(rows) == 32 and (rows[25:] >= 50).all() and (rows % 2 == 0).all()
+    assert (np.diff(rows) > 0).all()
