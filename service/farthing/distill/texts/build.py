@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from farthing.distill.measure import Floats
+from farthing.distill.draft import Draft
+from farthing.distill.gate import Loss
+from farthing.distill.measure import Floats, sigmoid
 from farthing.distill.quantize import quantize
-from farthing.distill.show import Show
-from farthing.distill.student import Examples, Student, train
+from farthing.distill.show import Say, Show
+from farthing.distill.student import Student
 from farthing.distill.texts.card import card
 from farthing.distill.texts.collisions import count_collisions
 from farthing.distill.texts.committee import ELSEWHERE
@@ -30,23 +31,17 @@ from farthing.distill.texts.judge import (
     judge_elsewhere,
     judge_slices,
     rounding_loss,
-    sigmoid,
     teacher_systems,
     with_cuts,
 )
 from farthing.distill.texts.prepare import Prepared, prepare
-from farthing.distill.texts.recipe import Recipe, read_recipe
+from farthing.distill.texts.recipe import TextRecipe, read_recipe
 from farthing.distill.texts.rows import read_bytes, read_rows
-from farthing.errors import BundleError, DataError
+from farthing.distill.texts.train import Examples, train
+from farthing.errors import DataError
 from farthing.features import FeatureSpec, featurize_texts
-from farthing.golden import make_golden
 from farthing.scorer import Scorer
-from farthing.scoring.bundle import Manifest, write_bundle
-from farthing.scoring.graph import build_model
-
-MAX_LOSS_POINTS = 0.2
-"""A bundle whose int8 form loses more points of a head's macro-F1 than this to float32, on dev and test, is refused, if
-those rows can tell the loss from chance: its interval lies above 0."""
+from farthing.scoring.bundle import Manifest
 
 TRAINING_FORM = 2
 """Raised when training changes, so that no checkpoint of the old form is gone on from."""
@@ -116,7 +111,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     DataError
         Rows are not as the recipe states.
     BundleError
-        int8 loses more than MAX_LOSS_POINTS.
+        int8 loses too much: :mod:`farthing.distill.gate`.
     """
     began = time.process_time()
     prepared, recipe_sha256 = open_recipe(recipe_path, options, show)
@@ -130,8 +125,8 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
         checkpoint=options.work / f"student-{student_digest(recipe, examples['train'])}.pt",
         progress=show.progress, say=show.say,
     )  # fmt: skip
-    manifest, scorer = assemble(prepared, spec, student, examples["train"])
-    systems = _systems(prepared, student, scorer, examples)
+    draft = assemble(prepared, spec, student, examples["train"])
+    systems = _systems(prepared, student, draft.scorer, examples)
     evaluation = _evaluate(prepared, systems, recipe_sha256)
     evaluation["int8_loss"] = rounding_loss(prepared, systems[INT8], systems[FLOAT32])
     _gate(recipe, evaluation, show.say)
@@ -140,35 +135,26 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
         "teachers": round(prepared.teacher_cpu_seconds),
         "student_and_evaluation": round(time.process_time() - (asked if recipe.local_teachers else began)),
     }
-    int8 = systems[INT8]
-    thresholds = {}
-    for k, (known, labels) in enumerate(prepared.truths("dev")):
-        head = recipe.heads[k]
-        cuts = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][known, k])
-        thresholds[head] = as_thresholds(recipe, cuts)
-    manifest = replace(manifest, thresholds=thresholds, evaluation=evaluation)
-    final = Scorer(manifest, scorer.model, model_id="unsaved", threads=1)
-    golden = make_golden(final, _golden_events(prepared))
-    write_bundle(options.out, manifest=manifest, model=scorer.model, golden=golden, card=card(recipe, manifest))
+    manifest = draft.write(
+        options.out, evaluation=evaluation, thresholds=_thresholds(prepared, systems[INT8]),
+        golden=_golden_events(prepared), card=lambda manifest: card(recipe, manifest),
+    )  # fmt: skip
     show.say(f"wrote {options.out}; look at it with: farthing model show {options.out}")
     return Built(manifest, prepared, systems)
 
 
-def assemble(prepared: Prepared, spec: FeatureSpec, student: Student, calibration: Examples) -> tuple[Manifest, Scorer]:
-    """Quantize a student and make a scorer of it, without cuts yet."""
+def assemble(prepared: Prepared, spec: FeatureSpec, student: Student, calibration: Examples) -> Draft:
+    """Quantize a student; there are no cuts yet."""
     recipe = prepared.recipe
-    tensors = quantize(student, calibration.features)
-    manifest = Manifest(
-        name=recipe.name,
-        task=recipe.task,
-        field_plan=recipe.plan().to_manifest(),
-        feature_spec=spec.to_manifest(),
-        feature_fingerprint=spec.fingerprint(),
+    return Draft.of(
+        recipe,
+        quantize(student, calibration.features),
+        plan=recipe.plan(),
+        spec=spec,
         heads=recipe.heads,
         labels=recipe.labels,
         thresholds={head: as_thresholds(recipe, {"review": 0.5, "block": None}) for head in recipe.heads},
-        quantization={"kind": "static int8", "dense_weight_bits": 7, "table_bits": 8},
-        training_data=tuple(
+        training_data=[
             {
                 "name": source.name,
                 "heads": sorted({*source.gold, *(h for columns in source.teacher.values() for h in columns)}),
@@ -177,19 +163,28 @@ def assemble(prepared: Prepared, spec: FeatureSpec, student: Student, calibratio
                 "sha256": prepared.splits.sha256[k],
             }
             for k, source in enumerate(recipe.source)
-        ),
+        ],
     )
-    model = build_model(tensors, {"task": manifest.task, "feature_fingerprint": manifest.feature_fingerprint})
-    return manifest, Scorer(manifest, model, model_id="unsaved", threads=1)
 
 
-def student_digest(recipe: Recipe, examples: Examples) -> str:
+def student_digest(recipe: TextRecipe, examples: Examples) -> str:
     """Name what a student's training depends on."""
     settings = recipe.model_dump_json(include={"student", "loss", "training"})
     h = hashlib.sha256(f"{TRAINING_FORM} {settings} {recipe.spec().fingerprint()}".encode())
     for values in (examples.features.indptr, examples.features.indices, examples.gold, examples.taught):
         h.update(np.ascontiguousarray(values).tobytes())
     return h.hexdigest()[:16]
+
+
+def _thresholds(prepared: Prepared, int8: System) -> dict[str, Any]:
+    """Choose each head's cuts on dev."""
+    recipe = prepared.recipe
+    thresholds = {}
+    for k, (known, labels) in enumerate(prepared.truths("dev")):
+        head = recipe.heads[k]
+        cuts = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][known, k])
+        thresholds[head] = as_thresholds(recipe, cuts)
+    return thresholds
 
 
 def _systems(prepared: Prepared, student: Student, scorer: Scorer, examples: dict[str, Examples]) -> dict[str, System]:
@@ -226,8 +221,8 @@ def _evaluate(prepared: Prepared, systems: dict[str, System], recipe_sha256: str
     return evaluation
 
 
-def _gate(recipe: Recipe, evaluation: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Refuse a bundle whose int8 form loses too much of any head's macro-F1; a gain is no loss."""
+def _gate(recipe: TextRecipe, evaluation: dict[str, Any], say: Say) -> None:
+    """Refuse a bundle whose int8 form loses too much of any head's macro-F1."""
     for head in recipe.heads:
         lost = {
             part: 100 * (evaluation[exact][head]["macro_f1"]["value"] - evaluation[part][head]["macro_f1"]["value"])
@@ -235,16 +230,12 @@ def _gate(recipe: Recipe, evaluation: dict[str, Any], say: Callable[[str], None]
         }
         value = evaluation["test"][head]["macro_f1"]
         both = evaluation["int8_loss"][head]
-        loss = f"int8 loses {both['points']:.2f} points of macro-F1 ({both['low']:.2f} to {both['high']:.2f})"
+        loss = Loss("macro-F1", both["points"], "dev and test", (both["low"], both["high"]))
         say(
             f"{head}: test macro-F1 {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}); {loss} on dev "
             f"and test together, {lost['dev']:.2f} on dev, {lost['test']:.2f} on test"
         )
-        if both["points"] > MAX_LOSS_POINTS and both["low"] > 0:
-            raise BundleError(
-                f"{head}: {loss} to float32 on dev and test, at most {MAX_LOSS_POINTS} are allowed; "
-                "set training.quantization_aware_epochs to 2 or more, or train with another seed"
-            )
+        loss.check("set training.quantization_aware_epochs to 2 or more, or train with another seed", of=head)
 
 
 def _golden_events(prepared: Prepared) -> list[bytes]:
@@ -257,7 +248,7 @@ def _golden_events(prepared: Prepared) -> list[bytes]:
     return events + list(GOLDEN_REFUSED)
 
 
-def _read_elsewhere(path: Path, label: str, recipe: Recipe) -> tuple[tuple[str, ...], Floats]:
+def _read_elsewhere(path: Path, label: str, recipe: TextRecipe) -> tuple[tuple[str, ...], Floats]:
     name = next(f.path for f in recipe.field if f.name == recipe.text_field)
     texts, labels = [], []
     for line, row in read_rows(path, read_bytes(path), set()):

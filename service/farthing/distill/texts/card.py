@@ -1,63 +1,40 @@
-"""CARD.md: what a bundle is for, what it was made of, how good it is, and where it fails."""
+"""CARD.md of a bundle of texts: what it is for, what it was made of, how good it is, and where it fails."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from farthing.distill.texts.recipe import GivenTeacher, LinearTeacher, Recipe
+from farthing.distill.card import cell, frame, source, table
+from farthing.distill.texts.recipe import GivenTeacher, LinearTeacher, TextRecipe
 from farthing.scoring.bundle import Manifest
 
 METRICS = ("macro_f1", "auc", "ap", "ece")
 
 
-def card(recipe: Recipe, manifest: Manifest) -> str:
+def card(recipe: TextRecipe, manifest: Manifest) -> str:
     """Write the card of a bundle."""
     evaluation = manifest.evaluation
-    parts = [
-        _head(recipe),
-        _data(recipe, manifest),
-        _evaluation(recipe, evaluation),
-        _cuts(recipe, manifest),
-        _rebuild(recipe, evaluation),
-    ]
-    return "\n".join(line for part in parts for line in part)
-
-
-def cell(metric: dict[str, float]) -> str:
-    """Write a metric with its interval."""
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Lay out a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)] + [""]
-
-
-def _head(recipe: Recipe) -> list[str]:
-    return [
-        f"# {recipe.name}",
-        "",
-        recipe.description,
-        "",
+    net = (
         f"A hashed bag of features, {recipe.spec().n_buckets:,} buckets of {recipe.student.dim} numbers, a hidden layer of "
-        f"{recipe.student.hidden}, one logit a head; static int8. {_taught(recipe)}",
-        "",
-        "## Intended use",
-        "",
-        recipe.card.intended_use.strip(),
-        "",
-        "## Limits",
-        "",
-        recipe.card.limits.strip(),
-        "",
-        "## Bias",
-        "",
-        recipe.card.bias.strip(),
-        "",
-    ]
+        f"{recipe.student.hidden}, one logit a head; static int8. {_taught(recipe)}"
+    )
+    return frame(
+        recipe.name,
+        recipe.description,
+        [
+            ("", [net]),
+            ("Intended use", [recipe.card.intended_use.strip()]),
+            ("Limits", [recipe.card.limits.strip()]),
+            ("Bias", [recipe.card.bias.strip()]),
+            ("Data", _data(recipe, manifest)),
+            ("Evaluation", _evaluation(recipe, evaluation)),
+            ("Cut-offs", _cuts(recipe, manifest)),
+            ("Rebuild", _rebuild(recipe, evaluation)),
+        ],
+    )
 
 
-def _taught(recipe: Recipe) -> str:
+def _taught(recipe: TextRecipe) -> str:
     if not recipe.teacher:
         return "Trained on gold labels alone, without a teacher."
     said = []
@@ -71,21 +48,20 @@ def _taught(recipe: Recipe) -> str:
     return f"Taught by {'; '.join(said)}; gold has a share of {recipe.loss.gold_weight} in the loss."
 
 
-def _data(recipe: Recipe, manifest: Manifest) -> list[str]:
+def _data(recipe: TextRecipe, manifest: Manifest) -> list[str]:
     rows = {entry["name"]: entry["rows"] for entry in manifest.training_data}
     lines = [
-        f"- **{s.name}** ({rows[s.name]:,} rows) -> {', '.join(f'`{h}`' for h in s.gold) or 'no gold'}. Licence: "
-        f"{s.licence}. {' '.join(s.note.split())}".rstrip()
+        source(
+            s.name, s.licence, " ".join(s.note.split()),
+            what=f" ({rows[s.name]:,} rows) -> {', '.join(f'`{h}`' for h in s.gold) or 'no gold'}",
+        )
         for s in recipe.source
-    ]
+    ]  # fmt: skip
     return [
-        "## Data",
-        "",
         *lines,
         "",
         "Test events, and those that differ from them only in case, punctuation or a retweet mark, were taken out of",
         "training and dev; repeats too.",
-        "",
     ]
 
 
@@ -98,7 +74,7 @@ def rounding(evaluation: Any) -> list[str]:
     ]
 
 
-def _evaluation(recipe: Recipe, evaluation: Any) -> list[str]:
+def _evaluation(recipe: TextRecipe, evaluation: Any) -> list[str]:
     rows = []
     for head in recipe.heads:
         systems = [("student, int8", evaluation["test"]), ("student, float32", evaluation["fp32"])]
@@ -106,19 +82,18 @@ def _evaluation(recipe: Recipe, evaluation: Any) -> list[str]:
         systems += [("student on dev, int8", evaluation["dev"])]
         rows += [[head, name, *(cell(found[head][m]) for m in METRICS)] for name, found in systems if head in found]
     lines = [
-        "## Evaluation",
-        "",
         "On test, which was used for this alone; cut-offs come from dev. 95 % bootstrap intervals.",
         "",
         *table(["head", "scored by", "macro-F1", "AUC", "AP", "ECE"], rows),
+        "",
         f"Largest difference of a score between int8 and float32 on test: {evaluation['worst_score_difference']}.",
         *rounding(evaluation),
         f"Features: {evaluation['collisions']}.",
-        "",
     ]
     if evaluation["elsewhere"]:
         rows = [[name, m["head"], cell(m["auc"]), cell(m["ap"])] for name, m in evaluation["elsewhere"].items()]
         lines += [
+            "",
             "On sets of other domains, which nothing was trained or chosen on:",
             "",
             *table(["set", "head", "AUC", "AP"], rows),
@@ -130,6 +105,7 @@ def _evaluation(recipe: Recipe, evaluation: Any) -> list[str]:
             for name, m in slices.items()
         ]
         lines += [
+            "",
             "Slices of test by the words they mention. A false positive rate far above that of `all` means that the head",
             "takes the mention itself for an offence:",
             "",
@@ -142,22 +118,17 @@ def _share(entry: dict[str, Any], name: str) -> str:
     return f"{entry[name]:.3f}" if name in entry else "-"
 
 
-def _cuts(recipe: Recipe, manifest: Manifest) -> list[str]:
+def _cuts(recipe: TextRecipe, manifest: Manifest) -> list[str]:
     cuts = recipe.cuts
     goal = "best macro-F1 on dev" if cuts.review == "macro_f1" else f"{cuts.review} on dev of {cuts.review_goal}"
     if recipe.task == "classify":
         return [
-            "## Cut-offs",
-            "",
             f"Each head's cut: {goal}. An event gets the name of the head with the highest score among those that reach",
             "their cut, or `none`.",
             "",
             *(f"- `{head}`: from {cut['cut']} on" for head, cut in manifest.thresholds.items()),
-            "",
         ]
     return [
-        "## Cut-offs",
-        "",
         f"Review: {goal}. Block: precision on dev of at least {cuts.block_precision}; none where that is out of reach. An",
         "event takes the most severe label that any head gives; a head without cuts has no say.",
         "",
@@ -165,19 +136,15 @@ def _cuts(recipe: Recipe, manifest: Manifest) -> list[str]:
             f"- `{head}`: review at {cut['review']}, block at {cut['block']}"
             for head, cut in manifest.thresholds.items()
         ),
-        "",
     ]
 
 
-def _rebuild(recipe: Recipe, evaluation: Any) -> list[str]:
+def _rebuild(recipe: TextRecipe, evaluation: Any) -> list[str]:
     seconds = evaluation["cpu_seconds"]
     hours = sum(seconds.values()) / 3600
     return [
-        "## Rebuild",
-        "",
         f"Recipe `{recipe.name}` (SHA-256 {evaluation['recipe_sha256'][:16]}...), with `farthing distill`. It took "
         f"{hours:.2f} CPU hours ({seconds['teachers']} s for the teachers, {seconds['student_and_evaluation']} s for the "
         f"student and the evaluation): {hours * recipe.card.core_hour_usd:.3f} dollars at {recipe.card.core_hour_usd} a "
         "core-hour.",
-        "",
     ]

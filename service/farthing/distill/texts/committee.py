@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.distill.show import Progress
 from farthing.distill.teachers import linear, minilm
-from farthing.distill.texts.recipe import LinearTeacher, MiniLMTeacher, Recipe
+from farthing.distill.teachers.minilm import MiniLMTeacher
+from farthing.distill.texts.recipe import LinearTeacher, TextRecipe
 from farthing.distill.texts.rows import LOGIT_LIMIT
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int, str], None]
 
 TRAIN, DEV, COPIES = (
     "train",
@@ -57,7 +58,7 @@ class Asked:
     cpu_seconds: float
 
 
-def ask_local(recipe: Recipe, parts: Parts, *, work: Path, threads: int, progress: Progress) -> Asked:
+def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, progress: Progress) -> Asked:
     """Train or remember the local teachers and give their calibrated logits for all parts that each labels."""
     work.mkdir(parents=True, exist_ok=True)
     answers: Answers = {}
@@ -90,7 +91,7 @@ def ask_local(recipe: Recipe, parts: Parts, *, work: Path, threads: int, progres
     return Asked(answers, cpu_seconds)
 
 
-def mix(recipe: Recipe, answers: Answers, part: str) -> Floats:
+def mix(recipe: TextRecipe, answers: Answers, part: str) -> Floats:
     """Give the weighted mean of the logits of the teachers that answered, (n, n_heads), NaN where none did."""
     asked = [(t.weight, answers[t.name][part]) for t in recipe.teacher if part in answers.get(t.name, {})]
     if not asked:
@@ -102,7 +103,7 @@ def mix(recipe: Recipe, answers: Answers, part: str) -> Floats:
 
 
 class _Linear:
-    def __init__(self, recipe: Recipe, teacher: LinearTeacher, parts: Parts, progress: Progress) -> None:
+    def __init__(self, recipe: TextRecipe, teacher: LinearTeacher, parts: Parts, progress: Progress) -> None:
         self._recipe, self._teacher, self._parts, self._progress = recipe, teacher, parts, progress
         self._models: dict[int, linear.LinearModel] = {}
 
@@ -127,7 +128,13 @@ class _Linear:
 
 class _MiniLM:
     def __init__(
-        self, recipe: Recipe, teacher: MiniLMTeacher, parts: Parts, checkpoint: Path, threads: int, progress: Progress
+        self,
+        recipe: TextRecipe,
+        teacher: MiniLMTeacher,
+        parts: Parts,
+        checkpoint: Path,
+        threads: int,
+        progress: Progress,
     ) -> None:
         self._recipe, self._teacher, self._parts = recipe, teacher, parts
         self._checkpoint, self._threads, self._progress = checkpoint, threads, progress

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.measure import macro_f1
-from farthing.distill.texts.recipe import Cuts, Recipe
+from farthing.distill.texts.recipe import Cuts, TextRecipe
 
 Floats = NDArray[np.float32]
 STEPS = np.round(np.arange(0.02, 0.99, 0.01), 2)
@@ -38,7 +38,7 @@ def choose_cuts(cuts: Cuts, head: str, labels: Floats, scores: Floats) -> dict[s
     return {"review": review, "block": block}
 
 
-def as_thresholds(recipe: Recipe, cuts: dict[str, float | None]) -> dict[str, float | None]:
+def as_thresholds(recipe: TextRecipe, cuts: dict[str, float | None]) -> dict[str, float | None]:
     """Give a head's cuts as the recipe's task has them: classify has one, where moderation calls for review."""
     return cuts if recipe.task == "moderation" else {"cut": cuts["review"]}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farthing.distill.texts.recipe import INTERVALS, Recipe
+from farthing.distill.texts.recipe import INTERVALS, TextRecipe
 from farthing.distill.texts.rows import column, number_paths, read_bytes, read_rows
 from farthing.errors import DataError
 
@@ -19,7 +19,7 @@ DIGITS = 6
 """Boundaries are rounded to so many significant digits: the rest is the sample's."""
 
 
-def with_boundaries(recipe: Recipe, data: Path) -> Recipe:
+def with_boundaries(recipe: TextRecipe, data: Path) -> TextRecipe:
     """Give the recipe with boundaries in place of ``intervals``; the same recipe where it has none.
 
     Raises

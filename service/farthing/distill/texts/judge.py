@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.measure import auc, measure
+from farthing.distill.measure import auc, measure, sigmoid
 from farthing.distill.texts.committee import ELSEWHERE
 from farthing.distill.texts.cuts import best_cut
 from farthing.distill.texts.prepare import Prepared
 from farthing.distill.texts.recipe import Slice
+from farthing.distill.texts.train import Truths
 from farthing.evaluate.bootstrap import RESAMPLES, draws, interval, tally
 
 Floats = NDArray[np.float32]
@@ -27,11 +28,6 @@ class System:
 
     scores: dict[str, Floats]
     cuts: tuple[float, ...]
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """Give probabilities (training and evaluation only; serving has its own kernel)."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60).astype(np.float64))), np.float32)
 
 
 def teacher_systems(prepared: Prepared) -> dict[str, System]:
@@ -50,7 +46,7 @@ def teacher_systems(prepared: Prepared) -> dict[str, System]:
     return {name: with_cuts({p: sigmoid(v) for p, v in logits.items()}, truths) for name, logits in systems.items()}
 
 
-def with_cuts(scores: dict[str, Floats], dev_truths: list[tuple[NDArray[np.bool_], Floats]]) -> System:
+def with_cuts(scores: dict[str, Floats], dev_truths: Truths) -> System:
     """Choose each head's cut by macro-F1 on dev; 0.5 where nothing can be said."""
     cuts = []
     for k, (known, labels) in enumerate(dev_truths):

