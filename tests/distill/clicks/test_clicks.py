@@ -11,11 +11,12 @@ import pytest
 
 from farthing import Scorer
 from farthing.blocks import Outcome
+from farthing.distill.clicks import build as build_module
 from farthing.distill.clicks.build import build_clicks, fit_market, measure_clicks
 from farthing.distill.clicks.log import golden_events, read_clicks
 from farthing.distill.clicks.recipe import Market, read_click_recipe
 from farthing.distill.clicks.train import calibrate
-from farthing.errors import ConfigError, DataError
+from farthing.errors import BundleError, ConfigError, DataError
 from farthing.evaluate.bidding import PriceModel, bid
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.requests import put
@@ -218,6 +219,21 @@ def test_measures_on_a_case_worked_by_hand():
     found = measure_clicks(np.array([0, 0, 1, 1], np.float32), np.array([0.1, 0.4, 0.35, 0.8], np.float32))
     assert found["auc"]["value"] == 0.75
     assert found["log_loss"]["value"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-4)
+
+
+def test_the_gate_compares_the_areas_on_test(tmp_path):
+    read, _ = recipe(tmp_path)
+    found = read_clicks(log(tmp_path, *(f"{k},ios,1,low,{k % 2}" for k in range(40))), read)
+    exact = found.clicks / 2 + np.linspace(0, 0.4, 40, dtype=np.float32)
+    said = []
+    measured = build_module._measured(found, exact, exact, None, said.append)
+    assert measured["int8"] == measured["fp32"] and "int8 loses 0.00 points of AUC" in said[0]
+    rounded = np.where(np.arange(40) == 39, np.float32(0), exact)  # the surest click ties with the lowest score
+    with pytest.raises(
+        BundleError, match=r"^int8 loses 4\.87 points of AUC to float32 on test, at most 0\.2 are allowed"
+    ):
+        build_module._measured(found, rounded, exact, None, said.append)
+    build_module._measured(found, exact, rounded, None, said.append)  # a gain is no loss
 
 
 @pytest.mark.parametrize("seed", range(8))

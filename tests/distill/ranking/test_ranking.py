@@ -34,7 +34,7 @@ from farthing.distill.ranking.recipe import Pairs, read_recipe
 from farthing.distill.ranking.train import soft_targets, targets
 from farthing.distill.ranking.word_vectors import learn_vectors, sentences
 from farthing.distill.ranking.words import average_words, build_lexicon, reduce_vectors
-from farthing.errors import ConfigError, DataError
+from farthing.errors import BundleError, ConfigError, DataError
 from farthing.features import Featurizer
 from farthing.features.pair_spec import ABSENT
 from farthing.payload import parse
@@ -551,6 +551,35 @@ def test_splits_that_cannot_be_are_told_by_file_and_row(tmp_path):
         small(tmp_path, train_rows, test_rows)
         with pytest.raises(DataError, match=said):
             build_module._read(recipe, tmp_path, lambda line: None)
+
+
+@pytest.mark.parametrize(("lost", "refused"), [({"dev": 9, "far": 9}, False), ({"made test": 0.3}, True)])
+def test_int8_is_judged_on_test_splits_alone(tmp_path, monkeypatch, lost, refused):
+    path = small(tmp_path, written_rows(60), renamed(written_rows(10), "t"))
+    path.write_text(
+        SMALL.replace("[pairs]", '[[elsewhere]]\nname = "far"\nrows = "test.gz"\nlicence = "CC0-1.0"\n[pairs]')
+    )
+    recipe, _ = read_recipe(path)
+    looked = []
+
+    class Judge:
+        def __init__(self, *given):
+            pass
+
+        def look(self, name, queries, ideal=None):
+            looked.append(name)
+            return lost.get(name, 0.0)
+
+    monkeypatch.setattr(build_module, "Judge", Judge)
+    parts = build_module._read(recipe, tmp_path, lambda line: None)
+    if refused:
+        with pytest.raises(
+            BundleError, match=r"^made: int8 loses 0\.30 points of map to float32 on test, at most 0\.2"
+        ):
+            build_module._evaluate(recipe, None, None, parts, tmp_path, lambda line: None)
+    else:
+        build_module._evaluate(recipe, None, None, parts, tmp_path, lambda line: None)
+        assert looked == ["dev", "made test", "far"]
 
 
 def test_the_command_takes_recipes_of_rankings(tmp_path):

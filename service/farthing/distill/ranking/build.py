@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.draft import Draft
+from farthing.distill.gate import Loss
 from farthing.distill.quantize import quantize
 from farthing.distill.ranking import lists as more
 from farthing.distill.ranking.card import card
@@ -215,7 +216,7 @@ def _evaluate(recipe: RankingRecipe, student: Student, scorer: Scorer, parts: _D
     judge = Judge(student, scorer, recipe.training.metric, say)
     judge.look("dev", parts.dev)
     for name, test in parts.tests:
-        judge.look(f"{name} test", test).check(of=name)
+        Loss(recipe.training.metric, judge.look(f"{name} test", test), "test").check(of=name)
     for entry in recipe.elsewhere:
         judge.look(entry.name, *read_elsewhere(entry, data))
     return judge

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.gate import Loss
 from farthing.distill.measure import sigmoid
 from farthing.distill.ranking.data import QuerySet, read_queries
 from farthing.distill.ranking.measure import gain_over, measure
@@ -33,7 +32,7 @@ class Judge:
     student, scorer:
         The student in float32, and in integers.
     metric:
-        That whose loss the gate looks at.
+        That of which points are lost.
     say:
         Told what was measured.
     """
@@ -44,8 +43,8 @@ class Judge:
         self._gains: dict[str, dict[str, dict[str, float]]] = {}
         self._worst = 0.0
 
-    def look(self, name: str, queries: QuerySet, ideal: Sequence[Floats] | None = None) -> Loss:
-        """Measure on one set; gives what int8 loses there.
+    def look(self, name: str, queries: QuerySet, ideal: Sequence[Floats] | None = None) -> float:
+        """Measure on one set; gives the points of the metric that int8 loses to float32 there.
 
         ``ideal`` is the gains of all documents that were judged for each query; None: the candidates' own.
         """
@@ -62,7 +61,7 @@ class Judge:
             self._say(f"{name}, over the first stage: {json.dumps(self._gains[name])}")
         self._sets[name] = measured
         exact, rounded = (measured[what][self._metric]["value"] for what in ("float32", "int8"))
-        return Loss(self._metric, 100 * (exact - rounded), "test")
+        return float(100 * (exact - rounded))
 
     def evaluation(self) -> dict[str, Any]:
         """Give what manifests say of all that was looked at."""
