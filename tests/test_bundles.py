@@ -8,9 +8,9 @@ import pytest
 
 from farthing import Scorer
 from farthing.bundles import find_bundle, shipped_bundles
-from farthing.distill.click_recipe import read_click_recipe
+from farthing.distill.clicks.recipe import read_click_recipe
 from farthing.distill.ranking.recipe import read_recipe as read_ranking_recipe
-from farthing.distill.recipe import read_recipe
+from farthing.distill.texts.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.judge import sigmoid
+from farthing.distill.measure import sigmoid
 from farthing.distill.quantize import quantize
 from farthing.distill.student import Student
+from farthing.features import FeatureSpec, featurize_texts
 from farthing.scoring.embedding_bag import accumulate_reference, pack_table
 from farthing.scoring.finish import finish_reference
 from farthing.scoring.graph import reference_logits
@@ -75,3 +76,19 @@ def test_units_and_heads_that_training_shrank_to_nothing_can_be_served(size):
     difference = np.abs(scores_of(tensors, served) - sigmoid(student.forward(served)))
     assert np.quantile(difference, 0.999) < 0.1
     assert difference.mean() < 0.007
+
+
+def test_quantized_logits_stay_near_the_floats():
+    rng = np.random.default_rng(0)
+    spec = FeatureSpec(n_buckets=1 << 10)
+    features = featurize_texts(spec, [f"some words {k} and {k * 7} more" for k in range(400)])
+    student = Student(
+        rng.normal(0, 0.3, (1 << 10, 16)).astype(np.float32), rng.normal(0, 0.3, (16, 32)).astype(np.float32),
+        rng.normal(0, 0.1, 32).astype(np.float32), rng.normal(0, 0.3, (32, 3)).astype(np.float32), np.zeros(3, np.float32),
+    )  # fmt: skip
+    tensors = quantize(student, features)
+    assert np.abs(tensors.hidden_weight).max() <= 64
+    sums = np.add.reduceat(tensors.table[features.indices].astype(np.int32), features.indptr[:-1], axis=0)
+    logits = reference_logits(tensors, sums, np.diff(features.indptr)) * tensors.logit_scale + tensors.logit_bias
+    exact = student.forward(features)
+    assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()

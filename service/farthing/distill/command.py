@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from farthing.distill.build import Options, build
-from farthing.distill.click_build import build_clicks
-from farthing.distill.click_recipe import read_click_recipe
+from farthing.distill.clicks.build import build_clicks
+from farthing.distill.clicks.recipe import read_click_recipe
 from farthing.distill.ranking.recipe import read_recipe as read_ranking_recipe
-from farthing.distill.report import write_report
 from farthing.distill.show import Show
-from farthing.distill.sweep import sweep
+from farthing.distill.texts.build import Options, build
+from farthing.distill.texts.report import write_report
+from farthing.distill.texts.sweep import sweep
 from farthing.errors import ConfigError
 from farthing.files import keep_apart
 from farthing.scoring.bundle import CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS

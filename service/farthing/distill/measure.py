@@ -14,6 +14,11 @@ from farthing.evaluate.bootstrap import RESAMPLES, Estimate
 Floats = NDArray[np.float32]
 
 
+def sigmoid(logits: Floats) -> Floats:
+    """Give probabilities (training and evaluation only; serving has its own kernel)."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60).astype(np.float64))), np.float32)
+
+
 def macro_f1(labels: Floats, scores: Floats, cut: float) -> float:
     """Give the mean of the F1 of the positive and of the negative class at ``score >= cut``; NaN without both."""
     return float(binary.macro_f1(_counts(labels, scores), cut)[0])
@@ -44,7 +49,7 @@ def measure(
         "ap": binary.average_precision,
         "ece": binary.expected_calibration_error,
     }
-    return _rounded(binary.estimate(_classes(labels), scores, metrics, seed=seed, resamples=resamples), 4)
+    return _as_stated(binary.estimate(_classes(labels), scores, metrics, seed=seed, resamples=resamples), 4)
 
 
 def measure_clicks(
@@ -56,7 +61,7 @@ def measure_clicks(
         "log_loss": binary.log_loss,
         "ece": binary.expected_calibration_error,
     }
-    return _rounded(binary.estimate(_classes(clicks), scores, metrics, seed=seed, resamples=resamples), 5)
+    return _as_stated(binary.estimate(_classes(clicks), scores, metrics, seed=seed, resamples=resamples), 5)
 
 
 def _classes(labels: Floats) -> binary.Labels:
@@ -67,8 +72,10 @@ def _counts(labels: Floats, scores: Floats) -> binary.ScoreCounts:
     return binary.count(_classes(labels), scores)
 
 
-def _rounded(found: Mapping[str, Estimate], digits: int) -> dict[str, dict[str, float]]:
-    return {
-        name: {"value": round(e.value, digits), "low": round(e.low, digits), "high": round(e.high, digits)}
-        for name, e in found.items()
-    }
+def _as_stated(estimates: Mapping[str, Estimate], digits: int) -> dict[str, dict[str, float]]:
+    return {name: as_stated(estimate, digits) for name, estimate in estimates.items()}
+
+
+def as_stated(estimate: Estimate, digits: int = 4) -> dict[str, float]:
+    """Give an estimate as manifests state it."""
+    return {name: round(getattr(estimate, name), digits) for name in ("value", "low", "high")}

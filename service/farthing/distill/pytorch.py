@@ -20,3 +20,18 @@ def import_torch() -> Any:
     except ImportError as error:
         raise ConfigError(f"training needs PyTorch: {extra('distill')}") from error
     return torch
+
+
+def seeded_torch(seed: int, *, threads: int = 1) -> Any:
+    """Import PyTorch and set it so that the same training ends at the same bits: they depend on seed and threads.
+
+    Raises
+    ------
+    ConfigError
+        PyTorch is not installed.
+    """
+    torch = import_torch()
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    return torch

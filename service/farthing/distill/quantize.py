@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.judge import sigmoid
-from farthing.distill.student import Floats, Student
+from farthing.distill.measure import sigmoid
+from farthing.distill.student import Floats, Student, embed
 from farthing.scoring.tensors import SMALLEST_SCALE, WEIGHT_LIMIT, QuantizedTensors
 
 LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion
@@ -37,9 +37,9 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
     ids, occurrences = np.unique(calibration.indices, return_counts=True)
     column_scale = _table_scales(student.table[ids], occurrences)
     table = np.clip(np.rint(student.table / column_scale), -127, 127).astype(np.int8)
-    x = _inputs(table * column_scale, calibration)
+    x = embed(table * column_scale, calibration).astype(np.float32)
     x = x[:: -(-len(x) // CALIBRATION_ROWS)]
-    wanted = sigmoid(_logits(student, x))
+    wanted = sigmoid(student.dense(x))
     best: tuple[float, QuantizedTensors] | None = None
     for of_columns, of_units, cut_off in itertools.product(MIGRATIONS, MIGRATIONS, CUT_OFFS):
         balanced, factor = _balanced(student, x, of_columns, of_units)
@@ -55,8 +55,7 @@ def _balanced(student: Student, x: Floats, of_columns: float, of_units: float) -
     """Give the same function of ``x`` over the factors that are given too; a factor is above nothing, as ReLU needs."""
     largest = np.abs(student.hidden_weight).max(axis=1)
     columns = _factor(np.abs(x - x.mean(axis=0)).mean(axis=0), largest, of_columns)
-    hidden = np.maximum(x @ student.hidden_weight + student.hidden_bias, 0)
-    units = _factor(hidden.max(axis=0), np.abs(student.output_weight).max(axis=1), of_units)
+    units = _factor(student.hidden(x).max(axis=0), np.abs(student.output_weight).max(axis=1), of_units)
     return replace(
         student,
         hidden_weight=student.hidden_weight * columns[:, None] / units,
@@ -106,11 +105,6 @@ def _dense(
     return tensors, np.asarray(logits, np.float32)
 
 
-def _logits(student: Student, x: Floats) -> Floats:
-    hidden = np.maximum(x @ student.hidden_weight + student.hidden_bias, 0)
-    return np.asarray(hidden @ student.output_weight + student.output_bias, np.float32)
-
-
 def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
     """Give each column the scale, of a few below its maximum's, with the least squared error over all occurrences."""
     largest = _at_least(np.abs(rows).max(axis=0)) / 127
@@ -121,11 +115,6 @@ def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
     ]
     best = np.argmin(errors, axis=0)
     return np.asarray(np.stack(tried)[best, np.arange(len(best))], np.float32)
-
-
-def _inputs(table: Floats, features: FeatureBlock) -> Floats:
-    sums = np.add.reduceat(table[features.indices], features.indptr[:-1], axis=0)
-    return np.asarray(sums / np.sqrt(np.diff(features.indptr))[:, None], np.float32)
 
 
 def _at_least(sizes: Floats) -> Floats:

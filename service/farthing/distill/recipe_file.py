@@ -1,17 +1,48 @@
-"""Recipe files: TOML into a checked recipe, and the file's SHA-256."""
+"""Recipe files: TOML into a checked recipe, and the file's SHA-256; the sections that all kinds of recipes have."""
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farthing.errors import ConfigError
 
-R = TypeVar("R", bound=BaseModel)
+Dim = Literal[16, 32, 48, 64]
+Hidden = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: a key that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudentSize(Section):
+    """Size of the student; each kind of recipe has its own defaults."""
+
+    dim: Dim
+    hidden: Hidden
+
+
+class TrainingCost(Section):
+    """What the card says that training cost."""
+
+    core_hour_usd: float = Field(0.04, ge=0, description="what an hour of a core cost you, for the cost of training")
+
+
+class Recipe(Section):
+    """What every recipe says of its bundle."""
+
+    name: str
+    task: str
+    description: str
+
+
+R = TypeVar("R", bound=Recipe)
 
 
 def read_recipe_file(path: Path, kind: type[R]) -> tuple[R, str]:

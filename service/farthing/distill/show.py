@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 30.0
+
+Say = Callable[[str], None]
+"""Takes a line."""
+Progress = Callable[[int, int, str], None]
+"""Steps done, steps in all, what is being done."""
 
 
 class Show:
@@ -17,12 +23,17 @@ class Show:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bars: Progress | None = None
-        self._task: TaskID | None = None
+        self._bars: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
         self._last = 0.0
         if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bars = Progress(*columns, console=self._console, transient=True)
+            columns = (
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TimeRemainingColumn(),
+            )
+            self._bars = bars.Progress(*columns, console=self._console, transient=True)
 
     def __enter__(self) -> Show:
         if self._bars is not None:

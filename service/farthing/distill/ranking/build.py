@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.judge import sigmoid
+from farthing.distill.draft import Draft
+from farthing.distill.gate import Loss
 from farthing.distill.quantize import quantize
 from farthing.distill.ranking import lists as more
 from farthing.distill.ranking.card import card
 from farthing.distill.ranking.data import (
     PLAN,
-    Query,
     QuerySet,
     answerable,
     check_answerable,
@@ -30,52 +29,25 @@ from farthing.distill.ranking.data import (
     without,
 )
 from farthing.distill.ranking.features import make_spec
+from farthing.distill.ranking.golden import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
+from farthing.distill.ranking.judge import Judge, read_elsewhere
 from farthing.distill.ranking.lexicon import TextSource, lexicon_of
-from farthing.distill.ranking.measure import gain_over, measure, per_query
-from farthing.distill.ranking.recipe import Elsewhere, Recipe
+from farthing.distill.ranking.measure import per_query
+from farthing.distill.ranking.recipe import RankingRecipe
 from farthing.distill.ranking.teacher import BiEncoder
 from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
 from farthing.distill.ranking.words import average_words
+from farthing.distill.show import Say
 from farthing.distill.student import Student
-from farthing.errors import BundleError, DataError
-from farthing.evaluate.rows import read_qrels
+from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
-from farthing.golden import make_golden
 from farthing.scorer import Scorer
-from farthing.scoring.bundle import Manifest, write_bundle
-from farthing.scoring.graph import build_model
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.rerank import LABELS
 
-MAX_LOSS_POINTS = 0.2
-"""A bundle whose int8 form loses more than this many points of its metric to float32 on test is refused."""
-
 HEAD = "relevance"
 FORGET_SHARE = 0.4
-GOLDEN_REFUSED = (
-    b"",
-    b"{",
-    b'{"id":1}',
-    b'{"query":null,"candidates":[{"text":"a"}]}',
-    b'{"query":"a"}',
-    b'{"query":"a","candidates":[]}',
-    b'{"query":"a","candidates":[{"id":1}]}',
-    b'{"query":"a","candidates":[{"text":null},{"text":5}]}',
-    b'{"query":"a","candidates":{"text":"b"}}',
-    b"[1]",
-    b"\xff\xfe{}",
-)
-GOLDEN_ODD = (
-    b'{"id":"o1","query":"","candidates":[{"id":"a","text":""},{"id":"b","text":"x"}]}',
-    '{"query":"what is a café 🎈","candidates":[{"text":"café"},{"id":2},{"text":"a café is"}]}'.encode(),
-    b'{"id":null,"query":"same same","candidates":[{"id":1,"text":"same"},{"id":2,"text":"same"}]}',
-    json.dumps(
-        {"query": "w " * 99, "candidates": [{"text": "w x " * 4000, "title": "w", "score": 1e300}] * 2}
-    ).encode(),
-)
-
 Floats = NDArray[np.float32]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +66,9 @@ class _Model:
     tensors: QuantizedTensors
 
 
-def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *, cache: Path | None = None) -> None:
+def build(
+    recipe: RankingRecipe, recipe_sha256: str, data: Path, out: Path, say: Say, *, cache: Path | None = None
+) -> None:
     """Rebuild the bundle of a recipe into the folder ``out``; ``cache`` keeps a teacher's vectors between runs.
 
     Raises
@@ -104,7 +78,7 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     DataError
         Rows are not as stated, a split has no query to learn from or to measure on, or two splits share a query's id.
     BundleError
-        int8 loses more than MAX_LOSS_POINTS.
+        int8 loses too much: :mod:`farthing.distill.gate`.
     """
     began = time.process_time()
     parts = _read(recipe, data, say)
@@ -112,19 +86,22 @@ def build(recipe: Recipe, recipe_sha256: str, data: Path, out: Path, say: Say, *
     lexicon, learnt_from = lexicon_of(recipe, parts.train, data, teacher, say)
     more_lists, soft = _lists(recipe, parts.train, learnt_from, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
+    draft = _draft(recipe, model, parts, learnt_from)
+    judge = _evaluate(recipe, model.student, draft.scorer, parts, data, say)
     evaluation: dict[str, Any] = {
         "recipe_sha256": recipe_sha256,
         "teacher_lists": len(more_lists.queries),
         "words_with_vector": int((model.lexicon.vectors != 0).any(axis=1).sum()),
-        **_evaluate(recipe, model, parts, data, say),
+        **judge.evaluation(),
+        "training_cpu_seconds": round(time.process_time() - began),
+        "word_texts": sum(len(source.texts) for source in learnt_from),
     }
-    evaluation["training_cpu_seconds"] = round(time.process_time() - began)
-    evaluation["word_texts"] = sum(len(source.texts) for source in learnt_from)
-    _write(recipe, model, parts, evaluation, learnt_from, out)
+    golden = [*golden_events(parts.train.queries), *GOLDEN_ODD, *GOLDEN_REFUSED]
+    draft.finished(evaluation).write(out, golden=golden, card=lambda manifest: card(recipe, manifest))
     say(f"wrote {out}")
 
 
-def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
+def _read(recipe: RankingRecipe, data: Path, say: Say) -> _Data:
     """Read all sources; a query that is in any test split is in no other."""
     tests = [
         read_queries(
@@ -157,7 +134,7 @@ def _read(recipe: Recipe, data: Path, say: Say) -> _Data:
 
 
 def _lists(
-    recipe: Recipe, train_set: QuerySet, learnt_from: Sequence[TextSource], teacher: BiEncoder | None, say: Say
+    recipe: RankingRecipe, train_set: QuerySet, learnt_from: Sequence[TextSource], teacher: BiEncoder | None, say: Say
 ) -> tuple[QuerySet, Floats]:
     """Make the lists and the teacher's target for each: its softmax, mixed with the gold label where there is one."""
     wanted = recipe.lists
@@ -191,7 +168,9 @@ def _lists(
     return made, (weight * gold + (1 - weight) * soft).astype(np.float32)
 
 
-def _train(recipe: Recipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet, soft: Floats, say: Say) -> _Model:
+def _train(
+    recipe: RankingRecipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet, soft: Floats, say: Say
+) -> _Model:
     gold = answerable(parts.train)
     if recipe.lists.own:
         gold = QuerySet((), gold.sha256)  # they are among the lists, with the teacher's opinion
@@ -214,113 +193,30 @@ def _train(recipe: Recipe, parts: _Data, lexicon: Lexicon, more_lists: QuerySet,
     return _Model(spec, lexicon, student, quantize(student, train_lists.features))
 
 
-def _manifest(recipe: Recipe, model: _Model, parts: _Data, evaluation: dict[str, Any]) -> Manifest:
-    return Manifest(
-        name=recipe.name,
-        task=recipe.task,
-        field_plan=PLAN.to_manifest(),
-        feature_spec=model.spec.to_manifest(),
-        feature_fingerprint=model.spec.fingerprint(),
+def _draft(recipe: RankingRecipe, model: _Model, parts: _Data, learnt_from: Sequence[TextSource]) -> Draft:
+    sources = [
+        {"name": s.name, "licence": s.licence, "rows": rows, "sha256": sha}
+        for s, rows, sha in zip(recipe.source, parts.rows, parts.train.sha256.split("+"), strict=True)
+    ]
+    read_too = [{"name": s.name, "licence": s.licence, "rows": len(s.texts), "sha256": s.sha256} for s in learnt_from]
+    return Draft.of(
+        recipe,
+        model.tensors,
+        plan=PLAN,
+        spec=model.spec,
         heads=(HEAD,),
         labels=LABELS,
-        thresholds={},
-        quantization={"kind": "static int8", "dense_weight_bits": 7, "table_bits": 8},
-        training_data=tuple(
-            {"name": s.name, "licence": s.licence, "rows": rows, "sha256": sha}
-            for s, rows, sha in zip(recipe.source, parts.rows, parts.train.sha256.split("+"), strict=True)
-        ),
-        evaluation=evaluation,
+        training_data=[*sources, *read_too],
+        lexicon=model.lexicon.to_npz(),
     )
 
 
-def _scorer(recipe: Recipe, model: _Model, parts: _Data, evaluation: dict[str, Any]) -> Scorer:
-    manifest = _manifest(recipe, model, parts, evaluation)
-    graph = build_model(model.tensors, {"task": manifest.task, "feature_fingerprint": manifest.feature_fingerprint})
-    return Scorer(manifest, graph, model_id="unsaved", features=model.lexicon.to_npz())
-
-
-def _evaluate(recipe: Recipe, model: _Model, parts: _Data, data: Path, say: Say) -> dict[str, Any]:
-    scorer = _scorer(recipe, model, parts, {})
-    sets: dict[str, dict[str, Any]] = {}
-    gains: dict[str, dict[str, dict[str, float]]] = {}
-    worst = 0.0
-
-    def look(name: str, queries: QuerySet, ideal: Sequence[Floats] | None, *, gate: bool) -> None:
-        nonlocal worst
-        features = scorer.hashed.featurize(queries.columns(), None)
-        logits = logits_of(model.student, features)
-        scores = scorer.score(features).scores[:, 0]
-        worst = max(worst, float(np.abs(scores - sigmoid(logits)).max()))
-        sets[name] = {"int8": measure(queries, scores, ideal), "float32": measure(queries, logits, ideal)}
-        first = np.array([np.nan if c.score is None else c.score for q in queries.queries for c in q.candidates])
-        say(f"{name}: {json.dumps(sets[name])}")
-        if not np.isnan(first).any():
-            sets[name]["first stage"] = measure(queries, first.astype(np.float32), ideal)
-            gains[name] = gain_over(queries, scores, first.astype(np.float32), ideal)
-            say(f"{name}, over the first stage: {json.dumps(gains[name])}")
-        metric = recipe.training.metric
-        lost = 100 * (sets[name]["float32"][metric]["value"] - sets[name]["int8"][metric]["value"])
-        if gate and lost > MAX_LOSS_POINTS:
-            raise BundleError(
-                f"{name}: int8 loses {lost:.2f} points of {metric} to float32, at most {MAX_LOSS_POINTS} are allowed; "
-                "train with another seed or a larger student"
-            )
-
-    look("dev", parts.dev, None, gate=False)
+def _evaluate(recipe: RankingRecipe, student: Student, scorer: Scorer, parts: _Data, data: Path, say: Say) -> Judge:
+    """Measure on dev, on every test split, where int8 must not lose too much, and elsewhere."""
+    judge = Judge(student, scorer, recipe.training.metric, say)
+    judge.look("dev", parts.dev)
     for name, test in parts.tests:
-        look(f"{name} test", test, None, gate=True)
+        Loss(recipe.training.metric, judge.look(f"{name} test", test), "test").check(of=name)
     for entry in recipe.elsewhere:
-        queries, ideal = _elsewhere(entry, data)
-        look(entry.name, queries, ideal, gate=False)
-    return {"sets": sets, "gain_over_first_stage": gains, "worst_score_difference": round(worst, 5)}
-
-
-def _elsewhere(entry: Elsewhere, data: Path) -> tuple[QuerySet, list[Floats] | None]:
-    queries = read_queries(
-        data / entry.rows, score=entry.score, first_stage=entry.first_stage, relevant=entry.relevant, shuffle=0
-    )
-    if entry.qrels is None:
-        return queries, None
-    judged: dict[str, list[float]] = {}
-    for (qid, _), label in read_qrels(data / entry.qrels, {}).items():
-        judged.setdefault(qid, []).append(max(0.0, label - entry.relevant + 1))
-    return queries, [np.array(judged.get(query.id, [0.0]), np.float32) for query in queries.queries]
-
-
-def _write(
-    recipe: Recipe,
-    model: _Model,
-    parts: _Data,
-    evaluation: dict[str, Any],
-    learnt_from: tuple[TextSource, ...],
-    out: Path,
-) -> None:
-    scorer = _scorer(recipe, model, parts, evaluation)
-    manifest = _manifest(recipe, model, parts, evaluation)
-    read_too = tuple(
-        {"name": s.name, "licence": s.licence, "rows": len(s.texts), "sha256": s.sha256} for s in learnt_from
-    )
-    manifest = replace(manifest, training_data=manifest.training_data + read_too)
-    golden = make_golden(scorer, [*golden_events(parts.train.queries), *GOLDEN_ODD, *GOLDEN_REFUSED])
-    write_bundle(
-        out,
-        manifest=manifest,
-        model=scorer.model,
-        golden=golden,
-        card=card(recipe, manifest),
-        features=model.lexicon.to_npz(),
-    )
-
-
-def golden_events(queries: Sequence[Query]) -> list[bytes]:
-    """Choose training queries of all sizes as golden events, some with scores, some without candidates' texts."""
-    events = []
-    for k, query in enumerate(queries[:: max(len(queries) // 48, 1)][:48]):
-        if k % 3 == 0:
-            scored = tuple(replace(c, score=float(j)) for j, c in enumerate(query.candidates))
-            query = replace(query, candidates=scored)
-        event = json.loads(query.event())
-        if k % 4 == 0:
-            event["candidates"].insert(1, {"id": "nothing"})
-        events.append(json.dumps(event, ensure_ascii=False).encode())
-    return events
+        judge.look(entry.name, *read_elsewhere(entry, data))
+    return judge

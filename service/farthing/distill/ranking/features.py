@@ -16,7 +16,6 @@ from farthing.features.pair_featurizer import Pairs
 from farthing.features.pair_spec import ABSENT, NAMES
 
 SMALL_RANKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
-_ALL = {name: (1,) for name in NAMES}
 
 
 def make_spec(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 
 from farthing.distill.ranking.data import QuerySet
 from farthing.distill.ranking.glosses import read_glosses
-from farthing.distill.ranking.recipe import Recipe
+from farthing.distill.ranking.recipe import RankingRecipe
 from farthing.distill.ranking.teacher import BiEncoder, continuations, letters, vocabulary
 from farthing.distill.ranking.word_vectors import Learnt, learn_vectors, sentences
 from farthing.distill.ranking.words import WordWeights, build_lexicon, count_texts, reduce_vectors
-from farthing.distill.rows import read_texts
+from farthing.distill.show import Say
+from farthing.distill.texts.rows import read_texts
 from farthing.features import Lexicon
 from farthing.features.lexicon import CONTINUES
 from farthing.files import file_sha256
@@ -25,7 +25,6 @@ from farthing.files import file_sha256
 WORD_TOKENS = 16  # of a word alone, as the teacher reads it
 
 Floats = NDArray[np.float32]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class TextSource:
 
 
 def lexicon_of(
-    recipe: Recipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
+    recipe: RankingRecipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
 ) -> tuple[Lexicon, tuple[TextSource, ...]]:
     """Make the lexicon; gives too what texts beside the training ones its vectors were learnt from."""
     words = recipe.words
@@ -70,7 +69,7 @@ def lexicon_of(
 
 
 def _learnt(
-    recipe: Recipe,
+    recipe: RankingRecipe,
     train_set: QuerySet,
     everyday: list[str],
     others: tuple[TextSource, ...],
@@ -93,7 +92,7 @@ def _learnt(
     )  # fmt: skip
 
 
-def _vocabulary(recipe: Recipe, counts: Counter[bytes]) -> list[bytes]:
+def _vocabulary(recipe: RankingRecipe, counts: Counter[bytes]) -> list[bytes]:
     """Choose the words that get a vector: the commonest of the texts, then those of the teacher's own list.
 
     With pieces, all of the teacher's list have one, so that what a word is cut into is the teacher's own choice mostly.

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.distill.measure import as_stated
 from farthing.distill.ranking.data import QuerySet
 from farthing.evaluate import ranking
-from farthing.evaluate.bootstrap import RESAMPLES, Estimate, estimate_means
+from farthing.evaluate.bootstrap import RESAMPLES, estimate_means
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -42,7 +43,7 @@ def measure(
     """Give each metric's mean over the queries that have it, with a 95 % bootstrap interval over queries."""
     values = per_query(data, scores, judged)
     estimates = estimate_means(values, seed=seed, resamples=resamples)
-    return {name: {**rounded(e), "queries": int((~np.isnan(values[name])).sum())} for name, e in estimates.items()}
+    return {name: {**as_stated(e), "queries": int((~np.isnan(values[name])).sum())} for name, e in estimates.items()}
 
 
 def gain_over(
@@ -51,9 +52,4 @@ def gain_over(
     """Give how much higher each metric is with ``scores`` than with ``others``, query by query, with its interval."""
     ours, theirs = per_query(data, scores, judged), per_query(data, others, judged)
     estimates = estimate_means({name: ours[name] - theirs[name] for name in ours}, seed=seed)
-    return {name: rounded(e) for name, e in estimates.items()}
-
-
-def rounded(estimate: Estimate) -> dict[str, float]:
-    """Give an estimate as manifests hold it."""
-    return {"value": round(estimate.value, 4), "low": round(estimate.low, 4), "high": round(estimate.high, 4)}
+    return {name: as_stated(e) for name, e in estimates.items()}

@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from farthing.distill.recipe_file import read_recipe_file
+from farthing.distill.recipe_file import Dim, Hidden, Recipe, Section, StudentSize, read_recipe_file
 from farthing.errors import ConfigError
 from farthing.features import PairFeature
 from farthing.features.lexicon import MIN_SLOTS
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
+class Source(Section):
     """Queries with labelled candidates. Paths are relative to the data folder."""
 
     name: str
@@ -30,7 +26,7 @@ class Source(_Section):
     relevant: float = Field(1.0, description="label from which a candidate is relevant")
 
 
-class Elsewhere(_Section):
+class Elsewhere(Section):
     """A set to measure on that nothing is learnt from."""
 
     name: str
@@ -42,7 +38,7 @@ class Elsewhere(_Section):
     relevant: float = 1.0
 
 
-class Background(_Section):
+class Background(Section):
     """Texts of everyday language (JSON lines with ``text``): what is common there weighs little."""
 
     name: str
@@ -50,7 +46,7 @@ class Background(_Section):
     licence: str
 
 
-class Glosses(_Section):
+class Glosses(Section):
     """A folder of WordNet 3: what its words mean, as texts to learn word vectors from."""
 
     name: str
@@ -59,7 +55,7 @@ class Glosses(_Section):
     note: str = ""
 
 
-class Words(_Section):
+class Words(Section):
     """The lexicon."""
 
     slots: int = Field(1 << 15, ge=MIN_SLOTS)
@@ -105,7 +101,7 @@ class Words(_Section):
         return self
 
 
-class Pairs(_Section):
+class Pairs(Section):
     """The pair feature: its settings, and which numbers it has. Boundaries are quantiles of the training pairs."""
 
     n_buckets: int = 1 << 15
@@ -116,7 +112,7 @@ class Pairs(_Section):
     crosses: tuple[tuple[str, str], ...] = ()
 
 
-class Lists(_Section):
+class Lists(Section):
     """More lists to learn from, made of the training texts alone: each query with what a first stage finds for it."""
 
     queries: int = Field(0, ge=0, description="training queries to retrieve for; 0 makes no lists")
@@ -141,14 +137,14 @@ class Lists(_Section):
         return self.queries > 0 or self.sentences > 0 or self.glosses > 0 or self.own
 
 
-class Student(_Section):
+class Size(StudentSize):
     """Size of the student."""
 
-    dim: Literal[16, 32, 48, 64] = 32
-    hidden: int = Field(32, ge=1, le=1024)
+    dim: Dim = 32
+    hidden: Hidden = 32
 
 
-class Training(_Section):
+class Training(Section):
     """How the student is trained."""
 
     epochs: int = Field(12, ge=1)
@@ -161,23 +157,21 @@ class Training(_Section):
     metric: Literal["map", "mrr", "ndcg@10"] = "map"
 
 
-class Recipe(_Section):
+class RankingRecipe(Recipe):
     """A whole recipe."""
 
-    name: str
     task: Literal["rerank"]
-    description: str
     evaluation_note: str = Field("", description="what a reader of the card must know of how tests were used")
     source: tuple[Source, ...] = Field(min_length=1)
     elsewhere: tuple[Elsewhere, ...] = ()
     words: Words = Field(default_factory=Words)
     pairs: Pairs
     lists: Lists = Field(default_factory=Lists)
-    student: Student = Field(default_factory=Student)
+    student: Size = Field(default_factory=Size)
     training: Training = Field(default_factory=Training)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Recipe:
+    def _parts_fit(self) -> RankingRecipe:
         try:  # before anything is learnt
             PairFeature(**self.pairs.settings, max_pieces=self.words.max_pieces)
         except (ConfigError, TypeError) as error:
@@ -187,6 +181,6 @@ class Recipe(_Section):
         return self
 
 
-def read_recipe(path: Path) -> tuple[Recipe, str]:
+def read_recipe(path: Path) -> tuple[RankingRecipe, str]:
     """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
-    return read_recipe_file(path, Recipe)
+    return read_recipe_file(path, RankingRecipe)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.pytorch import import_torch
+from farthing.distill.show import Say
 from farthing.distill.teachers.encoder import load_bert, mean_states, model_folder, tokenize
 from farthing.features.lexicon import CONTINUES
 
 _BATCH = 64
 
 Floats = NDArray[np.float32]
-Progress = Callable[[str], None]
 
 
 class BiEncoder:
@@ -27,7 +27,7 @@ class BiEncoder:
         self._cache = cache
         self._bert = load_bert(dropout=0.0).eval()
 
-    def __call__(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
+    def __call__(self, texts: Sequence[str], max_tokens: int, say: Say) -> Floats:
         """Give float32 (n, 384), each row of length one, rounded to half precision (what the cache keeps)."""
         if self._cache is None:
             return self._encode(texts, max_tokens, say).astype(np.float16).astype(np.float32)
@@ -39,7 +39,7 @@ class BiEncoder:
         vectors: Floats = np.load(file).astype(np.float32)
         return vectors
 
-    def _encode(self, texts: Sequence[str], max_tokens: int, say: Progress) -> Floats:
+    def _encode(self, texts: Sequence[str], max_tokens: int, say: Say) -> Floats:
         torch = import_torch()
         torch.set_num_threads(1)
         tokens = tokenize(texts, max_tokens)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FeatureBlock
-from farthing.distill.pytorch import import_torch
-from farthing.distill.ranking.recipe import Student as Size
-from farthing.distill.ranking.recipe import Training
-from farthing.distill.student import Student, gather
+from farthing.distill.pytorch import seeded_torch
+from farthing.distill.ranking.recipe import Size, Training
+from farthing.distill.show import Say
+from farthing.distill.student import Net, Student
 
 Floats = NDArray[np.float32]
 Int64s = NDArray[np.int64]
@@ -51,28 +51,22 @@ def soft_targets(logits: Floats, indptr: Int64s) -> Floats:
 
 
 def train(
-    size: Size, settings: Training, n_buckets: int, train_set: Lists,
-    dev_score: Callable[[Student], float], say: Callable[[str], None],
-) -> Student:  # fmt: skip
+    size: Size, settings: Training, n_buckets: int, train_set: Lists, dev_score: Callable[[Student], float], say: Say
+) -> Student:
     """Train until the dev score rises no more. Deterministic by the seed, on one thread."""
-    torch = import_torch()
-    torch.manual_seed(settings.seed)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch = seeded_torch(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    bag = torch.nn.EmbeddingBag(n_buckets, size.dim, mode="sum")
-    torch.nn.init.normal_(bag.weight, std=1e-3)  # a word that no training query has must not sway a ranking
-    net = torch.nn.Sequential(torch.nn.Linear(size.dim, size.hidden), torch.nn.ReLU(), torch.nn.Linear(size.hidden, 1))
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": bag.parameters(), "weight_decay": settings.weight_decay},
-            {"params": net.parameters(), "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
+    # A small spread: a word that no training query has must not sway a ranking.
+    net = Net(torch, n_buckets, size, 1, spread=1e-3)
+    optimizer = torch.optim.AdamW(net.groups(settings.weight_decay), lr=settings.learning_rate)
     n_lists = len(train_set.indptr) - 1
     steps = settings.epochs * -(-n_lists // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=0.1)
+
+    def drop(n: int) -> Floats:
+        kept = (rng.random(n) >= settings.feature_dropout).astype(np.float32)
+        return np.asarray(kept / np.float32(1 - settings.feature_dropout), np.float32)
+
     best: tuple[float, Student] | None = None
     since = 0
     for epoch in range(settings.epochs):
@@ -81,18 +75,14 @@ def train(
         for at in range(0, n_lists, settings.batch):
             lists = order[at : at + settings.batch]
             rows, segment = rows_of(train_set.indptr, lists)
-            ids, starts, counts = gather(train_set.features, rows)
-            keep = (rng.random(len(ids)) >= settings.feature_dropout).astype(np.float32)
-            keep /= 1 - settings.feature_dropout
-            summed = bag(torch.from_numpy(ids), torch.from_numpy(starts), per_sample_weights=torch.from_numpy(keep))
-            logits = net(summed / torch.from_numpy(np.sqrt(counts))[:, None])[:, 0]
+            logits = net.logits(train_set.features, rows, drop)[:, 0]
             loss = _listwise(torch, logits, torch.from_numpy(segment), train_set.target[rows], len(lists))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.item() * len(lists)
-        student = _weights(bag, net)
+        student = net.student()
         score = dev_score(student)
         say(f"epoch {epoch + 1}/{settings.epochs}: loss {total / n_lists:.4f}, dev {score:.4f}")
         if best is None or score > best[0]:
@@ -125,13 +115,3 @@ def _listwise(torch: Any, logits: Any, segment: Any, target: Floats, n_lists: in
 def logits_of(student: Student, features: FeatureBlock) -> Floats:
     """Give the float32 logits (n_rows,), in NumPy."""
     return student.forward(features)[:, 0]
-
-
-def _weights(bag: Any, net: Any) -> Student:
-    return Student(
-        table=bag.weight.detach().numpy().copy(),
-        hidden_weight=net[0].weight.detach().numpy().T.copy(),
-        hidden_bias=net[0].bias.detach().numpy().copy(),
-        output_weight=net[2].weight.detach().numpy().T.copy(),
-        output_bias=net[2].bias.detach().numpy().copy(),
-    )

@@ -11,14 +11,16 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.pytorch import import_torch
+from farthing.distill.pytorch import seeded_torch
 from farthing.distill.ranking.words import LARGEST_WEIGHT
+from farthing.distill.show import Say
 from farthing.features.text import folded_words
 from farthing.features.word_vectors import cut_word_reference
 
@@ -49,7 +51,7 @@ def sentences(texts: Iterable[str]) -> set[str]:
 
 def learn_vectors(
     words: Sequence[bytes], alone: Floats, weights: Floats, texts: Sequence[str], taught: Floats,
-    dim: int, *, epochs: int, seed: int, say: Callable[[str], None], max_pieces: int = 0, learn_weights: bool = False,
+    dim: int, *, epochs: int, seed: int, say: Say, max_pieces: int = 0, learn_weights: bool = False,
 ) -> Learnt:  # fmt: skip
     """Learn a vector for each word, and its weight where wanted. Deterministic by the seed, on one thread.
 
@@ -76,20 +78,14 @@ def learn_vectors(
     -------
     A vector of length one for each word: a word that no text has keeps the direction of its own.
     """
-    torch = import_torch()
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch = seeded_torch(seed)
     rng = np.random.default_rng(seed)
     indptr, ids = _ids_of(words, texts, max_pieces, rng)
     known = np.flatnonzero(np.diff(indptr))
     mean = taught.mean(axis=0)
     basis = _directions(taught - mean, dim)
-    wanted = _unit((taught - mean) @ basis)
-    vectors = torch.nn.Parameter(torch.from_numpy(_unit((alone - alone.mean(axis=0)) @ basis)))
-    log_weights = torch.nn.Parameter(torch.from_numpy(np.log(np.maximum(weights, 1).astype(np.float32))))
-    optimizer = torch.optim.Adam([vectors, log_weights] if learn_weights else [vectors], lr=LEARNING_RATE)
-    normalize = torch.nn.functional.normalize
+    target = _unit((taught - mean) @ basis)
+    learner = _Learner(torch, _unit((alone - alone.mean(axis=0)) @ basis), weights, learn_weights)
     for epoch in range(epochs):
         order = rng.permutation(known)
         total = 0.0
@@ -97,26 +93,48 @@ def learn_vectors(
             counts = indptr[rows + 1] - indptr[rows]
             begins = np.cumsum(counts) - counts
             chosen = ids[np.arange(counts.sum()) + np.repeat(indptr[rows] - begins, counts)]
-            kept = torch.from_numpy((rng.random(len(chosen)) >= DROPPED).astype(np.float32))
-            weight = log_weights[chosen].exp() if learn_weights else torch.from_numpy(weights[chosen])
-            means = torch.nn.functional.embedding_bag(
-                torch.from_numpy(chosen), normalize(vectors, dim=1), torch.from_numpy(begins), mode="sum",
-                per_sample_weights=weight * kept,
-            )  # fmt: skip
-            x, y = normalize(means, dim=1, eps=1e-6), torch.from_numpy(wanted[rows])
-            loss = (1 - (x * y).sum(dim=1)).mean() + SIMILARITY * ((x @ x.T - y @ y.T) ** 2).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(rows)
+            kept = (rng.random(len(chosen)) >= DROPPED).astype(np.float32)
+            total += learner.step(chosen, begins, kept, target[rows]) * len(rows)
         say(f"word vectors: epoch {epoch + 1}/{epochs}, loss {total / max(len(known), 1):.4f}")
-    found = dict(zip(words, _unit(vectors.detach().numpy()), strict=True))
-    if not learn_weights:
-        return Learnt(found, {})
-    learnt = log_weights.detach().exp().numpy()
-    unit = float(np.quantile(learnt, FULL_WEIGHT)) / LARGEST_WEIGHT
-    steps = np.clip(np.rint(learnt / unit), 1, LARGEST_WEIGHT).astype(int).tolist()
-    return Learnt(found, dict(zip(words, steps, strict=True)))
+    vectors = dict(zip(words, learner.vectors(), strict=True))
+    return Learnt(vectors, dict(zip(words, learner.weights(), strict=True)) if learn_weights else {})
+
+
+class _Learner:
+    """Vectors, and where they are learnt the logarithms of weights, with an optimizer."""
+
+    def __init__(self, torch: Any, vectors: Floats, weights: Floats, learn_weights: bool) -> None:
+        self._torch, self._given = torch, None if learn_weights else weights
+        self._vectors = torch.nn.Parameter(torch.from_numpy(vectors))
+        self._log_weights = torch.nn.Parameter(torch.from_numpy(np.log(np.maximum(weights, 1).astype(np.float32))))
+        learnt = [self._vectors, self._log_weights] if learn_weights else [self._vectors]
+        self._optimizer = torch.optim.Adam(learnt, lr=LEARNING_RATE)
+
+    def step(self, ids: NDArray[np.int64], begins: NDArray[np.int64], kept: Floats, target: Floats) -> float:
+        """Learn from some texts: their words one text after the other, where each begins, and their directions."""
+        torch, normalize = self._torch, self._torch.nn.functional.normalize
+        weight = self._log_weights[ids].exp() if self._given is None else torch.from_numpy(self._given[ids])
+        means = torch.nn.functional.embedding_bag(
+            torch.from_numpy(ids), normalize(self._vectors, dim=1), torch.from_numpy(begins), mode="sum",
+            per_sample_weights=weight * torch.from_numpy(kept),
+        )  # fmt: skip
+        x, y = normalize(means, dim=1, eps=1e-6), torch.from_numpy(target)
+        loss = (1 - (x * y).sum(dim=1)).mean() + SIMILARITY * ((x @ x.T - y @ y.T) ** 2).mean()
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return float(loss.item())
+
+    def vectors(self) -> Floats:
+        """Give the vectors, of length one."""
+        return _unit(self._vectors.detach().numpy())
+
+    def weights(self) -> list[int]:
+        """Give the learnt weights in steps, 1 to LARGEST_WEIGHT."""
+        learnt = self._log_weights.detach().exp().numpy()
+        unit = float(np.quantile(learnt, FULL_WEIGHT)) / LARGEST_WEIGHT
+        steps: list[int] = np.clip(np.rint(learnt / unit), 1, LARGEST_WEIGHT).astype(int).tolist()
+        return steps
 
 
 def _ids_of(

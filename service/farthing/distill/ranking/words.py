@@ -82,7 +82,6 @@ def build_lexicon(
     """
     known = WordWeights(train, background)
     counts, everyday = known.counts, known.everyday
-    asked = count_texts(query.text for query in train.queries)
     weights = {
         word: known.of(word)
         for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -90,19 +89,13 @@ def build_lexicon(
     }
     for word in [*vectors, *sorted(word for word, n in everyday.items() if n >= least_texts)]:
         weights.setdefault(word, known.of(word))
-    question = [
-        word
-        for word, n in asked.items()
-        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * counts[word] / known.n_texts
-    ]
+    question = question_words(train, known)
     for word in question:
         weights.setdefault(word, LARGEST_WEIGHT)
-    in_sums, whole = dict(vector_weights or {}), dict[bytes, Floats]()
+    whole, in_sums = dict[bytes, Floats](), dict(vector_weights or {})
     if max_pieces:
         alone = [word for word in weights if word not in vectors]
-        whole = composed(alone, vectors, {entry: in_sums.get(entry, known.of(entry)) for entry in vectors}, max_pieces)
-        in_sums |= {word: min(round(float(np.linalg.norm(v))), LARGEST_WEIGHT) for word, v in whole.items()}
-        in_sums |= {word: 0 for word in alone if word not in whole}
+        whole, in_sums = _of_pieces(alone, vectors, in_sums, known, max_pieces)
     pieces = [entry for entry in vectors if max_pieces and (entry.startswith(CONTINUES) or len(entry) == 1)]
     lexicon = make_lexicon(
         {**{piece: weights[piece] for piece in pieces}, **weights}, slots=slots, unknown=LARGEST_WEIGHT,
@@ -114,6 +107,34 @@ def build_lexicon(
             "raise it"
         )
     return lexicon
+
+
+def question_words(train: QuerySet, known: WordWeights) -> list[bytes]:
+    """Give the words of many queries that are much commoner there than in texts."""
+    asked = count_texts(query.text for query in train.queries)
+    return [
+        word
+        for word, n in asked.items()
+        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * known.counts[word] / known.n_texts
+    ]
+
+
+def _of_pieces(
+    alone: Sequence[bytes],
+    vectors: Mapping[bytes, Floats],
+    given: Mapping[bytes, int],
+    known: WordWeights,
+    max_pieces: int,
+) -> tuple[dict[bytes, Floats], dict[bytes, int]]:
+    """Give words without a vector that of their pieces; and what words weigh in sums, 0 where they have no vector."""
+    weights = {entry: given.get(entry, known.of(entry)) for entry in vectors}
+    whole = composed(alone, vectors, weights, max_pieces)
+    in_sums = {
+        **given,
+        **{word: min(round(float(np.linalg.norm(v))), LARGEST_WEIGHT) for word, v in whole.items()},
+        **{word: 0 for word in alone if word not in whole},
+    }
+    return whole, in_sums
 
 
 def composed(

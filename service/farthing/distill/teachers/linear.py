@@ -7,17 +7,17 @@ that has learned a text by heart teaches nothing about it, so what it says of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.distill.show import Progress
 from farthing.errors import ConfigError, extra
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int, str], None]
 
 TFIDF_C, NB_C = 2.0, 0.25  # inverse regularization: the best of 0.25, 1, 2, 4 on the dev splits of two moderation sets
 _TOKEN = r"\w+|[^\w\s]"

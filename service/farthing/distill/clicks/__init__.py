@@ -1,0 +1,1 @@
+"""From a click log to an int8 bundle of the task bidding."""

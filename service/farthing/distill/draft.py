@@ -1,0 +1,100 @@
+"""A bundle in the making: a student in integers, which what serves it scores; judged, and then written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from farthing.distill.recipe_file import Recipe
+from farthing.features import FeatureSpec
+from farthing.golden import make_golden
+from farthing.payload import FieldPlan
+from farthing.scorer import Scorer
+from farthing.scoring.bundle import Manifest, write_bundle
+from farthing.scoring.graph import build_model
+from farthing.scoring.tensors import QuantizedTensors
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A model that scores, and a manifest without an evaluation."""
+
+    manifest: Manifest
+    scorer: Scorer
+    lexicon: bytes | None  # features.npz, of a rerank bundle
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        tensors: QuantizedTensors,
+        *,
+        plan: FieldPlan,
+        spec: FeatureSpec,
+        heads: tuple[str, ...],
+        labels: tuple[str, ...],
+        training_data: Iterable[Mapping[str, Any]],
+        thresholds: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        lexicon: bytes | None = None,
+    ) -> Draft:
+        """Make a model of integers and the manifest that describes it.
+
+        Parameters
+        ----------
+        recipe, tensors:
+            Names the bundle and its task; the model.
+        plan, spec, lexicon:
+            What it reads of an event, what it makes of that, and the bytes of ``features.npz`` where it has some.
+        heads, labels, thresholds, settings:
+            As the task has them.
+        training_data:
+            Name, licence, rows and SHA-256 of each source.
+        """
+        manifest = Manifest(
+            name=recipe.name,
+            task=recipe.task,
+            field_plan=plan.to_manifest(),
+            feature_spec=spec.to_manifest(),
+            feature_fingerprint=spec.fingerprint(),
+            heads=heads,
+            labels=labels,
+            thresholds=thresholds or {},
+            quantization={"kind": "static int8", "dense_weight_bits": 7, "table_bits": 8},
+            training_data=tuple(training_data),
+            settings=settings or {},
+        )
+        model = build_model(tensors, {"task": manifest.task, "feature_fingerprint": manifest.feature_fingerprint})
+        return cls(manifest, Scorer(manifest, model, model_id="unsaved", features=lexicon), lexicon)
+
+    def finished(self, evaluation: Mapping[str, Any], thresholds: Mapping[str, Any] | None = None) -> Draft:
+        """Give the draft with all that its manifest says; no thresholds leave those that it has."""
+        manifest = replace(self.manifest, evaluation=evaluation)
+        if thresholds is not None:
+            manifest = replace(manifest, thresholds=thresholds)
+        scorer = Scorer(manifest, self.scorer.model, model_id="unsaved", features=self.lexicon)
+        return Draft(manifest, scorer, self.lexicon)
+
+    def write(self, out: Path, *, golden: Sequence[bytes], card: Callable[[Manifest], str]) -> None:
+        """Write the bundle.
+
+        Parameters
+        ----------
+        out:
+            Its folder, made if need be.
+        golden:
+            Events that golden vectors are made of.
+        card:
+            Makes the card of the manifest.
+
+        Raises
+        ------
+        BundleError
+            The parts do not belong together.
+        """
+        write_bundle(
+            out, manifest=self.manifest, model=self.scorer.model, golden=make_golden(self.scorer, golden),
+            card=card(self.manifest), features=self.lexicon,
+        )  # fmt: skip

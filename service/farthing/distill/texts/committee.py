@@ -1,0 +1,229 @@
+"""All teachers' answers for all rows, as one logit a head.
+
+Local teachers are fitted to gold, asked about every row and every head - so that each text teaches all heads - and
+calibrated on dev (Platt 1999), because a mean of logits is only sensible where each means what it says. Answers are
+kept in the work folder, so that a second run does not train them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.show import Progress
+from farthing.distill.teachers import linear, minilm
+from farthing.distill.teachers.minilm import MiniLMTeacher
+from farthing.distill.texts.recipe import LinearTeacher, TextRecipe
+from farthing.distill.texts.rows import LOGIT_LIMIT
+
+Floats = NDArray[np.float32]
+
+TRAIN, DEV, COPIES = (
+    "train",
+    "dev",
+    "copies",
+)  # parts that a teacher is fitted to, calibrated on, labels for the student
+ELSEWHERE = "elsewhere:"
+"""Before the name of a set of another domain: a part of its own."""
+
+_SUBSET_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Texts of named parts (train, dev, test, copies, ...), and gold of train and dev."""
+
+    texts: dict[str, tuple[str, ...]]
+    gold: dict[str, Floats]  # train and dev: (n, n_heads), NaN where unknown
+    source: dict[str, NDArray[np.int64]]  # place of each row's source; copies and other domains have none
+
+
+Answers = dict[str, dict[str, Floats]]
+"""Teacher -> part -> logits (n, n_heads), NaN where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the local teachers said, and what it took, in this run or in an earlier one."""
+
+    answers: Answers
+    cpu_seconds: float
+
+
+def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, progress: Progress) -> Asked:
+    """Train or remember the local teachers and give their calibrated logits for all parts that each labels."""
+    work.mkdir(parents=True, exist_ok=True)
+    answers: Answers = {}
+    cpu_seconds = 0.0
+    for teacher in recipe.local_teachers:
+        fitted = _digest([teacher.model_dump(include=_fit_settings(teacher)), recipe.training.seed, recipe.heads],
+                         parts.texts[TRAIN], parts.gold[TRAIN])  # fmt: skip
+        stem = f"{teacher.name}-{fitted}"
+        ask = (
+            _Linear(recipe, teacher, parts, progress)
+            if isinstance(teacher, LinearTeacher)
+            else _MiniLM(recipe, teacher, parts, work / f"{stem}.pt", threads, progress)
+        )
+        found = {}
+        for part, texts in parts.texts.items():
+            if (part == COPIES and not teacher.label_copies) or (
+                part.startswith(ELSEWHERE) and isinstance(teacher, MiniLMTeacher) and not teacher.label_elsewhere
+            ):
+                continue
+            file = work / f"{stem}-{part}-{_digest([], texts)}.npy"
+            if not file.exists():
+                began = time.process_time()
+                partial = file.with_suffix(".part.npy")
+                np.save(partial, ask(part, texts))
+                partial.replace(file)
+                file.with_suffix(".cpu").write_text(f"{time.process_time() - began:.1f}")
+            found[part] = np.load(file, allow_pickle=False)
+            cpu_seconds += float(file.with_suffix(".cpu").read_text())
+        answers[teacher.name] = _calibrated(found, parts.gold[DEV])
+    return Asked(answers, cpu_seconds)
+
+
+def mix(recipe: TextRecipe, answers: Answers, part: str) -> Floats:
+    """Give the weighted mean of the logits of the teachers that answered, (n, n_heads), NaN where none did."""
+    asked = [(t.weight, answers[t.name][part]) for t in recipe.teacher if part in answers.get(t.name, {})]
+    if not asked:
+        raise KeyError(f"no teacher answered part {part}")
+    total = sum(weight * np.nan_to_num(logits.astype(np.float64)) for weight, logits in asked)
+    weights = sum(weight * ~np.isnan(logits) for weight, logits in asked)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(np.asarray(weights) > 0, total / weights, np.nan), np.float32)
+
+
+class _Linear:
+    def __init__(self, recipe: TextRecipe, teacher: LinearTeacher, parts: Parts, progress: Progress) -> None:
+        self._recipe, self._teacher, self._parts, self._progress = recipe, teacher, parts, progress
+        self._models: dict[int, linear.LinearModel] = {}
+
+    def __call__(self, part: str, texts: Sequence[str]) -> Floats:
+        heads = self._recipe.heads
+        gold = self._parts.gold[TRAIN]
+        out = np.full((len(texts), len(heads)), np.nan, np.float32)
+        for k, head in enumerate(heads):
+            known = ~np.isnan(gold[:, k])
+            if not known.any():
+                continue
+            rows, labels = _chosen(self._parts.texts[TRAIN], known), gold[known, k] >= 0.5
+            if k not in self._models:
+                self._models[k] = linear.fit(rows, labels)
+            out[:, k] = self._models[k].logits(texts)
+            if part == TRAIN:
+                out[known, k] = linear.out_of_fold(
+                    rows, labels, self._teacher.folds, self._recipe.training.seed, _named(self._progress, head)
+                )
+        return out
+
+
+class _MiniLM:
+    def __init__(
+        self,
+        recipe: TextRecipe,
+        teacher: MiniLMTeacher,
+        parts: Parts,
+        checkpoint: Path,
+        threads: int,
+        progress: Progress,
+    ) -> None:
+        self._recipe, self._teacher, self._parts = recipe, teacher, parts
+        self._checkpoint, self._threads, self._progress = checkpoint, threads, progress
+        self._network: Any = None
+
+    def __call__(self, part: str, texts: Sequence[str]) -> Floats:
+        if self._network is None:
+            rows = subset(
+                [s.name for s in self._recipe.source],
+                self._parts.source[TRAIN],
+                self._parts.gold[TRAIN],
+                self._teacher.most_rows,
+            )
+            self._network = minilm.fine_tune(
+                [self._parts.texts[TRAIN][k] for k in rows], self._parts.gold[TRAIN][rows], self._teacher,
+                seed=self._recipe.training.seed, threads=self._threads, checkpoint=self._checkpoint,
+                progress=self._progress,
+            )  # fmt: skip
+        wanted = np.ones(len(texts), np.bool_)
+        if self._teacher.sources and part in self._parts.source:
+            places = [k for k, s in enumerate(self._recipe.source) if s.name in self._teacher.sources]
+            wanted = np.isin(self._parts.source[part], places)
+        out = np.full((len(texts), len(self._recipe.heads)), np.nan, np.float32)
+        out[wanted] = minilm.predict(
+            self._network,
+            _chosen(texts, wanted),
+            self._teacher.max_tokens,
+            threads=self._threads,
+            progress=_named(self._progress, part),
+        )
+        return out
+
+
+def subset(names: list[str], source: NDArray[np.int64], gold: Floats, most: dict[str, int]) -> NDArray[np.int64]:
+    """Choose the rows that have gold, of a source named in ``most`` at most so many, in their order."""
+    has_gold = ~np.isnan(gold).all(axis=1)
+    rng = np.random.default_rng(_SUBSET_SEED)
+    chosen = []
+    for place in np.unique(source):
+        rows = np.flatnonzero((source == place) & has_gold)
+        limit = most.get(names[place], len(rows))
+        chosen.append(rows if len(rows) <= limit else np.sort(rng.permutation(rows)[:limit]))
+    return np.concatenate(chosen)
+
+
+def _calibrated(found: dict[str, Floats], gold: Floats) -> dict[str, Floats]:
+    """Scale and shift each head's logits so that they are log-odds on dev, where dev has gold of both classes."""
+    out = {part: values.copy() for part, values in found.items()}
+    for k in range(gold.shape[1]):
+        known = ~np.isnan(gold[:, k]) & ~np.isnan(found[DEV][:, k])
+        labels = gold[known, k] >= 0.5
+        if len(np.unique(labels)) == 2:
+            scale, shift = platt(found[DEV][known, k].astype(np.float64), labels)
+            for values in out.values():
+                values[:, k] = scale * values[:, k] + shift
+    return {part: np.clip(values, -LOGIT_LIMIT, LOGIT_LIMIT) for part, values in out.items()}
+
+
+def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit labels ~ sigmoid(scale * logit + shift) by Newton's method, a little held towards (1, 0)."""
+    x = np.stack([logits, np.ones_like(logits)], axis=1)
+    start = np.array([1.0, 0.0])
+    w = start
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (p - labels) + 0.1 * (w - start)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        w = w - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(w[0]), float(w[1])
+
+
+def _fit_settings(teacher: LinearTeacher | MiniLMTeacher) -> set[str]:
+    return set(type(teacher).model_fields) - {"name", "weight", "label_copies", "label_elsewhere"}
+
+
+def _digest(settings: list[Any], texts: Sequence[str], gold: Floats | None = None) -> str:
+    """Name what an answer depends on."""
+    h = hashlib.sha256(json.dumps([settings, list(texts)]).encode("utf-8", "surrogatepass"))
+    if gold is not None:
+        h.update(gold.tobytes())
+    return h.hexdigest()[:16]
+
+
+def _chosen(texts: Sequence[str], wanted: NDArray[np.bool_]) -> list[str]:
+    return [t for t, w in zip(texts, wanted, strict=True) if w]
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    return lambda done, total, what: progress(done, total, f"{what} ({name})")

@@ -1,0 +1,74 @@
+"""Boundaries of numeric features, taken from the training files: ``intervals = 10`` instead of ``boundaries = [...]``.
+
+They are quantiles, so that each interval holds about as many rows. Labels have no say in them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from farthing.distill.texts.recipe import INTERVALS, TextRecipe
+from farthing.distill.texts.rows import column, number_paths, read_rows
+from farthing.errors import DataError
+from farthing.payload import parse_path
+
+DIGITS = 6
+"""Boundaries are rounded to so many significant digits: the rest is the sample's."""
+
+
+def with_boundaries(recipe: TextRecipe, data: Path) -> TextRecipe:
+    """Give the recipe with boundaries in place of ``intervals``; the same recipe where it has none.
+
+    Raises
+    ------
+    ConfigError, DataError
+        A training file cannot be read, or a number field has fewer than two different values.
+    """
+    wanted = {f["field"]: int(f[INTERVALS]) for f in recipe.features["features"] if INTERVALS in f}
+    if not wanted:
+        return recipe
+    paths = {f.name: f.path for f in recipe.field}
+    found: dict[str, list[float]] = {name: [] for name in wanted}
+    for source in recipe.source:
+        path = data / source.train
+        for line, row in read_rows(path, number_paths(recipe)):
+            where = f"{path}:{line}"
+            event = row.values if source.event is None else column(row.values, source.event, where, "the event")
+            for name, values in found.items():
+                values.append(_number(event, paths[name]))
+    boundaries = {name: quantiles(values, wanted[name]) for name, values in found.items()}
+    for name, edges in boundaries.items():
+        if not edges:
+            files = ", ".join(str(data / source.train) for source in recipe.source)
+            raise DataError(
+                f"{files}: the number field {name} ({paths[name]}) has fewer than two different values; take the "
+                "feature out of the recipe, or mend the column"
+            )
+    features = [
+        {**{key: value for key, value in f.items() if key != INTERVALS}, "boundaries": boundaries[f["field"]]}
+        if INTERVALS in f
+        else f
+        for f in recipe.features["features"]
+    ]
+    return recipe.model_copy(update={"features": {**recipe.features, "features": features}})
+
+
+def quantiles(values: list[float], intervals: int) -> list[float]:
+    """Part finite values into so many intervals of about as many values each, fewer where values repeat.
+
+    No boundary is the smallest value: nothing would lie below it.
+    """
+    known = np.array([v for v in values if math.isfinite(v)])
+    if not len(known):
+        return []
+    edges = np.quantile(known, np.arange(1, intervals) / intervals, method="higher").tolist()
+    rounded = sorted({float(f"{edge:.{DIGITS}g}") for edge in edges})
+    return [edge for edge in rounded if edge > known.min()]
+
+
+def _number(event: object, path: str) -> float:
+    found = parse_path(path).find(event)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan

@@ -1,0 +1,123 @@
+"""What all students of a recipe share: rows, texts, features and the teachers' answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, Status, TextColumn
+from farthing.distill.show import Progress, Say
+from farthing.distill.texts.augment import perturb
+from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Answers, Parts, ask_local, mix
+from farthing.distill.texts.recipe import TextRecipe
+from farthing.distill.texts.rows import Rows
+from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
+from farthing.distill.texts.train import Examples, Truths
+from farthing.errors import DataError
+from farthing.features import FeatureSpec, Featurizer, featurize_texts
+from farthing.payload import FieldPlan, parse
+from farthing.scorer import Scorer
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows and answers, before any features."""
+
+    recipe: TextRecipe
+    splits: Splits
+    texts: dict[str, tuple[str, ...]]  # split -> text of each row; empty where the recipe has no text feature
+    copies: tuple[str, ...]  # perturbed texts
+    answers: Answers  # teacher -> part -> calibrated logits; parts: the splits, copies, elsewhere:NAME
+    elsewhere: dict[str, tuple[tuple[str, ...], Floats]]  # name -> texts and labels
+    teacher_cpu_seconds: float
+
+    def examples(self, spec: FeatureSpec) -> dict[str, Examples]:
+        """Give train (copies included), dev and test in the features of a spec."""
+        made = {}
+        for split in SPLITS:
+            rows: Rows = getattr(self.splits, split)
+            features = featurize_events(self.recipe.plan(), spec, rows.events)
+            made[split] = Examples(features, rows.gold, self.taught(split))
+        if self.copies:
+            assert self.recipe.text_field is not None
+            extra = featurize_texts(spec, self.copies, self.recipe.text_field)
+            train, taught = made[TRAIN], mix(self.recipe, self.answers, COPIES)
+            made[TRAIN] = Examples(
+                FeatureBlock(
+                    np.concatenate([train.features.indptr, train.features.indptr[-1] + extra.indptr[1:]]),
+                    np.concatenate([train.features.indices, extra.indices]),
+                ),
+                np.concatenate([train.gold, np.full_like(taught, np.nan)]),
+                np.concatenate([train.taught, taught]),
+            )
+        return made
+
+    def taught(self, part: str) -> Floats:
+        """Give the teachers' mixed logits of a part; all NaN without teachers."""
+        if not self.recipe.teacher:
+            return np.full((len(getattr(self.splits, part)), len(self.recipe.heads)), np.nan, np.float32)
+        return mix(self.recipe, self.answers, part)
+
+    def truths(self, split: str) -> Truths:
+        """Give for each head which rows of a split can be judged, and their labels."""
+        return [truth(getattr(self.splits, split), k) for k in range(len(self.recipe.heads))]
+
+
+def prepare(
+    recipe: TextRecipe,
+    data: Path,
+    elsewhere: dict[str, tuple[tuple[str, ...], Floats]],
+    *,
+    work: Path,
+    threads: int,
+    progress: Progress,
+    say: Say,
+) -> Prepared:
+    """Read the data, check that every event can be scored, and ask the teachers."""
+    splits = read_splits(recipe, data, say)
+    plan, field = recipe.plan(), recipe.text_field
+    texts = {split: _texts(plan, field, getattr(splits, split)) for split in SPLITS}
+    copies = tuple(perturb(texts[TRAIN], recipe.augment, recipe.training.seed)) if recipe.augment.copies else ()
+    answers: Answers = {
+        name: {split: getattr(splits, split).given[name] for split in SPLITS} for name in splits.train.given
+    }
+    cpu_seconds = 0.0
+    if recipe.local_teachers:
+        asked_texts = dict(texts)
+        if copies:
+            asked_texts[COPIES] = copies
+        asked_texts |= {ELSEWHERE + name: found for name, (found, _) in elsewhere.items()}
+        gold = {split: getattr(splits, split).gold for split in (TRAIN, "dev")}
+        parts = Parts(asked_texts, gold, {split: getattr(splits, split).source for split in SPLITS})
+        asked = ask_local(recipe, parts, work=work, threads=threads, progress=progress)
+        answers |= asked.answers
+        cpu_seconds = asked.cpu_seconds
+    return Prepared(recipe, splits, texts, copies, answers, elsewhere, cpu_seconds)
+
+
+def featurize_events(plan: FieldPlan, spec: FeatureSpec, events: Sequence[bytes]) -> FeatureBlock:
+    """Give the features of events: parsed and hashed by what serving runs."""
+    records = Scorer.records_of(events)
+    return Featurizer(spec)(parse(records, plan, max_event_bytes=MAX_EVENT_BYTES), records.buffer)
+
+
+def _texts(plan: FieldPlan, field: str | None, rows: Rows) -> tuple[str, ...]:
+    columns: FieldColumns = parse(Scorer.records_of(rows.events), plan, max_event_bytes=MAX_EVENT_BYTES)
+    for k in np.flatnonzero(columns.status != Status.OK)[:1]:
+        raise DataError(
+            f"{rows.places[k]}: the event would be refused when served ({Status(columns.status[k]).name}); mend the "
+            "row, or the recipe's [[field]]"
+        )
+    if field is None:
+        return ()
+    column = columns.columns[field]
+    assert isinstance(column, TextColumn)
+    data, bounds = column.data.tobytes(), column.indptr.tolist()
+    return tuple(data[a:b].decode("utf-8", "replace") for a, b in itertools.pairwise(bounds))

@@ -1,0 +1,285 @@
+"""Data files to rows: events, gold labels and teachers' answers, each checked with its place.
+
+What is read, and how, is :mod:`farthing.files`. A wrong row stops the run with a sentence that names the file, the row
+and the mend: a silent skip would train on other data than the user thinks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.distill.texts.recipe import GivenTeacher, Heads, Source, TextRecipe
+from farthing.errors import ConfigError, DataError
+from farthing.evaluate.labels import Labels
+from farthing.files import Row, file_sha256
+from farthing.files import read_rows as read_any_rows
+from farthing.payload import ABSENT, parse_path
+
+Floats = NDArray[np.float32]
+
+LOGIT_LIMIT = 6.0
+"""Logits are cut to -6..6 (0.0025 to 0.9975): a hard label or a rounded 1.0 would be an infinite one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one split."""
+
+    events: tuple[bytes, ...]  # (n,) values as they would lie in Kafka
+    keys: tuple[str, ...]  # (n,) equal keys: the same event for leak checks
+    gold: Floats  # (n, n_heads) 0..1; NaN: no label
+    given: dict[str, Floats]  # teacher -> (n, n_heads) logits; NaN: no answer
+    source: NDArray[np.int64]  # (n,) place in recipe.source
+    places: tuple[str, ...]  # (n,) file:line
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
+        """Give some rows."""
+        places = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
+        return Rows(
+            events=tuple(self.events[k] for k in places),
+            keys=tuple(self.keys[k] for k in places),
+            gold=self.gold[places],
+            given={name: values[places] for name, values in self.given.items()},
+            source=self.source[places],
+            places=tuple(self.places[k] for k in places),
+        )
+
+
+def join(parts: list[Rows]) -> Rows:
+    """Put rows one after the other; all have the same teachers."""
+    return Rows(
+        events=tuple(e for p in parts for e in p.events),
+        keys=tuple(k for p in parts for k in p.keys),
+        gold=np.concatenate([p.gold for p in parts]),
+        given={name: np.concatenate([p.given[name] for p in parts]) for name in parts[0].given},
+        source=np.concatenate([p.source for p in parts]),
+        places=tuple(place for p in parts for place in p.places),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """What one file holds."""
+
+    path: Path
+    rows: Rows
+    ids: dict[str, int]  # id -> line
+    sha256: str
+
+
+def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
+    """Read a file of the source at ``place`` in the recipe.
+
+    Raises
+    ------
+    ConfigError
+        The file is not there, or a column that the recipe names is not.
+    DataError
+        A row is not as stated, or the file is empty.
+    """
+    source = recipe.source[place]
+    numbers = number_paths(recipe)
+    outputs = {t.name: t.output for t in recipe.teacher if isinstance(t, GivenTeacher)}
+    heads = recipe.heads
+    events, keys, places = [], [], []
+    gold = {head: _labels(name, head, source) for head, name in source.gold.items()}
+    given: dict[str, list[list[float]]] = {name: [] for name in outputs}
+    ids: dict[str, int] = {}
+    seen: set[str] = set()  # paths of fields that some event has
+    for line, whole in read_rows(path, numbers):
+        row, where = whole.values, f"{path}:{line}"
+        event = row if source.event is None else column(row, source.event, where, "the event")
+        if not isinstance(event, dict):
+            raise DataError(
+                f"{where}: the event is {_short(event)}, expected an object; mend the row or [[source]] event"
+            )
+        name = row.get(source.id)
+        if name is not None:
+            if str(name) in ids:
+                raise DataError(f"{where}: id {name!r} stands in line {ids[str(name)]} too; give each row its own id")
+            ids[str(name)] = line
+        seen |= {f.path for f in recipe.field if f.path not in seen and _has(event, f.path)}
+        events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        keys.append(_key(event, recipe.text_field, recipe))
+        for head, labels in gold.items():
+            column(row, source.gold[head], where, f"head {head}")
+            labels.add(whole)
+        for teacher, output in outputs.items():
+            answers = _values(row, source.teacher.get(teacher, {}), heads, output, where)
+            given[teacher].append([_logit(v, output) for v in answers])
+        places.append(where)
+    if events:
+        _check_fields(recipe, path, seen)
+    if not events:
+        raise DataError(f"{path}: holds no row; give a file with rows, or leave the split out of [[source]]")
+    rows = Rows(
+        events=tuple(events),
+        keys=tuple(keys),
+        gold=_gold(gold, heads, len(events)),
+        given={teacher: np.array(values, np.float32) for teacher, values in given.items()},
+        source=np.full(len(events), place, np.int64),
+        places=tuple(places),
+    )
+    return DataFile(path, rows, ids, file_sha256(path))
+
+
+def _has(event: Mapping[str, Any], path: str) -> bool:
+    return parse_path(path).find(event) is not ABSENT
+
+
+def _check_fields(recipe: TextRecipe, path: Path, seen: set[str]) -> None:
+    """Refuse a file in which no event has a field that a feature reads: it would be missing in all of training."""
+    for name in sorted(recipe.spec().fields):
+        field = next(f for f in recipe.field if f.name == name)
+        if field.path not in seen:
+            raise DataError(
+                f"{path}: no row has {field.path}, which the feature {name} reads; mend [[field]] path in the recipe, "
+                "name the event's column in [[source]] event, or take the feature out"
+            )
+
+
+def number_paths(recipe: TextRecipe) -> set[str]:
+    """Give the columns that hold numbers."""
+    return {f.path for f in recipe.field if f.kind == "number"}
+
+
+def read_rows(path: Path, numbers: set[str]) -> Iterator[tuple[int, Row]]:
+    """Give line numbers and rows; columns of a table that are in ``numbers`` become floats, None where a cell is empty.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be opened.
+    DataError
+        A row is not as it must be, or the file is empty; both are named.
+    """
+    try:
+        for row in read_any_rows(path):
+            yield row.line, row if row.typed or not numbers & row.values.keys() else _with_numbers(row, numbers)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --data is the folder that the recipe's paths are relative to") from error
+
+
+def read_texts(path: Path) -> list[str]:
+    """Read the column ``text`` of a file of rows. Raises DataError that names the row."""
+    return [str(column(row.values, "text", f"{path}:{n}", "text")) for n, row in read_rows(path, set())]
+
+
+def _with_numbers(row: Row, numbers: set[str]) -> Row:
+    values = dict(row.values)
+    for name in numbers & values.keys():
+        text = values[name].strip()
+        try:
+            values[name] = float(text) if text else None
+        except ValueError:
+            values[name] = math.nan
+        if values[name] is not None and not math.isfinite(values[name]):
+            raise DataError(
+                f"{row.file}:{row.line}: {name} is {text!r}, expected a finite number; mend the cell, or empty it "
+                "where nothing is known"
+            )
+    return replace(row, values=values)
+
+
+def _labels(name: str, head: str, source: Source) -> Labels:
+    words = source.positive.get(head, ())
+    mend = f'positive = {{ {head} = ["WORD"] }} in [[source]]'
+    return Labels(name, {}, positive=words, head=head, nullable=True, mend=mend)
+
+
+def _gold(gold: Mapping[str, Labels], heads: tuple[str, ...], n: int) -> Floats:
+    values = np.full((n, len(heads)), np.nan, np.float32)
+    for head, labels in gold.items():
+        values[:, heads.index(head)] = labels.numbers()
+    return values
+
+
+def column(row: Mapping[str, Any], name: str, where: str, what: str) -> Any:
+    """Give a column, a key or keys with dots between.
+
+    Raises
+    ------
+    DataError
+        The row has no such key.
+    """
+    value: Any = row
+    if name in row:  # a key that has dots itself
+        return row[name]
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise DataError(
+                f"{where}: no column {name!r} for {what}; the row has {', '.join(map(str, row))}. Name another column "
+                "in the recipe, or write null where a row has none"
+            )
+        value = value[key]
+    return value
+
+
+def _values(row: Mapping[str, Any], columns: Heads, heads: tuple[str, ...], output: str, where: str) -> list[float]:
+    values = [math.nan] * len(heads)
+    for head, name in columns.items():
+        found = column(row, name, where, f"head {head}")
+        if found is None or found == "":
+            continue
+        try:
+            value = float(found)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where}: {name} is {_short(found)}, expected a number or null; mend the row") from error
+        if not math.isfinite(value):
+            raise DataError(f"{where}: {name} is {value}, expected a finite number or null; mend the row")
+        if output != "logit" and not 0.0 <= value <= 1.0:
+            raise DataError(
+                f'{where}: {name} is {value:g}, expected 0 to 1; scale the labels, or say output = "logit" if a '
+                "teacher gives logits"
+            )
+        values[heads.index(head)] = value
+    return values
+
+
+def _logit(value: float, output: str) -> float:
+    if math.isnan(value):
+        return value
+    if output != "logit":
+        low = 1 / (1 + math.exp(LOGIT_LIMIT))
+        value = min(max(value, low), 1 - low)
+        value = math.log(value / (1 - value))
+    return min(max(value, -LOGIT_LIMIT), LOGIT_LIMIT)
+
+
+def _key(event: Mapping[str, Any], text_field: str | None, recipe: TextRecipe) -> str:
+    """Give what makes two events the same: the text's letters and digits in lower case, or all fields but the id."""
+    if text_field is None or len(recipe.features.get("features", ())) > 1:
+        return json.dumps({f.name: event.get(f.path) for f in recipe.field if f.name != "id"}, sort_keys=True)
+    path = next((f.path for f in recipe.field if f.name == text_field), text_field)
+    text = parse_path(path).find(event)
+    return key_of(text if isinstance(text, str) else "")
+
+
+def key_of(text: str) -> str:
+    """Give what makes two texts the same for leak checks: lower case, letters and digits only, no retweet mark.
+
+    A text without letters and digits stands for itself.
+    """
+    return "".join(c for c in text.lower().removeprefix("rt ") if c.isalnum()) or text
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def source_files(source: Source) -> dict[str, str]:
+    """Give the files that a source names, by split."""
+    named = {"train": source.train, "dev": source.dev, "test": source.test}
+    return {split: name for split, name in named.items() if name is not None}
