@@ -1,0 +1,53 @@
+# What people who work on Farthing run: .venv/bin/just --list (first: .venv/bin/just setup, or the lines under it).
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+bin := env("FARTHING_BIN", justfile_directory() / ".venv/bin")
+export PATH := bin + ":" + env("PATH")
+
+[private]
+default:
+    @just --list --unsorted
+
+# make .venv with all that is needed here, and set up the hooks
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install -q -e '.[test,dev,docs,release]'
+    .venv/bin/pre-commit install
+
+# lint, format, types, spelling, workflows, subjects of commits
+check:
+    ruff check .
+    ruff format --check .
+    mypy
+    typos
+    .ci/workflows
+    .ci/subjects
+
+# the whole suite, or the parts that are named: just test tests/wire
+test *arguments:
+    pytest {{ arguments }}
+
+# the pure tests: no broker, no browser, no child processes
+fast *arguments:
+    pytest -q @.ci/pure {{ arguments }}
+
+# statements and branches that the pure tests reach, kernels by their references; fails under the floor
+coverage:
+    coverage erase
+    FARTHING_NO_JIT=1 coverage run -m pytest -q -p no:cacheprovider @.ci/references
+    coverage run -m pytest -q -p no:cacheprovider @.ci/pure
+    coverage combine -q
+    coverage report
+
+# micro-benchmarks of the kernels: just bench --help
+bench *arguments:
+    python -m loadtest.micro {{ arguments }}
+
+# the documentation site, into site/; any warning fails it
+docs:
+    NO_MKDOCS_2_WARNING=1 mkdocs build -q -f .mkdocs.yml
+
+# what a release consists of, into dist/, after checks of version, changelog and tag: just release v0.1.0
+release *tag:
+    python .ci/release.py {{ tag }}
