@@ -1,4 +1,4 @@
-# What people who work on Farthing run: .venv/bin/just --list (first: .venv/bin/just setup, or the lines under it).
+# What people who work on Farthing run. `just` comes with the extra dev; `.venv/bin/just --list` shows all recipes.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -9,9 +9,8 @@ export PATH := bin + ":" + env("PATH")
 default:
     @just --list --unsorted
 
-# make .venv with all that is needed here, and set up the hooks
+# install what the recipes need, and set up the hooks
 setup:
-    python3 -m venv .venv
     .venv/bin/pip install -q -e '.[test,dev,docs,release]'
     .venv/bin/pre-commit install
 

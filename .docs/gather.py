@@ -47,7 +47,7 @@ the file. `farthing config show -c farthing.toml` says what is in force and wher
 
 ERRORS = """\
 What is raised on purpose is a `FarthingError`. A bad event raises nothing: it becomes a dead letter, with one of the
-reasons below in its header `farthing.reason`. A dot before a name says that it is a kind of the one above.
+reasons below in its header `farthing.error.reason`. A dot before a name says that it is a kind of the one above.
 """
 
 REFERENCE: dict[str, Callable[[], str]] = {
