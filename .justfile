@@ -45,7 +45,7 @@ bench *arguments:
 
 # the documentation site, into site/; any warning fails it
 docs:
-    NO_MKDOCS_2_WARNING=1 mkdocs build -q -f .mkdocs.yml
+    NO_MKDOCS_2_WARNING=1 mkdocs build -f .mkdocs.yml  # -q would drop the warnings, and strictness with them
 
 # what a release consists of, into dist/, after checks of version, changelog and tag: just release v0.1.0
 release *tag:

@@ -1,12 +1,14 @@
 """Gathers the pages of the site where they stand in the repository, with their links, and makes the reference pages.
 
-MkDocs calls the three ``on_`` functions (``hooks`` in ``.mkdocs.yml``). A page keeps its text: only its links change.
+MkDocs calls the ``on_`` functions (``hooks`` in ``.mkdocs.yml``). A page keeps its text: only its links change.
 One to another page leads there, one to a picture takes the picture along, and one to anything else of the repository
-leads to that file on the web. A path in backticks that is a page of ours becomes a link to it.
+leads to that file on the web. A path in backticks that is a page of ours becomes a link to it. A built page that loads
+anything from another host is a warning, and so an error.
 """
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 import tomllib
@@ -19,6 +21,9 @@ import tables
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+log = logging.getLogger(f"mkdocs.hooks.{__name__}")  # in strict mode MkDocs counts the warnings under its own name
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
@@ -65,6 +70,7 @@ REFERENCE: dict[str, Callable[[], str]] = {
 
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\]\()\s*([^)\s]+)\s*\)")
 CODE_PATH = re.compile(r"(?<!\[)`([\w./-]+\.md)`(?!\])")
+LOADED = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\s(?:src|href)=["']?((?:https?:)?//[^"'>\s]+)""")
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.M | re.S)
 
 
@@ -116,6 +122,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for place, made in REFERENCE.items():
         files.append(File.generated(config, place, content=made()))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Warn of what a page would load from another host."""
+    for address in LOADED.findall(output):
+        log.warning("%s loads %s: a page asks its own host only", page.file.src_uri, address)
+    return output
 
 
 def _relinked(text: str, source: str, placed: dict[str, str], pictures: set[str]) -> str:
