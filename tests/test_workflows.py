@@ -78,12 +78,14 @@ def test_the_matrix_is_what_the_project_says_it_runs_on():
     assert matrix["python"] == [f"3.{minor}" for minor in range(int(lowest[2:]), int(highest[2:]) + 1)]
 
 
-def test_the_pure_tests_are_there_and_need_no_broker():
+def test_the_pure_tests_are_there_and_need_neither_broker_nor_posix():
     for line in (ROOT / ".ci" / "pure").read_text().splitlines():
         path = ROOT / line.removeprefix("--ignore=")
         assert path.exists(), line
         for file in path.rglob("test_*.py") if path.is_dir() else [path]:
-            assert not re.search(r"apache_kafka|own_kafka|tansu|selenium", file.read_text()), file
+            text = file.read_text(encoding="utf-8")
+            assert not re.search(r"apache_kafka|own_kafka|tansu|selenium", text), file
+            assert not re.search(r"^import (resource|fcntl|pwd|grp|termios)$", text, re.M), f"{file}: not on Windows"
 
 
 def test_hooks_are_local_and_the_same_programs_as_the_checks():
