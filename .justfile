@@ -27,9 +27,9 @@ check:
 test *arguments:
     pytest {{ arguments }}
 
-# the pure tests: no broker, no browser, no child processes
+# the pure tests, with no broker and no browser, on few examples each
 fast *arguments:
-    pytest -q @.ci/pure {{ arguments }}
+    pytest -q --hypothesis-profile=references @.ci/pure {{ arguments }}
 
 # statements and branches that the pure tests reach, kernels by their references; fails under the floor
 coverage:
