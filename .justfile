@@ -5,6 +5,9 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 bin := env("FARTHING_BIN", justfile_directory() / ".venv/bin")
 export PATH := bin + ":" + env("PATH")
 
+# The tests that kernels and their references share: test_no_jit.py names them.
+references := "$(python -c 'from tests.test_no_jit import SAME_TESTS; print(*(f\"tests/{name}\" for name in SAME_TESTS))')"
+
 [private]
 default:
     @just --list --unsorted
@@ -34,7 +37,7 @@ fast *arguments:
 # statements and branches that the pure tests reach, kernels by their references; fails under the floor
 coverage:
     coverage erase
-    FARTHING_NO_JIT=1 coverage run -m pytest -q -p no:cacheprovider @.ci/references
+    FARTHING_NO_JIT=1 coverage run -m pytest -q -p no:cacheprovider --ignore=tests/scoring/test_cpu_paths.py {{ references }}
     coverage run -m pytest -q -p no:cacheprovider @.ci/pure
     coverage combine -q
     coverage report
