@@ -1,0 +1,83 @@
+"""Make what a release consists of, under ``dist/``: ``.venv/bin/python .ci/release.py [TAG]`` (extra ``release``).
+
+Refuses first where version, changelog and tag disagree. Then ``dist/packages/`` gets the wheel and the source
+archive, ``dist/farthing-VERSION.cdx.json`` the list of parts (CycloneDX, from ``deploy/requirements.txt``), and
+``dist/notes.md`` the version's part of the changelog.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DIST = ROOT / "dist"
+TIMEOUT_S = 300
+
+
+def version() -> str:
+    """Give the version of the project, which the package says too; exits where they differ."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    said = re.search(r'^__version__ = "(.+)"$', (ROOT / "service/farthing/__init__.py").read_text("utf-8"), re.M)
+    if said is None or said[1] != project:
+        sys.exit(f"release: pyproject.toml says {project}, farthing.__version__ {said and said[1]}: make them the same")
+    return str(project)
+
+
+def notes(text: str, number: str) -> str:
+    """Give a version's part of the changelog, whose heading is ``## X.Y.Z, YYYY-MM-DD``; exits where there is none."""
+    match = re.search(rf"^## {re.escape(number)}, (\S+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    if match is None:
+        sys.exit(f"release: service/CHANGELOG.md has no heading '## {number}, YYYY-MM-DD': give 'Unreleased' that name")
+    try:
+        date.fromisoformat(match[1])
+    except ValueError:
+        sys.exit(f"release: service/CHANGELOG.md: {number} has no date, but {match[1]!r}: write it as YYYY-MM-DD")
+    if not match[2].strip():
+        sys.exit(f"release: service/CHANGELOG.md says nothing of {number}: write what a user notices")
+    return match[2].strip() + "\n"
+
+
+def check_tag(tag: str, number: str) -> None:
+    """Exit unless the tag is the version's."""
+    if tag != f"v{number}":
+        sys.exit(f"release: the tag is {tag} and the version {number}: tag v{number}, or set the version")
+
+
+def run(*command: str | Path) -> None:
+    """Run a command in the repository; exits with its output where it fails."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        sys.exit(f"release: {' '.join(map(str, command[1:]))} failed:\n{done.stdout}{done.stderr}")
+
+
+def main() -> None:
+    """Check, then build."""
+    number = version()
+    text = notes((ROOT / "service/CHANGELOG.md").read_text("utf-8"), number)
+    if len(sys.argv) > 1:
+        check_tag(sys.argv[1], number)
+    shutil.rmtree(DIST, ignore_errors=True)
+    (DIST / "packages").mkdir(parents=True)
+    run("-m", "hatchling", "build", "-d", DIST / "packages")
+    parts = DIST / f"farthing-{number}.cdx.json"
+    run(
+        "-m", "cyclonedx_py", "requirements", "deploy/requirements.txt", "--pyproject", "pyproject.toml",
+        "--output-reproducible", "--output-file", parts,
+    )  # fmt: skip
+    (DIST / "notes.md").write_text(text, "utf-8")
+    made = sorted(path.relative_to(ROOT).as_posix() for path in DIST.rglob("*") if path.is_file())
+    print("\n".join(made))
+    if len(sys.argv) == 1:
+        print(f"To release it: git tag -s v{number} -m 'Farthing {number}' && git push origin v{number}")
+
+
+if __name__ == "__main__":
+    main()
