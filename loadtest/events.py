@@ -96,8 +96,8 @@ def from_file(
     """Take the lines of a file of JSON lines, packed or not; empty ones are left out.
 
     The first lines are sent again to fill the last batch. ``key_field`` is the field at the top of an event, a string
-    or a number, that becomes its key; events without it have none. Raises ConfigError: the file cannot be read, or has
-    no lines.
+    or a number, that becomes its key; events without it have none. Raises ConfigError: the file cannot be opened, or
+    has no lines; DataError: it is cut off or damaged.
     """
     values = [line for _, line in itertools.islice(read_lines(path), MOST_LINES)]
     if not values:

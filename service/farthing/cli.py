@@ -134,7 +134,10 @@ def serve(
     config_file: FoundConfigFile = None,
     workers: Annotated[
         int | None,
-        Parameter(help="worker processes; default: worker.workers", validator=as_setting(WorkerSection, "workers")),
+        Parameter(
+            help="worker processes; default: worker.workers",
+            validator=as_setting(WorkerSection, "workers", called="worker.workers"),
+        ),
     ] = None,
     worker_index: Annotated[int | None, Parameter(show=False, validator=within(0))] = None,
     address_file: Annotated[Path | None, Parameter(show=False)] = None,

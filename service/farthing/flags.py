@@ -38,8 +38,8 @@ def within(
     return check
 
 
-def as_setting(section: type[BaseModel], name: str) -> Validator:
-    """Allow what the setting ``name`` of a section allows."""
+def as_setting(section: type[BaseModel], name: str, *, called: str) -> Validator:
+    """Allow what the setting ``name`` of a section allows; ``called`` is its dotted name."""
     field = section.model_fields[name]
     kind: Any = field.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(kind, *field.metadata)] if field.metadata else kind)
@@ -51,7 +51,7 @@ def as_setting(section: type[BaseModel], name: str) -> Validator:
             adapter.validate_python(value)
         except ValidationError as error:
             found = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{found}.") from error
+            raise ValueError(f"{found} ({called}).") from error
 
     return check
 

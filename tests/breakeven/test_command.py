@@ -289,7 +289,7 @@ def test_errors_say_what_to_do_and_exit_2(farthing, arguments, said):
 
 def test_a_wrong_bill_exits_4(farthing, tmp_path):
     path = tmp_path / "usage.csv"
-    path.write_text("model,cost\n")
+    path.write_text("model,cost\nx,1\n")
     done = farthing("--usage-export", path)
     assert done.returncode == 4
     assert "columns are missing" in done.stderr

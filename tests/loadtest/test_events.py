@@ -91,7 +91,7 @@ def test_a_files_lines_are_sent_as_they_stand(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("content", "name"), [(b"", "none.jsonl"), (b"plain", "wrong.jsonl.gz"), (None, "missing.jsonl")]
+    ("content", "name"), [(b"", "none.jsonl"), (b"PK\x03\x04", "wrong.jsonl.gz"), (None, "missing.jsonl")]
 )
 def test_a_file_without_events_is_refused_with_its_name(tmp_path, content, name):
     if content is not None:

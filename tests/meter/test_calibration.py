@@ -118,7 +118,10 @@ def test_an_undefined_ratio_is_none():
             'model,input_tokens,output_tokens,cost\nx,1,1,"1,234"\n',
             "line 2: usd (column cost) is '1,234': its comma may part",
         ),
-        ('model,input_tokens,output_tokens,cost\nx,"1,5",1,1\n', "line 2: input (column input_tokens) is '1,5'"),
+        (
+            'model,input_tokens,output_tokens,cost\ngpt-5-nano,"1,5",1,1\n',
+            "line 2: input (column input_tokens) is '1,5'",
+        ),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,one,1,1\n", "line 2: input is 'one'"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1.5,1,1\n", "line 2: input is '1.5', not a count"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1,nan\n", "line 2: usd is 'nan'"),

@@ -29,7 +29,7 @@ def _setting(name: str, *, flag: str | None = None) -> Parameter:
     said = field.description or name.replace("_", " ").replace("usd", "dollars")
     return Parameter(
         name=flag,
-        validator=as_setting(Meter, name),
+        validator=as_setting(Meter, name, called=f"meter.{name}"),
         help=f"{said} [meter.{name}: {'none' if shown is None else shown}]",
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int64s
 from farthing.comments import comment_events
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, DataError
 from farthing.files import read_lines
 
 POOL_EVENTS: Final = 20_000
@@ -63,7 +63,7 @@ class FileEvents:
         """Open it: raises ConfigError where it cannot be read or holds no event, before anything is started."""
         self.name = path.name
         self.done = False
-        self._values: Iterator[bytes] = (line for _, line in read_lines(path, f"--events {path}"))
+        self._values: Iterator[bytes] = _lines(path)
         first = next(self._values, None)
         if first is None:
             raise ConfigError(f"--events {path}: no events; give a file of JSON lines, packed or not")
@@ -77,3 +77,11 @@ class FileEvents:
             return None
         indptr = np.cumsum([0, *map(len, values)], dtype=np.int64)
         return Chunk(np.frombuffer(b"".join(values), np.uint8), indptr)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        for _, line in read_lines(path, f"--events {path}"):
+            yield line
+    except DataError as error:
+        raise ConfigError(str(error)) from error

@@ -24,7 +24,7 @@ def read_histogram(path: Path) -> NDArray[np.float64]:
         cells = [(number(row, "market_price", {}), number(row, "impressions", {})) for row in read_rows(path)]
     except DataError as error:
         raise ConfigError(
-            f"{error}; a histogram has the columns market_price and impressions: give such a file"
+            f"{path}: no histogram with the columns market_price and impressions ({error}); give such a file"
         ) from error
     prices, counts = [price for price, _ in cells], np.array([count for _, count in cells])
     if prices != list(range(len(prices))) or not counts[1:].sum() > 0:
