@@ -27,7 +27,9 @@ def test_ci_runs_the_tests_with_pytorch_in_an_environment_of_their_own():
 
 def test_the_first_command_is_the_demo():
     first = re.findall(r"^python3 -m venv .*$", README, re.M)[0]
-    assert first.endswith(".venv/bin/pip install -q -e '.[demo]' && .venv/bin/farthing demo")
+    assert first.endswith(".venv/bin/pip install --no-compile -e '.[demo]' && .venv/bin/farthing demo")
+    checked = re.search(r"&& \.venv/bin/python (\S+) &&", first)[1]  # before pip, which would blame a dependency
+    assert subprocess.run([sys.executable, checked], cwd=ROOT, timeout=60).returncode == 0
     assert len(README[: README.index(first)].splitlines()) < 12
 
 

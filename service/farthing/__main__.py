@@ -46,7 +46,8 @@ def run(command: Callable[[], object]) -> NoReturn:
             output.finish()
     # What Python does after this takes a moment; a second Ctrl-C ends it at once, without a word.
     with suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # whom a shell put into the background
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
 

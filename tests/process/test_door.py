@@ -68,6 +68,7 @@ def test_ctrl_c_during_the_imports(tmp_path, where):
     """The interrupt comes while ``where`` is looked for: every import may be cut short so."""
     code = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 class Interrupt:
     def find_spec(self, name, *_):
         if name == {where!r}:
@@ -141,7 +142,8 @@ def command():
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_the_second_ctrl_c_ends_a_slow_exit_without_a_word(tmp_path):
     code = """
-import atexit, os, signal, threading, time
+import atexit, os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))
 def command():
     raise KeyboardInterrupt
