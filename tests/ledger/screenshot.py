@@ -1,6 +1,6 @@
 """A picture of a ledger's page: ``python -m tests.ledger.screenshot URL FILE.png [--dark] [--width 1280] [--height N]``.
 
-The picture in the README is made so from a run of ``farthing demo``. Colours are reduced to a palette, for its size.
+Pictures for documents are made so from a run of ``farthing demo``. Colours are reduced to a palette, for its size.
 """
 
 import argparse
