@@ -24,6 +24,7 @@ from farthing.breakeven.options import BreakevenOptions
 from farthing.errors import ConfigError, FarthingError
 from farthing.flags import as_setting, within
 from farthing.process.output import report_console, write_json, write_text
+from farthing.sections import Route as RouteSection
 from farthing.sections import Worker as WorkerSection
 
 app = App(
@@ -168,7 +169,11 @@ def score(
     dead: Annotated[Path | None, Parameter(help="file for events that cannot be scored, with their reasons")] = None,
     map_: FieldMap = (),
     max_event_bytes: Annotated[
-        int, Parameter(help="bytes; longer events are dead", validator=as_setting(config.Route, "max_event_bytes"))
+        int,
+        Parameter(
+            help="bytes; longer events are dead",
+            validator=as_setting(RouteSection, "max_event_bytes", called="route.max_event_bytes"),
+        ),
     ] = MAX_EVENT_BYTES,
     as_json: AsJson = False,
 ) -> int:

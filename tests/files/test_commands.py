@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
-from farthing.distill.click_recipe import ClickRecipe
-from farthing.distill.recipe import Recipe
-from farthing.distill.rows import read_file, read_texts
 from loadtest.events import from_file
 from rich.console import Console
 
 from farthing import Scorer
 from farthing.breakeven.report import _texts
 from farthing.demo.events import FileEvents
-from farthing.distill.clicks import read_clicks
+from farthing.distill.clicks.log import read_clicks
+from farthing.distill.clicks.recipe import ClickRecipe
 from farthing.distill.ranking.data import read_queries
+from farthing.distill.texts.recipe import TextRecipe as Recipe
+from farthing.distill.texts.rows import read_file, read_texts
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.rows import read_candidates, read_labelled
 from farthing.files import open_source

@@ -10,7 +10,7 @@ from farthing.errors import BrokerError
 from farthing.kafka import KafkaSettings, RecordConsumer, coordinator, create_topics, wait_for_coordinator
 from farthing.kafka.topics import RouteTopicNames
 
-SETTINGS = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), group_id="g", request_timeout_ms=300)
+SETTINGS = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), group_id="g", request_timeout_ms=1_000)
 
 
 class Admin:

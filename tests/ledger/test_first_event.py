@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from farthing import Scorer
 from farthing.config import Route, Settings
 from farthing.ledger.first_event import event_of, first_events, sample_event
+from farthing.payload import Field, FieldPlan
 
 BUNDLES = ("moderation", "rerank", "bidding")
 
@@ -33,17 +34,33 @@ def test_the_event_is_one_that_the_bundle_scores(bundle):
 
 
 def test_an_event_follows_the_paths_of_the_plan():
-    fields = [
-        {"name": "id", "path": "id", "kind": "raw"},
-        {"name": "text", "path": "comment.body.text", "kind": "text"},
-        {"name": "age", "path": "comment.age", "kind": "number"},
-        {"name": "candidate", "path": "found.list[*].about.title", "kind": "text"},
-    ]
-    event = json.loads(event_of(fields))
+    fields = (
+        Field("id", "id", "raw"),
+        Field("text", "comment.body.text", "text"),
+        Field("age", "comment.age", "number"),
+        Field("candidate", "found.list[*].about.title", "text"),
+    )
+    event = json.loads(event_of(FieldPlan(fields)))
     assert event["id"] == 1
     assert isinstance(event["comment"]["body"]["text"], str)
     assert event["comment"]["age"] == 1
     assert [list(row["about"]) for row in event["found"]["list"]] == [["title"], ["title"]]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "fields"),
+    [
+        ("moderation", {"text": r"comment.the\.text"}),
+        (
+            "rerank",
+            {"text": "found[*].body", "title": "found[*].no", "candidate_id": "found[*].id", "score": "found[*].bm25"},
+        ),
+    ],
+)
+def test_the_event_is_laid_out_as_the_route_says(bundle, fields):
+    route = Route(bundle=bundle, source="e", sink="s", dead_letters="d", fields=fields)
+    (value,) = Scorer.load(bundle, verify=False, fields=fields).score_events([sample_event(route)]).values
+    assert value
 
 
 def test_a_bundle_that_is_not_here_gets_a_text(tmp_path):

@@ -11,22 +11,23 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from farthing import config
+from farthing.answers import SPARE_FIELDS
 from farthing.bid_requests import bid_request_events
 from farthing.bundles import find_bundle
 from farthing.config import Route, Settings
 from farthing.errors import BrokerError, BundleError, ConfigError, FarthingError
 from farthing.kafka import BatchProducer
+from farthing.payload import Field, FieldPlan
 from farthing.wire import encode_records
 
 SEND_TIMEOUT_S: Final = 30.0
-_TEXT: Final = [{"name": "id", "path": "id", "kind": "raw"}, {"name": "text", "path": "text", "kind": "text"}]
+_TEXT: Final = FieldPlan((Field("id", "id", "raw"), Field("text", "text", "text")))
 _TEXTS: Final = {"query": "how to mend a flat tyre"}
 
 _COMMAND: Final = """\
@@ -66,57 +67,41 @@ class FirstEvent:
 def first_events(settings: Settings) -> list[FirstEvent]:
     """Give one for each route."""
     servers = tuple(settings.kafka.bootstrap_servers)
-    found = []
+    events = []
     for route in settings.route:
         event = sample_event(route)
         plain = settings.kafka.security_protocol == "PLAINTEXT"
         form = _COMMAND if plain else _COMMAND_WITH_SETTINGS
         command = form.format(servers=",".join(servers), topic=route.source, event=event)
-        found.append(FirstEvent(route.source, route.sink, servers, event.decode(), command))
-    return found
+        events.append(FirstEvent(route.source, route.sink, servers, event.decode(), command))
+    return events
 
 
 def sample_event(route: Route) -> bytes:
     """Make an event with the fields that the route's bundle reads; a text where the bundle is not on this machine."""
     try:
         manifest = json.loads((find_bundle(route.bundle) / "manifest.json").read_text(encoding="utf-8"))
-        if manifest.get("task") == "bidding":
+        if manifest.get("task") == "bidding" and not route.fields:
             return bid_request_events(1)[0]
-        fields = manifest["field_plan"]["fields"] if "field_plan" in manifest else _TEXT
-    except (BundleError, OSError, ValueError, KeyError, AttributeError, TypeError):
-        fields = _TEXT
-    return event_of(fields)
+        plan = FieldPlan.from_manifest(manifest["field_plan"]).mapped(route.fields, spare=SPARE_FIELDS)
+    except (BundleError, ConfigError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        plan = _TEXT
+    return event_of(plan)
 
 
-def event_of(fields: Iterable[Mapping[str, Any]]) -> bytes:
-    """Make an event of a field plan's fields: a sentence, a number or an id for each, two rows where there are rows."""
+def event_of(plan: FieldPlan) -> bytes:
+    """Make an event of a plan's fields: a sentence, a number or an id for each, two rows where there are rows."""
     event: dict[str, Any] = {}
-    for field in fields:
-        before, array, after = str(field["path"]).partition("[*].")
-        if not array:
-            _put(event, before.split("."), _value(field, 1))
-            continue
-        *above, name = before.split(".")
-        rows = _inside(event, above).setdefault(name, [{}, {}])
-        for number, row in enumerate(rows, start=1):
-            _put(row, after.split("."), _value(field, number))
+    for field in plan.fields:
+        for row in range(2 if field.in_array else 1):
+            field.parsed.put(event, _value(field, row), row)
     return json.dumps(event, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def _value(field: Mapping[str, Any], number: int) -> str | int:
-    if field.get("kind", "text") == "text":
-        return _TEXTS.get(str(field["name"]), "have a nice day" if number == 1 else "how to patch a bicycle tyre")
-    return number
-
-
-def _inside(at: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    for key in keys:
-        at = at.setdefault(key, {})
-    return at
-
-
-def _put(at: dict[str, Any], keys: list[str], value: str | int) -> None:
-    _inside(at, keys[:-1])[keys[-1]] = value
+def _value(field: Field, row: int) -> str | int:
+    if field.kind == "text":
+        return _TEXTS.get(field.name, "have a nice day" if row == 0 else "how to patch a bicycle tyre")
+    return row + 1
 
 
 async def send(settings: Settings, topic: str) -> bytes:

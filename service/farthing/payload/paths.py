@@ -52,11 +52,16 @@ class FieldPath:
             event = event[key]
         return event
 
-    def put(self, event: dict[str, Any], value: object) -> None:
-        """Put a value at the path of an event; what is missing on the way is made, of an array its first element."""
+    def put(self, event: dict[str, Any], value: object, row: int = 0) -> None:
+        """Put a value at the path of an event, of an array in its element ``row``; makes what is missing on the way."""
         at = event
         for place, key in enumerate(self.keys[:-1]):
-            at = at.setdefault(key, [{}])[0] if place == self.array else at.setdefault(key, {})
+            if place == self.array:
+                rows = at.setdefault(key, [])
+                rows += [{} for _ in range(row + 1 - len(rows))]
+                at = rows[row]
+            else:
+                at = at.setdefault(key, {})
         at[self.keys[-1]] = value
 
 
