@@ -1,7 +1,6 @@
 """A group's coordinator is waited for before anyone joins, so that a new broker is not taken for a broken one."""
 
 import logging
-from dataclasses import replace
 
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
@@ -39,7 +38,7 @@ class Admin:
 async def test_it_asks_until_there_is_one(monkeypatch):
     admin = Admin([GroupCoordinatorNotAvailableError()] * 2 + [None])
     monkeypatch.setattr(coordinator, "AIOKafkaAdminClient", admin)
-    await wait_for_coordinator(replace(SETTINGS, request_timeout_ms=30_000), "g")
+    await wait_for_coordinator(SETTINGS.model_copy(update={"request_timeout_ms": 30_000}), "g")
     assert (admin.asked, admin.closed) == (3, True)
 
 
