@@ -6,7 +6,7 @@ bin := env("FARTHING_BIN", justfile_directory() / ".venv/bin")
 export PATH := bin + ":" + env("PATH")
 
 # The tests that kernels and their references share: test_no_jit.py names them.
-references := "$(python -c 'from tests.test_no_jit import SAME_TESTS; print(*(f\"tests/{name}\" for name in SAME_TESTS))')"
+references := "$(python -c 'from tests.kernels.test_no_jit import SAME_TESTS; print(*(f\"tests/{name}\" for name in SAME_TESTS))')"
 
 [private]
 default:

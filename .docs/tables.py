@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import farthing
 from farthing import blocks, config, errors
 from farthing.cli import app
-from farthing.metrics_table import table as metrics_table
+from farthing.commands.metrics_table import table as metrics_table
 
 Schema = dict[str, Any]
 

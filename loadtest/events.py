@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from farthing.bid_requests import bid_request_events
-from farthing.comments import comment_events, ranking_events
 from farthing.errors import ConfigError
 from farthing.files import read_lines
+from farthing.local.bid_requests import bid_request_events
+from farthing.local.comments import comment_events, ranking_events
 
 Message = tuple[bytes | None, bytes | None]
 """Value and key."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from farthing.answers import SPARE_FIELDS
 from farthing.errors import ConfigError
+from farthing.model.task_table import SPARE_FIELDS
 from farthing.payload import ABSENT, FieldPath, FieldPlan, naming
 from farthing.payload.field_map import FLAG, unknown
 

@@ -18,14 +18,14 @@ import time
 
 import numpy as np
 
-import farthing.route as route_module
-from farthing.accounting import Accounting, Scored, batch_of
+import farthing.serving.route as route_module
 from farthing.blocks import FetchedPartition
-from farthing.comments import comment_events
-from farthing.flags import argument, within
+from farthing.commands.flags import argument, within
+from farthing.local.comments import comment_events
 from farthing.meter.count import N_COUNTS, count_usage
-from farthing.route import Route, RouteTopics
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
+from farthing.serving.accounting import Accounting, Scored, batch_of
+from farthing.serving.route import Route, RouteTopics
 from farthing.wire import encode_records, stamp_producer
 
 EVENTS, PARTITIONS, BATCH = 20_000, 4, 1_000

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from loadtest.shapes import SHAPES
 
-from farthing.flags import argument, within
+from farthing.commands.flags import argument, within
 from farthing.kafka.settings import Codec
 
 

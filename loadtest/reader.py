@@ -20,11 +20,12 @@ from confluent_kafka import Consumer, TopicPartition
 from loadtest.answers import Answers
 from loadtest.client import client_config
 
-from farthing import config, logs
+from farthing import config
 from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError, FarthingError, StartError
 from farthing.kafka import KafkaSettings, RecordConsumer
+from farthing.process import logs
 from farthing.wire import Arena, encode_records
 
 REPORT_S = 0.2

@@ -20,7 +20,7 @@ from farthing import config
 from farthing.blocks import OutputBatch
 from farthing.errors import FarthingError
 from farthing.kafka import BatchProducer, RecordConsumer
-from farthing.memory import keep_freed_memory, settle_collector
+from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.wire import layout
 
 

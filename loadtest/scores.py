@@ -16,7 +16,7 @@ from gevent.event import Event
 from loadtest.histogram import added
 
 from farthing.errors import StartError
-from farthing.first_start import Patience, cpu_ticks
+from farthing.process.first_start import Patience, cpu_ticks
 
 START_TIMEOUT_S: Final = 120.0  # without progress: a first start compiles kernels, for longer on a busy machine
 BEGIN_TIMEOUT_S: Final = 60.0

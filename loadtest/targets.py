@@ -10,9 +10,9 @@ from pathlib import Path
 from loadtest.field_map import of_task
 
 from farthing import config
-from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError
 from farthing.kafka.settings import KafkaSettings
+from farthing.model.shipped import find_bundle
 from farthing.payload import FieldPlan, parse_pairs
 
 

@@ -28,10 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
-from farthing.broker import ApacheKafka, Tansu, external_broker, free_port
-from farthing.comments import comment_events
-from farthing.flags import argument, within
+from farthing.commands.flags import argument, within
 from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics, delete_topics
+from farthing.local.broker import ApacheKafka, Tansu, external_broker, free_port
+from farthing.local.comments import comment_events
 from farthing.wire import encode_records
 
 POOL = 20_000

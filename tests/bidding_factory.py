@@ -5,9 +5,9 @@ from pathlib import Path
 
 from farthing.evaluate.requests import LogColumn, RequestMap
 from farthing.features import CategoricalFeature, FeatureSpec, NumericFeature
-from farthing.golden import make_golden
+from farthing.model.golden import make_golden
+from farthing.model.scorer import Scorer
 from farthing.payload import Field, FieldPlan
-from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest, write_bundle
 from farthing.tasks.bidding import FIELDS, LABELS
 from tests.bundle_factory import make_tensors, model_of

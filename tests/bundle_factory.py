@@ -6,8 +6,8 @@ import json
 import numpy as np
 
 from farthing.features import FeatureSpec, PairFeature, TextFeature, make_lexicon
-from farthing.golden import make_golden
-from farthing.scorer import Scorer
+from farthing.model.golden import make_golden
+from farthing.model.scorer import Scorer
 from farthing.scoring.bundle import Golden, Manifest, write_bundle
 from farthing.scoring.graph import build_model
 from farthing.scoring.tensors import QuantizedTensors

@@ -6,9 +6,9 @@ import os
 import pytest
 from hypothesis import settings
 
-from farthing.broker import ApacheKafka, Tansu, external_broker
 from farthing.errors import StartError
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
+from farthing.local.broker import ApacheKafka, Tansu, external_broker
 
 # The first example of a test may compile a kernel: time says nothing about it. References are slow, so there are fewer
 # examples for them; tests that want more or fewer than usual say so as a multiple of the profile's number.

@@ -82,7 +82,7 @@ def test_workers_get_the_file_that_was_found_as_an_absolute_path(folder, monkeyp
         async def run(self):
             return 0
 
-    monkeypatch.setattr("farthing.supervisor.Supervisor", Supervisor)
+    monkeypatch.setattr("farthing.serving.supervisor.Supervisor", Supervisor)
     monkeypatch.delenv("FARTHING_CONFIG", raising=False)
     assert cli.serve(workers=2) == 0
     assert taken == [["serve", "-c", str(folder / "farthing.toml")]]

@@ -9,19 +9,20 @@ import pytest
 
 import farthing
 from farthing import config
-from farthing.accounting import Accounting, Reporter
 from farthing.kafka import KafkaSettings
 from farthing.meter.settings import Ledger, Meter
-from farthing.reporting import NoReports, Reports
 from farthing.sections import Http, Route, Settings, Worker
+from farthing.serving.accounting import Accounting, Reporter
+from farthing.serving.reporting import NoReports, Reports
 
 PACKAGE = Path(farthing.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
 SECTIONS = {"kafka": KafkaSettings, "worker": Worker, "http": Http, "meter": Meter, "ledger": Ledger, "route": Route}
 # What stands between the settings and the broker. Pure stages and the library are called without settings too.
 SERVING = [
-    *("pipeline.py", "accounting.py", "reporting.py", "progress.py", "scoring_thread.py", "supervisor.py", "worker.py"),
-    *("probes.py", "kafka/*.py", "ledger/*.py"),
+    *("serving/pipeline.py", "serving/accounting.py", "serving/reporting.py", "serving/progress.py"),
+    *("serving/scoring_thread.py", "serving/supervisor.py", "serving/worker.py"),
+    *("process/probes.py", "kafka/*.py", "ledger/*.py"),
 ]
 
 

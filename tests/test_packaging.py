@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import farthing
-from farthing import bundles, kernel_cache
+from farthing.kernels import cache as kernel_cache
+from farthing.model import shipped as bundles
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -130,11 +131,11 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
 def test_the_installed_wheel_scores_away_from_the_checkout(installed, tmp_path):
     environment = elsewhere(tmp_path, PYTHONPATH=str(installed))
     where = run(
-        sys.executable, "-c", "import farthing.bundles as b; print(b.__file__, b.find_bundle('moderation'))",
+        sys.executable, "-c", "import farthing.model.shipped as b; print(b.__file__, b.find_bundle('moderation'))",
         cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert where.stdout.split() == [
-        str(installed / "farthing" / "bundles.py"), str(installed / "farthing" / "_bundles" / "moderation"),
+        str(installed / "farthing" / "model" / "shipped.py"), str(installed / "farthing" / "_bundles" / "moderation"),
     ]  # fmt: skip
     done = run(
         sys.executable, installed / "bin" / "farthing", "score", "moderation",
@@ -153,7 +154,7 @@ def test_a_folder_of_models_beside_an_installation_is_not_taken_for_a_checkouts(
     shutil.copytree(installed, home)
     shutil.copytree(ROOT / "models" / "bundles", tmp_path / "models" / "bundles")
     found = run(
-        sys.executable, "-c", "from farthing.bundles import find_bundle; print(find_bundle('moderation'))",
+        sys.executable, "-c", "from farthing.model.shipped import find_bundle; print(find_bundle('moderation'))",
         cwd=home.parent, env=elsewhere(tmp_path, PYTHONPATH=str(home)),
     )  # fmt: skip
     assert found.stdout.strip() == str(home / "farthing" / "_bundles" / "moderation")

@@ -17,19 +17,19 @@ from loadtest.totals import Totals
 
 from farthing import Scorer
 from farthing.blocks import Presence, RawColumn
-from farthing.comments import comment_events
 from farthing.config import Settings
-from farthing.first_start import _Said, compiling
 from farthing.kafka import PacingTable
 from farthing.ledger.figures import Figures
 from farthing.ledger.ledger import Ledger
-from farthing.logs import _Repeats
+from farthing.local.comments import comment_events
 from farthing.meter.tenants import TENANT, TenantNames
 from farthing.meter.tokens import TextSample
-from farthing.probes import Health
-from farthing.route import Route, RouteTopics
-from farthing.scoring_thread import ScoringThread
-from farthing.worker import Worker
+from farthing.process.first_start import _Said, compiling
+from farthing.process.logs import _Repeats
+from farthing.process.probes import Health
+from farthing.serving.route import Route, RouteTopics
+from farthing.serving.scoring_thread import ScoringThread
+from farthing.serving.worker import Worker
 from tests.ledger.cases import NOW, beat, book, record
 
 ROOT = Path(__file__).parents[1]

@@ -45,7 +45,7 @@ def measure(options):
     """Check, time, and give everything as one object."""
     from loadtest.micro import cases, texts, timing
 
-    from farthing.memory import keep_freed_memory
+    from farthing.process.memory import keep_freed_memory
 
     keep_freed_memory()  # as the worker does
     values, what = texts.events_of(options.events, options.block)

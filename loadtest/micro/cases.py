@@ -13,8 +13,8 @@ import numpy as np
 
 from farthing.blocks import DecisionInputs, FetchedPartition, TextColumn
 from farthing.features import Featurizer
+from farthing.model.scorer import Scorer
 from farthing.payload import parse
-from farthing.scorer import Scorer
 from farthing.scoring.graph import reference_logits
 from farthing.wire import Arena, decode, encode_records, encode_scores, layout
 

@@ -4,8 +4,8 @@ import itertools
 import json
 from pathlib import Path
 
-from farthing.comments import comment_events
 from farthing.files import read_rows
+from farthing.local.comments import comment_events
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data/moderation/tweeteval_offensive/train.jsonl.gz"
 

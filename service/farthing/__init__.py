@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         FarthingError,
         UnsupportedBatchError,
     )
-    from farthing.scorer import Scorer
+    from farthing.model.scorer import Scorer
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ def __getattr__(name: str) -> object:
     if wrong is not None:
         raise ImportError(wrong)
     if name == "Scorer":
-        return import_module("farthing.scorer").Scorer
+        return import_module("farthing.model.scorer").Scorer
     if name in __all__:
         return getattr(import_module("farthing.errors"), name)
     raise AttributeError(f"module 'farthing' has no attribute {name!r}")

@@ -21,8 +21,8 @@ from rich.table import Table
 from farthing import __version__, config
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
+from farthing.commands.flags import as_setting, within
 from farthing.errors import ConfigError, FarthingError
-from farthing.flags import as_setting, within
 from farthing.process.output import report_console, write_json, write_text
 from farthing.sections import Route as RouteSection
 from farthing.sections import Worker as WorkerSection
@@ -144,16 +144,16 @@ def serve(
     address_file: Annotated[Path | None, Parameter(show=False)] = None,
 ) -> int:
     """Run scoring workers until SIGTERM or Ctrl-C, then drain, commit and exit within 25 s."""
-    from farthing.logs import configure
+    from farthing.process.logs import configure
 
     configure()
     with _settings(config_file, {"worker.workers": workers}, logged=True) as loaded:
         if worker_index is None and loaded.settings.worker.workers > 1:
-            from farthing.supervisor import Supervisor
+            from farthing.serving.supervisor import Supervisor
 
             arguments = ["serve", *(["-c", str(loaded.file.absolute())] if loaded.file is not None else [])]
             return _run(Supervisor(loaded.settings, arguments).run())
-        from farthing.worker import Worker
+        from farthing.serving.worker import Worker
 
         return _run(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
 
@@ -178,7 +178,7 @@ def score(
     as_json: AsJson = False,
 ) -> int:
     """Score events without Kafka: JSON lines in, score records out in the same order."""
-    from farthing.score_lines import run
+    from farthing.commands.score import run
 
     if as_json and output is None:
         raise ConfigError("--json prints on standard output, where the scores go: give --output FILE for the scores")
@@ -296,8 +296,8 @@ def distill(
 @app.command
 def ledger(*, config_file: FoundConfigFile = None) -> int:
     """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
-    from farthing import logs
     from farthing.ledger.platform import require_faust
+    from farthing.process import logs
 
     logs.configure()
     with _settings(config_file, logged=True) as loaded:
@@ -342,7 +342,7 @@ def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell
 @model.command(name="show")
 def model_show(bundle: str, *, as_json: AsJson = False) -> int:
     """Print what a bundle says of itself."""
-    from farthing.model_report import show
+    from farthing.commands.model import show
 
     return show(bundle, as_json=as_json)
 
@@ -350,7 +350,7 @@ def model_show(bundle: str, *, as_json: AsJson = False) -> int:
 @model.command(name="verify")
 def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
     """Check digests, golden vectors and batch invariance on this machine; exit 1 when a check fails."""
-    from farthing.model_report import verify
+    from farthing.commands.model import verify
 
     return verify(bundle, as_json=as_json)
 
@@ -358,7 +358,7 @@ def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
 @model.command(name="warm")
 def model_warm(bundle: str, *, as_json: AsJson = False) -> int:
     """Compile what scoring and serving a bundle needs, and keep it on disk (in NUMBA_CACHE_DIR, where that is set)."""
-    from farthing.model_report import warm
+    from farthing.commands.model import warm
 
     return warm(bundle, as_json=as_json)
 
@@ -366,7 +366,7 @@ def model_warm(bundle: str, *, as_json: AsJson = False) -> int:
 @model.command(name="bench")
 def model_bench(bundle: str, *, as_json: AsJson = False) -> int:
     """Time each stage of scoring on one core."""
-    from farthing.model_report import bench
+    from farthing.commands.model import bench
 
     return bench(bundle, as_json=as_json)
 
@@ -387,7 +387,7 @@ def topics_create(
     replication_factor:
         replicas of each partition
     """
-    from farthing.topic_report import create
+    from farthing.commands.topics import create
 
     with _settings(config_file) as loaded:
         return _run(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
@@ -396,7 +396,7 @@ def topics_create(
 @topics.command(name="check")
 def topics_check(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
     """Check that all topics exist and that sinks have enough partitions; exit 1 when one is not as it must be."""
-    from farthing.topic_report import check
+    from farthing.commands.topics import check
 
     with _settings(config_file) as loaded:
         return _run(check(loaded.settings, as_json=as_json, given=config_file))

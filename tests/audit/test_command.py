@@ -10,11 +10,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from farthing.comments import comment_events
+from farthing.local.comments import comment_events
 from farthing.meter.records import UsageRecord
 from tests.ledger.running import RunningLedger
-from tests.service.running import SESSION_TIMEOUT_MS, Service
-from tests.service.test_usage import read_all
+from tests.serving.running import SESSION_TIMEOUT_MS, Service
+from tests.serving.test_usage import read_all
 
 SOON_LEFT = {"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 1_000}
 

@@ -16,8 +16,8 @@ from farthing.__main__ import main
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.report import make_study, report
 from farthing.breakeven.words import answer, count_text, dollars, times_text
-from farthing.comments import comment_events
 from farthing.errors import ConfigError
+from farthing.local.comments import comment_events
 from farthing.meter.money import exact, json_text
 from farthing.meter.settings import Meter
 

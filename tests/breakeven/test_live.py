@@ -12,7 +12,7 @@ import pytest
 from farthing.__main__ import main
 from farthing.breakeven.live import read_live
 from farthing.errors import ConfigError, StartError
-from farthing.ledger_client import ask
+from farthing.ledger.client import ask
 from tests.ledger.cases import mixed
 
 

@@ -17,10 +17,10 @@ from decimal import Decimal
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from farthing.comments import comment_events
+from farthing.local.comments import comment_events
 from tests.ledger.running import RunningLedger
 from tests.meter.recount import nano_dollars, recount
-from tests.service.running import SESSION_TIMEOUT_MS, Service, eventually
+from tests.serving.running import SESSION_TIMEOUT_MS, Service, eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.campaign]
 

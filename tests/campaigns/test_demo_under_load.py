@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from farthing.broker import BOOTSTRAP_VARIABLE, Tansu
 from farthing.errors import StartError
+from farthing.local.broker import BOOTSTRAP_VARIABLE, Tansu
 
 SPIN = "while True: pass"
 RUNS = int(os.environ.get("FARTHING_DEMO_RUNS", "20"))

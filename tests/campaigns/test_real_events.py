@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.service.running import Service
+from tests.serving.running import Service
 
 pytestmark = pytest.mark.kafka
 

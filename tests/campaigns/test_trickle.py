@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from farthing.kafka import BatchProducer, KafkaSettings
 from farthing.wire import encode_records
-from tests.service.running import Service, event
+from tests.serving.running import Service, event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.campaign]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from farthing.broker import BOOTSTRAP_VARIABLE, Tansu
-from farthing.comments import comment_events
 from farthing.errors import StartError
+from farthing.local.broker import BOOTSTRAP_VARIABLE, Tansu
+from farthing.local.comments import comment_events
 
 KEYS = {
     "events_produced", "events_scored", "dead", "lost", "duplicated", "events_per_second", "latency_ms",

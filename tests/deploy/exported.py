@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.config import Settings
 from farthing.ledger.figures import Figures
-from farthing.metrics import STAGES, STATES, Metrics
-from farthing.supervisor import Supervisor
+from farthing.serving.metrics import STAGES, STATES, Metrics
+from farthing.serving.supervisor import Supervisor
 
 # What Prometheus and its operator put on every series, and what a supervisor puts on its workers'.
 TARGET_LABELS = {"job", "instance", "namespace", "pod", "worker"}

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from farthing.broker import ApacheKafka, external_broker, free_port
 from farthing.errors import StartError
+from farthing.local.broker import ApacheKafka, external_broker, free_port
 
-from ..service.running import Service, event
+from ..serving.running import Service, event
 from .test_compose import DEPLOY, SERVICES
 
 pytestmark = pytest.mark.kafka

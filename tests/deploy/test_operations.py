@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farthing.config import Settings
-from farthing.metrics import STATES
+from farthing.serving.metrics import STATES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "service" / "OPERATIONS.md").read_text()

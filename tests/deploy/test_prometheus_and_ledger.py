@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from farthing.comments import comment_events
+from farthing.local.comments import comment_events
 
 from ..loadtest.stand import agree, standing, statement
-from ..service.conftest import make_service  # noqa: F401 (a fixture)
+from ..serving.conftest import make_service  # noqa: F401 (a fixture)
 from .prometheus import require_prometheus
 
 pytestmark = pytest.mark.kafka

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.exposition import generate_latest
 
 from farthing.blocks import Outcome, Status
-from farthing.metrics import STAGES, BlockStats, Metrics
-from farthing.supervisor import merge_metrics
+from farthing.serving.metrics import STAGES, BlockStats, Metrics
+from farthing.serving.supervisor import merge_metrics
 
 from .exported import ledger_metrics
 from .prometheus import Prometheus, require_prometheus

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from farthing import Scorer
-from farthing.bundles import find_bundle
 from farthing.errors import BundleError, ConfigError, DataError
-from farthing.evaluate.bidding import PriceModel, bid_in_episodes
+from farthing.evaluate.measures.bidding import PriceModel, bid_in_episodes
 from farthing.evaluate.options import EvaluateOptions
 from farthing.evaluate.requests import RequestMap
 from farthing.evaluate.run import run
+from farthing.model.shipped import find_bundle
 from farthing.scoring.bundle import Bundle
 from tests.bidding_factory import REQUESTS, make_bidding_bundle
 from tests.evaluate.shared import needs_shared_data, shared

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from farthing import Scorer
-from farthing.bundles import find_bundle
 from farthing.errors import ConfigError, DataError
 from farthing.evaluate.moderation import Head
 from farthing.evaluate.options import EvaluateOptions
 from farthing.evaluate.run import run
+from farthing.model.shipped import find_bundle
 from farthing.scoring.bundle import Bundle
 from tests.bundle_factory import make_bundle
 from tests.evaluate.shared import DATA, needs_shared_data, shared

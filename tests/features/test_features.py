@@ -24,7 +24,7 @@ from farthing.features import (
     hashing,
     text,
 )
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from tests.references import both
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())

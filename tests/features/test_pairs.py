@@ -14,11 +14,11 @@ from farthing.features.lexicon import MAX_SLOTS, find_word, find_word_reference,
 from farthing.features.pair_featurizer import Pairs
 from farthing.features.pair_reference import Candidate, PairReference
 from farthing.features.pair_spec import ABSENT, NAMES, NUMBERS
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
+from farthing.model.scorer import Scorer
 from farthing.payload import Field, FieldPlan, parse
-from farthing.scorer import Scorer
 
-# Without compilation tests/test_rerank_scorer.py and tests/tasks still run on the reference.
+# Without compilation tests/model/test_rerank_scorer.py and tests/tasks still run on the reference.
 pytestmark = pytest.mark.skipif(NO_JIT, reason="without compilation there is one path")
 
 PLAN = FieldPlan(

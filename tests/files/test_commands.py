@@ -13,6 +13,7 @@ from rich.console import Console
 
 from farthing import Scorer
 from farthing.breakeven.report import _texts
+from farthing.commands.score import _blocks, score_lines
 from farthing.demo.events import FileEvents
 from farthing.distill.clicks.log import read_clicks
 from farthing.distill.clicks.recipe import ClickRecipe
@@ -22,7 +23,6 @@ from farthing.distill.texts.rows import read_file, read_texts
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.rows import read_candidates, read_labelled
 from farthing.files import open_source
-from farthing.score_lines import _blocks, score_lines
 
 BOM = b"\xef\xbb\xbf"
 ROWS = [
@@ -136,7 +136,7 @@ def test_the_bar_of_score_fills(tmp_path, monkeypatch):
         def update(self, task, completed, note):
             steps.append(completed)
 
-    monkeypatch.setattr("farthing.score_lines.Progress", Bar)
+    monkeypatch.setattr("farthing.commands.score.Progress", Bar)
     path = tmp_path / "e.jsonl.gz"
     path.write_bytes(gzip.compress(BOM + b'{"text":"a"}\n' * 3))
     with open_source(path) as source, (tmp_path / "out").open("wb") as sink:

@@ -20,7 +20,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from farthing.broker import ApacheKafka
+from farthing.local.broker import ApacheKafka
 
 FOLDER = Path(__file__).resolve().parent
 CODECS = ("gzip", "snappy", "lz4", "zstd")

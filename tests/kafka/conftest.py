@@ -1,5 +1,5 @@
 """Services for the tests that look at the client from inside a running loop."""
 
-from tests.service.conftest import make_service
+from tests.serving.conftest import make_service
 
 __all__ = ["make_service"]

@@ -3,35 +3,35 @@
 Numbers are ours; the first column is the hazard, the second names tests (``module::function``) or the reason.
 
 ====  ============================================================  ====================================================
-A1    a batch that cannot be read loses what was fetched with it    service.test_corrupt_batches::
+A1    a batch that cannot be read loses what was fetched with it    serving.test_corrupt_batches::
                                                                     test_a_corrupt_batch_halts_its_partition_alone_and_can_be_skipped_exactly
-A1b   a good batch before a corrupt one is never delivered          service.test_corrupt_batches::
+A1b   a good batch before a corrupt one is never delivered          serving.test_corrupt_batches::
                                                                     test_a_corrupt_batch_halts_its_partition_alone_and_can_be_skipped_exactly
 A1c   a deserializer raises inside the client                       kafka.test_hazards::test_the_client_is_used_as_we_say
 A2    sequences go wrong after 2**31 records of a partition         kafka.test_hazards::test_sequences_wrap_and_the_broker_agrees
-A3    a hung scorer keeps its partitions                            service.test_faults::test_a_model_that_hangs_is_noticed_and_ends_the_worker
-                                                                    service.test_faults::test_a_worker_with_a_hung_thread_still_exits
+A3    a hung scorer keeps its partitions                            serving.test_faults::test_a_model_that_hangs_is_noticed_and_ends_the_worker
+                                                                    serving.test_faults::test_a_worker_with_a_hung_thread_still_exits
 A4    defaults that lose events                                     kafka.test_contract::test_effective_options_lose_nothing_and_show_no_secret
                                                                     kafka.test_hazards::test_writes_wait_for_all_replicas
-A5    commit and stop without a limit                               service.test_faults::test_sigterm_with_the_broker_dead_ends_in_time
+A5    commit and stop without a limit                               serving.test_faults::test_sigterm_with_the_broker_dead_ends_in_time
                                                                     kafka.test_hazards::test_every_wait_ends_when_the_broker_does_not_answer
 A6    a listener's error is swallowed; the loop is blocked          kafka.test_hazards::test_a_listener_that_fails_ends_the_worker
-                                                                    service.test_faults::test_a_model_that_hangs_is_noticed_and_ends_the_worker
-A7    memory grows while the broker is gone                         service.test_faults::test_a_broker_that_is_gone_for_a_while_loses_nothing
-A8    a stalled worker commits after others took over               service.test_rebalance::
+                                                                    serving.test_faults::test_a_model_that_hangs_is_noticed_and_ends_the_worker
+A7    memory grows while the broker is gone                         serving.test_faults::test_a_broker_that_is_gone_for_a_while_loses_nothing
+A8    a stalled worker commits after others took over               serving.test_rebalance::
                                                                     test_a_worker_that_stalls_past_its_session_commits_nothing_when_it_wakes
                                                                     kafka.test_hazards::test_nobody_commits_as_no_member
 A9    assignors that share state, JoinGroup once for each           kafka.test_hazards::test_there_is_one_assignor
-A10   two workers with one instance id                              service.test_rebalance::
+A10   two workers with one instance id                              serving.test_rebalance::
                                                                     test_static_members_restart_without_a_rebalance_and_a_duplicate_is_named
                                                                     kafka.test_hazards::test_errors_of_the_group_are_looked_for
                                                                     kafka.test_hazards::
                                                                     test_a_member_put_out_while_it_joins_names_its_instance_id
-A11   the broker drops connections that do not authenticate anew    service.test_security::test_a_connection_cut_at_its_sessions_end_is_made_again
-A12   error codes that the client does not know, stale metadata     service.test_partition_trouble::
+A11   the broker drops connections that do not authenticate anew    serving.test_security::test_a_connection_cut_at_its_sessions_end_is_made_again
+A12   error codes that the client does not know, stale metadata     serving.test_partition_trouble::
                                                                     test_a_partition_that_cannot_be_fetched_is_held_and_tried_again
 A13   a producer that is out of sequence never recovers             kafka.test_hazards::test_a_producer_out_of_sequence_begins_anew
-A14   positions outside the log                                     service.test_partition_trouble::
+A14   positions outside the log                                     serving.test_partition_trouble::
                                                                     test_a_position_before_the_log_begins_goes_on_at_its_beginning
                                                                     kafka.test_hazards::test_a_topic_made_anew_is_read_from_its_beginning
 A15   leaks of ``async for``; a send without a start hangs          kafka.test_hazards::test_the_client_is_used_as_we_say
@@ -64,8 +64,8 @@ from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer
 from farthing.kafka.frames import ACKS_ALL
 from farthing.kafka.producer import SEQUENCE_MASK
 from farthing.wire import encode_records
-from tests.service.looping import looping
-from tests.service.running import event
+from tests.serving.looping import looping
+from tests.serving.running import event
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = Path(farthing.__file__).parent

@@ -12,7 +12,8 @@ CRASH = """
 import asyncio
 from types import SimpleNamespace
 import mode
-from farthing import __main__ as door, logs
+from farthing import __main__ as door
+from farthing.process import logs
 from farthing.ledger import run
 
 class Broken(mode.Service):

@@ -14,7 +14,7 @@ from farthing.ledger.books import Account
 from farthing.meter.records import TenantCount
 from tests.ledger.cases import beat, mixed, now_ms, record, totals
 from tests.ledger.running import RunningLedger
-from tests.ledger.test_answers import ACCOUNT, HISTORY, STATEMENT
+from tests.ledger.test_statement_json import ACCOUNT, HISTORY, STATEMENT
 
 pytestmark = pytest.mark.kafka
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it

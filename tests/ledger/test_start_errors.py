@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from farthing.broker import free_port
 from farthing.errors import BrokerError, StartError
 from farthing.ledger.platform import has_faust
 from farthing.ledger.web import require_address
+from farthing.local.broker import free_port
 
 pytestmark = pytest.mark.skipif(not has_faust(), reason="there is no Faust for this platform")
 

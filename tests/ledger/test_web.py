@@ -13,7 +13,7 @@ from farthing.errors import StartError
 from farthing.ledger.first_event import first_events
 from farthing.ledger.web import FILES, PAGE, Pages
 from tests.ledger.cases import MadeUp, book
-from tests.ledger.test_answers import FIRST_EVENT, HISTORY, STATEMENT
+from tests.ledger.test_statement_json import FIRST_EVENT, HISTORY, STATEMENT
 
 TERMS = book()
 

@@ -1,5 +1,5 @@
 """Services for the load tests."""
 
-from ..service.conftest import make_service
+from ..serving.conftest import make_service
 
 __all__ = ["make_service"]

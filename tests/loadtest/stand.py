@@ -6,7 +6,7 @@ import json
 
 from ..deploy.prometheus import Prometheus
 from ..ledger.running import RunningLedger
-from ..service.running import eventually
+from ..serving.running import eventually
 
 OUTCOMES = ("scored", "dead")
 

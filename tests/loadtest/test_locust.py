@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from farthing.broker import free_port
+from farthing.local.broker import free_port
 
-from ..service.running import eventually
+from ..serving.running import eventually
 from .running import LOCUSTFILE, Run
 
 pytestmark = [

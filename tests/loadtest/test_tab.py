@@ -8,7 +8,7 @@ import threading
 import pytest
 from prometheus_client.exposition import generate_latest
 
-from farthing.metrics import Metrics
+from farthing.serving.metrics import Metrics
 
 pytest.importorskip("flask", reason="Locust is not installed: pip install -e '.[loadtest]'")
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from farthing.meter.latencies import EDGES_MS, OCTAVE_EDGES_MS, by_edge, by_octave, of_octaves, percentile_ms
-from farthing.metrics import count_latencies, count_latencies_reference
+from farthing.serving.metrics import count_latencies, count_latencies_reference
 
 NOW = 1_795_516_220_000
 AGES = st.one_of(

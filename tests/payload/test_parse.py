@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from farthing.blocks import Presence, RecordBlock, Segment, Status
 from farthing.errors import ConfigError
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from farthing.payload import Field, FieldPlan, parse
 
 from .corpus import CORPUS

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.blocks import DecisionBlock, RawColumn
-from farthing.jit import NO_JIT
-from farthing.machine import SHORT_BYTES
+from farthing.kernels.jit import NO_JIT
+from farthing.kernels.machine import SHORT_BYTES
 from farthing.payload import Field, FieldPlan, parse, render_scores
 from farthing.payload.render import DECIMALS, write_score, write_scores
 from tests.references import both

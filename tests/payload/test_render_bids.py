@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.blocks import DecisionInputs, Outcome
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from farthing.payload.render_bids import NO_BID_CODES, BidTerms, render_bids_reference, write_count, write_micros
 from tests.bidding_factory import CAMPAIGN, imp, make_scorer, request
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.blocks import RankingBlock, RawColumn, TextColumn
+from farthing.model.scorer import Scorer
 from farthing.payload import Field, FieldPlan, parse, render_rankings
-from farthing.scorer import Scorer
 from farthing.tasks.rerank import LABELS, rank
 
 PLAN = FieldPlan(

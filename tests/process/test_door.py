@@ -63,7 +63,7 @@ def command():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("where", ["farthing.cli", "farthing.score_lines", "numba"])
+@pytest.mark.parametrize("where", ["farthing.cli", "farthing.commands.score", "numba"])
 def test_ctrl_c_during_the_imports(tmp_path, where):
     """The interrupt comes while ``where`` is looked for: every import may be cut short so."""
     code = f"""
@@ -104,7 +104,7 @@ def command():
 def test_what_asyncio_logs_has_no_traceback(tmp_path):
     code = """
 import asyncio, logging
-from farthing import logs
+from farthing.process import logs
 async def lost():
     raise ValueError("nobody waits")
 async def main():

@@ -5,7 +5,7 @@ import sys
 
 from farthing.demo.child import STOP_TIMEOUT_S
 from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE
-from farthing.supervisor import KILL_AFTER_S
+from farthing.serving.supervisor import KILL_AFTER_S
 
 PROGRAM = """
 import threading

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from farthing.bundles import find_bundle, shipped_bundles
 from farthing.errors import BundleError
+from farthing.model.shipped import find_bundle, shipped_bundles
 from farthing.scoring.bundle import DIGESTED, MANIFEST, MODEL, SUMS, Bundle, _sums
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.blocks import FetchedPartition, RenderedValues, Status
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from farthing.wire import Arena, Dropped, decode, encode_dead, encode_records, encode_scores, source_offsets
 from farthing.wire.headers import (
     find_source_offsets,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from farthing.wire import encode_records, layout, table
 from farthing.wire.batches import index_batches, select_batches
 from farthing.wire.crc32c import crc32c_reference

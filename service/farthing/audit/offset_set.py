@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 PAGE_BITS: Final = 20
 PAGE: Final = 1 << PAGE_BITS

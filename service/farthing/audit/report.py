@@ -14,7 +14,7 @@ from farthing.audit.recount import Recount
 from farthing.config import Route, Settings
 from farthing.errors import ConfigError
 from farthing.kafka import TopicReader
-from farthing.ledger_client import ask
+from farthing.ledger.client import ask
 from farthing.process.output import report_console, write_json
 
 SHOWN = 20

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from farthing.errors import ConfigError
-from farthing.ledger_client import ask
+from farthing.ledger.client import ask
 from farthing.meter.opponents import Traffic
 from farthing.meter.study import TokenBasis
 from farthing.meter.usage import SizeCount

@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from farthing.commands.flags import as_setting, within
 from farthing.errors import ConfigError
-from farthing.flags import as_setting, within
 from farthing.meter.settings import Meter
 
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}

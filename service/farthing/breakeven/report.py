@@ -16,7 +16,6 @@ from farthing.breakeven.live import Live, read_live
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.tables import basis, tables
 from farthing.breakeven.words import answer, calibration_words, error_words
-from farthing.bundles import find_bundle
 from farthing.errors import ConfigError, DataError
 from farthing.files import keep_apart, read_lines, read_rows
 from farthing.meter.calibration import Calibration, read_export
@@ -29,6 +28,7 @@ from farthing.meter.settings import Meter
 from farthing.meter.study import ModelStudy, Study, TokenBasis, study, usd_per_million
 from farthing.meter.tokens import TextSample, load_tokenizer
 from farthing.meter.usage import SizeCount, size_class
+from farthing.model.shipped import find_bundle
 from farthing.process.output import report_console, write_json_text
 
 MOST_SAMPLED: Final = 20_000

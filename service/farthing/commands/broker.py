@@ -10,8 +10,8 @@ from typing import Final, Literal
 from rich.console import Console
 
 from farthing import config
-from farthing.broker import ApacheKafka, Tansu
 from farthing.errors import ConfigError
+from farthing.local.broker import ApacheKafka, Tansu
 
 Kind = Literal["tansu", "apache-kafka"]
 

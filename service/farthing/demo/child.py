@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from farthing.errors import StartError
-from farthing.first_start import Patience, cpu_ticks
 from farthing.process.exits import EXIT_TIMEOUT_S
+from farthing.process.first_start import Patience, cpu_ticks
 
 QUIET_TIMEOUT_S: Final = 120.0
 """A start without a sign of progress for so long is given up. One that gets on is waited for."""

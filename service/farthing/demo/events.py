@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
-from farthing.comments import comment_events
 from farthing.errors import ConfigError, DataError
 from farthing.files import read_lines
+from farthing.local.comments import comment_events
 
 POOL_EVENTS: Final = 20_000
 CHUNK_EVENTS: Final = 1_000

@@ -20,12 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from farthing import logs
-from farthing.answers import SPARE_FIELDS
 from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
-from farthing.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
-from farthing.bundles import find_bundle
 from farthing.demo.events import FileEvents, MadeUpComments
 from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
 from farthing.demo.savings import reckon
@@ -34,12 +30,16 @@ from farthing.demo.tally import Flagged, Tally
 from farthing.demo.terminal import without_echo
 from farthing.demo.view import Glance, draw, outcome
 from farthing.errors import BrokerError, ConfigError, StartError
-from farthing.first_start import starting
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
 from farthing.kafka.settings import read_servers
 from farthing.ledger.platform import WHY_NOT, has_faust
+from farthing.local.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
+from farthing.model.shipped import find_bundle
+from farthing.model.task_table import SPARE_FIELDS
 from farthing.payload import FieldPath, FieldPlan, naming, parse_pairs
 from farthing.payload.field_map import FLAG
+from farthing.process import logs
+from farthing.process.first_start import starting
 from farthing.process.output import write_json
 from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 

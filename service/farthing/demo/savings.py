@@ -18,11 +18,11 @@ from farthing import config
 from farthing.demo.serving import Bookkeeping, DemoTopics
 from farthing.errors import BrokerError, ConfigError, StartError
 from farthing.kafka import KafkaSettings, TopicReader
-from farthing.ledger.answers import CHEAPEST, answer
+from farthing.ledger.client import ask
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.loading import load_book
+from farthing.ledger.price_book import load_book
 from farthing.ledger.statement import make_statement
-from farthing.ledger_client import ask
+from farthing.ledger.statement_json import CHEAPEST, answer
 from farthing.meter.money import json_text
 from farthing.meter.records import Heartbeat, UsageRecord
 from farthing.wire import Arena, decode

@@ -9,9 +9,9 @@ from typing import Any
 
 from farthing.distill.recipe_file import Recipe
 from farthing.features import FeatureSpec
-from farthing.golden import make_golden
+from farthing.model.golden import make_golden
+from farthing.model.scorer import Scorer
 from farthing.payload import FieldPlan
-from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest, write_bundle
 from farthing.scoring.graph import build_model
 from farthing.scoring.tensors import QuantizedTensors

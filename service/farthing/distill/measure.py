@@ -1,4 +1,4 @@
-"""Metrics of binary scores in the shapes that training has: those of :mod:`farthing.evaluate.binary`."""
+"""Metrics of binary scores in the shapes that training has: those of :mod:`farthing.evaluate.measures.binary`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate import binary
-from farthing.evaluate.bootstrap import RESAMPLES, Estimate
+from farthing.evaluate.measures import binary
+from farthing.evaluate.measures.bootstrap import RESAMPLES, Estimate
 
 Floats = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
 
 CHUNK_EVENTS: Final = 8_192
 

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.errors import ConfigError
-from farthing.evaluate import auctions, binary
-from farthing.evaluate.bidding import PriceModel, bid_in_episodes
-from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.cells import parse_names
 from farthing.evaluate.groups import measure, parts_of
 from farthing.evaluate.impressions import CLICK, MARKET_PRICE, PCTR, ImpressionRows, layout_of, read_impressions
+from farthing.evaluate.measures import auctions, binary
+from farthing.evaluate.measures.bidding import PriceModel, bid_in_episodes
+from farthing.evaluate.measures.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track, facts
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.report import Group, Report
 from farthing.evaluate.requests import RequestMap
 from farthing.evaluate.scored import score
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 
 METRICS: Mapping[str, binary.Metric] = {

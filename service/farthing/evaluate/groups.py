@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate import binary
-from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.impressions import ImpressionRows
+from farthing.evaluate.measures import binary
+from farthing.evaluate.measures.bootstrap import Advance
 from farthing.evaluate.report import Group
 from farthing.evaluate.rows import LabelledRows
 
@@ -51,7 +51,7 @@ def measure(
     labels, scores:
         (n,) 0 or 1; (n,) finite, a head's scores.
     metrics:
-        By name, as :func:`farthing.evaluate.binary.estimate` takes them.
+        By name, as :func:`farthing.evaluate.measures.binary.estimate` takes them.
     """
 
     def group(chosen: NDArray[np.bool_]) -> Group:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from farthing.errors import ConfigError
-from farthing.evaluate import binary
 from farthing.evaluate.cells import parse_names
 from farthing.evaluate.groups import measure, parts_of
+from farthing.evaluate.measures import binary
 from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.evaluate.report import Report
 from farthing.evaluate.rows import LABEL, read_labelled
 from farthing.evaluate.scored import score
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 
 DEFAULT_CUT = 0.5

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from farthing.errors import ConfigError
-from farthing.evaluate.auctions import EPISODE
-from farthing.evaluate.bidding import Strategy
-from farthing.evaluate.bootstrap import RESAMPLES, Advance
+from farthing.evaluate.measures.auctions import EPISODE
+from farthing.evaluate.measures.bidding import Strategy
+from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance
 from farthing.evaluate.report import Report
 
 Track = Callable[[str, int], Advance]

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from farthing.evaluate.binary import N_BINS, ScoreCounts, calibration_bins
+from farthing.evaluate.measures.binary import N_BINS, ScoreCounts, calibration_bins
 from farthing.process.output import writing
 
 Floats = NDArray[np.float64]

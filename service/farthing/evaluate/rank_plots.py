@@ -31,7 +31,7 @@ def write_rank_plots(
     query_indptr:
         (n_queries+1,) queries -> candidates; those without a relevant one are left out.
     orders:
-        By name, what :func:`farthing.evaluate.ranking.rank` gave.
+        By name, what :func:`farthing.evaluate.measures.ranking.rank` gave.
 
     Raises
     ------

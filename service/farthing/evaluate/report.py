@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from farthing.evaluate.bootstrap import CONFIDENCE, Estimate
+from farthing.evaluate.measures.bootstrap import CONFIDENCE, Estimate
 
 DIGITS = 6
 

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.errors import BundleError
-from farthing.evaluate import ranking
-from farthing.evaluate.bootstrap import Advance
 from farthing.evaluate.cells import parse_names
+from farthing.evaluate.measures import ranking
+from farthing.evaluate.measures.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track, facts
 from farthing.evaluate.report import Group, Report
 from farthing.evaluate.rows import CandidateRows, read_candidates, read_qrels
 from farthing.evaluate.scored import score
+from farthing.model.scorer import Scorer
 from farthing.payload import FieldPath, FieldPlan
-from farthing.scorer import Scorer
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
 
 NAMES = ("qid", "query", "docid", "title", "text", "label")

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from farthing.errors import ConfigError, extra
 from farthing.evaluate import bids, moderation, rerank
-from farthing.evaluate.bootstrap import Advance
+from farthing.evaluate.measures.bootstrap import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.files import Named, keep_apart
+from farthing.model.scorer import Scorer
 from farthing.process.output import report_console, write_json
-from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 
 PICTURES: Final = ("reliability.png", "precision_recall.png", "lift.png", "ranks.png")

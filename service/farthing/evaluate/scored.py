@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Status
 from farthing.errors import DataError
-from farthing.evaluate.bootstrap import Advance
-from farthing.scorer import Scorer
+from farthing.evaluate.measures.bootstrap import Advance
+from farthing.model.scorer import Scorer
 
 CHUNK_EVENTS = 4_096
 

@@ -14,7 +14,7 @@ from farthing.features.lexicon import Lexicon
 from farthing.features.pair_featurizer import Pairs
 from farthing.features.pair_spec import PairFeature
 from farthing.features.spec import CategoricalFeature, CrossFeature, FeatureSpec, NumericFeature, TextFeature
-from farthing.jit import kernel, stage
+from farthing.kernels.jit import kernel, stage
 
 _NO_BYTES = np.zeros(0, np.uint8)
 _Member = TextFeature | CategoricalFeature | NumericFeature

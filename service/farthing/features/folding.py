@@ -15,8 +15,8 @@ import numpy as np
 
 from farthing.blocks import Bytes
 from farthing.features.spec import TextFeature
-from farthing.jit import NO_JIT, kernel
-from farthing.machine import load_u8, store_u64, trailing_zeros
+from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.machine import load_u8, store_u64, trailing_zeros
 
 SPACE: Final = 0x20
 LANES: Final = 32

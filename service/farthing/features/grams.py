@@ -15,8 +15,8 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int32s
 from farthing.features.hashing import bucket, low_bytes
-from farthing.jit import NO_JIT, kernel
-from farthing.machine import load_u64, target_has
+from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.machine import load_u64, target_has
 
 LANES: Final = 8
 READ_AHEAD_BYTES: Final = 2 * LANES - 1  # read past the beginning of the last n-gram

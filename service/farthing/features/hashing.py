@@ -21,8 +21,8 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import kernel
-from farthing.machine import load_u64
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u64
 
 HASH_NAME: Final = "multiply-shift-v1"
 _MASK: Final = (1 << 64) - 1

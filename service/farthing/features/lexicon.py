@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes
 from farthing.errors import BundleError
 from farthing.features.hashing import salt, token_reference
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 WAYS: Final = 4
 WORD_SALT: Final = salt(0, 8)

@@ -10,7 +10,7 @@ from farthing.blocks import Bytes, Int32s, Int64s, Presence
 from farthing.features.pair_layout import CENTRAL, SHARE, N
 from farthing.features.pair_spec import ABSENT, NUMBERS
 from farthing.features.word_vectors import cosine
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 _PRESENT: Final = int(Presence.PRESENT)
 _UNIT: Final = 1000.0  # length that texts' vectors are brought to before they are summed

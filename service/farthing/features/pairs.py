@@ -55,8 +55,8 @@ from farthing.features.pair_layout import (
 from farthing.features.pair_spec import ABSENT
 from farthing.features.text import next_bit
 from farthing.features.word_vectors import add_vector, cosine, cut_word, dot
-from farthing.jit import kernel
-from farthing.machine import load_u8, load_u64
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u8, load_u64
 
 MET, NOT_MET = np.uint64(1), np.uint64(2)
 

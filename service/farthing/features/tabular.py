@@ -13,7 +13,7 @@ from farthing.errors import ConfigError
 from farthing.features import hashing
 from farthing.features.hashing import bucket, combine, token
 from farthing.features.spec import CategoricalFeature, NumericFeature
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 _PRESENT = int(Presence.PRESENT)
 _NULL = int(Presence.NULL)

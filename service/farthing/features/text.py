@@ -13,8 +13,8 @@ from farthing.features.folding import LANES, WORD_BYTES, fold_reference, fold_te
 from farthing.features.grams import READ_AHEAD_BYTES, WRITE_AHEAD_IDS, hash_grams
 from farthing.features.hashing import bucket, combine, token
 from farthing.features.spec import TextFeature
-from farthing.jit import kernel
-from farthing.machine import load_u64, trailing_zeros
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u64, trailing_zeros
 
 PADDING: Final = 2 + max(READ_AHEAD_BYTES, LANES)  # a space at either end; what is written and read past a text's end
 

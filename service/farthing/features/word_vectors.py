@@ -19,7 +19,7 @@ from farthing.features.hashing import token
 from farthing.features.lexicon import CONTINUES, PIECE_SALT, WORD_SALT, find_word
 from farthing.features.pair_layout import SHARE
 from farthing.features.pair_spec import ABSENT
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 MAX_PIECE_BYTES: Final = 16  # continuations of MiniLM's vocabulary have 10 at most
 MAX_CUT_BYTES: Final = 64  # longer words have no pieces

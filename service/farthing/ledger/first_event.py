@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 
 from farthing import config
-from farthing.answers import SPARE_FIELDS
-from farthing.bid_requests import bid_request_events
-from farthing.bundles import find_bundle
 from farthing.config import Route, Settings
 from farthing.errors import BrokerError, BundleError, ConfigError, FarthingError
 from farthing.kafka import BatchProducer
+from farthing.local.bid_requests import bid_request_events
+from farthing.model.shipped import find_bundle
+from farthing.model.task_table import SPARE_FIELDS
 from farthing.payload import Field, FieldPlan
 from farthing.wire import encode_records
 

@@ -17,7 +17,7 @@ from farthing.kafka import wait_for_coordinator
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
-from farthing.ledger.loading import load_book
+from farthing.ledger.price_book import load_book
 from farthing.ledger.web import Pages, require_address
 from farthing.process.exits import FORCED_EXIT_CODE, exit_after
 

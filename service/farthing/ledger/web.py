@@ -20,14 +20,14 @@ from typing import Final, get_args
 from aiohttp import web
 
 from farthing.errors import ConfigError, StartError
-from farthing.ledger.answers import CHEAPEST, accounts, answer, choice
 from farthing.ledger.first_event import FirstEvent
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.series import cost_series
 from farthing.ledger.statement import Book, Statement, WindowName, make_statement
+from farthing.ledger.statement_json import CHEAPEST, accounts, answer, choice
 from farthing.meter.money import json_text
-from farthing.probes import METRICS_CONTENT_TYPE, PROBES, forgiving, this_process
+from farthing.process.probes import METRICS_CONTENT_TYPE, PROBES, forgiving, this_process
 
 PAGE: Final = Path(__file__).with_name("page")
 FILES: Final = {

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 from farthing.meter.usage import LAST_SIZE_CLASS, SizeCount, UsageTotals, size_class
 
 N_CLASSES: Final = LAST_SIZE_CLASS + 1

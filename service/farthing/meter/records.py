@@ -115,7 +115,7 @@ class Heartbeat:
     worker: str
     started_at_ms: int
     at_ms: int
-    state: str  # one of farthing.metrics.STATES
+    state: str  # one of farthing.serving.metrics.STATES
     cores: int  # reserved for the process, busy or not
     cpu_ns: int  # used so far, user and system
     lag: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> lag, where known

@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s, Presence, RawColumn, TextColumn
-from farthing.jit import kernel
-from farthing.machine import load_u64
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u64
 from farthing.meter.records import OTHER, TenantCount
 
 CAPACITY: Final = 4_096

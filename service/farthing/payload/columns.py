@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import MAX_EVENT_BYTES, Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
-from farthing.jit import stage
+from farthing.kernels.jit import stage
 from farthing.payload.json import PRESENT, parse_events
 from farthing.payload.plan import MAX_DEPTH, FieldPlan
 from farthing.payload.rules import parse_reference

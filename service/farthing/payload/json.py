@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int64s, Presence
 from farthing.blocks import Status as S
-from farthing.jit import kernel
-from farthing.machine import copy_bytes, load_u8
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import copy_bytes, load_u8
 from farthing.payload.numbers import exact_double, scan_number
 from farthing.payload.plan import KINDS, MAX_DEPTH
 from farthing.payload.strings import scan_string, unescape

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Status
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 SYNTAX: Final = int(Status.SYNTAX)
 NUMBER_OVERFLOW: Final = int(Status.NUMBER_OVERFLOW)

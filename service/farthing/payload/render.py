@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, DecisionBlock, Int64s, Presence, RawColumn, RecordBlock, RenderedValues
-from farthing.digits import AHEAD_BYTES, EIGHT, ZEROS, eight_digits, write_digits
-from farthing.jit import kernel
-from farthing.machine import SHORT_BYTES, copy_short, leading_zeros, load_u64, store_u64
+from farthing.kernels.digits import AHEAD_BYTES, EIGHT, ZEROS, eight_digits, write_digits
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import SHORT_BYTES, copy_short, leading_zeros, load_u64, store_u64
 
 DECIMALS: Final = 7
 _UNIT: Final = 10**DECIMALS

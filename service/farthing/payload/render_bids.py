@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import BidBlock, Bytes, Int64s, Outcome, RawColumn, RecordBlock, RenderedValues
-from farthing.digits import AHEAD_BYTES
-from farthing.jit import NO_JIT, kernel
-from farthing.machine import copy_bytes
+from farthing.kernels.digits import AHEAD_BYTES
+from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.machine import copy_bytes
 from farthing.payload.render import DECIMALS, write_score
 
 MICRO_DIGITS: Final = 6

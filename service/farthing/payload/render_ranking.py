@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int64s, Presence, RankingBlock, RawColumn, RecordBlock, RenderedValues
-from farthing.digits import AHEAD_BYTES
-from farthing.jit import NO_JIT, kernel
-from farthing.machine import copy_bytes
+from farthing.kernels.digits import AHEAD_BYTES
+from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.machine import copy_bytes
 from farthing.payload.render import join, write_score, write_score_reference
 
 _PRESENT: Final = int(Presence.PRESENT)

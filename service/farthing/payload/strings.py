@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Status
-from farthing.jit import kernel
-from farthing.machine import copy_bytes, load_u8, load_u64, trailing_zeros
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import copy_bytes, load_u8, load_u64, trailing_zeros
 
 SYNTAX: Final = int(Status.SYNTAX)
 INVALID_UTF8: Final = int(Status.INVALID_UTF8)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from farthing.blocks import Bytes
-from farthing.jit import kernel
-from farthing.machine import load_u8
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u8
 
 
 @kernel(inline=True)

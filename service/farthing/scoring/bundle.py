@@ -11,7 +11,7 @@
     SHA256SUMS      digests of all these, as sha256sum writes and checks them
 
 This module reads and writes the files and checks that they belong together. What the field plan and the feature spec
-mean, and whether the golden events give their results here, is checked by :mod:`farthing.scorer`.
+mean, and whether the golden events give their results here, is checked by :mod:`farthing.model.scorer`.
 """
 
 from __future__ import annotations

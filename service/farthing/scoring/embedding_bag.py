@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 Words = NDArray[np.uint64]
 Float32s = NDArray[np.float32]

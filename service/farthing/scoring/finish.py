@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Int32s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 Float32s = NDArray[np.float32]
 

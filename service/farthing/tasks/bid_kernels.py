@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int64s, Outcome, Presence, Status
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 _MICROS: Final = 1e6
 

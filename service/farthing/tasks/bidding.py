@@ -7,7 +7,7 @@ impressions, and m the pacing multiplier, 0 < m <= 1. The price is m times
   (Perlich et al., KDD 2012); the share is the multiplier's matter.
 - ``ortb``: sqrt(c u / lambda + c^2) - c, which is optimal where a bid b wins with probability w(b) = b / (c + b) and
   costs at most b, the budget being spent at the multiplier lambda (Zhang, Yuan and Wang, "Optimal Real-Time Bidding for
-  Display Advertising", KDD 2014, equation 14). :mod:`farthing.evaluate.bidding` fits c and solves for lambda.
+  Display Advertising", KDD 2014, equation 14). :mod:`farthing.evaluate.measures.bidding` fits c and solves for lambda.
 
 Prices are whole millionths of the currency per thousand impressions (CPM micros), rounded down, and never under
 ``bidfloor``: where the value is less, there is no bid. All steps are IEEE 754 double operations in a stated order, the
@@ -43,7 +43,7 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError
-from farthing.jit import NO_JIT
+from farthing.kernels.jit import NO_JIT
 from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_answers
 from farthing.tasks.campaign import Campaign
 

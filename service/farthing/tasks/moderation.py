@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, DecisionBlock, DecisionInputs, FieldColumns, Int64s, ScoreBlock, Status
 from farthing.errors import BundleError
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 LABELS = ("allow", "review", "block")
 

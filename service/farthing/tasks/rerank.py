@@ -30,7 +30,7 @@ from farthing.blocks import (
     TextColumn,
 )
 from farthing.errors import BundleError, ConfigError
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 REASONS = (Status.OK, Status.MISSING_FIELD, Status.NULL_FIELD, Status.NON_FINITE)
 LABELS = ("ranked", *(reason.name.lower() for reason in REASONS[1:]))

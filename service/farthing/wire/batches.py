@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 from farthing.wire import layout
 from farthing.wire.crc32c import crc32c, crc32c_reference
 from farthing.wire.records import is_abort_marker, is_abort_marker_reference

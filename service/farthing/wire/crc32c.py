@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import NO_JIT, kernel
-from farthing.machine import load_u64, target_has
+from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.machine import load_u64, target_has
 
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s, RecordBlock
-from farthing.jit import kernel
-from farthing.machine import copy_bytes
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import copy_bytes
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong, read_varlong_reference
 
 RESERVED: Final = np.frombuffer(bytearray(b"farthing."), np.uint8)

@@ -39,7 +39,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 
 HEADER: Final = np.dtype(
     [

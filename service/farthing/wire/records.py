@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int32s, Int64s
-from farthing.jit import kernel
+from farthing.kernels.jit import kernel
 from farthing.wire import layout
 from farthing.wire.table import (
     ATTRIBUTES,

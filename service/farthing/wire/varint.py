@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.jit import kernel
-from farthing.machine import leading_zeros, load_u8
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import leading_zeros, load_u8
 
 MAX_VARINT_BYTES = 5
 MAX_VARLONG_BYTES = 10

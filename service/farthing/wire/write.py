@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s
-from farthing.digits import AHEAD_BYTES, count_digits, write_digits
-from farthing.jit import kernel
-from farthing.machine import SHORT_BYTES, copy_bytes, copy_short
+from farthing.kernels.digits import AHEAD_BYTES, count_digits, write_digits
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import SHORT_BYTES, copy_bytes, copy_short
 from farthing.wire import layout
 from farthing.wire.crc32c import crc32c, crc32c_reference
 from farthing.wire.varint import size_varlong, varlong, write_varlong

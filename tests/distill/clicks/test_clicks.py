@@ -17,7 +17,7 @@ from farthing.distill.clicks.log import golden_events, read_clicks
 from farthing.distill.clicks.recipe import Market, read_click_recipe
 from farthing.distill.clicks.train import calibrate
 from farthing.errors import BundleError, ConfigError, DataError
-from farthing.evaluate.bidding import PriceModel, bid
+from farthing.evaluate.measures.bidding import PriceModel, bid
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.requests import put
 from farthing.payload import parse

@@ -23,11 +23,11 @@ from farthing.distill.quantize import quantize
 from farthing.distill.show import Say
 from farthing.distill.unsaid import unsaid
 from farthing.errors import ConfigError, DataError
-from farthing.evaluate.bidding import PriceModel, solve_lambda
+from farthing.evaluate.measures.bidding import PriceModel, solve_lambda
 from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
+from farthing.model.scorer import Scorer
 from farthing.payload import parse
-from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.bidding import LABELS

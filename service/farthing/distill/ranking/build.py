@@ -41,7 +41,7 @@ from farthing.distill.show import Say
 from farthing.distill.student import Student
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.rerank import LABELS
 

@@ -17,8 +17,8 @@ from farthing.blocks import FieldColumns
 from farthing.errors import ConfigError, DataError
 from farthing.evaluate.cells import number
 from farthing.files import Row, file_sha256, read_rows
+from farthing.model.scorer import Scorer
 from farthing.payload import Field, FieldPlan, parse
-from farthing.scorer import Scorer
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
 
 Floats = NDArray[np.float32]

@@ -18,7 +18,7 @@ from farthing.distill.ranking.train import logits_of
 from farthing.distill.show import Say
 from farthing.distill.student import Student
 from farthing.evaluate.rows import read_qrels
-from farthing.scorer import Scorer
+from farthing.model.scorer import Scorer
 
 Floats = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""Metrics of rankings in the shapes that training has: those of :mod:`farthing.evaluate.ranking`."""
+"""Metrics of rankings in the shapes that training has: those of :mod:`farthing.evaluate.measures.ranking`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from farthing.distill.measure import as_stated
 from farthing.distill.ranking.data import QuerySet
-from farthing.evaluate import ranking
-from farthing.evaluate.bootstrap import RESAMPLES, estimate_means
+from farthing.evaluate.measures import ranking
+from farthing.evaluate.measures.bootstrap import RESAMPLES, estimate_means
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

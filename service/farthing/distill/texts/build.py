@@ -42,8 +42,8 @@ from farthing.distill.unsaid import unsaid
 from farthing.errors import DataError
 from farthing.evaluate.labels import Labels
 from farthing.features import FeatureSpec, featurize_texts
+from farthing.model.scorer import Scorer
 from farthing.process.output import writing
-from farthing.scorer import Scorer
 from farthing.scoring.bundle import Manifest
 
 TRAINING_FORM = 2

@@ -7,8 +7,8 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from farthing.comments import comment_events
-from farthing.scorer import Scorer
+from farthing.local.comments import comment_events
+from farthing.model.scorer import Scorer
 
 EVENTS, ROUNDS = 4_096, 9
 

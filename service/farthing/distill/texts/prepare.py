@@ -20,8 +20,8 @@ from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
 from farthing.distill.texts.train import Examples, Truths
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, featurize_texts
+from farthing.model.scorer import Scorer
 from farthing.payload import FieldPlan, parse
-from farthing.scorer import Scorer
 
 Floats = NDArray[np.float32]
 

@@ -1,0 +1,1 @@
+"""Measures of labelled scores: pure, arrays in and numbers out."""

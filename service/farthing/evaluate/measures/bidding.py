@@ -1,0 +1,202 @@
+"""Bidding under a budget: what is fitted to recorded market prices, and bidders that answer to the budget left.
+
+In a second-price auction the bid that wins the most clicks for the money is p / lambda, p the click probability and
+lambda what a unit of money must bring; under the bound that a bid costs what it says, it is
+
+    b(p) = sqrt(c p / lambda + c^2) - c      where a bid wins with probability w(b) = b / (c + b)
+
+(Zhang, Yuan and Wang, KDD 2014, equation 14). Either has one unknown, lambda, which follows from the budget. Here it is
+solved anew before each auction, for the budget and the auctions that are left in the episode, so that what was saved is
+spent and what was overspent is missed: a receding horizon. What a bid costs on average comes from a histogram of market
+prices, and the click probability of the average impression is taken for all to come (as Cai et al., WSDM 2017, do).
+Nothing is learned from the stream that is bid on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.evaluate.measures.auctions import EPISODE, Replay
+
+Floats = NDArray[np.float64]
+
+Strategy = Literal["constant", "linear", "ortb"]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceModel:
+    """Market prices as counted in training."""
+
+    impressions: Floats  # (n_prices,) impressions whose market price was 0, 1, 2, ...
+
+    def __post_init__(self) -> None:
+        counts = self.impressions
+        if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or counts[1:].sum() <= 0:
+            raise ValueError("a price histogram needs counts that are not negative, some of them at a price over 0")
+
+    @property
+    def mean(self) -> float:
+        """Mean market price."""
+        return float(self.impressions @ np.arange(len(self.impressions)) / self.impressions.sum())
+
+    @property
+    def spend(self) -> Floats:
+        """What bidding 0, 1, 2, ... in every auction costs an auction on average: (n_prices,), not falling."""
+        paid = np.cumsum(self.impressions * np.arange(len(self.impressions))) / self.impressions.sum()
+        return np.asarray(paid, np.float64)
+
+    def fit_c(self) -> float:
+        """Fit the winning function b / (c + b) by maximum likelihood.
+
+        The market price then has the density c / (c + b)^2, whose likelihood is highest where the mean of
+        (b - c) / (b + c) is 0; that falls as c rises.
+        """
+        prices = np.arange(len(self.impressions), dtype=np.float64)
+        low, high = 1e-9, float(len(prices))
+        for _ in range(200):
+            c = (low + high) / 2
+            if float(self.impressions @ ((prices - c) / (prices + c))) > 0:
+                low = c
+            else:
+                high = c
+        return (low + high) / 2
+
+    def affordable(self, spend: float) -> float:
+        """Give the highest bid that costs at most ``spend`` an auction on average, between whole prices in proportion.
+
+        Where all auctions together cost less, the highest price that was seen.
+        """
+        cost = self.spend
+        return _affordable(cost, np.flatnonzero(self.impressions)[-1], spend)
+
+
+def _affordable(cost: Floats, last: int, spend: float) -> float:
+    price = int(np.searchsorted(cost, spend, side="right")) - 1
+    if price >= last:
+        return float(last)
+    if price < 0:
+        return 0.0
+    step = cost[price + 1] - cost[price]
+    return price + float((spend - cost[price]) / step) if step > 0 else float(price)
+
+
+def solve_lambda(
+    values: NDArray[Any], prices: PriceModel, *, spend: float, strategy: Strategy, c: float = 0.0, scale: float = 1.0
+) -> float:
+    """Solve for the multiplier at which bids on ``values`` cost ``spend`` an impression on average.
+
+    Parameters
+    ----------
+    values:
+        (n,) what each impression is worth (click probability times the value of a click), in any unit of money.
+    prices:
+        Market prices, in whole steps of ``scale`` units of that money.
+    spend:
+        What may be spent an impression, in the unit of ``values``.
+    c:
+        Of ``ortb``, in the unit of ``values``.
+
+    Returns
+    -------
+    lambda: at most 1e12, where even bids of nothing cost too much.
+    """
+    cost = prices.spend * scale
+    low, high = 1e-12, 1e12  # costs fall as lambda rises
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        bids = bid(np.asarray(values, np.float64), middle, strategy=strategy, c=c)
+        at = np.clip(np.floor(bids / scale), 0, len(cost) - 1).astype(np.int64)
+        if float(cost[at].mean()) > spend:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def bid(values: Floats, multiplier: float, *, strategy: Strategy, c: float = 0.0) -> Floats:
+    """Bid on values at a given lambda: ``linear`` v / lambda, ``ortb`` sqrt(c v / lambda + c^2) - c."""
+    if strategy == "ortb":
+        gain = c * values / multiplier
+        return np.asarray(gain / (np.sqrt(gain + c * c) + c), np.float64)
+    return np.asarray(values / multiplier, np.float64)
+
+
+def bid_in_episodes(
+    probabilities: NDArray[Any],
+    market_prices: NDArray[Any],
+    clicks: NDArray[Any],
+    *,
+    strategy: Strategy,
+    prices: PriceModel,
+    mean_probability: float,
+    budget: float,
+    episode: int = EPISODE,
+    c: float | None = None,
+) -> Replay:
+    """Bid on a stream in its order, episode by episode, each with a budget of its own.
+
+    A bid wins when it reaches the market price, and pays the market price; it is cut to the budget left. Before each
+    auction the bidder knows the impression's click probability, the budget left and how many auctions are left.
+
+    Parameters
+    ----------
+    probabilities:
+        (n,) click probabilities.
+    market_prices:
+        (n,) the price to beat and to pay, whole and not negative.
+    clicks:
+        (n,) 0 or 1: what the impression brought whoever won it.
+    strategy:
+        ``constant`` bids the same on every impression.
+    prices, mean_probability:
+        Market prices and mean click probability of training.
+    budget:
+        Of each episode, in the unit of the market prices.
+    c:
+        Of ``ortb``; default: fitted to ``prices``.
+
+    Raises
+    ------
+    ValueError
+        Different lengths, no auctions, or a number that is not possible.
+    """
+    n = len(probabilities)
+    if not n == len(market_prices) == len(clicks) > 0:
+        raise ValueError(f"{n} probabilities, {len(market_prices)} market prices, {len(clicks)} clicks; one at least")
+    if not (np.isfinite(probabilities).all() and np.isfinite(market_prices).all() and (market_prices >= 0).all()):
+        raise ValueError("a probability or market price is not finite, or a market price is negative")
+    if not (mean_probability > 0 and budget > 0 and episode > 0):
+        raise ValueError(
+            f"mean probability is {mean_probability}, budget {budget}, episode {episode}; expected numbers over 0"
+        )
+    cost, last = prices.spend, int(np.flatnonzero(prices.impressions)[-1])
+    curve = (prices.fit_c() if c is None else c) if strategy == "ortb" else 0.0
+    relative = np.asarray(probabilities, np.float64) / mean_probability
+    won = np.zeros(n, np.bool_)
+    left = 0.0
+    for k, (value, price) in enumerate(zip(relative.tolist(), market_prices.tolist(), strict=True)):
+        if k % episode == 0:
+            left = budget
+        # The bid on an average impression spends what is left evenly; that settles lambda, and so all other bids.
+        average = _affordable(cost, last, left / (episode - k % episode))
+        if strategy == "constant":
+            offer = average
+        elif strategy == "linear":
+            offer = average * value
+        else:
+            offer = math.sqrt(((average + curve) ** 2 - curve**2) * value + curve**2) - curve
+        if min(offer, left) >= price:
+            won[k] = True
+            left -= price
+    starts = np.arange(0, n, episode)
+    return Replay(
+        auctions=np.diff(np.append(starts, n)),
+        impressions_won=np.add.reduceat(won.astype(np.int64), starts),
+        clicks_won=np.add.reduceat(np.where(won, clicks, 0).astype(np.int64), starts),
+        spend=np.add.reduceat(np.where(won, market_prices, 0).astype(np.float64), starts),
+    )

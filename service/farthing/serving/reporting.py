@@ -1,0 +1,73 @@
+"""What the loop reports of its work, and the reporter that does nothing, for when the meter is off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from farthing.blocks import Int64s
+from farthing.kafka import Partition
+from farthing.meter.tenants import TenantNames
+
+
+class Reports(Protocol):
+    """Told of every partition and block, asked before every commit."""
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerError."""
+
+    def assign(self, partition: Partition, offset: int, metadata: str) -> None:
+        """Take over a partition that is ours from ``offset`` on; ``metadata`` was committed with it."""
+
+    def add(
+        self,
+        partition: Partition,
+        next_offset: int,
+        counts: Int64s | None = None,
+        tenants: tuple[TenantNames, Int64s] | None = None,
+    ) -> None:
+        """Add what was acknowledged up to ``next_offset``; see :meth:`farthing.serving.accounting.Accounting.add`."""
+
+    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+        """Give what is to be committed with these partitions' offsets."""
+
+    async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
+        """Publish what must be known before these partitions' offsets are committed. Raises BrokerError."""
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """Give partitions up."""
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop, within ``timeout_s``."""
+
+
+class NoReports:
+    """Does nothing: no usage, no heartbeats, nothing beside the committed offsets."""
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    def assign(self, partition: Partition, offset: int, metadata: str) -> None:
+        """Do nothing."""
+
+    def add(
+        self,
+        partition: Partition,
+        next_offset: int,
+        counts: Int64s | None = None,
+        tenants: tuple[TenantNames, Int64s] | None = None,
+    ) -> None:
+        """Do nothing."""
+
+    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+        """Give nothing."""
+        return {}
+
+    async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
+        """Do nothing."""
+
+    def revoke(self, partitions: Iterable[Partition]) -> None:
+        """Do nothing."""
+
+    async def close(self, timeout_s: float) -> None:
+        """Do nothing."""

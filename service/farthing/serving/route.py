@@ -1,0 +1,222 @@
+"""The pure stages of one route: fetched bytes in, ready-made batches out.
+
+::
+
+    decode -> parse -> featurize -> score -> decide -> render -> encode
+
+The loop around them, with the broker at either end, is :mod:`farthing.serving.pipeline`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from farthing.blocks import (
+    BidBlock,
+    Bytes,
+    DecisionBlock,
+    DecisionInputs,
+    FetchedPartition,
+    FieldColumns,
+    Int64s,
+    Outcome,
+    OutputBatch,
+    RecordBlock,
+    Segment,
+    Status,
+)
+from farthing.meter.count import count_usage
+from farthing.meter.tenants import TenantNames, TenantRows
+from farthing.meter.tokens import TextSample
+from farthing.model.scorer import Scorer
+from farthing.payload import Field
+from farthing.serving.metrics import BlockStats
+from farthing.wire import (
+    Arena,
+    Dropped,
+    decode,
+    encode_dead,
+    encode_records,
+    encode_scores,
+    header_bytes,
+    stamp_producer,
+)
+
+T = TypeVar("T")
+
+SAMPLE_EVERY_S = 1.0
+"""Between two texts whose tokens are estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTopics:
+    """Where a route reads and writes. Its name in metrics and logs is its source topic."""
+
+    source: str
+    sink: str
+    dead_letters: str
+    compression: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one block came to: batches to produce, and what may be committed once they are acknowledged."""
+
+    batches: tuple[OutputBatch, ...] = field(repr=False)
+    segments: tuple[Segment, ...]
+    timestamps_ms: Int64s  # (n,) of the events; our own copy
+    status: Bytes  # (n,) Status
+    stats: BlockStats
+    usage: Int64s  # (n_segments, N_COUNTS) what the meter counts, see farthing.meter.count
+    tenants: TenantRows | None = None  # likewise, by tenant; None where tenants are not told apart
+
+
+class Route:
+    """The pure stages of one route: fetched bytes in, ready-made batches out. One call at a time."""
+
+    def __init__(
+        self,
+        topics: RouteTopics,
+        scorer: Scorer,
+        pacing: Callable[[], float] = lambda: 1.0,
+        *,
+        tenant: str | None = None,
+        max_header_bytes: int = 0,
+    ) -> None:
+        """Make a route.
+
+        Parameters
+        ----------
+        topics, scorer:
+            Where it reads and writes, and what scores.
+        pacing:
+            Gives the campaign's multiplier as of now, from any thread (bidding).
+        tenant:
+            Path of the field that names an event's tenant; None: they are not told apart.
+        max_header_bytes:
+            Bytes of an event's own headers that travel to its score at most.
+
+        Raises
+        ------
+        ConfigError
+            That field cannot be read beside the model's.
+        """
+        self.topics = topics
+        self.scorer = scorer
+        self._max_header_bytes = max_header_bytes
+        self._tenant_field: Field | None = None
+        if tenant is not None:
+            self.scorer, self._tenant_field = scorer.reading_also(tenant)
+        self._tenant_names = TenantNames(tokens=self._tenant_field is None or self._tenant_field.kind == "raw")
+        self.pacing = pacing
+        self.sample = TextSample()  # of live texts, for the ledger's estimate of tokens
+        self._next_sample = 0.0
+        self._arena = Arena()
+
+    def warm(self) -> None:
+        """Answer one made-up block, so that every kernel is compiled before the first event."""
+        event: dict[str, Any] = {}
+        for wanted in self.scorer.field_plan.fields:
+            if wanted == self._tenant_field:
+                continue  # nobody's
+            wanted.parsed.put(event, 1 if wanted.kind == "number" else "up")
+        values = [json.dumps(event).encode(), b"{"]
+        data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
+        batch = encode_records(
+            self.topics.source, 0, data, indptr, np.zeros(len(values), np.int64),
+            headers=header_bytes("warm", "up"), header_count=1,
+        )  # fmt: skip
+        stamp_producer(batch.data, 0, 0, 0)
+        self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
+
+    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
+        """Decode, parse, featurize, score, decide, render and encode one block.
+
+        An unreadable batch is a fault of its segment, an unreadable event a dead letter; ScoreError and EncodeError
+        are bugs and end the worker.
+        """
+        topics, scorer, clock = self.topics, self.scorer, _StageClock()
+        records = clock("decode", decode(fetched, self._arena))
+        columns = clock("parse", scorer.parse(records))
+        features = clock("featurize", scorer.featurize(columns, records))
+        scores = clock("score", scorer.score(features))
+        inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
+        decisions = clock("decide", scorer.decide(columns, scores, inputs))
+        values = clock("render", scorer.render(records, columns, decisions))
+        dropped = np.zeros(len(Dropped), np.int64)
+        batches = encode_scores(
+            records,
+            values,
+            topic=topics.sink,
+            compression=topics.compression,
+            max_header_bytes=self._max_header_bytes,
+            dropped=dropped,
+        )
+        if len(values) < len(records):
+            batches += encode_dead(
+                records,
+                decisions.status,
+                topic=topics.dead_letters,
+                model=scorer.model_id,
+                compression=topics.compression,
+                dropped=dropped,
+            )
+        clock("encode", batches)
+        self._take_sample(columns, records, decisions.status)
+        value_bytes = records.value_stop - records.value_start
+        bounds = np.array([*(segment.start for segment in records.segments), len(records)], np.int64)
+        prompt_bytes = scorer.prompt_bytes(columns)
+        usage = count_usage(bounds, decisions.status, columns.row_indptr, value_bytes, prompt_bytes)
+        tenants = None
+        if self._tenant_field is not None:
+            named: Any = columns.columns[self._tenant_field.name]
+            tenants = self._tenant_names.count(bounds, decisions.status, prompt_bytes, named, records.buffer)
+        stats = BlockStats(
+            route=topics.source,
+            status_counts=np.bincount(decisions.status, minlength=len(Status)),
+            rows=len(scores),
+            fetched_bytes=sum(len(part.data) for part in fetched),
+            value_bytes=int(value_bytes.sum()),
+            produced_bytes=sum(len(batch.data) for batch in batches),
+            stage_seconds=clock.seconds,
+            bid_counts=_count_bids(decisions),
+            dropped_headers=dropped,
+        )
+        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage, tenants)
+
+    def _take_sample(self, columns: FieldColumns, records: RecordBlock, status: Bytes) -> None:
+        """Look at the text of one event now and then."""
+        now = time.monotonic()
+        if now < self._next_sample or not len(status) or status[len(status) // 2]:
+            return
+        self._next_sample = now + SAMPLE_EVERY_S
+        self.sample += TextSample.of(self.scorer.prompt_text(columns, records, len(status) // 2))
+
+
+def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
+    """Count a block's answers by Outcome, test requests apart: (2, len(Outcome)); None where nothing is bid for."""
+    if not isinstance(decisions, BidBlock):
+        return None
+    answered = decisions.status == Status.OK
+    kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.answers[answered]
+    return np.bincount(kinds, minlength=2 * len(Outcome)).reshape(2, len(Outcome))
+
+
+class _StageClock:
+    """Seconds since the last stage ended, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str, result: T) -> T:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+        return result

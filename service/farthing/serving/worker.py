@@ -1,0 +1,298 @@
+"""The life of one worker process: load, listen, join, run, drain, stop.
+
+From the signal to the exit there is one budget (``worker.drain_timeout_ms``, at most 24 s): what is in flight is
+finished, committed and the group left, or given up; a timer ends the process whatever hangs. A second signal ends it
+at once. Nothing is lost either way: what was not committed is scored again by the next owner. A worker whose
+supervisor is gone drains as after a signal: nobody would restart it, and nobody could stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client.exposition import generate_latest
+
+from farthing import config
+from farthing.commands import topics as topic_report
+from farthing.config import Settings
+from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
+from farthing.kafka import PacingReader, ensure_compacted
+from farthing.kernels.jit import watch_compilation
+from farthing.meter.latencies import OCTAVE_EDGES_MS, by_edge, by_octave
+from farthing.meter.records import Heartbeat
+from farthing.model.scorer import Scorer
+from farthing.payload import naming
+from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
+from farthing.process.first_start import COMPILING, compiling
+from farthing.process.memory import keep_freed_memory, settle_collector
+from farthing.process.probes import Endpoint, Health, listen
+from farthing.serving.accounting import Accounting, Reporter, Scored
+from farthing.serving.metrics import Metrics
+from farthing.serving.pipeline import Pipeline
+from farthing.serving.reporting import NoReports, Reports
+from farthing.serving.route import Route, RouteTopics
+from farthing.serving.supervisor import write_address
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process
+PARENT_LOOK_S = 1.0
+
+
+class Worker:
+    """One member of the consumer group. ``index`` and ``address_file`` are given by a supervisor."""
+
+    def __init__(self, settings: Settings, *, index: int | None = None, address_file: Path | None = None) -> None:
+        self._settings = settings
+        self._index = index
+        self._address_file = address_file
+        self._health = Health()
+        self._signals = 0
+        self._stop = asyncio.Event()
+        self._metrics: Metrics | None = None
+        self._lag: Callable[[], dict[str, int | None]] = dict
+
+    async def run(self) -> int:
+        """Serve until a signal; returns the exit code.
+
+        Raises
+        ------
+        FarthingError
+            Start-up failed, or the pipeline met an error that a retry cannot mend.
+        """
+        self._install_signals()
+        keep_freed_memory()
+        endpoint = await self._listen()
+        parent = asyncio.create_task(self._watch_parent()) if self._address_file is not None else None
+        try:
+            loaded = await self._unless_stopped(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+            if loaded is None:
+                return 0
+            routes, self._metrics = loaded
+            if not self._stop.is_set():
+                self._health.set("joining", "joining the consumer group")
+            await self._unless_stopped(topic_report.require(self._settings))
+            if not self._stop.is_set():
+                await self._serve(routes)
+        except Exception as error:
+            self._health.set("failed", str(error))
+            code = error.exit_code if isinstance(error, FarthingError) else INTERNAL_EXIT_CODE
+            exit_after(FAILED_EXIT_TIMEOUT_S, code, "a thread did not end; the error is above")
+            raise
+        finally:
+            if parent is not None:
+                parent.cancel()
+            await endpoint.close()
+        return 0
+
+    async def _serve(self, routes: Sequence[Route]) -> None:
+        settings = self._settings
+        assert self._metrics is not None
+        readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
+        if readers is None:
+            return
+        reports = await self._unless_stopped(self._make_reports(routes, self._metrics))
+        if self._stop.is_set():
+            return
+        pipeline = Pipeline(
+            routes,
+            settings.kafka.for_worker(self._index),
+            self._metrics,
+            self._health,
+            commit_interval_s=settings.worker.commit_interval_ms / 1000,
+            stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
+            on_corrupt_batch=settings.worker.on_corrupt_batch,
+            reports=reports,
+        )
+        self._lag = pipeline.lag
+        settle_collector()
+        try:
+            await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
+        finally:
+            for reader in readers:
+                await reader.close(1.0)
+
+    async def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
+        """Make what publishes usage and heartbeats, and its topics where they are missing."""
+        meter, kafka = self._settings.meter, self._settings.kafka.for_worker(self._index)
+        if not meter.enabled:
+            return NoReports()
+        names = (meter.usage_topic, meter.heartbeat_topic)
+        made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
+        if made:
+            log.info("topics_created", topics=made)
+        # Several services may run on a host: the port that is configured tells them apart, and a restart keeps it.
+        name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
+        started_ms = time.time_ns() // 1_000_000
+        edges = tuple(OCTAVE_EDGES_MS.tolist())
+
+        def heartbeat() -> Heartbeat:
+            samples = {route.scorer.model_id: route.sample.as_ints() for route in routes}
+            known = {route: lag for route, lag in self._lag().items() if lag is not None}
+            ages = metrics.latency.counts()
+            octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
+            fine = {route: by_edge(counts) for route, counts in ages.items()}
+            return Heartbeat(
+                name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
+                time.process_time_ns(), known, edges, octaves, samples, fine,
+            )  # fmt: skip
+
+        scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
+        accounting = Accounting(scored, most_tenants=meter.tenants)
+        return Reporter(
+            kafka, accounting, heartbeat,
+            usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic, stopping=self._stop.is_set,
+        )  # fmt: skip
+
+    async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
+        """Read the pacing topics of those routes that have one, and follow them."""
+        readers: list[PacingReader] = []
+        try:
+            for route, stated in zip(routes, self._settings.route, strict=True):
+                if stated.pacing is None:
+                    continue
+                campaign: str = route.scorer.settled.campaign.name
+                gauge = metrics.pacing.labels(stated.source)
+
+                def count(update: str, source: str = stated.source) -> None:
+                    metrics.pacing_updates.labels(source, update).inc()
+
+                reader = PacingReader(self._settings.kafka, stated.pacing, [campaign], on_update=count)
+                route.pacing = partial(reader.table.multiplier, campaign)
+                gauge.set_function(route.pacing)
+                await reader.start()
+                readers.append(reader)
+                log.info("pacing", topic=stated.pacing, campaign=campaign, multiplier=route.pacing())
+        except BaseException:
+            for reader in readers:
+                await reader.close(1.0)
+            raise
+        return readers
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Route], Metrics]:
+        """Load the bundles and make every kernel ready; the first start on a machine compiles them.
+
+        It runs on a thread of its own, which goes on when the worker is stopped meanwhile. So it keeps what it makes to
+        itself until it is done, and leaves to the event loop to say how far it is.
+        """
+        numbers = itertools.count(1)
+
+        def say(reason: str) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(self._say_starting, reason)
+
+        with watch_compilation(lambda _: say(compiling(next(numbers)))):
+            routes = [self._load_route(route, say) for route in self._settings.route]
+            return routes, Metrics({route.topics.source: route.scorer.model_id for route in routes})
+
+    def _load_route(self, route: config.Route, say: Callable[[str], None]) -> Route:
+        began = time.monotonic()
+        say(f"loading {route.bundle}")
+        log.info("loading", bundle=route.bundle)
+        with naming(f"route {route.source}: fields:"):
+            scorer = Scorer.load(
+                route.bundle,
+                max_event_bytes=route.max_event_bytes,
+                threads=self._settings.worker.threads,
+                fields=route.fields,
+            )
+        if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
+            raise ConfigError(
+                f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
+                f"{scorer.task}; take them out"
+            )
+        if route.campaign is not None:
+            scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
+        topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
+        try:
+            ready = Route(topics, scorer, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
+        except ConfigError as error:
+            raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
+        ready.warm()
+        mapped = {"fields": route.fields} if route.fields else {}
+        log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
+        return ready
+
+    def _say_starting(self, reason: str) -> None:
+        """Say how far the start is, unless it has ended meanwhile: draining and failing have the last word."""
+        if self._health.state != "starting":
+            return
+        if COMPILING in reason and COMPILING not in self._health.reason:
+            log.info("compiling", note=COMPILING)
+        self._health.set("starting", reason)
+
+    async def _listen(self) -> Endpoint:
+        http = self._settings.http
+        supervised = self._address_file is not None
+        endpoint = await listen(
+            "127.0.0.1" if supervised else http.host,
+            0 if supervised else http.port,
+            ready=self._ready,
+            metrics=self._export,
+            what="a worker" if self._index is None else f"worker {self._index}, under a supervisor",
+        )
+        if self._address_file is not None:
+            write_address(self._address_file, endpoint.host, endpoint.port)
+        log.info("listening", url=f"http://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
+        return endpoint
+
+    async def _ready(self) -> tuple[bool, str]:
+        state, reason = self._health.now
+        return self._health.ready, f"{state}: {reason}"
+
+    async def _export(self) -> bytes:
+        if self._metrics is None:
+            return b""
+        self._metrics.state.state(self._health.state)
+        return generate_latest(self._metrics.registry)
+
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+                loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+
+    def _on_signal(self, name: str) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("stopping_at_once", signal=name)
+            exit_now()
+        self._drain(f"{name} received")
+
+    def _drain(self, reason: str) -> None:
+        log.info("draining", reason=reason, at_most_s=EXIT_TIMEOUT_S)
+        self._health.set("draining", reason)
+        exit_after(
+            EXIT_TIMEOUT_S, FORCED_EXIT_CODE, "the drain did not end in time; what was not committed is scored again"
+        )
+        self._stop.set()
+
+    async def _watch_parent(self) -> None:
+        """Drain when the supervisor has died: another process is our parent then."""
+        supervisor = os.getppid()
+        while os.getppid() == supervisor:  # noqa: ASYNC110 - no one tells us
+            await asyncio.sleep(PARENT_LOOK_S)
+        self._drain("the supervisor is gone")
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await ``work`` unless a signal comes first; None then."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        return None
