@@ -15,7 +15,8 @@ import numpy as np
 
 from farthing.blocks import Bytes
 from farthing.features.spec import TextFeature
-from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.instruction import instruction
+from farthing.kernels.jit import kernel
 from farthing.kernels.machine import load_u8, store_u64, trailing_zeros
 
 SPACE: Final = 0x20
@@ -60,23 +61,18 @@ def fold_reference(text: bytes, feature: TextFeature) -> bytes:
     return bytes(out)
 
 
-def _fold_many() -> Any:
-    """Make the vector step; there is none without compilation.
+@instruction("uint64", "array", "intp", "boolean", "int64", "int64", "array", "intp")
+def fold_many(
+    ir: Any, builder: Any, data: Any, at: Any, lowercase: Any, last: Any, before_last: Any, out: Any, n: Any
+) -> Any:
+    """Write LANES bytes from ``data[at:]`` to ``out[n:]``, small letters for capitals where ``lowercase``.
 
-    ``fold_many(data, at, lowercase, last, before_last, out, n)`` writes LANES bytes from ``data[at:]`` to ``out[n:]``,
-    small ones for capitals where ``lowercase``; ``last`` and ``before_last`` are what stands before them in ``out``.
-    In the low half of the word that it gives are the bytes that folding would change (and a third equal one from 0x80
-    on, which it would not), in the high half those of words.
+    ``last`` and ``before_last`` are what stands before them in ``out``. In the low half of the word that it gives are
+    the bytes that folding would change (and a third equal one from 0x80 on, which it would not), in the high half those
+    of words.
     """
-    if NO_JIT:
-        return None
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
     i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
     lanes = ir.VectorType(i8, LANES)
-    none = ir.Constant(lanes, ir.Undefined)
 
     def constant(byte: int) -> Any:
         return ir.Constant(lanes, [byte] * LANES)
@@ -84,49 +80,33 @@ def _fold_many() -> Any:
     def places(*numbers: int) -> Any:
         return ir.Constant(ir.VectorType(i32, LANES), list(numbers))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, at, lowercase, last, before_last, out, n = arguments
+    def within(low: int, high: int, bytes_: Any) -> Any:
+        return builder.icmp_unsigned("<", builder.sub(bytes_, constant(low)), constant(high - low + 1))
 
-        def within(low: int, high: int, bytes_: Any) -> Any:
-            return builder.icmp_unsigned("<", builder.sub(bytes_, constant(low)), constant(high - low + 1))
+    def equal(bytes_: Any, byte: int) -> Any:
+        return builder.icmp_unsigned("==", bytes_, constant(byte))
 
-        def equal(bytes_: Any, byte: int) -> Any:
-            return builder.icmp_unsigned("==", bytes_, constant(byte))
+    def bits(marks: Any) -> Any:
+        return builder.zext(builder.bitcast(marks, i32), i64)
 
-        def bits(marks: Any) -> Any:
-            return builder.zext(builder.bitcast(marks, i32), i64)
+    source, target = builder.gep(data, [at]), builder.gep(out, [n])
+    text = builder.load(builder.bitcast(source, lanes.as_pointer()), align=1)
+    step = builder.select(lowercase, constant(0x20), constant(0))
+    text = builder.add(text, builder.select(within(0x41, 0x5A, text), step, constant(0)))
+    builder.store(text, builder.bitcast(target, lanes.as_pointer()), align=1)
 
-        source = builder.gep(context.make_array(signature.args[0])(context, builder, data).data, [at])
-        target = builder.gep(context.make_array(signature.args[5])(context, builder, out).data, [n])
-        text = builder.load(builder.bitcast(source, lanes.as_pointer()), align=1)
-        step = builder.select(lowercase, constant(0x20), constant(0))
-        text = builder.add(text, builder.select(within(0x41, 0x5A, text), step, constant(0)))
-        builder.store(text, builder.bitcast(target, lanes.as_pointer()), align=1)
+    ahead = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(last, i8), ir.Constant(i32, 0))
+    ahead = builder.insert_element(ahead, builder.trunc(before_last, i8), ir.Constant(i32, 1))
+    one_back = builder.shuffle_vector(text, ahead, places(LANES, *range(LANES - 1)))
+    two_back = builder.shuffle_vector(text, ahead, places(LANES + 1, LANES, *range(LANES - 2)))
+    third = builder.icmp_unsigned("==", text, two_back)
+    squeezed = builder.and_(builder.icmp_unsigned("==", text, one_back), builder.or_(third, equal(text, SPACE)))
+    control = builder.or_(within(0, SPACE - 1, text), equal(text, 0x7F))
 
-        ahead = builder.insert_element(none, builder.trunc(last, i8), ir.Constant(i32, 0))
-        ahead = builder.insert_element(ahead, builder.trunc(before_last, i8), ir.Constant(i32, 1))
-        one_back = builder.shuffle_vector(text, ahead, places(LANES, *range(LANES - 1)))
-        two_back = builder.shuffle_vector(text, ahead, places(LANES + 1, LANES, *range(LANES - 2)))
-        third = builder.icmp_unsigned("==", text, two_back)
-        squeezed = builder.and_(builder.icmp_unsigned("==", text, one_back), builder.or_(third, equal(text, SPACE)))
-        control = builder.or_(within(0, SPACE - 1, text), equal(text, 0x7F))
-
-        word = builder.or_(within(0x30, 0x39, text), equal(text, 0x27))
-        word = builder.or_(word, within(0x61, 0x7A, builder.or_(text, constant(0x20))))
-        word = builder.or_(word, within(0x80, 0xFF, text))
-        return builder.or_(bits(builder.or_(squeezed, control)), builder.shl(bits(word), ir.Constant(i64, LANES)))
-
-    @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
-    def fold_many(
-        _typing: Any, data: Any, _at: Any, _lowercase: Any, _last: Any, _before_last: Any, out: Any, _n: Any
-    ) -> Any:
-        place = types.intp
-        return types.uint64(data, place, types.boolean, types.int64, types.int64, out, place), generate
-
-    return fold_many
-
-
-fold_many = _fold_many()
+    word = builder.or_(within(0x30, 0x39, text), equal(text, 0x27))
+    word = builder.or_(word, within(0x61, 0x7A, builder.or_(text, constant(0x20))))
+    word = builder.or_(word, within(0x80, 0xFF, text))
+    return builder.or_(bits(builder.or_(squeezed, control)), builder.shl(bits(word), ir.Constant(i64, LANES)))
 
 
 @kernel(inline=True)

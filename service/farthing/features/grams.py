@@ -15,8 +15,9 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int32s
 from farthing.features.hashing import bucket, low_bytes
-from farthing.kernels.jit import NO_JIT, kernel
-from farthing.kernels.machine import load_u64, target_has
+from farthing.kernels.instruction import instruction, target_has
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u64
 
 LANES: Final = 8
 READ_AHEAD_BYTES: Final = 2 * LANES - 1  # read past the beginning of the last n-gram
@@ -34,47 +35,27 @@ def hash_grams_reference(
     return at
 
 
-def _hash_eight() -> Any:
-    """Make the vector step, or give None where the plain loop is faster."""
-    if NO_JIT:
-        return None
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
-    if not target_has("avx2"):
-        return None
+@instruction("none", "array", "intp", "uint64", "uint64", "uint64", "array", "intp")
+def hash_eight(
+    ir: Any, builder: Any, text: Any, start: Any, keep: Any, multiplier: Any, shift: Any, out: Any, at: Any
+) -> None:
+    """Write the ids of the LANES n-grams from ``text[start:]``, each cut by the mask ``keep``, to ``out[at:]``."""
     i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
     loaded, grams, ids = ir.VectorType(i8, 2 * LANES), ir.VectorType(i64, LANES), ir.VectorType(i32, LANES)
     windows = ir.Constant(ir.VectorType(i32, 8 * LANES), [lane + byte for lane in range(LANES) for byte in range(8)])
     first = ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
     ones = ir.Constant(grams, [1] * LANES)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        text, start, keep, multiplier, shift, out, at = arguments
+    def every_lane(value: Any) -> Any:
+        one = builder.insert_element(ir.Constant(grams, ir.Undefined), value, ir.Constant(i32, 0))
+        return builder.shuffle_vector(one, ir.Constant(grams, ir.Undefined), first)
 
-        def every_lane(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(grams, ir.Undefined), value, ir.Constant(i32, 0))
-            return builder.shuffle_vector(one, ir.Constant(grams, ir.Undefined), first)
-
-        source = builder.gep(context.make_array(signature.args[0])(context, builder, text).data, [start])
-        target = builder.gep(context.make_array(signature.args[5])(context, builder, out).data, [at])
-        sixteen = builder.load(builder.bitcast(source, loaded.as_pointer()), align=1)
-        spread = builder.bitcast(builder.shuffle_vector(sixteen, ir.Constant(loaded, ir.Undefined), windows), grams)
-        hashes = builder.mul(builder.add(builder.and_(spread, every_lane(keep)), ones), every_lane(multiplier))
-        buckets = builder.trunc(builder.lshr(hashes, every_lane(shift)), ids)
-        builder.store(buckets, builder.bitcast(target, ids.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
-    def hash_eight(_typing: Any, text: Any, _start: Any, _keep: Any, _by: Any, _shift: Any, out: Any, _at: Any) -> Any:
-        word = types.uint64
-        return types.none(text, types.intp, word, word, word, out, types.intp), generate
-
-    return hash_eight
-
-
-hash_eight = _hash_eight()
+    source, target = builder.gep(text, [start]), builder.gep(out, [at])
+    sixteen = builder.load(builder.bitcast(source, loaded.as_pointer()), align=1)
+    spread = builder.bitcast(builder.shuffle_vector(sixteen, ir.Constant(loaded, ir.Undefined), windows), grams)
+    hashes = builder.mul(builder.add(builder.and_(spread, every_lane(keep)), ones), every_lane(multiplier))
+    buckets = builder.trunc(builder.lshr(hashes, every_lane(shift)), ids)
+    builder.store(buckets, builder.bitcast(target, ids.as_pointer()), align=4)
 
 
 @kernel(reference=hash_grams_reference)
@@ -89,23 +70,19 @@ def hash_grams_by_one(
     return at + count
 
 
-if hash_eight is None:
-    hash_grams_by_eight = None
-    _fastest = hash_grams_by_one
-else:
+@kernel(reference=hash_grams_reference)
+def hash_grams_by_eight(
+    text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
+) -> int:
+    """:func:`hash_grams` by the vector step."""
+    count = max(n - size + 1, 0)
+    keep = low_bytes(np.uint64(0xFFFFFFFFFFFFFFFF), size)
+    for start in range(0, count, LANES):
+        hash_eight(text, start, keep, multiplier, shift, out, at + start)
+    return at + count
 
-    @kernel(reference=hash_grams_reference)
-    def hash_grams_by_eight(
-        text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
-    ) -> int:
-        """:func:`hash_grams` by the vector step."""
-        count = max(n - size + 1, 0)
-        keep = low_bytes(np.uint64(0xFFFFFFFFFFFFFFFF), size)
-        for start in range(0, count, LANES):
-            hash_eight(text, start, keep, multiplier, shift, out, at + start)
-        return at + count
 
-    _fastest = hash_grams_by_eight
+_fastest = hash_grams_by_eight if target_has("avx2") else hash_grams_by_one
 
 
 @kernel(inline=True, reference=hash_grams_reference)

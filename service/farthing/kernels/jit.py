@@ -64,7 +64,7 @@ def kernel(
 
     def decorate(f: F) -> F:
         if NO_JIT:
-            return _refusal(f) if reference is None else reference  # type: ignore[return-value]
+            return refusal(f) if reference is None else reference  # type: ignore[return-value]
         compiled: Any = _compile(f, inline=inline, allocates=allocates)
         compiled.reference = reference
         return compiled  # type: ignore[no-any-return]
@@ -84,7 +84,9 @@ def stage(*, reference: Callable[..., Any]) -> Callable[[F], F]:
     return decorate
 
 
-def _refusal(f: F) -> F:
+def refusal(f: F) -> F:
+    """Give a stand-in for what only compiled kernels can run: it says so."""
+
     @wraps(f)
     def refuse(*_arguments: Any, **_named: Any) -> Any:
         raise RuntimeError(

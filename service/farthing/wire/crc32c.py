@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import Bytes
-from farthing.kernels.jit import NO_JIT, kernel
-from farthing.kernels.machine import load_u64, target_has
+from farthing.kernels.instruction import instruction, target_has
+from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u64
 
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 
@@ -121,44 +122,29 @@ def crc32c_tables(data: Bytes, start: int, stop: int) -> int:
 
 
 def _instruction() -> Any:
-    """Make the two intrinsics (64-bit step, 8-bit step) of this processor, or None where it has none."""
-    if NO_JIT:
-        return None
-    from llvmlite import ir
-    from numba import types
-    from numba.extending import intrinsic
-
+    """Make the two steps (64 bits, 8 bits) of this processor, or give None where it has none."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64") and target_has("sse4.2"):
-        names = ("llvm.x86.sse42.crc32.64.64", "llvm.x86.sse42.crc32.32.8")
-        wide = (ir.IntType(64), ir.IntType(64))
-        narrow = (ir.IntType(32), ir.IntType(8))
-    elif machine in ("aarch64", "arm64") and target_has("crc"):
-        names = ("llvm.aarch64.crc32cx", "llvm.aarch64.crc32cb")
-        wide = (ir.IntType(32), ir.IntType(64))
-        narrow = (ir.IntType(32), ir.IntType(32))
-    else:
-        return None
+        return _step("llvm.x86.sse42.crc32.64.64", 64, 64), _step("llvm.x86.sse42.crc32.32.8", 32, 8)
+    if machine in ("aarch64", "arm64") and target_has("crc"):
+        return _step("llvm.aarch64.crc32cx", 32, 64), _step("llvm.aarch64.crc32cb", 32, 32)
+    return None
 
-    def step(name: str, shape: tuple[Any, Any]) -> Any:
-        crc_type, data_type = shape
 
-        def call(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            crc, word = arguments
-            function_type = ir.FunctionType(crc_type, (crc_type, data_type))
-            function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
-            crc = builder.trunc(crc, crc_type) if crc_type.width < 64 else crc
-            word = builder.trunc(word, data_type) if data_type.width < 64 else word
-            result = builder.call(function, (crc, word))
-            return builder.zext(result, ir.IntType(64)) if crc_type.width < 64 else result
+def _step(name: str, crc_bits: int, data_bits: int) -> Any:
+    """Make an instruction of one of LLVM's: a CRC and data, both uint64, to a CRC."""
 
-        @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
-        def crc_step(_typing: Any, _crc: Any, _word: Any) -> Any:
-            return types.uint64(types.uint64, types.uint64), call
+    @instruction("uint64", "uint64", "uint64")
+    def crc_step(ir: Any, builder: Any, crc: Any, word: Any) -> Any:
+        crc_type, data_type = ir.IntType(crc_bits), ir.IntType(data_bits)
+        function_type = ir.FunctionType(crc_type, (crc_type, data_type))
+        function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
+        crc = builder.trunc(crc, crc_type) if crc_bits < 64 else crc
+        word = builder.trunc(word, data_type) if data_bits < 64 else word
+        result = builder.call(function, (crc, word))
+        return builder.zext(result, ir.IntType(64)) if crc_bits < 64 else result
 
-        return crc_step
-
-    return step(names[0], wide), step(names[1], narrow)
+    return crc_step
 
 
 _steps = _instruction()
