@@ -12,7 +12,6 @@
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
     │   └── UnsupportedBatchError  a magic or codec that we do not read
     ├── ScoreError                 a bug or a bad bundle: never retried
-    ├── EncodeError                a bug: never retried
     └── BrokerError                wraps a client error; ``retriable`` is copied from Kafka's own table
 
 A message says what is wrong, where, and what to do. One bad *event* never raises: it is a
@@ -119,13 +118,6 @@ class ScoreError(FarthingError):
     """The model failed on well-formed features: a bug or a bad bundle."""
 
     stage: ClassVar[str] = "score"
-    exit_code: ClassVar[int] = 4
-
-
-class EncodeError(FarthingError):
-    """Scores could not be laid out as record batches."""
-
-    stage: ClassVar[str] = "encode"
     exit_code: ClassVar[int] = 4
 
 

@@ -55,23 +55,10 @@ def test_windows_add_up_to_the_total(steps):
         assert sum(windows.values()) == records[-1].totals.scored, name
 
 
-@given(steps)
-def test_the_window_before_is_what_the_window_was(steps):
-    account, last = None, None
-    for one in run_of(steps):
-        number = one.at_ms // MINUTE
-        account = post(account, one)
-        if last is not None and number == last[0] + 1:
-            assert account.used_before("minute", one.at_ms).scored == last[1]
-        last = (number, account.used("minute", one.at_ms).scored)
-
-
-def test_a_window_that_is_over_is_empty_now_and_full_before():
+def test_a_window_that_is_over_is_empty_now():
     account = post(None, record(10, 5 * MINUTE, 7))
     assert account.used("minute", 5 * MINUTE + 59_999).scored == 7
     assert account.used("minute", 6 * MINUTE).scored == 0
-    assert account.used_before("minute", 6 * MINUTE).scored == 7
-    assert account.used_before("minute", 7 * MINUTE).scored == 0
     assert account.used("hour", 7 * MINUTE).scored == 7
 
 

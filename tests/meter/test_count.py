@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from farthing.meter.count import N_COUNTS, count_usage, count_usage_reference, counts_of, totals_of
 from farthing.meter.usage import UsageTotals
+from tests.meter.blocks import totals_of_block
 
 events = st.lists(
     st.tuples(
@@ -33,7 +34,7 @@ def test_a_block_is_counted_as_its_definition_says(rows):
     _, status, row_indptr, value, prompt = arguments
     scored = status == 0
     rows_scored = int(np.diff(row_indptr)[scored].sum())
-    expected = UsageTotals.of_block(
+    expected = totals_of_block(
         prompt[scored], dead=int((~scored).sum()), rows=rows_scored, payload_bytes=int(value.sum())
     )
     (counts,) = count_usage(*arguments)

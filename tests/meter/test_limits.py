@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.meter.facts import LimitFact, load_facts
-from farthing.meter.limits import feasibility, free_offer, per_minute
+from farthing.meter.limits import feasibility, free_offer
 from farthing.meter.money import Interval
 from farthing.meter.opponents import MODES, Opponent, Packing, Traffic
 from farthing.meter.prices import PriceList
@@ -79,7 +79,6 @@ def test_cached_reads_count_only_where_the_provider_counts_them():
     )
     assert counted == 2_148
     assert not_counted == 2_148 - Fraction(9, 10) * 2_048
-    assert per_minute(offer.bills["mid"], 1_440) == (1, 2_153)
 
 
 def test_the_free_endpoint_carries_167_events_a_second_of_50_tokens():

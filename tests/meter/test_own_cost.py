@@ -77,11 +77,10 @@ def test_each_part_by_hand():
     assert lines["errors the API would not make"].mid == 5_000
 
 
-def test_what_was_reserved_and_what_was_used_stand_side_by_side():
+def test_what_was_reserved_is_what_is_paid():
     hour = 3_600 * 10**9
     use = OwnUse(4 * hour, hour // 2, 10**6) + OwnUse(4 * hour, hour // 2, 10**6)
     assert use.reserved_usd(Decimal("0.05")) == Fraction(40, 100)
-    assert use.used_usd(Decimal("0.05")) == Fraction(5, 100)
     assert use.usd_per_million(Decimal("0.05")) == Fraction(20, 100)
     assert OwnUse(hour, 0, 0).usd_per_million(Decimal(1)) is None
 

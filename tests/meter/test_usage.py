@@ -3,7 +3,6 @@
 import itertools
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,16 +13,16 @@ from farthing.meter.usage import (
     SizeCount,
     UsageTotals,
     size_class,
-    size_classes,
 )
+from tests.meter.blocks import totals_of_block
 
 sizes = st.lists(st.integers(0, 2**24), max_size=30)
 
 
 @st.composite
 def totals(draw):
-    block = np.array(draw(sizes), np.int64)
-    return UsageTotals.of_block(
+    block = draw(sizes)
+    return totals_of_block(
         block,
         dead=draw(st.integers(0, 100)),
         rows=draw(st.integers(0, 10**6)),
@@ -44,23 +43,6 @@ def test_classes_have_no_gaps():
     assert sorted(set(seen)) == list(range(max(seen) + 1))
     assert size_class(7 * 2**19 - 1) == LAST_SIZE_CLASS - 1
     assert size_class(7 * 2**19) == size_class(2**50) == LAST_SIZE_CLASS
-
-
-@given(st.lists(st.integers(0, 2**52) | st.integers(0, 200) | st.integers(0, 51).map(lambda n: 2**n)))
-def test_a_column_of_classes_is_the_plain_function(column):
-    assert size_classes(np.array(column, np.int64)).tolist() == [size_class(n) for n in column]
-
-
-@given(sizes)
-def test_a_block_keeps_calls_and_bytes(column):
-    found = UsageTotals.of_block(np.array(column, np.int64), dead=3, rows=7, payload_bytes=11)
-    expected = {}
-    for size in column:
-        calls, total = expected.get(size_class(size), (0, 0))
-        expected[size_class(size)] = (calls + 1, total + size)
-    assert dict(found.calls) == expected
-    assert (found.scored, found.dead, found.rows, found.payload_bytes) == (len(column), 3, 7, 11)
-    assert found.prompt_bytes == sum(column)
 
 
 @given(totals(), totals(), totals())

@@ -20,17 +20,16 @@ WINDOWS_MS: Final[Mapping[str, int]] = {"minute": 60_000, "hour": 3_600_000, "da
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where a window stands: its number since the epoch, and the totals when it and the one before it began."""
+    """Where a window stands: its number since the epoch, and the totals when it began."""
 
     number: int
     opening: UsageTotals
-    before: UsageTotals  # when the window before began; equal to ``opening`` when nothing was posted in it
 
     def moved_to(self, number: int, total: UsageTotals) -> Window:
         """Begin a later window at ``total``."""
         if number <= self.number:
             return self  # the same, or a clock that went back: what is counted stays in the window that is open
-        return Window(number, total, self.opening if number == self.number + 1 else total)
+        return Window(number, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Account:
         """Begin with a count's first record: all of it lies in the current windows."""
         nothing = UsageTotals()
         numbers = {name: record.at_ms // size for name, size in WINDOWS_MS.items()}
-        return cls(record, {name: Window(number, nothing, nothing) for name, number in numbers.items()})
+        return cls(record, {name: Window(number, nothing) for name, number in numbers.items()})
 
     def posted(self, record: UsageRecord) -> Account:
         """Give the account with ``record``; itself when the record is not further on.
@@ -73,11 +72,6 @@ class Account:
         """Give the totals when that window began: ``record.totals`` itself when nothing was counted in it."""
         return self.windows[window].moved_to(now_ms // WINDOWS_MS[window], self.record.totals).opening
 
-    def used_before(self, window: str, now_ms: int) -> UsageTotals:
-        """Give what was counted in the whole window before the one that holds ``now_ms``."""
-        at = self.windows[window].moved_to(now_ms // WINDOWS_MS[window], self.record.totals)
-        return at.opening - at.before
-
     def encode(self) -> bytes:
         """Give the table's value: the record as it came, then the windows as JSON, on a line of their own.
 
@@ -85,8 +79,8 @@ class Account:
         """
         seen = {self.record.totals.encode(): 0}
         windows = {
-            name: [w.number, *(seen.setdefault(total.encode(), len(seen)) for total in (w.opening, w.before))]
-            for name, w in self.windows.items()
+            name: [window.number, seen.setdefault(window.opening.encode(), len(seen))]
+            for name, window in self.windows.items()
         }
         body = {"windows": windows, "totals": list(seen)[1:]}
         return self.record.encode() + b"\n" + json.dumps(body, separators=(",", ":")).encode()
@@ -100,8 +94,9 @@ class Account:
             body = json.loads(tail)
             totals = [record.totals, *(UsageTotals.decode(total) for total in body["totals"])]
             windows = {
-                name: Window(int(number), totals[opening], totals[before])
-                for name, (number, opening, before) in body["windows"].items()
+                # Accounts of 0.1.0 also have the totals when the window before began.
+                name: Window(int(number), totals[opening])
+                for name, (number, opening, *_) in body["windows"].items()
             }
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"a damaged account ({type(error).__name__}: {error})") from error

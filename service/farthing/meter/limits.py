@@ -13,7 +13,7 @@ from typing import Final
 
 from farthing.meter.facts import FreeEndpoint, LimitFact, Tier
 from farthing.meter.money import SCENARIOS, Interval
-from farthing.meter.opponents import Bill, Offer, Traffic
+from farthing.meter.opponents import Offer, Traffic
 
 MINUTES_A_DAY: Final = 24 * 60
 
@@ -126,9 +126,3 @@ def free_offer(endpoint: FreeEndpoint, traffic: Traffic, tokens_per_byte: Interv
             binding = least
     few, middle, many = sorted(found)
     return FreeOffer(endpoint, Interval(few, middle, many), binding)
-
-
-def per_minute(bill: Bill, events_per_day: int) -> tuple[Fraction, Fraction]:
-    """Give requests and tokens (input and output) a minute, at the mean rate."""
-    scale = Fraction(events_per_day, bill.events * MINUTES_A_DAY)
-    return bill.calls * scale, (bill.input_tokens + bill.output_tokens) * scale

@@ -145,10 +145,6 @@ class OwnUse:
         """Give what the reserved cores cost: the number that is paid."""
         return Fraction(self.reserved_core_ns, 3_600 * 10**9) * Fraction(core_hour_usd)
 
-    def used_usd(self, core_hour_usd: Decimal) -> Fraction:
-        """Give what the used CPU alone would have cost: the number to get down to, never the one to report alone."""
-        return Fraction(self.cpu_ns, 3_600 * 10**9) * Fraction(core_hour_usd)
-
     def usd_per_million(self, core_hour_usd: Decimal) -> Fraction | None:
         """Dollars of reserved cores per million events; None when nothing was scored."""
         return None if not self.events else self.reserved_usd(core_hour_usd) * 1_000_000 / self.events

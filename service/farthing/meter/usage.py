@@ -17,9 +17,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 FORMAT_VERSION: Final = 1
 METADATA_LIMIT_BYTES: Final = 4_096
 """Kafka's default of ``offset.metadata.max.bytes``."""
@@ -42,13 +39,6 @@ def size_class(size_bytes: int) -> int:
         return size_bytes
     exponent = size_bytes.bit_length() - 1
     return min(4 * (exponent - 1) + ((size_bytes >> (exponent - 2)) & 3), LAST_SIZE_CLASS)
-
-
-def size_classes(sizes_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the class of each size: :func:`size_class` for a whole column, int64 (n,), sizes below 2**53."""
-    mantissa, exponent = np.frexp(sizes_bytes.astype(np.float64))  # exact: integers below 2**53
-    classes = 4 * (exponent.astype(np.int64) - 2) + (mantissa * 8).astype(np.int64) - 4
-    return np.minimum(np.where(sizes_bytes < 4, sizes_bytes, classes), LAST_SIZE_CLASS)
 
 
 class SizeCount(NamedTuple):
@@ -98,24 +88,6 @@ class UsageTotals:
     def prompt_bytes(self) -> int:
         """Bytes that the calls would have sent."""
         return sum(count.prompt_bytes for count in self.calls.values())
-
-    @classmethod
-    def of_block(cls, prompt_bytes: NDArray[np.int64], *, dead: int, rows: int, payload_bytes: int) -> UsageTotals:
-        """Count one block.
-
-        Parameters
-        ----------
-        prompt_bytes:
-            int64 (n,): for each scored event the bytes of the fields that the model reads.
-        dead, rows, payload_bytes:
-            Events refused, rows scored, bytes of all values.
-        """
-        classes = size_classes(prompt_bytes)
-        calls = np.bincount(classes, minlength=LAST_SIZE_CLASS + 1)
-        sizes = np.zeros(LAST_SIZE_CLASS + 1, np.int64)
-        np.add.at(sizes, classes, prompt_bytes)
-        histogram = {int(at): SizeCount(int(calls[at]), int(sizes[at])) for at in np.flatnonzero(calls)}
-        return cls(len(prompt_bytes), dead, rows, payload_bytes, histogram)
 
     def __add__(self, other: UsageTotals) -> UsageTotals:
         calls = {

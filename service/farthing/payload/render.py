@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -24,6 +25,16 @@ _UNIT: Final = 10**DECIMALS
 _NUMBER_BYTES: Final = 32  # sign, digits of 2**63 / _UNIT, point, DECIMALS
 _FIRST_DECIMAL: Final = np.uint64(1 << 8)  # in its byte of the eight digits
 _MISSING: Final = int(Presence.MISSING)
+
+
+@kernel(inline=True)
+def write_point(out: Bytes, at: int, digits: np.uint64) -> int:
+    """Put the point at ``out[at]``, before the seven decimals of ``digits``; returns the position after the last one.
+
+    That is the last one that is not zero, or the first.
+    """
+    out[at] = 46
+    return at + DECIMALS + 1 - (leading_zeros(digits | _FIRST_DECIMAL) >> 3)
 
 
 def write_score_reference(out: Bytes, at: int, score: float) -> int:
@@ -53,9 +64,7 @@ def write_score(out: Bytes, at: int, score: float) -> int:
         digits = eight_digits(units - whole * _UNIT)
         at = write_digits(out, at, whole)
         store_u64(out, at, digits | ZEROS)
-    out[at] = 46
-    trailing = leading_zeros(digits | _FIRST_DECIMAL) >> 3  # zeros after the last decimal, but one stays
-    return at + DECIMALS + 1 - trailing
+    return write_point(out, at, digits)
 
 
 @kernel(inline=True)
@@ -180,6 +189,12 @@ def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) 
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
     tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
     return (*join(['{"id":', '"score":', *openers]), *join(tails))
+
+
+def joined_values(events: Int64s, values: Sequence[bytes]) -> RenderedValues:
+    """Lay written values out one after another: what references give."""
+    indptr = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    return RenderedValues(events, np.frombuffer(b"".join(values), np.uint8), indptr)
 
 
 def join(texts: list[str]) -> tuple[Bytes, Int64s]:

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import BidBlock, Bytes, Int64s, Outcome, RawColumn, RecordBlock, RenderedValues
-from farthing.kernels.digits import AHEAD_BYTES
-from farthing.kernels.jit import NO_JIT, kernel
-from farthing.kernels.machine import copy_bytes
-from farthing.payload.render import DECIMALS, write_score
+from farthing.kernels.digits import AHEAD_BYTES, ZEROS, eight_digits, write_digits
+from farthing.kernels.jit import kernel, stage
+from farthing.kernels.machine import copy_bytes, store_u64
+from farthing.payload.render import DECIMALS, join, joined_values, write_point, write_score
 
 MICRO_DIGITS: Final = 6
 _MICROS: Final = 10**MICRO_DIGITS
@@ -59,41 +59,21 @@ class BidTerms:
     seat: str | None
 
 
-@kernel
+def write_micros_reference(out: Bytes, at: int, micros: int) -> int:
+    """Plain form of :func:`write_micros`."""
+    text = _decimal(int(micros), MICRO_DIGITS).encode()
+    out[at : at + len(text)] = np.frombuffer(text, np.uint8)
+    return at + len(text)
+
+
+@kernel(reference=write_micros_reference)
 def write_micros(out: Bytes, at: int, micros: int) -> int:
     """Write millionths, not negative, as a decimal with one to six decimals; returns the position after it."""
-    whole, part = micros // _MICROS, micros % _MICROS
-    digits = 1
-    left = whole // 10
-    while left > 0:
-        digits += 1
-        left //= 10
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + whole % 10
-        whole //= 10
-    at += digits
-    out[at] = 46
-    for i in range(MICRO_DIGITS):
-        out[at + MICRO_DIGITS - i] = 48 + part % 10
-        part //= 10
-    at += MICRO_DIGITS + 1
-    while out[at - 1] == 48 and out[at - 2] != 46:
-        at -= 1
-    return at
-
-
-@kernel
-def write_count(out: Bytes, at: int, count: int) -> int:
-    """Write a positive integer; returns the position after it."""
-    digits = 0
-    left = count
-    while left > 0:
-        digits += 1
-        left //= 10
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + count % 10
-        count //= 10
-    return at + digits
+    whole = np.int64(np.uint64(micros) // np.uint64(_MICROS))
+    digits = eight_digits((micros - whole * _MICROS) * 10)  # the first and the last are zero
+    at = write_digits(out, at, whole)
+    store_u64(out, at, digits | ZEROS)
+    return write_point(out, at, digits)
 
 
 @kernel
@@ -120,7 +100,7 @@ def write_bids(
                     at += 1
                 count += 1
                 at = copy_bytes(out, at, parts, parts_ptr[2], parts_ptr[3])
-                at = write_count(out, at, count)
+                at = write_digits(out, at, count)
                 at = copy_bytes(out, at, parts, parts_ptr[3], parts_ptr[4])
                 at = copy_bytes(out, at, buffer, imp_start[row], imp_stop[row])
                 at = copy_bytes(out, at, parts, parts_ptr[4], parts_ptr[5])
@@ -133,6 +113,39 @@ def write_bids(
         indptr[k + 1] = at
 
 
+def render_bids_reference(
+    records: RecordBlock,
+    ids: RawColumn,
+    imp_ids: RawColumn,
+    bids: BidBlock,
+    *,
+    row_indptr: Int64s,
+    terms: BidTerms,
+    model: str,
+) -> RenderedValues:
+    """Plain form of :func:`render_bids`: one response after the other."""
+    events = np.flatnonzero(bids.status == 0).astype(np.int64)
+    signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
+    written = []
+    for event in events:
+        head = b'{"id":' + records.buffer[ids.start[event] : ids.stop[event]].tobytes()
+        tail = _tail(Outcome(int(bids.answers[event])), bool(bids.test[event]), bids, terms, model).encode()
+        if bids.answers[event] != Outcome.BID:
+            written.append(head + tail)
+            continue
+        rows = [row for row in range(row_indptr[event], row_indptr[event + 1]) if bids.labels[row] == Outcome.BID]
+        parts = []
+        for number, row in enumerate(rows, 1):
+            impid = records.buffer[imp_ids.start[row] : imp_ids.stop[row]].tobytes()
+            price = _decimal(int(bids.prices_micros[row]), MICRO_DIGITS)
+            score = _decimal(round(float(bids.scores[row, 0]) * 10**DECIMALS), DECIMALS)
+            rest = f',"price":{price},{_dumps(signed)[1:-1]},"ext":{{"farthing":{{"score":{score}}}}}}}'
+            parts.append(f'{{"id":"{number}","impid":'.encode() + impid + rest.encode())
+        written.append(head + b',"seatbid":[{"bid":[' + b",".join(parts) + tail)
+    return joined_values(events, written)
+
+
+@stage(reference=render_bids_reference)
 def render_bids(
     records: RecordBlock,
     ids: RawColumn,
@@ -159,11 +172,8 @@ def render_bids(
         What the bids are signed with.
     """
     events = np.flatnonzero(bids.status == 0).astype(np.int64)
-    if NO_JIT:
-        written = render_bids_reference(records, ids, imp_ids, bids, row_indptr=row_indptr, terms=terms, model=model)
-        return RenderedValues(events, *_join_bytes(written))
     signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
-    parts, parts_ptr = _join(
+    parts, parts_ptr = join(
         [
             '{"id":',
             ',"seatbid":[{"bid":[',
@@ -174,9 +184,7 @@ def render_bids(
             "}}}",
         ]
     )
-    tails, tails_ptr = _join(
-        [_tail(outcome, test, bids, terms, model) for outcome in Outcome for test in (False, True)]
-    )
+    tails, tails_ptr = join([_tail(outcome, test, bids, terms, model) for outcome in Outcome for test in (False, True)])
     per_bid = len(parts) + 3 * _NUMBER_BYTES + 1
     per_event = len(parts) + int(np.diff(tails_ptr).max())
     bidding = np.flatnonzero(bids.labels == _BID)
@@ -193,37 +201,6 @@ def render_bids(
         bids.scores, bids.labels, bids.prices_micros, bids.answers, bids.test, parts, parts_ptr, tails, tails_ptr,
     )  # fmt: skip
     return RenderedValues(events, out[: indptr[-1]], indptr)
-
-
-def render_bids_reference(
-    records: RecordBlock,
-    ids: RawColumn,
-    imp_ids: RawColumn,
-    bids: BidBlock,
-    *,
-    row_indptr: Int64s,
-    terms: BidTerms,
-    model: str,
-) -> list[bytes]:
-    """Plain form of :func:`render_bids`: one response after the other."""
-    signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
-    written = []
-    for event in np.flatnonzero(bids.status == 0):
-        head = b'{"id":' + records.buffer[ids.start[event] : ids.stop[event]].tobytes()
-        tail = _tail(Outcome(int(bids.answers[event])), bool(bids.test[event]), bids, terms, model).encode()
-        if bids.answers[event] != Outcome.BID:
-            written.append(head + tail)
-            continue
-        rows = [row for row in range(row_indptr[event], row_indptr[event + 1]) if bids.labels[row] == Outcome.BID]
-        parts = []
-        for number, row in enumerate(rows, 1):
-            impid = records.buffer[imp_ids.start[row] : imp_ids.stop[row]].tobytes()
-            price = _decimal(int(bids.prices_micros[row]), MICRO_DIGITS)
-            score = _decimal(round(float(bids.scores[row, 0]) * 10**DECIMALS), DECIMALS)
-            rest = f',"price":{price},{_dumps(signed)[1:-1]},"ext":{{"farthing":{{"score":{score}}}}}}}'
-            parts.append(f'{{"id":"{number}","impid":'.encode() + impid + rest.encode())
-        written.append(head + b',"seatbid":[{"bid":[' + b",".join(parts) + tail)
-    return written
 
 
 def _decimal(units: int, digits: int) -> str:
@@ -247,12 +224,3 @@ def _tail(outcome: Outcome, test: bool, bids: BidBlock, terms: BidTerms, model: 
 
 def _dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _join(texts: list[str]) -> tuple[Bytes, Int64s]:
-    return _join_bytes([text.encode() for text in texts])
-
-
-def _join_bytes(pieces: list[bytes]) -> tuple[Bytes, Int64s]:
-    indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
-    return np.frombuffer(b"".join(pieces), np.uint8), indptr

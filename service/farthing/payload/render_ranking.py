@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int64s, Presence, RankingBlock, RawColumn, RecordBlock, RenderedValues
-from farthing.kernels.digits import AHEAD_BYTES
-from farthing.kernels.jit import NO_JIT, kernel
+from farthing.kernels.digits import AHEAD_BYTES, write_digits
+from farthing.kernels.jit import kernel, stage
 from farthing.kernels.machine import copy_bytes
-from farthing.payload.render import join, write_score, write_score_reference
+from farthing.payload.render import join, joined_values, write_score, write_score_reference
 
 _PRESENT: Final = int(Presence.PRESENT)
 _MISSING: Final = int(Presence.MISSING)
@@ -21,20 +21,6 @@ _SCORE_BYTES: Final = 32
 
 ID, RANKING, ROW, SCORE, NEXT, END, TAIL, NO_SCORE = range(8)
 _PARTS: Final = ('{"id":', '"ranking":[', '{"id":', ',"score":', "},", "}]", ',"model":', ',"score":null,"reason":')
-
-
-@kernel
-def write_index(out: Bytes, at: int, value: int) -> int:
-    """Write a whole number from 0 on; returns the position after it."""
-    digits = 1
-    left = value // 10
-    while left > 0:
-        digits += 1
-        left //= 10
-    for i in range(digits):
-        out[at + digits - 1 - i] = 48 + value % 10
-        value //= 10
-    return at + digits
 
 
 @kernel
@@ -62,7 +48,7 @@ def write_rankings(
             if row_presence[row] == _PRESENT:
                 at = copy_bytes(out, at, buffer, row_start[row], row_stop[row])
             else:
-                at = write_index(out, at, row - start)
+                at = write_digits(out, at, row - start)
             if labels[row] == 0:
                 at = copy_bytes(out, at, parts, parts_indptr[SCORE], parts_indptr[SCORE + 1])
                 at = write_score(out, at, scores[row, 0])
@@ -76,6 +62,24 @@ def write_rankings(
         indptr[k + 1] = at
 
 
+def render_rankings_reference(
+    records: RecordBlock,
+    ids: RawColumn | None,
+    decisions: RankingBlock,
+    *,
+    row_indptr: Int64s,
+    heads: tuple[str, ...],
+    labels: tuple[str, ...],
+    model: str,
+) -> RenderedValues:
+    """Plain form of :func:`render_rankings`: one event after the other."""
+    events = np.flatnonzero(decisions.status == 0).astype(np.int64)
+    ids, row_ids = ids or _no_ids(len(records)), decisions.ids or _no_ids(len(decisions.labels))
+    written = [_ranking_reference(records, ids, row_ids, decisions, row_indptr, labels, model, int(e)) for e in events]
+    return joined_values(events, written)
+
+
+@stage(reference=render_rankings_reference)
 def render_rankings(
     records: RecordBlock,
     ids: RawColumn | None,
@@ -95,12 +99,6 @@ def render_rankings(
     events = np.flatnonzero(decisions.status == 0).astype(np.int64)
     ids = ids or _no_ids(len(records))
     row_ids = decisions.ids or _no_ids(len(decisions.labels))
-    if NO_JIT:
-        written = [
-            _ranking_reference(records, ids, row_ids, decisions, row_indptr, labels, model, int(e)) for e in events
-        ]
-        indptr = np.cumsum([0, *map(len, written)], dtype=np.int64)
-        return RenderedValues(events, np.frombuffer(b"".join(written), np.uint8), indptr)
     parts, parts_indptr = join([*_PARTS[:TAIL], f"{_PARTS[TAIL]}{json.dumps(model)}}}", *_PARTS[NO_SCORE:]])
     reasons, reasons_indptr = join([json.dumps(label) for label in labels])
     rows = np.diff(row_indptr)[events]

@@ -85,7 +85,7 @@ class Pipeline:
         ------
         BrokerError
             The broker refuses, and trying again would not help.
-        ScoreError, EncodeError
+        ScoreError
             A bug, a bad bundle or a model that does not end: nothing of the block is committed.
         """
         left = CLOSE_TIMEOUT_S

@@ -138,8 +138,8 @@ class Route:
     def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
         """Decode, parse, featurize, score, decide, render and encode one block.
 
-        An unreadable batch is a fault of its segment, an unreadable event a dead letter; ScoreError and EncodeError
-        are bugs and end the worker.
+        An unreadable batch is a fault of its segment, an unreadable event a dead letter; a ScoreError is a
+        bug and ends the worker.
         """
         topics, scorer, clock = self.topics, self.scorer, _StageClock()
         records = clock("decode", decode(fetched, self._arena))

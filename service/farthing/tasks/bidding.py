@@ -43,7 +43,7 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError
-from farthing.kernels.jit import NO_JIT
+from farthing.kernels.jit import stage
 from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_answers
 from farthing.tasks.campaign import Campaign
 
@@ -112,37 +112,7 @@ class Bidding:
             raise ValueError(f"{len(scores)} rows of scores, the events have {columns.row_indptr[-1]} rows")
         if not 0.0 < inputs.pacing <= 1.0:
             raise ValueError(f"pacing is {inputs.pacing}, expected over 0 and at most 1")
-        get, campaign = columns.columns, self.campaign
-        ids, cur, badv = (_raw(get, name) for name in ("id", "cur", "badv"))
-        imp_id, floor_currency = _raw(get, "imp_id"), _raw(get, "bidfloorcur")
-        floor = _number(get, "bidfloor")
-        currency, currency_ptr = _names([campaign.currency])
-        domains, domains_ptr = _names(campaign.adomain)
-        if NO_JIT:
-            return decide_reference(self, columns, scores, inputs)
-        events = decide_events(
-            columns.status, columns.row_indptr, scores.scores, inputs.buffer, inputs.timestamps_ms, inputs.now_ms,
-            ids.presence, ids.start, ids.stop, _number(get, "tmax").values, cur.presence, cur.start, cur.stop,
-            badv.presence, badv.start, badv.stop, currency, currency_ptr, domains, domains_ptr,
-        )  # fmt: skip
-        labels, prices = decide_rows(
-            columns.row_indptr, events[1], scores.scores, inputs.buffer, self._offered(get, len(scores)),
-            imp_id.presence, imp_id.start, imp_id.stop, _number(get, "private_auction").values,
-            floor.presence, floor.values, floor_currency.presence, floor_currency.start, floor_currency.stop,
-            currency, currency_ptr, campaign.currency == _DEFAULT_CURRENCY, self.terms(inputs.pacing),
-        )  # fmt: skip
-        status, answers = events
-        settle_answers(columns.row_indptr, labels, answers)
-        return BidBlock(
-            status=status,
-            scores=scores.scores,
-            labels=labels,
-            prices_micros=prices,
-            answers=answers,
-            test=(_number(get, "test").values == 1.0).view(np.uint8),
-            now_ms=inputs.now_ms,
-            pacing=inputs.pacing,
-        )
+        return _decide(self, columns, scores, inputs)
 
     def terms(self, pacing: float) -> Float64s:
         """Give the numbers of :func:`price_of`: value of 1000 clicks, c, c / lambda, pacing, the largest price."""
@@ -257,3 +227,37 @@ class _Plain:
         stated, ours = self.text("bidfloorcur", row), self._campaign.currency
         known = ours == _DEFAULT_CURRENCY if stated is None else self.lists(stated, [ours])
         return Outcome.FLOOR_CURRENCY if self.number("bidfloor", row) > 0 and not known else None
+
+
+@stage(reference=decide_reference)
+def _decide(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
+    """Decide on all requests of a block, by three kernels."""
+    get, campaign = columns.columns, bidding.campaign
+    ids, cur, badv = (_raw(get, name) for name in ("id", "cur", "badv"))
+    imp_id, floor_currency = _raw(get, "imp_id"), _raw(get, "bidfloorcur")
+    floor = _number(get, "bidfloor")
+    currency, currency_ptr = _names([campaign.currency])
+    domains, domains_ptr = _names(campaign.adomain)
+    events = decide_events(
+        columns.status, columns.row_indptr, scores.scores, inputs.buffer, inputs.timestamps_ms, inputs.now_ms,
+        ids.presence, ids.start, ids.stop, _number(get, "tmax").values, cur.presence, cur.start, cur.stop,
+        badv.presence, badv.start, badv.stop, currency, currency_ptr, domains, domains_ptr,
+    )  # fmt: skip
+    labels, prices = decide_rows(
+        columns.row_indptr, events[1], scores.scores, inputs.buffer, bidding._offered(get, len(scores)),
+        imp_id.presence, imp_id.start, imp_id.stop, _number(get, "private_auction").values,
+        floor.presence, floor.values, floor_currency.presence, floor_currency.start, floor_currency.stop,
+        currency, currency_ptr, campaign.currency == _DEFAULT_CURRENCY, bidding.terms(inputs.pacing),
+    )  # fmt: skip
+    status, answers = events
+    settle_answers(columns.row_indptr, labels, answers)
+    return BidBlock(
+        status=status,
+        scores=scores.scores,
+        labels=labels,
+        prices_micros=prices,
+        answers=answers,
+        test=(_number(get, "test").values == 1.0).view(np.uint8),
+        now_ms=inputs.now_ms,
+        pacing=inputs.pacing,
+    )

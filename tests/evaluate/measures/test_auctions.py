@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from farthing.evaluate.impressions import Layout, read_impressions
 from farthing.evaluate.measures import auctions
+from tests.evaluate.measures.replay import replay
 from tests.evaluate.shared import needs_shared_data, shared
 
 
@@ -26,7 +27,7 @@ def plain(bids, prices, clicks, budget, episode):
 
 
 def test_you_win_at_the_market_price_pay_it_and_stop_at_the_budget():
-    found = auctions.replay(
+    found = replay(
         np.array([5, 4, 9, 2, 9, 9]), np.array([5, 5, 3, 2, 1, 1]), np.array([1, 1, 0, 1, 1, 1]), budget=9, episode=4
     )
     assert found.impressions_won.tolist() == [2, 2]  # 5, then 3; 2 is more than is left
@@ -41,7 +42,7 @@ AUCTION = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 1))
 @given(st.lists(AUCTION, min_size=1, max_size=60), st.integers(0, 60), st.integers(1, 25))
 def test_a_plain_loop_agrees(rows, budget, episode):
     bids, prices, clicks = (np.array(column) for column in zip(*rows, strict=True))
-    found = auctions.replay(bids, prices, clicks, budget=budget, episode=episode)
+    found = replay(bids, prices, clicks, budget=budget, episode=episode)
     totals = zip(found.impressions_won, found.clicks_won, found.spend, strict=True)
     assert list(totals) == plain(bids, prices, clicks, budget, episode)
     assert found.auctions.sum() == len(rows)
@@ -49,7 +50,7 @@ def test_a_plain_loop_agrees(rows, budget, episode):
 
 def test_intervals_are_over_episodes():
     rng = np.random.default_rng(0)
-    found = auctions.replay(np.full(5_000, 2), rng.integers(0, 4, 5_000), rng.integers(0, 2, 5_000), budget=9_000)
+    found = replay(np.full(5_000, 2), rng.integers(0, 4, 5_000), rng.integers(0, 2, 5_000), budget=9_000)
     estimates = auctions.estimate(found, resamples=200)
     assert estimates["clicks_won"].value == found.clicks_won.sum()
     assert estimates["spend"].low < estimates["spend"].value < estimates["spend"].high
@@ -68,7 +69,7 @@ def test_budgets():
 )
 def test_wrong_arrays_are_refused(bids, prices, clicks):
     with pytest.raises(ValueError, match=r"market price"):
-        auctions.replay(np.array(bids), np.array(prices), np.array(clicks), budget=1)
+        replay(np.array(bids), np.array(prices), np.array(clicks), budget=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,6 @@ def test_results_published_for_campaign_2997_at_one_32nd_of_the_budget(
     mean = sum(price * n for price, n in histogram) / sum(n for _, n in histogram)
     bids = np.minimum(np.floor(stream.pctr * value_of_click), 300)
     budget = auctions.episode_budget(mean, 1 / 32)
-    found = auctions.replay(bids, stream.market_prices, stream.clicks, budget=budget)
+    found = replay(bids, stream.market_prices, stream.clicks, budget=budget)
     assert (found.clicks_won.sum(), found.impressions_won.sum(), found.spend.sum()) == (clicks, impressions, spend)
     assert len(found.auctions) == 157
