@@ -7,7 +7,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +52,16 @@ BINDS_BY_DECORATOR = {
 }
 
 
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
+def _walked(tree: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
 class Tree:
     """Sources by path, relative to the checkout: Python files parsed, Markdown as it is."""
 
@@ -70,7 +80,7 @@ class Tree:
 
     @cached_property
     def parsed(self) -> dict[str, ast.Module]:
-        return {path: ast.parse(text) for path, text in self.texts.items() if path.endswith(".py")}
+        return {path: _parsed(text) for path, text in self.texts.items() if path.endswith(".py")}
 
     @cached_property
     def package(self) -> dict[str, ast.Module]:
@@ -89,7 +99,7 @@ class Tree:
 
     def imports(self, tree: ast.Module) -> Iterator[tuple[str, int]]:
         """Modules that a file imports, wherever it does so, with lines: ``from a import b`` is a.b where that is one."""
-        for node in ast.walk(tree):
+        for node in _walked(tree):
             if isinstance(node, ast.Import):
                 yield from ((alias.name, node.lineno) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -119,7 +129,7 @@ def kernels_alone_ask_whether_they_are_compiled(tree: Tree) -> list[str]:
         f"{path}:{node.lineno} reads NO_JIT; name a reference with @kernel or @stage"
         for path, module in tree.package.items()
         if room_of(path) != "kernels"
-        for node in ast.walk(module)
+        for node in _walked(module)
         if (isinstance(node, ast.Name) and node.id == "NO_JIT")
         or (isinstance(node, ast.alias) and node.name == "NO_JIT")
     ]
@@ -183,7 +193,7 @@ def pure_rooms_are_pure(tree: Tree) -> list[str]:
                 wrong.append(f"{path}:{line} imports {name}")
         wrong += [
             f"{path}:{node.lineno} reads the clock: {node.func.attr}()"
-            for node in ast.walk(module)
+            for node in _walked(module)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS
         ]
     return wrong
@@ -193,7 +203,7 @@ def _own_names(tree: Tree) -> set[str]:
     """Names with one underscore in front that the package itself defines, as attributes, methods, functions, modules."""
     names = set()
     for module in tree.package.values():
-        for node in ast.walk(module):
+        for node in _walked(module):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -212,7 +222,7 @@ def aiokafka_s_insides_are_listed(tree: Tree) -> list[str]:
         if room_of(path) != "kafka":
             continue
         head = ast.get_docstring(module) or ""
-        for node in ast.walk(module):
+        for node in _walked(module):
             if not isinstance(node, ast.Attribute) or not re.fullmatch(r"_[a-z]\w*", node.attr) or node.attr in own:
                 continue
             if path not in INSIDE_AIOKAFKA:
@@ -249,7 +259,7 @@ def nothing_is_there_for_tests_alone(tree: Tree) -> list[str]:
     """Every definition of the package is used by the package, by what runs it, or named in its documents."""
     used: Counter[str] = Counter()
     for module in tree.parsed.values():
-        for node in ast.walk(module):
+        for node in _walked(module):
             if isinstance(node, ast.Name):
                 used[node.id] += not isinstance(node.ctx, ast.Store)
             elif isinstance(node, ast.Attribute):
@@ -285,7 +295,7 @@ def what_docstrings_name_is_there(tree: Tree) -> list[str]:
     files = {Path(path).name for path in tree.parsed}
     wrong = []
     for path, module in tree.package.items():
-        for node in ast.walk(module):
+        for node in _walked(module):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             text = ast.get_docstring(node) or ""
@@ -299,7 +309,7 @@ def what_docstrings_name_is_there(tree: Tree) -> list[str]:
                     )
                 else:
                     there = kind != "mod" and target.split(".")[-1] in names
-                if not there and not re.match(r"(numpy|asyncio|onnx|json|aiokafka)\.", target):
+                if not there and not re.match(r"(numpy|asyncio|fractions|decimal)\.", target):
                     wrong.append(f"{where} refers to {target}, which is not there")
             wrong += [
                 f"{where} names {file}, which is not there"
