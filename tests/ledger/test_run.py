@@ -122,7 +122,7 @@ async def test_nothing_that_happens_to_records_or_to_the_ledger_changes_the_book
 
 
 async def test_faust_runs_the_app_by_its_name_too(ledger):
-    ledger.start("-m", "faust", "-A", "farthing.ledger.app", "worker", "-l", "warn")
+    ledger.start("-m", "faust", "-A", "farthing.ledger.run", "worker", "-l", "warn")
     await ledger.ready()
     records = run_of(0, 10)
     await ledger.post(records)

@@ -1,6 +1,6 @@
 """The ledger as a Faust app: usage records and heartbeats in, tables with changelogs behind them.
 
-``farthing ledger -c farthing.toml`` runs it; ``faust -A farthing.ledger.app worker`` does as well, with the settings
+``farthing ledger -c farthing.toml`` runs it; ``faust -A farthing.ledger.run worker`` does as well, with the settings
 file named by ``FARTHING_CONFIG``.
 
 What Faust must not be trusted with, and what is done about it: it may commit past a record that is still worked on, and
@@ -21,7 +21,6 @@ import faust
 import structlog
 from faust.app import BootStrategy
 
-from farthing import config
 from farthing.config import Settings
 from farthing.errors import ConfigError, extra
 from farthing.ledger.history import History
@@ -219,12 +218,3 @@ def _credentials(options: dict[str, Any]) -> Any:
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if protocol == "SSL" else None
-
-
-def __getattr__(name: str) -> Any:
-    if name == "app":  # for `faust -A farthing.ledger.app worker`
-        from farthing.ledger.run import assemble
-
-        globals()["app"] = assemble(config.load(config.named_file()).settings).app
-        return globals()["app"]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from faust import Worker
 from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
 
+from farthing import config
 from farthing.config import Settings
 from farthing.kafka import wait_for_coordinator
 from farthing.ledger.app import LedgerApp
@@ -94,6 +95,13 @@ async def _require(settings: Settings) -> None:
     """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
     await require_address(settings.ledger.host, settings.ledger.port)
     await wait_for_coordinator(settings.kafka, settings.ledger.app_id)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # for `faust -A farthing.ledger.run worker`
+        globals()["app"] = assemble(config.load(config.named_file()).settings).app
+        return globals()["app"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _force_exit_in_time(*_: object, **__: object) -> None:

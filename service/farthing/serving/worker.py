@@ -24,7 +24,6 @@ import structlog
 from prometheus_client.exposition import generate_latest
 
 from farthing import config
-from farthing.commands import topics as topic_report
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
 from farthing.kafka import PacingReader, ensure_compacted
@@ -37,6 +36,7 @@ from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after,
 from farthing.process.first_start import COMPILING, compiling
 from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.process.probes import Endpoint, Health, listen
+from farthing.serving import topics
 from farthing.serving.accounting import Accounting, Reporter, Scored
 from farthing.serving.metrics import Metrics
 from farthing.serving.pipeline import Pipeline
@@ -83,7 +83,7 @@ class Worker:
             routes, self._metrics = loaded
             if not self._stop.is_set():
                 self._health.set("joining", "joining the consumer group")
-            await self._unless_stopped(topic_report.require(self._settings))
+            await self._unless_stopped(topics.require(self._settings))
             if not self._stop.is_set():
                 await self._serve(routes)
         except Exception as error:

@@ -1,0 +1,27 @@
+"""What a worker asks of its topics before it starts: that they exist, and that sinks have enough partitions."""
+
+from __future__ import annotations
+
+from farthing.config import Settings
+from farthing.errors import StartError
+from farthing.kafka import Finding, RouteTopicNames, findings, partition_counts
+
+
+def topics_of(settings: Settings) -> list[RouteTopicNames]:
+    """Give each route's topics."""
+    return [RouteTopicNames(route.source, route.sink, route.dead_letters, route.pacing) for route in settings.route]
+
+
+async def look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
+    """Give what is wrong with the topics, and how many partitions each has. Raises BrokerError."""
+    routes = topics_of(settings)
+    names = [name for route in routes for name in route.all]
+    counts = await partition_counts(settings.kafka, names)
+    return findings(routes, counts), counts
+
+
+async def require(settings: Settings) -> None:
+    """Raise StartError unless all topics are as the routes need them. BrokerError when nobody can tell."""
+    wrong, _ = await look(settings)
+    if wrong:
+        raise StartError("; ".join(str(finding) for finding in wrong))
