@@ -37,7 +37,7 @@ FETCH_MAX_WAIT_MS = 50
 class Reader:
     """Counts the answers of some routes."""
 
-    def __init__(self, settings: KafkaSettings, routes: tuple[config.Route, ...]) -> None:
+    def __init__(self, settings: KafkaSettings, routes: tuple[config.RouteSettings, ...]) -> None:
         own = {
             "group_id": f"loadtest.{uuid.uuid4().hex[:12]}", "group_instance_id": None, "auto_offset_reset": "latest",
             "fetch_max_wait_ms": FETCH_MAX_WAIT_MS,

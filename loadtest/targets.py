@@ -22,7 +22,7 @@ class Targets:
 
     file: Path
     kafka: KafkaSettings
-    routes: dict[str, config.Route]  # by task
+    routes: dict[str, config.RouteSettings]  # by task
     plans: dict[str, FieldPlan]  # by task: the bundle's own, before any map
 
     def fields(self, task: str, pairs: Sequence[str]) -> dict[str, str]:
@@ -43,7 +43,7 @@ def read_targets(path: Path) -> Targets:
     """
     settings = config.load(path).settings
     settings.kafka.client_options()  # what cannot be read is said now, not by each user
-    routes: dict[str, config.Route] = {}
+    routes: dict[str, config.RouteSettings] = {}
     plans: dict[str, FieldPlan] = {}
     for route in settings.route:
         task, plan = _manifest(route.bundle)

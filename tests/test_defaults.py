@@ -10,14 +10,21 @@ import pytest
 import farthing
 from farthing import config
 from farthing.kafka import KafkaSettings
-from farthing.meter.settings import Ledger, Meter
-from farthing.sections import Http, Route, Settings, Worker
+from farthing.meter.settings import LedgerSettings, MeterSettings
+from farthing.sections import HttpSettings, RouteSettings, Settings, WorkerSettings
 from farthing.serving.accounting import Accounting, Reporter
 from farthing.serving.reporting import NoReports, Reports
 
 PACKAGE = Path(farthing.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
-SECTIONS = {"kafka": KafkaSettings, "worker": Worker, "http": Http, "meter": Meter, "ledger": Ledger, "route": Route}
+SECTIONS = {
+    "kafka": KafkaSettings,
+    "worker": WorkerSettings,
+    "http": HttpSettings,
+    "meter": MeterSettings,
+    "ledger": LedgerSettings,
+    "route": RouteSettings,
+}
 # What stands between the settings and the broker. Pure stages and the library are called without settings too.
 SERVING = [
     *("serving/pipeline.py", "serving/accounting.py", "serving/reporting.py", "serving/progress.py"),
@@ -109,16 +116,16 @@ def test_the_example_file_says_what_is_the_default_anyway(tmp_path):
     file = tmp_path / "farthing.toml"
     file.write_text(config.EXAMPLE)
     settings = config.load(file).settings
-    assert (settings.kafka, settings.worker, settings.http) == (KafkaSettings(), Worker(), Http())
+    assert (settings.kafka, settings.worker, settings.http) == (KafkaSettings(), WorkerSettings(), HttpSettings())
 
 
 def test_the_ports_of_deployments_are_the_default_ones():
-    ports = {str(Http().port), str(Ledger().port)}
+    ports = {str(HttpSettings().port), str(LedgerSettings().port)}
     patterns = ("*.py", "*.yaml", "*.yml", "Dockerfile")
     files = [path for pattern in patterns for path in (REPOSITORY / "deploy").rglob(pattern)]
     found = {port for path in files for port in re.findall(r"(?<![\w.])94\d\d(?![\w.])", path.read_text())}
     assert found == ports
-    assert f'"FARTHING_HTTP__PORT", "{Http().port}"' in (REPOSITORY / "deploy/healthcheck.py").read_text()
+    assert f'"FARTHING_HTTP__PORT", "{HttpSettings().port}"' in (REPOSITORY / "deploy/healthcheck.py").read_text()
 
 
 def test_the_capacity_calculator_assumes_what_the_meter_does():
@@ -129,9 +136,9 @@ def test_the_capacity_calculator_assumes_what_the_meter_does():
         for line in workload.body
         if isinstance(line, ast.AnnAssign) and isinstance(line.value, ast.Constant)
     }
-    shared = stated.keys() & Meter.model_fields.keys()
+    shared = stated.keys() & MeterSettings.model_fields.keys()
     assert len(shared) >= 6
-    assert {name: stated[name] for name in shared} == {name: float(getattr(Meter(), name)) for name in shared}
+    assert {name: stated[name] for name in shared} == {name: float(getattr(MeterSettings(), name)) for name in shared}
 
 
 @pytest.fixture

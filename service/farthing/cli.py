@@ -24,8 +24,7 @@ from farthing.breakeven.options import BreakevenOptions
 from farthing.commands.flags import as_setting, within
 from farthing.errors import ConfigError, FarthingError
 from farthing.process.output import report_console, write_json, write_text
-from farthing.sections import Route as RouteSection
-from farthing.sections import Worker as WorkerSection
+from farthing.sections import RouteSettings, WorkerSettings
 
 app = App(
     name="farthing",
@@ -137,7 +136,7 @@ def serve(
         int | None,
         Parameter(
             help="worker processes; default: worker.workers",
-            validator=as_setting(WorkerSection, "workers", called="worker.workers"),
+            validator=as_setting(WorkerSettings, "workers", called="worker.workers"),
         ),
     ] = None,
     worker_index: Annotated[int | None, Parameter(show=False, validator=within(0))] = None,
@@ -172,7 +171,7 @@ def score(
         int,
         Parameter(
             help="bytes; longer events are dead",
-            validator=as_setting(RouteSection, "max_event_bytes", called="route.max_event_bytes"),
+            validator=as_setting(RouteSettings, "max_event_bytes", called="route.max_event_bytes"),
         ),
     ] = MAX_EVENT_BYTES,
     as_json: AsJson = False,

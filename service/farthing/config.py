@@ -23,14 +23,14 @@ from pydantic_settings import EnvSettingsSource
 
 from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
-from farthing.meter.settings import Ledger, Meter
-from farthing.sections import Assumptions, Campaign, Http, Route, Settings, Worker
+from farthing.meter.settings import LedgerSettings, MeterSettings
+from farthing.sections import Assumptions, CampaignSettings, HttpSettings, RouteSettings, Settings, WorkerSettings
 
 __all__ = [
     "EXAMPLE",
     "Assumptions",
     "Loaded",
-    "Route",
+    "RouteSettings",
     "Settings",
     "found_file",
     "load",
@@ -220,12 +220,12 @@ def _did_you_mean(dotted: str) -> str:
     for parent in parents:
         section = {
             "kafka": KafkaSettings,
-            "route": Route,
-            "campaign": Campaign,
-            "worker": Worker,
-            "http": Http,
-            "meter": Meter,
-            "ledger": Ledger,
+            "route": RouteSettings,
+            "campaign": CampaignSettings,
+            "worker": WorkerSettings,
+            "http": HttpSettings,
+            "meter": MeterSettings,
+            "ledger": LedgerSettings,
         }.get(parent, Settings)
     close = difflib.get_close_matches(leaf, list(section.model_fields), n=1)
     return f"; did you mean {'.'.join([*parents, close[0]])}?" if close else ""

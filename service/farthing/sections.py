@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
-from farthing.meter.settings import Ledger, Meter
+from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.payload.paths import parse_path
 from farthing.process.exits import EXIT_TIMEOUT_S
 
@@ -23,7 +23,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Campaign(_Section):
+class CampaignSettings(_Section):
     """What a bidding route bids for, in place of the campaign in its bundle. Money is in units of ``currency``."""
 
     campaign: str = Field(min_length=1, description="its name: the key in the pacing topic")
@@ -39,7 +39,7 @@ class Campaign(_Section):
     max_cpm: float | None = Field(None, gt=0, le=1e6, description="highest price, units per thousand impressions")
 
 
-class Route(_Section):
+class RouteSettings(_Section):
     """Input topic -> bundle -> output topic."""
 
     bundle: str = Field(description="folder of a bundle, or the name of one that is shipped")
@@ -63,7 +63,7 @@ class Route(_Section):
         description="field that names an event's tenant, as 'account' or 'user.account'; none: no tenants",
     )
     pacing: str | None = Field(None, min_length=1, description="bidding: compacted topic, campaign -> multiplier")
-    campaign: Campaign | None = Field(None, description="bidding: in place of the bundle's campaign")
+    campaign: CampaignSettings | None = Field(None, description="bidding: in place of the bundle's campaign")
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -87,7 +87,7 @@ class Route(_Section):
         return fields
 
     @model_validator(mode="after")
-    def _check(self) -> Route:
+    def _check(self) -> RouteSettings:
         if self.pacing in (self.source, self.sink, self.dead_letters):
             raise ValueError(f"pacing ({self.pacing}) must be a topic of its own")
         if len({self.source, self.sink, self.dead_letters}) != 3:
@@ -98,7 +98,7 @@ class Route(_Section):
         return self
 
 
-class Worker(_Section):
+class WorkerSettings(_Section):
     """How a worker process does its work."""
 
     workers: int = Field(1, ge=1, le=256, description="processes in the consumer group")
@@ -116,7 +116,7 @@ class Worker(_Section):
     )
 
 
-class Http(_Section):
+class HttpSettings(_Section):
     """Where /live, /ready and /metrics are served. Loopback unless configured; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
@@ -130,11 +130,11 @@ class Settings(BaseSettings):
         env_prefix="FARTHING_", env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
     )
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
-    route: tuple[Route, ...] = Field(description="one or more routes")
-    worker: Worker = Field(default_factory=lambda: Worker())
-    http: Http = Field(default_factory=lambda: Http())
-    meter: Meter = Field(default_factory=lambda: Meter())
-    ledger: Ledger = Field(default_factory=lambda: Ledger())
+    route: tuple[RouteSettings, ...] = Field(description="one or more routes")
+    worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings())
+    http: HttpSettings = Field(default_factory=lambda: HttpSettings())
+    meter: MeterSettings = Field(default_factory=lambda: MeterSettings())
+    ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings())
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -152,4 +152,4 @@ class Settings(BaseSettings):
 class Assumptions(Settings):
     """Settings for commands that only reckon: no route need be given."""
 
-    route: tuple[Route, ...] = ()
+    route: tuple[RouteSettings, ...] = ()

@@ -19,7 +19,7 @@ from farthing.breakeven.words import answer, count_text, dollars, times_text
 from farthing.errors import ConfigError
 from farthing.local.comments import comment_events
 from farthing.meter.money import exact, json_text
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 
 DAY = ("--as-of", "2026-11-24")
 
@@ -48,7 +48,7 @@ def result(farthing):
 
 
 def words(**said):
-    settings = said.pop("settings", Meter())
+    settings = said.pop("settings", MeterSettings())
     made = make_study(BreakevenOptions(as_of="2026-11-24", **said), settings, said.get("task", "moderation"))
     return answer(made).plain
 
@@ -60,7 +60,7 @@ def test_at_small_volume_it_says_plainly_to_stay():
     assert "costs nothing and takes this" in said
     assert "its own categories only" in said
     assert "would not be earned back" in said
-    paid = words(events_per_day="2M", settings=Meter(free_endpoint=False))
+    paid = words(events_per_day="2M", settings=MeterSettings(free_endpoint=False))
     assert paid.startswith("At 2 M events a day")
     assert "stay on the API" in paid
     assert "costs nothing" not in paid
@@ -110,7 +110,7 @@ def test_json_is_alone_on_standard_output():
 def test_the_same_json_comes_from_the_study(result):
     found, _ = result("--events-per-day", "5M", "--task", "rerank", "--model", "anthropic:claude-haiku-5-5")
     options = BreakevenOptions(events_per_day="5M", as_of="2026-11-24")
-    made = make_study(options, Meter(compare_with=("anthropic:claude-haiku-5-5",)), "rerank")
+    made = make_study(options, MeterSettings(compare_with=("anthropic:claude-haiku-5-5",)), "rerank")
     assert json.loads(json_text(report(made)), parse_float=Decimal) == found
     assert found["free_endpoint"] is None
 
@@ -204,7 +204,7 @@ def test_the_chart_is_written_as_png(farthing, tmp_path):
 def test_a_chart_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     from farthing.breakeven.chart import write_png
 
-    made = make_study(BreakevenOptions(as_of="2026-11-24"), Meter(), "moderation")
+    made = make_study(BreakevenOptions(as_of="2026-11-24"), MeterSettings(), "moderation")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match=r"farthing\[evaluate\]"):
         write_png(made, tmp_path / "x.png")
@@ -296,7 +296,7 @@ def test_a_wrong_bill_exits_4(farthing, tmp_path):
 
 
 def test_today_is_the_default_day():
-    made = make_study(BreakevenOptions(), Meter(), "moderation")
+    made = make_study(BreakevenOptions(), MeterSettings(), "moderation")
     assert abs(made.chosen.prices.basis.as_of - datetime.datetime.now(datetime.UTC).date()) <= datetime.timedelta(
         days=1
     )

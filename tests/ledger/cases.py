@@ -11,7 +11,7 @@ from farthing.meter.facts import load_facts
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import load_prompts
 from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.usage import SizeCount, UsageTotals, size_class
 
 MINUTE = 60_000
@@ -62,7 +62,9 @@ def beat(worker="node-a/0", started_ms=NOW - HOUR, at_ms=NOW, **more):
 
 
 def book(meter=None, **more):
-    return Book(meter if meter is not None else Meter(**more), PriceList(DAY, None), load_facts(None), load_prompts())
+    return Book(
+        meter if meter is not None else MeterSettings(**more), PriceList(DAY, None), load_facts(None), load_prompts()
+    )
 
 
 class MadeUp:

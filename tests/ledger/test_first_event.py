@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from farthing import Scorer
-from farthing.config import Route, Settings
+from farthing.config import RouteSettings, Settings
 from farthing.ledger.first_event import event_of, first_events, sample_event
 from farthing.payload import Field, FieldPlan
 
@@ -27,7 +27,7 @@ def settings(servers="localhost:9092", topic="events.m", **kafka):
 
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_the_event_is_one_that_the_bundle_scores(bundle):
-    event = sample_event(Route(bundle=bundle, source="e", sink="s", dead_letters="d"))
+    event = sample_event(RouteSettings(bundle=bundle, source="e", sink="s", dead_letters="d"))
     (value,) = Scorer.load(bundle, verify=False).score_events([event]).values
     assert value  # a dead event has none
     assert b"'" not in event  # it stands in quotes
@@ -58,13 +58,13 @@ def test_an_event_follows_the_paths_of_the_plan():
     ],
 )
 def test_the_event_is_laid_out_as_the_route_says(bundle, fields):
-    route = Route(bundle=bundle, source="e", sink="s", dead_letters="d", fields=fields)
+    route = RouteSettings(bundle=bundle, source="e", sink="s", dead_letters="d", fields=fields)
     (value,) = Scorer.load(bundle, verify=False, fields=fields).score_events([sample_event(route)]).values
     assert value
 
 
 def test_a_bundle_that_is_not_here_gets_a_text(tmp_path):
-    event = sample_event(Route(bundle=str(tmp_path), source="e", sink="s", dead_letters="d"))
+    event = sample_event(RouteSettings(bundle=str(tmp_path), source="e", sink="s", dead_letters="d"))
     assert set(json.loads(event)) == {"id", "text"}
 
 

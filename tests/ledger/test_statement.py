@@ -14,7 +14,7 @@ from farthing.ledger.statement import Book, make_statement
 from farthing.meter.facts import BytesPerToken
 from farthing.meter.money import SCENARIOS, Interval
 from farthing.meter.opponents import MODES
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.tokens import TextSample
 from farthing.meter.usage import SizeCount, UsageTotals, size_class
 from tests.ledger.cases import HOUR, MINUTE, NOW, MadeUp, beat, book, record
@@ -26,7 +26,7 @@ TERMS = book()
 
 def fixed_ratio(bytes_per_token, system, framing, answer, **meter):
     """A book where nothing is uncertain: one token ratio for every script, exact instructions and answers."""
-    terms = book(Meter(compare_with=(NANO, "openai:gpt-5-mini"), system_prompt_tokens=system, **meter))
+    terms = book(MeterSettings(compare_with=(NANO, "openai:gpt-5-mini"), system_prompt_tokens=system, **meter))
     same = (bytes_per_token,) * 3
     table = BytesPerToken(
         **{name: same if type(value) is tuple else value for name, value in terms.facts.bytes_per_token}
@@ -95,7 +95,7 @@ def test_saved_is_avoided_less_own_with_the_intervals_turned():
 
 def test_every_line_of_own_cost_by_hand():
     """Two workers of one core for an hour, 7,200,000 events of 100 bytes; everything typed in, nothing measured."""
-    meter = Meter(
+    meter = MeterSettings(
         core_hour_usd="0.10", broker_cores_per_worker_core="0.5", ledger_cores=1, people_usd_per_month=730,
         setup_usd=3_650, training_usd=0, labels=0, horizon_days=365, replicas=3, retention_days=7,
         storage_usd_per_gb_month="0.10", network_usd_per_gb="0.02",
@@ -206,7 +206,7 @@ def test_nothing_scored_in_the_window_is_undefined_and_the_rest_is_told():
 
 
 def test_a_form_that_is_not_offered_is_undefined_for_all_routes():
-    terms = book(Meter(compare_with=(NANO, "groq:openai/gpt-oss-safeguard-20b"), answers_can_wait=False))
+    terms = book(MeterSettings(compare_with=(NANO, "groq:openai/gpt-oss-safeguard-20b"), answers_can_wait=False))
     said = make_statement(MadeUp(100, hours=0.1, until_ms=NOW).ledger, terms, "all", NOW)
     assert said.avoided(NANO, "batch") is None
     assert said.saved(NANO, "batch") is None
@@ -218,7 +218,7 @@ def test_a_model_and_a_task_that_are_unknown_are_said():
     ledger.beat(beat())
     ledger.post(record(10))
     with pytest.raises(ConfigError, match="openai:gpt-99"):
-        make_statement(ledger, book(Meter(compare_with=("openai:gpt-99",))), "all", NOW)
+        make_statement(ledger, book(MeterSettings(compare_with=("openai:gpt-99",))), "all", NOW)
     ledger.post(record(10, topic="events.t", task="telepathy"))
     with pytest.raises(ConfigError, match="telepathy"):
         make_statement(ledger, TERMS, "all", NOW)

@@ -226,9 +226,9 @@ socket.socket.sendto = refuse
 from farthing.meter.prices import PriceList
 from farthing.meter.facts import load_facts
 from farthing.meter.prompts import load_prompts
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.study import study
-made = study(Meter(), "moderation", load_prompts()["moderation"], 10**6, PriceList(datetime.date(2026, 11, 24)), load_facts())
+made = study(MeterSettings(), "moderation", load_prompts()["moderation"], 10**6, PriceList(datetime.date(2026, 11, 24)), load_facts())
 assert [t.name for t in threading.enumerate()] == ["MainThread"], threading.enumerate()
 print(made.verdict)
 """

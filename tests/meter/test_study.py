@@ -15,13 +15,13 @@ from farthing.meter.money import SCENARIOS, Interval
 from farthing.meter.opponents import Traffic
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import load_prompts, prompt_model
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.study import TokenBasis, study
 from farthing.meter.tokens import TextSample
 
 FACTS, PROMPTS = load_facts(), load_prompts()
 LIST = PriceList(datetime.date(2026, 11, 24))
-PLAIN = Meter()
+PLAIN = MeterSettings()
 
 
 def made(events, task="moderation", settings=PLAIN, **given_values):
@@ -47,7 +47,7 @@ def test_at_three_hundred_thousand_events_a_second_the_tuned_model_is():
 
 
 def test_without_the_free_endpoint_small_volumes_still_stay_on_the_api():
-    found = made(10**6, settings=Meter(free_endpoint=False))
+    found = made(10**6, settings=MeterSettings(free_endpoint=False))
     assert found.free is None
     assert found.verdict == "api"
     assert found.threshold == found.threshold_paid
@@ -56,7 +56,7 @@ def test_without_the_free_endpoint_small_volumes_still_stay_on_the_api():
 @settings(max_examples=20)
 @given(st.integers(1, 10**12), st.sampled_from(["moderation", "rerank", "bidding"]), st.booleans())
 def test_the_parts_agree(events, task, wait):
-    found = made(events, task, Meter(answers_can_wait=wait))
+    found = made(events, task, MeterSettings(answers_can_wait=wait))
     assert found.threshold.low <= found.threshold.mid <= found.threshold.high
     expected = "tuned" if events >= found.threshold.high else "api" if events < found.threshold.low else "undecided"
     assert found.verdict == expected
@@ -79,9 +79,9 @@ def test_a_stricter_assumption_never_favours_the_tuned_model():
         {"min_worker_cores": 8},
         {"accuracy_gap": Decimal("0.01"), "error_usd": Decimal("0.00001")},
     ):
-        assert made(10**7, settings=Meter(**change)).threshold_paid.mid > base, change
-    assert made(10**7, settings=Meter(pack_events=1)).threshold_paid.mid < base
-    assert made(10**7, settings=Meter(answers_can_wait=False)).threshold_paid.mid < base
+        assert made(10**7, settings=MeterSettings(**change)).threshold_paid.mid > base, change
+    assert made(10**7, settings=MeterSettings(pack_events=1)).threshold_paid.mid < base
+    assert made(10**7, settings=MeterSettings(answers_can_wait=False)).threshold_paid.mid < base
 
 
 def test_long_events_and_many_rows_cost_own_cores_too():
@@ -92,30 +92,32 @@ def test_long_events_and_many_rows_cost_own_cores_too():
 
 
 def test_labels_cost_what_the_teacher_asks_or_what_is_said():
-    assert made(1, settings=Meter(labels=0)).labelling_usd == Interval.of(0)
-    said = made(1, settings=Meter(labels=100, label_usd=Decimal("0.08")))
+    assert made(1, settings=MeterSettings(labels=0)).labelling_usd == Interval.of(0)
+    said = made(1, settings=MeterSettings(labels=100, label_usd=Decimal("0.08")))
     assert said.labelling_usd == Interval.of(8)
-    teacher = made(1, settings=Meter(labels=1_000)).labelling_usd
-    as_opponent = made(1, settings=Meter(compare_with=("anthropic:claude-opus-5",))).chosen.offers["naive"]
+    teacher = made(1, settings=MeterSettings(labels=1_000)).labelling_usd
+    as_opponent = made(1, settings=MeterSettings(compare_with=("anthropic:claude-opus-5",))).chosen.offers["naive"]
     assert teacher == as_opponent.usd_per_event.times(1_000)
 
 
 def test_a_bill_is_applied_only_when_said():
     bill = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,1000000,0,0.025\n", "b.csv", "openai", LIST)
     plain = made(10**6, calibration=bill)
-    applied = made(10**6, settings=Meter(usage_export="b.csv", apply_calibration=True), calibration=bill)
+    applied = made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=bill)
     assert plain.chosen.list_to_bill == 1
     assert applied.chosen.list_to_bill == Fraction(1, 2)
     assert applied.now.api_usd.mid * 2 == plain.now.api_usd.mid
     empty = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,0,0,1\n", "b.csv", "openai", LIST)
     with pytest.raises(ConfigError, match="no ratio to apply"):
-        made(10**6, settings=Meter(usage_export="b.csv", apply_calibration=True), calibration=empty)
+        made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=empty)
 
 
 def test_counted_tokens_are_taken_as_they_are_for_their_own_model():
     sample = sum((TextSample.of("a" * n, lambda text: len(text) // 4) for n in (100, 200)), TextSample())
     basis = TokenBasis(sample.bytes_by_script, sample, "o200k_base.tiktoken", "openai:gpt-5-nano", 123)
-    found = made(10**6, tokens=basis, settings=Meter(compare_with=("openai:gpt-5-nano", "anthropic:claude-haiku-5-5")))
+    found = made(
+        10**6, tokens=basis, settings=MeterSettings(compare_with=("openai:gpt-5-nano", "anthropic:claude-haiku-5-5"))
+    )
     assert found.models[0].tokens.per_byte == Interval.of(Fraction(1, 4))
     assert [one.prompt.system.is_exact for one in found.models] == [True, False]
     assert found.models[0].prompt.system == Interval.of(123)
@@ -140,13 +142,13 @@ def test_instructions_are_the_users_where_given():
 
 def test_a_window_too_small_for_any_event_is_an_error():
     with pytest.raises(ConfigError, match="none of these events fits"):
-        made(1, traffic=Traffic.made_up(10**8), settings=Meter(compare_with=("anthropic:claude-haiku-4-5",)))
+        made(1, traffic=Traffic.made_up(10**8), settings=MeterSettings(compare_with=("anthropic:claude-haiku-4-5",)))
 
 
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="low, middle, high"):
-        Meter(events_per_s_per_core=(3, 2, 1))
+        MeterSettings(events_per_s_per_core=(3, 2, 1))
     with pytest.raises(ValueError, match="apply_calibration needs usage_export"):
-        Meter(apply_calibration=True)
+        MeterSettings(apply_calibration=True)
     with pytest.raises(ValueError, match="core_hour"):
-        Meter(core_hour_usd=-1)
+        MeterSettings(core_hour_usd=-1)

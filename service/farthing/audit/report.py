@@ -11,7 +11,7 @@ from rich.console import Console
 
 from farthing.audit.compare import Account, Compared, compare, counted_to
 from farthing.audit.recount import Recount
-from farthing.config import Route, Settings
+from farthing.config import RouteSettings, Settings
 from farthing.errors import ConfigError
 from farthing.kafka import TopicReader
 from farthing.ledger.client import ask
@@ -62,7 +62,7 @@ def _accounts(address: str) -> list[Account]:
         ) from error
 
 
-async def _audit(settings: Settings, route: Route, accounts: Sequence[Account]) -> list[Compared]:
+async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[Account]) -> list[Compared]:
     recount = Recount(route.sink, route.dead_letters, counted_to(accounts))
     reader = TopicReader(settings.kafka, recount.topics)
     try:
@@ -81,7 +81,7 @@ async def _audit(settings: Settings, route: Route, accounts: Sequence[Account]) 
     return compare(route.source, accounts, recount.answered, deleted)
 
 
-def _require_own_topics(routes: Sequence[Route]) -> None:
+def _require_own_topics(routes: Sequence[RouteSettings]) -> None:
     uses = Counter(topic for route in routes for topic in (route.sink, route.dead_letters))
     shared = sorted(topic for topic, n in uses.items() if n > 1)
     if shared:

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from farthing.commands.flags import as_setting, within
 from farthing.errors import ConfigError
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _VOLUME: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbgt]?)\s*(/s|/min|/h|/d)?", re.IGNORECASE)
@@ -23,13 +23,13 @@ _A_DAY: Final = {None: 1, "/d": 1, "/h": 24, "/min": 1_440, "/s": 86_400}
 
 
 def _setting(name: str, *, flag: str | None = None) -> Parameter:
-    field = Meter.model_fields[name]
+    field = MeterSettings.model_fields[name]
     default = field.get_default()
     shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
     said = field.description or name.replace("_", " ").replace("usd", "dollars")
     return Parameter(
         name=flag,
-        validator=as_setting(Meter, name, called=f"meter.{name}"),
+        validator=as_setting(MeterSettings, name, called=f"meter.{name}"),
         help=f"{said} [meter.{name}: {'none' if shown is None else shown}]",
     )
 
@@ -55,7 +55,7 @@ def events_per_day(text: str) -> int:
 
 _MODEL_HELP: Final = (
     "provider:model to compare with, the first is the one that is judged by; may be repeated "
-    f"[meter.compare_with: {', '.join(Meter.model_fields['compare_with'].get_default())}]"
+    f"[meter.compare_with: {', '.join(MeterSettings.model_fields['compare_with'].get_default())}]"
 )
 
 
@@ -122,7 +122,9 @@ class BreakevenOptions:
 
     def settings(self) -> dict[str, object]:
         """Give what was said of settings, by dotted name."""
-        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name in Meter.model_fields}
+        said = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name in MeterSettings.model_fields
+        }
         flags: dict[str, object] = {f"meter.{name}": value for name, value in said.items() if value is not None}
         if self.model:
             flags["meter.compare_with"] = list(self.model)

@@ -24,7 +24,7 @@ from farthing.meter.money import Interval, json_text, usd
 from farthing.meter.opponents import Offer, Traffic
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import load_prompts
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.study import ModelStudy, Study, TokenBasis, study, usd_per_million
 from farthing.meter.tokens import TextSample, load_tokenizer
 from farthing.meter.usage import SizeCount, size_class
@@ -86,7 +86,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     return 0
 
 
-def make_study(options: BreakevenOptions, settings: Meter, task: str, live: Live | None = None) -> Study:
+def make_study(options: BreakevenOptions, settings: MeterSettings, task: str, live: Live | None = None) -> Study:
     """Gather what the study needs: prices of the day, facts, the sample or what the ledger has seen, the bill."""
     prompts = load_prompts()
     if task not in prompts:
@@ -234,7 +234,7 @@ def _read(path: Path | None, setting: str) -> str | None:
         raise ConfigError(f"{setting} = {str(path)!r}: cannot be read ({error})") from error
 
 
-def _calibration(settings: Meter, prices: PriceList) -> Calibration | None:
+def _calibration(settings: MeterSettings, prices: PriceList) -> Calibration | None:
     if settings.usage_export is None:
         return None
     provider = settings.compare_with[0].partition(":")[0]

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from farthing import config
-from farthing.config import Route, Settings
+from farthing.config import RouteSettings, Settings
 from farthing.errors import BrokerError, BundleError, ConfigError, FarthingError
 from farthing.kafka import BatchProducer
 from farthing.local.bid_requests import bid_request_events
@@ -77,7 +77,7 @@ def first_events(settings: Settings) -> list[FirstEvent]:
     return events
 
 
-def sample_event(route: Route) -> bytes:
+def sample_event(route: RouteSettings) -> bytes:
     """Make an event with the fields that the route's bundle reads; a text where the bundle is not on this machine."""
     try:
         manifest = json.loads((find_bundle(route.bundle) / "manifest.json").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from farthing.meter.opponents import ModeName, Offer, Traffic
 from farthing.meter.own_cost import DAYS_A_MONTH, SECONDS_A_DAY
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import TaskPrompt
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.study import ModelStudy, Study, TokenBasis, study
 from farthing.meter.tokens import TextSample
 from farthing.meter.usage import UsageTotals
@@ -39,7 +39,7 @@ _TURNED: Final[dict[Scenario, Scenario]] = {"low": "high", "mid": "mid", "high":
 class Book:
     """Everything that dollars are made from, besides the counts. Read once at start."""
 
-    meter: Meter
+    meter: MeterSettings
     prices: PriceList
     facts: Facts
     prompts: Mapping[str, TaskPrompt]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
-class Meter(BaseModel):
+class MeterSettings(BaseModel):
     """What scoring costs you, and with which models it is compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,7 +79,7 @@ class Meter(BaseModel):
     error_usd: Usd = Field(Decimal(0), description="what one such error costs you")
 
     @model_validator(mode="after")
-    def _check(self) -> Meter:
+    def _check(self) -> MeterSettings:
         low, middle, high = self.events_per_s_per_core
         if not 0 < low <= middle <= high:
             raise ValueError(f"events_per_s_per_core is [low, middle, high], not {list(self.events_per_s_per_core)}")
@@ -88,7 +88,7 @@ class Meter(BaseModel):
         return self
 
 
-class Ledger(BaseModel):
+class LedgerSettings(BaseModel):
     """Where the books are kept and shown. Loopback unless configured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

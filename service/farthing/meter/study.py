@@ -31,7 +31,7 @@ from farthing.meter.own_cost import MEASURED_EVENT_BYTES, OwnPlan
 from farthing.meter.prices import ModelPrices, PriceList
 from farthing.meter.prompts import PromptModel, TaskPrompt, prompt_model
 from farthing.meter.sensitivity import GAPS, Case, cases
-from farthing.meter.settings import Meter
+from farthing.meter.settings import MeterSettings
 from farthing.meter.tokens import Script, TextSample, TokenEstimate, by_ratio, by_sample
 
 SCORE_BYTES: Final = 150
@@ -92,7 +92,7 @@ class Study:
     events_per_day: int
     traffic: Traffic
     measured: bool  # sizes are of real events, not the task's usual
-    settings: Meter
+    settings: MeterSettings
     models: tuple[ModelStudy, ...]
     free: FreeOffer | None
     own: OwnPlan
@@ -124,7 +124,7 @@ class Study:
 
 
 def study(
-    settings: Meter,
+    settings: MeterSettings,
     task: str,
     entry: TaskPrompt,
     events_per_day: int,
@@ -216,7 +216,7 @@ def study(
     )
 
 
-def own_plan(settings: Meter, traffic: Traffic, labelling_usd: Interval) -> OwnPlan:
+def own_plan(settings: MeterSettings, traffic: Traffic, labelling_usd: Interval) -> OwnPlan:
     """Make the deployment of the settings for traffic of this kind."""
     size = Fraction(traffic.prompt_bytes, traffic.events)
     value = size + FRAME_BYTES
@@ -248,7 +248,7 @@ def own_plan(settings: Meter, traffic: Traffic, labelling_usd: Interval) -> OwnP
     )
 
 
-def _ratio(settings: Meter, calibration: Calibration | None, model: str) -> Fraction:
+def _ratio(settings: MeterSettings, calibration: Calibration | None, model: str) -> Fraction:
     if not settings.apply_calibration:
         return Fraction(1)
     ratio = None if calibration is None else calibration.ratio_for(model)
@@ -261,7 +261,7 @@ def _ratio(settings: Meter, calibration: Calibration | None, model: str) -> Frac
 
 
 def _model(
-    opponent: Opponent, tokens: TokenEstimate, settings: Meter, traffic: Traffic, events_per_day: int
+    opponent: Opponent, tokens: TokenEstimate, settings: MeterSettings, traffic: Traffic, events_per_day: int
 ) -> ModelStudy:
     offers = opponent.offers(traffic, without_batch=not settings.answers_can_wait)
     best = cheapest(list(offers.values()))
@@ -285,7 +285,7 @@ def _model(
     )
 
 
-def _free(settings: Meter, task: str, traffic: Traffic, tokens: TokenBasis, facts: Facts) -> FreeOffer | None:
+def _free(settings: MeterSettings, task: str, traffic: Traffic, tokens: TokenBasis, facts: Facts) -> FreeOffer | None:
     if not settings.free_endpoint:
         return None
     offers = [
@@ -296,7 +296,7 @@ def _free(settings: Meter, task: str, traffic: Traffic, tokens: TokenBasis, fact
 
 
 def _labelling(
-    settings: Meter, traffic: Traffic, opponent: Callable[[str], tuple[Opponent, TokenEstimate]]
+    settings: MeterSettings, traffic: Traffic, opponent: Callable[[str], tuple[Opponent, TokenEstimate]]
 ) -> tuple[Interval, str]:
     if settings.label_usd is not None:
         return Interval.of(settings.label_usd * settings.labels), f"{settings.labels:,} labels at ${settings.label_usd}"

@@ -197,7 +197,7 @@ class Worker:
             routes = [self._load_route(route, say) for route in self._settings.route]
             return routes, Metrics({route.topics.source: route.scorer.model_id for route in routes})
 
-    def _load_route(self, route: config.Route, say: Callable[[str], None]) -> Route:
+    def _load_route(self, route: config.RouteSettings, say: Callable[[str], None]) -> Route:
         began = time.monotonic()
         say(f"loading {route.bundle}")
         log.info("loading", bundle=route.bundle)

@@ -66,16 +66,12 @@ class PriceModel:
                 high = c
         return (low + high) / 2
 
-    def affordable(self, spend: float) -> float:
-        """Give the highest bid that costs at most ``spend`` an auction on average, between whole prices in proportion.
-
-        Where all auctions together cost less, the highest price that was seen.
-        """
-        cost = self.spend
-        return _affordable(cost, np.flatnonzero(self.impressions)[-1], spend)
-
 
 def _affordable(cost: Floats, last: int, spend: float) -> float:
+    """Give the highest bid that costs at most ``spend`` an auction on average, between whole prices in proportion.
+
+    Where all auctions together cost less, the highest price that was seen, ``last``.
+    """
     price = int(np.searchsorted(cost, spend, side="right")) - 1
     if price >= last:
         return float(last)
