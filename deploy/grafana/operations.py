@@ -163,12 +163,16 @@ OPERATIONS = (
                 Query(f"farthing_assigned_partitions{PROCESS}", WHO),
             ),
             graph(
-                "Held partitions and unreadable batches",
+                "Held partitions, unreadable batches, dropped headers",
                 "A held partition waits for someone: /ready says why.",
                 "none",
                 Query(f"farthing_halted_partitions{PROCESS}", f"held {WHO}"),
                 Query(
                     f"sum by (route) (increase(farthing_corrupt_batches_total{WORKER}{RATE}))", "unreadable {{route}}"
+                ),
+                Query(
+                    f"sum by (route, reason) (increase(farthing_dropped_headers_total{WORKER}{RATE}))",
+                    "dropped headers {{route}} {{reason}}",
                 ),
             ),
             Panel(

@@ -206,7 +206,7 @@ def test_a_chart_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
 
     made = make_study(BreakevenOptions(as_of="2026-11-24"), MeterSettings(), "moderation")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match=r"farthing\[evaluate\]"):
+    with pytest.raises(ConfigError, match=r"install the extra evaluate"):
         write_png(made, tmp_path / "x.png")
 
 
@@ -216,7 +216,7 @@ def test_nothing_is_cut_off_in_the_terminal(width, volume, monkeypatch):
     from farthing.breakeven import report as command
 
     shown = io.StringIO()
-    monkeypatch.setattr(command, "Console", lambda **_: Console(file=shown, width=width, color_system=None))
+    monkeypatch.setattr(command, "report_console", lambda **_: Console(file=shown, width=width, color_system=None))
     options = BreakevenOptions(events_per_day=volume, as_of="2026-11-24")
     assert command.run(options, config_file=None, as_json=False) == 0
     assert "…" not in shown.getvalue()

@@ -148,7 +148,7 @@ def test_exit_codes(bundle, tmp_path):
 
 def test_plots_say_what_to_install(bundle, rows, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"farthing\[evaluate\]"):
+    with pytest.raises(ConfigError, match=r"install the extra evaluate"):
         run(EvaluateOptions(str(bundle), (rows[0],), plots=tmp_path))
 
 

@@ -49,6 +49,8 @@ def table(rows, *, delimiter, quoting, ends):
     final=st.booleans(),
 )
 def test_a_table_is_read_as_it_was_written(tmp_path_factory, rows, delimiter, quoting, ends, packed, bom, final):
+    if quoting == csv.QUOTE_MINIMAL and ends == "\n":  # Python's writer leaves a lone carriage return bare then
+        rows = [tuple(cell.replace("\r", "") for cell in row) for row in rows]
     if delimiter == "\t":
         rows = [tuple(cell.replace("\t", " ") for cell in row) for row in rows]
     data = table(rows, delimiter=delimiter, quoting=quoting, ends=ends).encode()

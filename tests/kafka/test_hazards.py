@@ -317,7 +317,11 @@ async def test_a_member_put_out_while_it_joins_names_its_instance_id(instance, n
     async def put_out(_):
         raise KafkaError(repr(UnknownError()))
 
+    async def there(*_):
+        return None
+
     monkeypatch.setattr(AIOKafkaConsumer, "start", put_out)
+    monkeypatch.setattr("farthing.kafka.membership.wait_for_coordinator", there)
 
     async def nothing(_):
         return None

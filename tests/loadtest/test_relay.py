@@ -33,9 +33,3 @@ def test_the_relay_reads_what_the_service_reads(tmp_path, fetch_mib, monkeypatch
 def test_sizes_that_are_none(text):
     with pytest.raises(ArgumentTypeError, match="8/4"):
         throughput.sizes(text)
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", ""])
-def test_counts_that_are_none(text):
-    with pytest.raises(ArgumentTypeError, match="whole number over 0"):
-        throughput.count(text)

@@ -100,14 +100,19 @@ def test_labels_cost_what_the_teacher_asks_or_what_is_said():
     assert teacher == as_opponent.usd_per_event.times(1_000)
 
 
+def export(tokens, cost):
+    """One line of a usage export, with its number."""
+    return [(2, {"model": "gpt-5-nano", "input_tokens": tokens, "output_tokens": "0", "cost": cost})]
+
+
 def test_a_bill_is_applied_only_when_said():
-    bill = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,1000000,0,0.025\n", "b.csv", "openai", LIST)
+    bill = read_export(export("1000000", "0.025"), "b.csv", "openai", LIST)
     plain = made(10**6, calibration=bill)
     applied = made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=bill)
     assert plain.chosen.list_to_bill == 1
     assert applied.chosen.list_to_bill == Fraction(1, 2)
     assert applied.now.api_usd.mid * 2 == plain.now.api_usd.mid
-    empty = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,0,0,1\n", "b.csv", "openai", LIST)
+    empty = read_export(export("0", "1"), "b.csv", "openai", LIST)
     with pytest.raises(ConfigError, match="no ratio to apply"):
         made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=empty)
 

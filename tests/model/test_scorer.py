@@ -187,7 +187,8 @@ def changed_golden(golden, name):
 def test_golden_vectors_are_compared_bit_for_bit(folder, tmp_path, name):
     golden = Bundle.load(folder).golden
     path = rewritten(folder, tmp_path / "b", golden=changed_golden(golden, name))
-    with pytest.raises(BundleError, match=rf"golden {name}: 1 of .* expected .*, found .*Build the bundle again"):
+    told = "To read a field from another place" if name == "status" else "Build the bundle again"
+    with pytest.raises(BundleError, match=rf"golden {name}: 1 of .* expected .*, found .*{told}"):
         Scorer.load(path)
     Scorer.load(path, verify=False)
 

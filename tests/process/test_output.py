@@ -134,7 +134,7 @@ def test_a_check_that_fails_still_says_so_to_a_reader_who_goes(tmp_path):
         ("config schema", ">&-", 4),
         ("model show moderation --json", ">&-", 4),
         ("score moderation", ">&-", 4),
-        ("score moderation", "<&-", 4),
+        ("score moderation", "<&-", 2),
         ("config schema", "2>&-", 0),
         ("config schema", "2>/dev/full", 0),
         ("config schema", "<&- 2>&-", 0),
@@ -148,7 +148,7 @@ def test_streams_that_are_closed(arguments, closed, code, tmp_path):
     done = shell(f"farthing {arguments}{feed} {closed}", cwd=tmp_path)
     assert done.returncode == code or (code == 1 and done.returncode == 2)
     assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
-    if code == 4:
+    if code in (2, 4):
         assert b"is closed" in done.stderr
     if "-o" in arguments:
         (line,) = (tmp_path / "scores").read_bytes().splitlines()

@@ -189,8 +189,8 @@ def written(draw):
     def texts(n, most=40):
         return draw(st.lists(st.binary(max_size=most), min_size=n, max_size=n))
 
-    buffer, start, stop = ragged(texts(2 * events, 140))
-    key_start, key_stop = spans(start[:events], stop[:events])
+    buffer, start, stop = ragged(texts(events, 140))
+    key_start, key_stop = spans(start, stop)
     rows = np.array(sorted(draw(st.sets(st.integers(0, events - 1), min_size=1))), np.int64)
     m = len(rows)
     values, value_start, value_stop = ragged(texts(m, 140))
@@ -200,15 +200,16 @@ def written(draw):
     extra, _, extra_ends = ragged(texts(m))
     times = draw(st.lists(INT64 | st.integers(0, 500), min_size=events, max_size=events))
     offsets = draw(st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 12), min_size=events, max_size=events))
-    counts = st.integers(0, 2**31 - 1) | st.integers(0, 3)
+    counts = [draw(st.integers(0, 2**31 - 1) | st.integers(0, 3)) for _ in range(m)]
+    own, _, own_ends = ragged(texts(m, 140))
     kind = [draw(st.integers(0, kinds - 1)) for _ in range(m)]
     more = draw(st.lists(st.integers(0, 9), min_size=m, max_size=m))
-    room = len(buffer) + len(values) + m * (len(fixed) + 120) + len(extra) + ROOM_BYTES
+    room = len(buffer) + len(values) + m * (len(fixed) + 120) + len(extra) + len(own) + ROOM_BYTES
     return (
         np.zeros(room, np.uint8), draw(st.integers(0, 3)), 0, m, draw(st.sampled_from([1 << 20, 300, 100, 0])),
         rows, buffer, key_start, key_stop, np.array(times, np.int64),
-        np.array(offsets, np.int64), start[events:], stop[events:],
-        np.array(draw(st.lists(counts, min_size=events, max_size=events)), np.int32), draw(st.booleans()),
+        np.array(offsets, np.int64),
+        own, np.concatenate([[0], own_ends]), np.array(draw(st.sampled_from([[], counts])), np.int64),
         values, value_start, value_stop,
         fixed, np.concatenate([[0], ends]), np.array(draw(st.sampled_from([[], kind])), np.int64), draw(st.integers(0, 9)),
         extra, np.concatenate([[0], extra_ends]), np.array(draw(st.sampled_from([[], more])), np.int64),

@@ -90,8 +90,9 @@ def open_source(file: str | Path, name: str | None = None) -> Iterator[Source]:
             head = raw.look(_MAGIC)
             status = os.fstat(opened.fileno()) if _has_number(opened) else None
         except OSError as error:
+            reason = error.strerror or error
             raise ConfigError(
-                f"{name}: cannot be read ({error.strerror}); give JSON lines, CSV or TSV, .gz, .zst or neither, or -"
+                f"{name}: cannot be read ({reason}); give JSON lines, CSV or TSV, .gz, .zst or neither, or -"
             ) from error
         for magic, what in _UNREADABLE.items():
             if head.startswith(magic):
@@ -123,7 +124,7 @@ def file_sha256(file: Path) -> str:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror}); give a file that can") from error
+        raise ConfigError(f"{file}: cannot be read ({error.strerror or error}); give a file that can") from error
 
 
 class _Rejoined(io.RawIOBase):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.evaluate.measures.bidding import PriceModel, bid, bid_in_episodes, solve_lambda
+from farthing.evaluate.measures.bidding import PriceModel, _affordable, bid, bid_in_episodes, solve_lambda
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "ad" / "ipinyou_2997"
 histograms = st.lists(st.integers(0, 1000), min_size=2, max_size=40).filter(lambda counts: sum(counts[1:]) > 0)
@@ -37,8 +37,8 @@ def test_no_other_c_is_likelier(counts):
 @given(histograms, st.floats(0, 100))
 def test_the_affordable_bid_costs_what_may_be_spent(counts, spend):
     model = PriceModel(np.array(counts, float))
-    bid_price = model.affordable(spend)
     last = int(np.flatnonzero(model.impressions)[-1])
+    bid_price = _affordable(model.spend, last, spend)
     assert 0 <= bid_price <= last
     assert model.spend[int(bid_price)] <= spend + 1e-9
     if bid_price < last:
