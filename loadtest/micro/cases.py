@@ -28,7 +28,7 @@ RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
 WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
     importlib.import_module(f"farthing.{name}")
     for name in (
-        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "nets",
+        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "model.nets",
         "tasks.moderation",
     )
 )  # fmt: skip

@@ -277,7 +277,7 @@ def test_golden_arrays_have_their_types():
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(BundleError, match=r"cannot read CARD.md: No such file"):
+    with pytest.raises(BundleError, match=r"nowhere: the folder cannot be read \(No such file"):
         Bundle.load(tmp_path / "nowhere")
 
 

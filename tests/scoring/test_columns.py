@@ -144,7 +144,7 @@ def test_several_heads_are_the_output_s_columns(tmp_path):
         ("cut = 0.4", "cuts = 0.4", r"manifest\.toml: cuts: Extra inputs"),
         ('columns = ["age", "tenure", "plan.fee"]', 'columns = ["age", "tenure"]', "the manifest names 2 columns"),
         ('"plan.fee"', '"age"', "give each a name of its own"),
-        ('"plan.fee"', '"age.x"', "the manifest's field plan: field path 'age' is, or lies above"),
+        ('"plan.fee"', '"age.x"', "the manifest's field plan: field path 'age' \\(column_age\\) lies above"),
         ('["churn"]', '["a", "b", "c"]', r"made-up rows cannot be scored: the output probabilities has the shape"),
         ('["churn"]', '["none"]', "a head is called 'none'"),
         ('name = "churn"', 'name = "a churn"', r"manifest\.toml: name"),
