@@ -61,24 +61,24 @@ class Off:
 
     def __init__(self, route):
         self._route = route
-        self._saved = route_module.count_usage, route.scorer, route._tenant_field, route._take_sample
+        self._saved = route_module.count_usage, route.stages, route._tenant_field, route._take_sample
         self._nothing = np.zeros((PARTITIONS, N_COUNTS), np.int64)
-        self._scorer = _without_prompt_bytes(route.scorer)
+        self._stages = _without_prompt_bytes(route.stages)
 
     def __enter__(self):
         route_module.count_usage = lambda *_: self._nothing
-        self._route.scorer = self._scorer
+        self._route.stages = self._stages
         self._route._tenant_field = None
         self._route._take_sample = lambda *_: None
 
     def __exit__(self, *_):
-        route_module.count_usage, self._route.scorer, self._route._tenant_field, self._route._take_sample = self._saved
+        route_module.count_usage, self._route.stages, self._route._tenant_field, self._route._take_sample = self._saved
 
 
-def _without_prompt_bytes(scorer):
+def _without_prompt_bytes(stages):
     class Bare:
         def __getattr__(self, name):
-            return getattr(scorer, name)
+            return getattr(stages, name)
 
         def prompt_bytes(self, _):
             return None
@@ -112,12 +112,12 @@ def parts_of(route, block, rounds=200):
     """Nanoseconds an event of each part of the meter, alone: the median of many calls on a block as it is scored."""
     from farthing.wire import Arena, decode
 
-    scorer, records = route.scorer, decode(block, Arena())
-    columns = scorer.parse(records)
+    stages, records = route.stages, decode(block, Arena())
+    columns = stages.parse(records)
     bounds = np.array([*(segment.start for segment in records.segments), len(records)], np.int64)
-    value_bytes, prompt = records.value_stop - records.value_start, scorer.prompt_bytes(columns)
+    value_bytes, prompt = records.value_stop - records.value_start, stages.prompt_bytes(columns)
     calls = {
-        "prompt_bytes": lambda: scorer.prompt_bytes(columns),
+        "prompt_bytes": lambda: stages.prompt_bytes(columns),
         "count_usage": lambda: count_usage(bounds, columns.status, columns.row_indptr, value_bytes, prompt),
     }
     if route._tenant_field is not None:
@@ -128,7 +128,7 @@ def parts_of(route, block, rounds=200):
     found = {name: statistics.median(timed(call) for _ in range(rounds)) / EVENTS for name, call in calls.items()}
     middle = len(records) // 2
     once = statistics.median(
-        timed(lambda: route_module.TextSample.of(scorer.prompt_text(columns, records, middle))) for _ in range(rounds)
+        timed(lambda: route_module.TextSample.of(stages.prompt_text(columns, records, middle))) for _ in range(rounds)
     )
     return found, once
 
@@ -181,7 +181,7 @@ def main():
     report = {}
     for title, tenant, tenants in (("no tenants", None, 1), ("50 tenants", "account", 50), ("3,000", "account", 3_000)):
         block = fetched(tenants)
-        route = Route(RouteTopics("e", "s", "d"), Scorer.load("moderation", verify=False), tenant=tenant)
+        route = Route(RouteTopics("e", "s", "d"), Scorer.load("moderation", verify=False).stages, tenant=tenant)
         in_turns(route, block, 10)
         pairs = in_turns(route, block, options.pairs)
         off, on = np.median(pairs, axis=0)

@@ -6,9 +6,12 @@ from pathlib import Path
 from farthing.evaluate.requests import LogColumn, RequestMap
 from farthing.features import CategoricalFeature, FeatureSpec, NumericFeature
 from farthing.model.golden import make_golden
+from farthing.model.nets import HashedNet
 from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 from farthing.payload import Field, FieldPlan
-from farthing.scoring.bundle import Manifest, write_bundle
+from farthing.scoring.bundle import write_bundle
+from farthing.scoring.manifest import Manifest
 from farthing.tasks.bidding import FIELDS, LABELS
 from tests.bundle_factory import make_tensors, model_of
 
@@ -75,13 +78,16 @@ def make_manifest(settings=CAMPAIGN):
 def make_scorer(settings=CAMPAIGN, *, seed=0):
     manifest = make_manifest(settings)
     tensors = make_tensors(seed=seed, n_buckets=SPEC.n_buckets, heads=1)
-    return Scorer(manifest, model_of(manifest, tensors), model_id="bids@00000000")
+    net = HashedNet(manifest, model_of(manifest, tensors))
+    return Scorer(Stages.of(manifest, net, model_id="bids@00000000"))
 
 
 def make_bidding_bundle(path, settings=CAMPAIGN):
     manifest = make_manifest(settings)
     model = model_of(manifest, make_tensors(n_buckets=SPEC.n_buckets, heads=1))
-    golden = make_golden(Scorer(manifest, model, model_id="unsaved"), [*examples(), request(test=1), b"{"])
+    golden = make_golden(
+        Stages.of(manifest, HashedNet(manifest, model), model_id="unsaved"), [*examples(), request(test=1), b"{"]
+    )
     return write_bundle(path, manifest=manifest, model=model, golden=golden, card="# Random weights\n")
 
 

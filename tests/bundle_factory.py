@@ -7,9 +7,12 @@ import numpy as np
 
 from farthing.features import FeatureSpec, PairFeature, TextFeature, make_lexicon
 from farthing.model.golden import make_golden
-from farthing.model.scorer import Scorer
-from farthing.scoring.bundle import Golden, Manifest, write_bundle
+from farthing.model.nets import HashedNet
+from farthing.model.stages import Stages
+from farthing.scoring.bundle import write_bundle
+from farthing.scoring.golden_file import Golden
 from farthing.scoring.graph import build_model
+from farthing.scoring.manifest import Manifest
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.rerank import LABELS as RERANK_LABELS
 
@@ -64,7 +67,8 @@ def make_bundle(path, *, seed=0, heads=HEADS, n_buckets=1 << 12, dim=16, hidden=
         feature_spec=spec.to_manifest(), field_plan=FIELD_PLAN, feature_fingerprint=spec.fingerprint(), heads=heads
     )
     model = model_of(manifest, tensors)
-    golden = make_golden(Scorer(manifest, model, model_id="unsaved"), golden_events() if events is None else events)
+    stages = Stages.of(manifest, HashedNet(manifest, model), model_id="unsaved")
+    golden = make_golden(stages, golden_events() if events is None else events)
     return write_bundle(path, manifest=manifest, model=model, golden=golden, card="# A bundle of random weights\n")
 
 
@@ -164,5 +168,6 @@ def make_rerank_bundle(path, *, seed=0, n_buckets=1 << 10):
         feature_fingerprint=spec.fingerprint(), heads=("relevance",), labels=RERANK_LABELS, thresholds={},
     )  # fmt: skip
     model = model_of(manifest, make_tensors(seed=seed, n_buckets=n_buckets, heads=1))
-    golden = make_golden(Scorer(manifest, model, model_id="unsaved", features=features), rerank_events())
+    net = HashedNet(manifest, model, features=features)
+    golden = make_golden(Stages.of(manifest, net, model_id="unsaved"), rerank_events())
     return write_bundle(path, manifest=manifest, model=model, golden=golden, card="# Random\n", features=features)

@@ -157,7 +157,7 @@ def test_tenants_are_named_while_others_are_counted():
 
 
 def test_a_sample_is_whole_whenever_it_is_read():
-    route = Route(RouteTopics("a", "b", "c"), Scorer.load("moderation"))
+    route = Route(RouteTopics("a", "b", "c"), Scorer.load("moderation").stages)
     one = TextSample.of("twelve bytes")
 
     def sample():

@@ -50,9 +50,9 @@ def measure(options):
     keep_freed_memory()  # as the worker does
     values, what = texts.events_of(options.events, options.block)
     with timing.compilation() as compiled:  # empty when all kernels are in the cache
-        scorer = cases.load(options.bundle)
-        cases.check(scorer, values)
-        made, block = cases.cases_of(scorer, values)
+        stages = cases.load(options.bundle)
+        cases.check(stages, values)
+        made, block = cases.cases_of(stages, values)
         for case in made:
             case.call()
     copy, copy_bytes = timing.copying()

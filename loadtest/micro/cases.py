@@ -28,7 +28,7 @@ RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
 WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
     importlib.import_module(f"farthing.{name}")
     for name in (
-        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "nets",
+        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "model.nets",
         "tasks.moderation",
     )
 )  # fmt: skip
@@ -58,8 +58,8 @@ class Case:
 class Block:
     """One block of events on its way, and what each stage made of it."""
 
-    def __init__(self, scorer, values):
-        self.scorer, self.n = scorer, len(values)
+    def __init__(self, stages, values):
+        self.stages, self.n = stages, len(values)
         self.fetched = fetched(values)
         self.arena = Arena()
         self.records = self.decode()
@@ -74,20 +74,20 @@ class Block:
         return decode(self.fetched, self.arena)
 
     def parse(self):
-        return self.scorer.parse(self.records)
+        return self.stages.parse(self.records)
 
     def featurize(self):
-        return self.scorer.featurize(self.columns, self.records)
+        return self.stages.featurize(self.columns, self.records)
 
     def score(self):
-        return self.scorer.score(self.features)
+        return self.stages.score(self.features)
 
     def decide(self):
         inputs = DecisionInputs(self.records.buffer, self.records.timestamps_ms)
-        return self.scorer.decide(self.columns, self.scores, inputs)
+        return self.stages.decide(self.columns, self.scores, inputs)
 
     def render(self):
-        return self.scorer.render(self.records, self.columns, self.decisions)
+        return self.stages.render(self.records, self.columns, self.decisions)
 
     def encode(self):
         return encode_scores(self.records, self.values, topic="scores")
@@ -158,35 +158,34 @@ def assert_equal(found, expected, path=""):
         assert found == expected, path
 
 
-def check(scorer, values):
+def check(stages, values):
     """Compare every stage with its references on a few events, some of them bad."""
-    block = Block(scorer, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
-    stages = {
+    block = Block(stages, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
+    patched = {
         "decode": [(WIRE_DECODE, "index_batches"), (WIRE_DECODE, "select_batches"), (WIRE_DECODE, "read_records")],
         "score": [(NETS, "accumulate"), (NETS, "quantize_sums"), (NETS, "finish")],
         "decide": [(TASK, "decide")],
         "render": [(RENDER, "write_scores")],
         "encode": [(WIRE_ENCODE, "write_records"), (WIRE_ENCODE, "seal")],
     }
-    for stage, kernels in stages.items():
+    for stage, kernels in patched.items():
         with ExitStack() as stack:
             for module, name in kernels:
                 stack.enter_context(mock.patch.object(module, name, getattr(module, name).reference))
             expected = getattr(block, stage)()
         assert_equal(getattr(block, stage)(), expected, stage)
-    assert_equal(block.parse(), parse.reference(block.records, scorer.field_plan), "parse")
-    expected = Featurizer.__call__.reference(scorer.hashed.featurizer, block.columns, block.records.buffer)
+    assert_equal(block.parse(), parse.reference(block.records, stages.field_plan), "parse")
+    net = stages.hashed
+    expected = Featurizer.__call__.reference(net.featurizer, block.columns, block.records.buffer)
     assert_equal(block.featurize(), expected, "featurize")
     counts = np.diff(block.features.indptr).astype(np.int32)
-    assert_equal(
-        block.scores.logits, reference_logits(scorer.tensors, scorer.accumulate(block.features), counts), "dense"
-    )
+    assert_equal(block.scores.logits, reference_logits(net.tensors, net.accumulate(block.features), counts), "dense")
 
 
-def cases_of(scorer, values):
+def cases_of(stages, values):
     """Give every case, in the order of the stages."""
-    b = Block(scorer, values)
-    n, heads, dim, ids = b.n, len(scorer.heads), scorer.tensors.dim, len(b.features.indices) / b.n
+    b, net = Block(stages, values), stages.hashed
+    n, heads, dim, ids = b.n, len(stages.heads), net.tensors.dim, len(b.features.indices) / b.n
     wire = sum(len(part.data) for part in b.fetched) / n
     value = float((b.records.value_stop - b.records.value_start).sum()) / n
     text = next(float(c.indptr[-1]) / n for c in b.columns.columns.values() if isinstance(c, TextColumn))
@@ -198,7 +197,7 @@ def cases_of(scorer, values):
     quantized = arguments(NETS, "quantize_sums", b.score)
     inputs = NETS.quantize_sums(*quantized[0])
     parse_bytes = (
-        value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + len(scorer.field_plan.fields) * (1 + 3 * PLACE_BYTES)
+        value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + len(stages.field_plan.fields) * (1 + 3 * PLACE_BYTES)
     )
     text_bytes = text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES
     answer_bytes = 4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES
@@ -222,9 +221,9 @@ def cases_of(scorer, values):
             text_bytes,
         ),
         Case("featurize", "", b.featurize, text_bytes),
-        Case("score", "accumulate", lambda: scorer.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
+        Case("score", "accumulate", lambda: net.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
         Case("score", "quantize_sums", repeat(NETS.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
-        Case("score", "dense net", lambda: scorer.dense(inputs), dim + 4 * heads),
+        Case("score", "dense net", lambda: net.dense(inputs), dim + 4 * heads),
         Case("score", "finish", repeat(NETS.finish, arguments(NETS, "finish", b.score)), 8 * heads),
         Case("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
         Case("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
@@ -243,7 +242,7 @@ def cases_of(scorer, values):
     ]  # fmt: skip
     return made, {
         "events": n, "value_bytes": round(value, 1), "text_bytes": round(text, 1), "ids": round(ids, 1),
-        "answer_bytes": round(answer, 1), "model": scorer.model_id,
+        "answer_bytes": round(answer, 1), "model": stages.model_id,
     }  # fmt: skip
 
 
@@ -256,5 +255,5 @@ def _batch_spans(buffer, start, stop):
 
 
 def load(bundle):
-    """Load the scorer that the stages belong to."""
-    return Scorer.load(bundle)
+    """Load the stages of a bundle's model."""
+    return Scorer.load(bundle).stages

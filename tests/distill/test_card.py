@@ -11,7 +11,7 @@ from farthing.distill.ranking.card import card as ranking_card
 from farthing.distill.ranking.recipe import read_recipe as read_ranking_recipe
 from farthing.distill.texts.card import card as text_card
 from farthing.distill.texts.recipe import read_recipe
-from farthing.scoring.bundle import CARD, MANIFEST, Manifest
+from farthing.scoring.manifest import CARD, MANIFEST, Manifest
 
 MODELS = Path(__file__).parents[2] / "models"
 

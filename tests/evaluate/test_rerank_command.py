@@ -11,6 +11,7 @@ from farthing.errors import ConfigError, DataError
 from farthing.evaluate.options import EvaluateOptions
 from farthing.evaluate.rank_plots import DEPTH, curves_of
 from farthing.evaluate.run import run
+from farthing.model.shipped import find_bundle
 from tests.bundle_factory import RERANK_WORDS, make_rerank_bundle
 from tests.evaluate.shared import needs_shared_data, shared
 
@@ -218,7 +219,7 @@ def test_curves_of_ranks_by_hand():
 
 @needs_shared_data
 def test_the_shipped_bundle_is_as_good_as_its_card_says(capsys):
-    stated = json.loads((Scorer.load("rerank")._bundle.path / "manifest.json").read_text())["evaluation"]["sets"]
+    stated = json.loads((find_bundle("rerank") / "manifest.json").read_text())["evaluation"]["sets"]
     report, _ = report_of(
         capsys, "rerank", (shared("rerank/trec_dl21/test.jsonl.gz"),), first_stage="bm25_score",
         qrels=shared("rerank/trec_dl21/qrels.csv.gz"),

@@ -56,7 +56,10 @@ def test_scores_of_mapped_events_are_those_of_the_events_as_the_bundle_has_them(
     assert (mapped.model_id, mapped.manifest) == (own.model_id, own.manifest)
     assert mapped.verify() == own.verify()  # golden events are read by the bundle's own plan
     records, plain = mapped.records_of(there), own.records_of(events)
-    assert mapped.prompt_bytes(mapped.parse(records)).tolist() == own.prompt_bytes(own.parse(plain)).tolist()
+    assert (
+        mapped.stages.prompt_bytes(mapped.stages.parse(records)).tolist()
+        == own.stages.prompt_bytes(own.stages.parse(plain)).tolist()
+    )
     assert mapped.score_texts(["a", "b"]).values == own.score_texts(["a", "b"]).values
 
 
@@ -121,16 +124,16 @@ def test_a_tenant_is_read_beside_a_map():
     scorer = Scorer.load("moderation", verify=False, fields={"text": "account.text"})
     events = [b'{"account":{"id":"acme","text":"a nice day"},"text":"t"}']
     for tenant, name in (("account.id", "acme"), ("text", "t"), (r"account.text", "a nice day")):
-        found = answered(Route(TOPICS, scorer, tenant=tenant), events)
+        found = answered(Route(TOPICS, scorer.stages, tenant=tenant), events)
         assert [found.tenants.names.text(row[1]) for row in found.tenants.rows.tolist()] == [name]
         assert found.status.tolist() == [Status.OK]
     with pytest.raises(ConfigError, match="lies above"):
-        Route(TOPICS, scorer, tenant="account")
+        Route(TOPICS, scorer.stages, tenant="account")
 
 
 @pytest.mark.parametrize("limit", [0, 4096])
 def test_headers_travel_and_what_does_not_is_counted(limit):
-    route = Route(TOPICS, Scorer.load("moderation", verify=False), max_header_bytes=limit)
+    route = Route(TOPICS, Scorer.load("moderation", verify=False).stages, max_header_bytes=limit)
     headers = header_bytes("traceparent", "00-1") + header_bytes("farthing.offset", "7")
     found = answered(route, [b'{"text":"a"}', b"{"], headers=headers, header_count=2)
     score, dead = (
@@ -148,7 +151,7 @@ def test_headers_travel_and_what_does_not_is_counted(limit):
 
 
 def test_a_warm_route_has_scored_an_event():
-    route = Route(TOPICS, Scorer.load("moderation", verify=False, fields=COMMENT))
+    route = Route(TOPICS, Scorer.load("moderation", verify=False, fields=COMMENT).stages)
     seen = []
     answer = route.answer
     route.answer = lambda fetched: seen.append(answer(fetched))

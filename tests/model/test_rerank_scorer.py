@@ -12,6 +12,7 @@ from farthing.blocks import Status
 from farthing.errors import BundleError
 from farthing.features import Lexicon
 from farthing.kernels.jit import NO_JIT
+from farthing.model.nets import HashedNet
 from farthing.scoring.bundle import Bundle, write_bundle
 from tests.bundle_factory import RERANK_WORDS, make_bundle, make_rerank_bundle, rerank_events
 
@@ -179,4 +180,4 @@ def test_a_lexicon_that_is_missing_or_unasked_for(folder, tmp_path):
         Bundle.load(path)
     plain = make_bundle(tmp_path / "m")
     with pytest.raises(BundleError, match=r"the feature spec needs the SHA-256 \(none\), there is"):
-        Scorer(plain.manifest, plain.model, model_id="x", features=Bundle.load(folder).features)
+        HashedNet(plain.manifest, plain.model, features=Bundle.load(folder).features)

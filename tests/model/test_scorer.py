@@ -11,7 +11,9 @@ from farthing.blocks import Status
 from farthing.errors import BundleError
 from farthing.kernels.jit import NO_JIT
 from farthing.model.golden import PLAIN_TOLERANCE, make_golden
+from farthing.model.nets import HashedNet
 from farthing.model.shipped import find_bundle, shipped_bundles
+from farthing.model.stages import Stages
 from farthing.scoring.bundle import Bundle, write_bundle
 from tests.bundle_factory import HEADS, LABELS, golden_events, make_bundle, make_spec, make_tensors, model_of
 
@@ -166,7 +168,11 @@ def test_verify_finds_files_changed_since(tmp_path):
 def test_a_model_without_a_bundle_has_nothing_to_verify(folder):
     bundle = Bundle.load(folder)
     with pytest.raises(BundleError, match="no golden vectors"):
-        Scorer(bundle.manifest, bundle.model, model_id="x").verify()
+        Scorer(stages_of(bundle.manifest, bundle.model)).verify()
+
+
+def stages_of(manifest, model):
+    return Stages.of(manifest, HashedNet(manifest, model), model_id="x")
 
 
 def rewritten(folder, path, **changes):
@@ -238,11 +244,11 @@ def test_an_unknown_task_is_refused(folder):
     bundle = Bundle.load(folder)
     manifest = dataclasses.replace(bundle.manifest, task="astrology")
     with pytest.raises(BundleError, match="task is 'astrology', this Farthing knows moderation"):
-        Scorer(manifest, bundle.model, model_id="x")
+        stages_of(manifest, bundle.model)
 
 
 def test_golden_vectors_are_reproducible(folder, scorer):
-    golden = make_golden(scorer, golden_events())
+    golden = make_golden(scorer.stages, golden_events())
     for name in golden.__slots__:
         assert np.array_equal(getattr(golden, name), getattr(Bundle.load(folder).golden, name))
 

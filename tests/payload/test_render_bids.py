@@ -117,11 +117,11 @@ def test_any_ids_and_floors_give_valid_responses(requests, ascii_only):
         ).encode()
         for name, imps, test in requests
     ]
-    records = SCORER.records_of(values)
-    columns = SCORER.parse(records)
+    stages, records = SCORER.stages, SCORER.records_of(values)
+    columns = stages.parse(records)
     inputs = DecisionInputs(records.buffer, records.timestamps_ms, 7, 0.3)
-    bids = SCORER.decide(columns, SCORER.score(SCORER.featurize(columns, records)), inputs)
-    rendered = SCORER.render(records, columns, bids)
+    bids = stages.decide(columns, stages.score(stages.featurize(columns, records)), inputs)
+    rendered = stages.render(records, columns, bids)
     written = [rendered.data[a:b].tobytes() for a, b in itertools.pairwise(rendered.indptr)]
     terms = BidTerms("spring", "linear", "USD", "crid/é", ("shop.example",), 'se"at')
     expected = render_bids_reference(

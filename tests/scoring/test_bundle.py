@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from farthing.errors import BundleError
-from farthing.scoring.bundle import Bundle, Golden, Manifest, write_bundle
+from farthing.scoring.bundle import Bundle, write_bundle
+from farthing.scoring.golden_file import Golden
 from farthing.scoring.graph import build_model, read_tensors
+from farthing.scoring.manifest import Manifest
 from tests.bundle_factory import empty_golden, make_manifest, make_tensors, model_of
 
 FILES = ("CARD.md", "SHA256SUMS", "golden.npz", "manifest.json", "model.onnx")
@@ -275,7 +277,7 @@ def test_golden_arrays_have_their_types():
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(BundleError, match=r"the folder cannot be read \(No such file"):
+    with pytest.raises(BundleError, match=r"nowhere: the folder cannot be read \(No such file"):
         Bundle.load(tmp_path / "nowhere")
 
 

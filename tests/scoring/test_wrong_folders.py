@@ -9,8 +9,9 @@ import pytest
 
 from farthing.errors import BundleError
 from farthing.model.shipped import find_bundle, shipped_bundles
-from farthing.scoring.bundle import DIGESTED, MANIFEST, MODEL, SUMS, Bundle, _sums
+from farthing.scoring.bundle import Bundle, _sums
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
+from farthing.scoring.manifest import DIGESTED, MANIFEST, MODEL, SUMS
 
 SHIPPED = shipped_bundles()["moderation"]
 COLUMNS = b"name = 'a'\ncolumns = ['x']\n"

@@ -64,7 +64,7 @@ class Loop:
 
 
 def make_route(service, *, compression="none", route_class=Route, sink=None):
-    route = route_class(RouteTopics(service.source, sink or service.sink, service.dead, compression), scorer())
+    route = route_class(RouteTopics(service.source, sink or service.sink, service.dead, compression), scorer().stages)
     route.warm()  # as the worker does: a kernel that is compiled holds the event loop up
     return route
 
@@ -77,7 +77,7 @@ async def looping(service, *routes, kafka=None, **options):
         "bootstrap_servers": (service.servers,), "group_id": service.group, "metadata_max_age_ms": 1_000,
         "session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 300,
     } | (kafka or {})  # fmt: skip
-    metrics = Metrics({route.topics.source: route.scorer.model_id for route in routes})
+    metrics = Metrics({route.topics.source: route.stages.model_id for route in routes})
     health = Health()
     options = {"commit_interval_s": 0.2, "stall_timeout_s": 60.0, "on_corrupt_batch": "halt"} | options
     pipeline = Pipeline(routes, KafkaSettings(**settings), metrics, health, **options)

@@ -16,8 +16,8 @@ TOPICS = RouteTopics("e", "s", "d")
 
 
 @pytest.fixture(scope="module")
-def scorer():
-    return Scorer.load("moderation", verify=False)
+def stages():
+    return Scorer.load("moderation", verify=False).stages
 
 
 def answer(route, values, partition=0):
@@ -34,9 +34,9 @@ def told(found):
     return {names.text(tenant): tuple(counts) for _, tenant, *counts in found.tenants.rows.tolist()}
 
 
-def test_scores_are_the_same_and_tenants_add_up_to_the_usage(scorer):
+def test_scores_are_the_same_and_tenants_add_up_to_the_usage(stages):
     values = [*comment_events(500), b"{", b'{"user":"u1"}', b'{"text":"no user"}', b'{"text":"null","user":null}']
-    plain, with_tenants = answer(Route(TOPICS, scorer), values), answer(Route(TOPICS, scorer, tenant="user"), values)
+    plain, with_tenants = answer(Route(TOPICS, stages), values), answer(Route(TOPICS, stages, tenant="user"), values)
     assert plain.tenants is None
     assert [b.data.tobytes() for b in plain.batches] == [b.data.tobytes() for b in with_tenants.batches]
     np.testing.assert_array_equal(plain.usage, with_tenants.usage)
@@ -60,11 +60,11 @@ def test_scores_are_the_same_and_tenants_add_up_to_the_usage(scorer):
         ("tenant", {"text": "x", "tenant": "y" * 70}, ""),
     ],
 )
-def test_any_value_is_a_name(scorer, path, event, name):
-    assert list(told(answer(Route(TOPICS, scorer, tenant=path), [json.dumps(event).encode()]))) == [name]
+def test_any_value_is_a_name(stages, path, event, name):
+    assert list(told(answer(Route(TOPICS, stages, tenant=path), [json.dumps(event).encode()]))) == [name]
 
 
 @pytest.mark.parametrize("path", ["", "a..b", "text.inner", "items[*].owner", "a[*]"])
-def test_what_cannot_be_read_beside_the_models_fields(scorer, path):
+def test_what_cannot_be_read_beside_the_models_fields(stages, path):
     with pytest.raises(ConfigError, match="field"):
-        Route(TOPICS, scorer, tenant=path)
+        Route(TOPICS, stages, tenant=path)

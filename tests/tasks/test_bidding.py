@@ -9,23 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.blocks import DecisionInputs, Outcome, ScoreBlock, Status
+from farthing.blocks import DecisionInputs, Outcome, RecordBlock, ScoreBlock, Status
 from farthing.errors import BundleError
 from farthing.tasks.bid_kernels import lists_any, lists_reference, price_of, price_reference
 from farthing.tasks.bidding import LABELS, Bidding, decide_reference
 from tests.bidding_factory import CAMPAIGN, examples, imp, make_scorer, request
 
-SCORER = make_scorer()
+STAGES = make_scorer().stages
 
 
-def decide(values, scores=None, *, now_ms=0, pacing=1.0, timestamps_ms=None, scorer=SCORER):
-    records = scorer.records_of(values)
-    columns = scorer.parse(records)
+def decide(values, scores=None, *, now_ms=0, pacing=1.0, timestamps_ms=None, stages=STAGES):
+    records = RecordBlock.of_values(values)
+    columns = stages.parse(records)
     rows = int(columns.row_indptr[-1])
     given_scores = np.full((rows, 1), 0.01, np.float32) if scores is None else np.array(scores, np.float32)[:, None]
     stamps = records.timestamps_ms if timestamps_ms is None else np.array(timestamps_ms, np.int64)
     inputs = DecisionInputs(records.buffer, stamps, now_ms, pacing)
-    return scorer.decide(columns, ScoreBlock(np.zeros((rows, 1), np.int32), given_scores), inputs)
+    return stages.decide(columns, ScoreBlock(np.zeros((rows, 1), np.int32), given_scores), inputs)
 
 
 def outcome(value, **options):
@@ -42,17 +42,17 @@ def test_the_price_is_the_value_of_a_thousand_impressions_in_micros():
 
 def test_pacing_and_the_highest_price_lower_it():
     assert decide([request()], [0.0625], pacing=0.5).prices_micros.tolist() == [25_000_000]
-    scorer = make_scorer({**CAMPAIGN, "max_cpm": 12.5})
-    assert decide([request()], [0.0625], scorer=scorer).prices_micros.tolist() == [12_500_000]
+    stages = make_scorer({**CAMPAIGN, "max_cpm": 12.5}).stages
+    assert decide([request()], [0.0625], stages=stages).prices_micros.tolist() == [12_500_000]
 
 
 def test_the_optimal_price_is_that_of_the_paper():
     """sqrt(c v / lambda + c^2) - c, in exact arithmetic but for the square root."""
-    scorer = make_scorer({**CAMPAIGN, "strategy": "ortb", "c": 3.5, "lambda": 1.25})
+    stages = make_scorer({**CAMPAIGN, "strategy": "ortb", "c": 3.5, "lambda": 1.25}).stages
     for score in (1e-6, 0.0004, 0.01, 0.3, 1.0):
         value = float(np.float32(score)) * 0.8 * 1000
         expected = math.sqrt(3.5 * value / 1.25 + 3.5**2) - 3.5
-        found = decide([request()], [score], scorer=scorer).prices_micros[0] / 1e6
+        found = decide([request()], [score], stages=stages).prices_micros[0] / 1e6
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-6)
         assert found <= expected + 1e-9  # rounded down
 
@@ -87,8 +87,8 @@ def test_a_linear_price_is_never_over_the_value(score, pacing):
     ],
 )
 def test_floors(floor, expected):
-    scorer = make_scorer({**CAMPAIGN, "value_per_click": 1.0})
-    assert outcome(request(imp(bidfloor=floor)), scores=[0.0078125], scorer=scorer) == expected
+    stages = make_scorer({**CAMPAIGN, "value_per_click": 1.0}).stages
+    assert outcome(request(imp(bidfloor=floor)), scores=[0.0078125], stages=stages) == expected
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1, width=32))
@@ -117,9 +117,9 @@ def test_a_floor_in_another_currency_cannot_be_compared(fields, expected):
 
 
 def test_a_floor_without_a_currency_is_in_dollars():
-    scorer = make_scorer({**CAMPAIGN, "currency": "CNY"})
-    assert outcome(request(imp(bidfloor=0.01)), scorer=scorer) == Outcome.FLOOR_CURRENCY
-    assert outcome(request(imp(bidfloor=0.01, bidfloorcur="CNY")), scorer=scorer) == Outcome.BID
+    stages = make_scorer({**CAMPAIGN, "currency": "CNY"}).stages
+    assert outcome(request(imp(bidfloor=0.01)), stages=stages) == Outcome.FLOOR_CURRENCY
+    assert outcome(request(imp(bidfloor=0.01, bidfloorcur="CNY")), stages=stages) == Outcome.BID
 
 
 @pytest.mark.parametrize(
@@ -256,17 +256,17 @@ impressions = st.fixed_dictionaries(
 )  # fmt: skip
 def test_decisions_equal_the_reference_bit_for_bit(requests, seed, currency, optimal, now_ms):
     strategy = {"strategy": "ortb", "c": 4.0, "lambda": 2.0} if optimal else {}
-    scorer = SCORER.with_settings({**CAMPAIGN, "currency": currency, **strategy})
-    records = scorer.records_of(
+    stages = STAGES.with_settings({**CAMPAIGN, "currency": currency, **strategy})
+    records = RecordBlock.of_values(
         [json.dumps({"id": "r", **rest, "imp": imps}).encode() for rest, imps in requests] + [b"{"]
     )
-    columns = scorer.parse(records)
+    columns = stages.parse(records)
     rng = np.random.default_rng(seed)
     scores = rng.choice(np.array([0.01, 0.0100001, 0.5, 1e-30, np.nan], np.float32), (int(columns.row_indptr[-1]), 1))
     block = ScoreBlock(np.zeros(scores.shape, np.int32), scores)
     stamps = rng.integers(-1, 10, len(records))
     inputs = DecisionInputs(records.buffer, stamps, now_ms, 0.75)
-    found, expected = scorer.decide(columns, block, inputs), decide_reference(scorer.settled, columns, block, inputs)
+    found, expected = stages.decide(columns, block, inputs), decide_reference(stages.settled, columns, block, inputs)
     for name in ("status", "labels", "prices_micros", "answers", "test"):
         assert np.array_equal(getattr(found, name), getattr(expected, name)), name
 
@@ -302,7 +302,7 @@ def test_campaigns_that_cannot_be(change, message):
     with pytest.raises(BundleError, match=message):
         make_scorer({**CAMPAIGN, **change})
     with pytest.raises(BundleError, match=message):
-        SCORER.with_settings({**CAMPAIGN, **change})
+        STAGES.with_settings({**CAMPAIGN, **change})
 
 
 def test_a_campaign_that_lacks_its_value_and_other_labels():

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from farthing.blocks import DecisionInputs
+from farthing.blocks import DecisionInputs, RecordBlock
 from farthing.errors import BundleError
 from farthing.kernels.jit import watch_compilation
 from farthing.local.bid_requests import bid_request_events
@@ -111,7 +111,7 @@ def warm(bundle: str, *, as_json: bool) -> int:
     compiled: list[str] = []
     with starting(console, f"warming {bundle}"), watch_compilation(compiled.append):
         # With a tenant, whom a route need not have: all kernels of one without, and those that count tenants.
-        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle), tenant="tenant").warm()
+        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle).stages, tenant="tenant").warm()
         Metrics({"source": "model"})
     seconds = time.perf_counter() - began
     folder = writable_folder()
@@ -128,28 +128,28 @@ def bench(bundle: str, *, as_json: bool) -> int:
     Where an event has several rows (rerank: candidates), times are given for a row too.
     """
     with starting(Console(stderr=True), f"loading {bundle}"):
-        scorer = Scorer.load(bundle)
-    rankings = scorer.task == "rerank"
+        stages = Scorer.load(bundle).stages
+    rankings = stages.task == "rerank"
     if rankings:
         events = ranking_events(BENCH_RANKINGS)
-    elif scorer.task == "bidding":
+    elif stages.task == "bidding":
         events = bid_request_events(BENCH_EVENTS)
     else:
-        events = comment_events(BENCH_EVENTS) if scorer.task == "moderation" else _events_of(scorer.field_plan)
-    records = scorer.records_of(events)
+        events = comment_events(BENCH_EVENTS) if stages.task == "moderation" else _events_of(stages.field_plan)
+    records = RecordBlock.of_values(events)
     inputs = DecisionInputs(records.buffer, records.timestamps_ms)
     times: dict[str, list[float]] = {stage: [] for stage in ("parse", "featurize", "score", "decide", "render")}
     for _ in range(BENCH_ROUNDS):
         marks = [time.perf_counter()]
-        columns = scorer.parse(records)
+        columns = stages.parse(records)
         marks.append(time.perf_counter())
-        features = scorer.featurize(columns, records)
+        features = stages.featurize(columns, records)
         marks.append(time.perf_counter())
-        scores = scorer.score(features)
+        scores = stages.score(features)
         marks.append(time.perf_counter())
-        decisions = scorer.decide(columns, scores, inputs)
+        decisions = stages.decide(columns, scores, inputs)
         marks.append(time.perf_counter())
-        scorer.render(records, columns, decisions)
+        stages.render(records, columns, decisions)
         marks.append(time.perf_counter())
         for stage, a, b in zip(times, marks, marks[1:], strict=False):
             times[stage].append((b - a) / len(events) * 1e9)
@@ -166,7 +166,7 @@ def bench(bundle: str, *, as_json: bool) -> int:
     )
     report_console(as_json=as_json).print(table)
     if as_json:
-        facts = {"model": scorer.model_id, "ns_per_event": medians, "rows_per_event": rows, "ns_per_row": per_row}
+        facts = {"model": stages.model_id, "ns_per_event": medians, "rows_per_event": rows, "ns_per_row": per_row}
         write_json(facts)
     return 0
 

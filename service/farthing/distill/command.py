@@ -15,7 +15,7 @@ from farthing.distill.texts.report import write_report
 from farthing.distill.texts.sweep import sweep
 from farthing.errors import ConfigError
 from farthing.files import keep_apart
-from farthing.scoring.bundle import CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS
+from farthing.scoring.manifest import CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS
 
 BUNDLE = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS)
 TASKS = ("moderation", "classify", "rerank", "bidding")

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from farthing.distill.recipe_file import Recipe
 from farthing.features import FeatureSpec
 from farthing.model.golden import make_golden
-from farthing.model.scorer import Scorer
+from farthing.model.nets import HashedNet
+from farthing.model.stages import Stages
 from farthing.payload import FieldPlan
-from farthing.scoring.bundle import Manifest, write_bundle
+from farthing.scoring.bundle import write_bundle
 from farthing.scoring.graph import build_model
+from farthing.scoring.manifest import Manifest
 from farthing.scoring.tensors import QuantizedTensors
+
+UNSAVED: Final = "unsaved"
+"""What scores are signed with before there is a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Draft:
     """A model that scores, and a manifest without an evaluation."""
 
     manifest: Manifest
-    scorer: Scorer
+    stages: Stages
     lexicon: bytes | None  # features.npz, of a rerank bundle
 
     @classmethod
@@ -67,15 +72,15 @@ class Draft:
             settings=settings or {},
         )
         model = build_model(tensors, {"task": manifest.task, "feature_fingerprint": manifest.feature_fingerprint})
-        return cls(manifest, Scorer(manifest, model, model_id="unsaved", features=lexicon), lexicon)
+        net = HashedNet(manifest, model, features=lexicon)
+        return cls(manifest, Stages.of(manifest, net, model_id=UNSAVED), lexicon)
 
     def finished(self, evaluation: Mapping[str, Any], thresholds: Mapping[str, Any] | None = None) -> Draft:
         """Give the draft with all that its manifest says; no thresholds leave those that it has."""
         manifest = replace(self.manifest, evaluation=evaluation)
         if thresholds is not None:
             manifest = replace(manifest, thresholds=thresholds)
-        scorer = Scorer(manifest, self.scorer.model, model_id="unsaved", features=self.lexicon)
-        return Draft(manifest, scorer, self.lexicon)
+        return Draft(manifest, Stages.of(manifest, self.stages.net, model_id=UNSAVED), self.lexicon)
 
     def write(self, out: Path, *, golden: Sequence[bytes], card: Callable[[Manifest], str]) -> None:
         """Write the bundle.
@@ -95,6 +100,6 @@ class Draft:
             The parts do not belong together.
         """
         write_bundle(
-            out, manifest=self.manifest, model=self.scorer.model, golden=make_golden(self.scorer, golden),
+            out, manifest=self.manifest, model=self.stages.hashed.model, golden=make_golden(self.stages, golden),
             card=card(self.manifest), features=self.lexicon,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from farthing.evaluate.report import Group, Report
 from farthing.evaluate.requests import RequestMap
 from farthing.evaluate.scored import score
 from farthing.model.scorer import Scorer
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 METRICS: Mapping[str, binary.Metric] = {
     "auc": binary.auc,

@@ -17,7 +17,7 @@ from farthing.evaluate.report import Report
 from farthing.evaluate.rows import LABEL, read_labelled
 from farthing.evaluate.scored import score
 from farthing.model.scorer import Scorer
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 DEFAULT_CUT = 0.5
 """The cut of a head that calls for no label of its own."""

@@ -15,7 +15,7 @@ from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.files import Named, keep_apart
 from farthing.model.scorer import Scorer
 from farthing.process.output import report_console, write_json
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 PICTURES: Final = ("reliability.png", "precision_recall.png", "lift.png", "ranks.png")
 """What ``--plots`` may write into its folder."""

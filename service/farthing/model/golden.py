@@ -1,4 +1,4 @@
-"""Golden vectors: what a model must say of known events, checked on the machine it runs on.
+"""Golden vectors: what a model must give for known events, checked on the machine it runs on.
 
 Expected values are made by the references (plain Python and NumPy), never by the kernels and ONNX Runtime that they
 check. Integers (accumulators, logits, prices) and our own scores must be equal bit for bit; scores of ONNX Runtime
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,19 @@ from farthing.blocks import (
     FieldColumns,
     Int64s,
     RankingBlock,
+    RecordBlock,
     ScoreBlock,
     Status,
 )
 from farthing.errors import BundleError
+from farthing.model.stages import Stages
 from farthing.payload import FieldPlan, parse
-from farthing.scoring.bundle import MAP_INSTEAD, Golden
 from farthing.scoring.embedding_bag import accumulate_reference
 from farthing.scoring.finish import finish_reference
+from farthing.scoring.golden_file import Golden
 from farthing.scoring.graph import reference_logits
+from farthing.scoring.manifest import MAP_INSTEAD
 from farthing.scoring.session import open_session
-
-if TYPE_CHECKING:
-    from farthing.model.scorer import Scorer
 
 PLAIN_TOLERANCE = 1e-6
 MAX_GOLDEN_EVENT_BYTES = 1 << 20
@@ -56,22 +56,22 @@ class Verification:
     batch_difference: float = 0.0  # the largest of a score between batches: over 0 only where a manifest allows it
 
 
-def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
+def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
     """Compute golden vectors by the references.
 
     Parameters
     ----------
-    scorer:
-        A scorer of the model; its parse, featurize and decide stages are used.
+    stages:
+        The model's; featurize and decide are used.
     values:
         Events, good and bad: ordinary ones, empty text, long text, refused ones.
     """
-    columns, features, inputs = _columns_and_features(scorer, values)
-    tensors = scorer.tensors
-    accumulators = accumulate_reference(features.indptr, features.indices, scorer.words)
+    columns, features, inputs = _columns_and_features(stages, values)
+    net, tensors = stages.hashed, stages.hashed.tensors
+    accumulators = accumulate_reference(features.indptr, features.indices, net.words)
     logits = reference_logits(tensors, accumulators, np.diff(features.indptr).astype(np.int32))
     scores = finish_reference(logits, tensors.logit_scale, tensors.logit_bias)
-    decisions = scorer.decide(columns, ScoreBlock(logits, scores), inputs)
+    decisions = stages.decide(columns, ScoreBlock(logits, scores), inputs)
     indptr = np.zeros(len(values) + 1, np.int64)
     np.cumsum([len(value) for value in values], out=indptr[1:])
     return Golden(
@@ -87,8 +87,8 @@ def make_golden(scorer: Scorer, values: Sequence[bytes]) -> Golden:
     )
 
 
-def verify(scorer: Scorer, golden: Golden) -> Verification:
-    """Check a scorer against golden vectors, and that its scores do not depend on batches here.
+def verify(stages: Stages, golden: Golden) -> Verification:
+    """Check a model against golden vectors, and that its scores do not depend on batches here.
 
     Raises
     ------
@@ -97,27 +97,27 @@ def verify(scorer: Scorer, golden: Golden) -> Verification:
     """
     data = golden.values.tobytes()
     values = [data[start:stop] for start, stop in itertools.pairwise(golden.values_indptr.tolist())]
-    columns, features, inputs = _columns_and_features(scorer, values)
-    scores = scorer.score(features)
-    decisions = scorer.decide(columns, scores, inputs)
+    columns, features, inputs = _columns_and_features(stages, values)
+    scores = stages.score(features)
+    decisions = stages.decide(columns, scores, inputs)
     _compare("status", decisions.status, golden.status)
-    _compare("accumulators", scorer.accumulate(features), golden.accumulators)
+    _compare("accumulators", stages.hashed.accumulate(features), golden.accumulators)
     _compare("logits", scores.logits, golden.logits)
     _compare("scores", scores.scores, golden.scores)
     _compare("labels", decisions.labels, golden.labels)
-    for what, found, expected in (
+    for what, computed, expected in (
         ("prices", _prices(decisions), golden.prices_micros),
         ("order", _order(decisions), golden.order),
     ):
-        if (found is None) != (expected is None):
+        if (computed is None) != (expected is None):
             raise BundleError(
-                f"golden {what}: the task {scorer.task} gives {'none' if found is None else 'some'}, the bundle has "
+                f"golden {what}: the task {stages.task} gives {'none' if computed is None else 'some'}, the bundle has "
                 f"{'none' if expected is None else 'some'}; build the bundle again"
             )
-        if found is not None and expected is not None:
-            _compare(what, found, expected)
-    difference = _check_plain_run(scorer, columns, features, inputs, golden)
-    _check_batch_invariance(scorer, golden)
+        if computed is not None and expected is not None:
+            _compare(what, computed, expected)
+    difference = _check_plain_run(stages, columns, features, inputs, golden)
+    _check_batch_invariance(stages, golden)
     return Verification(
         golden_events=len(golden),
         golden_rows=len(golden.logits),
@@ -135,27 +135,27 @@ def _order(decisions: object) -> Int64s | None:
     return decisions.order if isinstance(decisions, RankingBlock) else None
 
 
-def _columns_and_features(scorer: Scorer, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
-    # Not scorer.parse: neither a worker's max_event_bytes nor a map of fields may make a sound bundle look broken.
-    records = scorer.records_of(values)
-    plan = FieldPlan.from_manifest(scorer.manifest.field_plan)
+def _columns_and_features(stages: Stages, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
+    # Not stages.parse: neither a worker's max_event_bytes nor a map of fields may make a sound bundle look broken.
+    records = RecordBlock.of_values(values)
+    plan = FieldPlan.from_manifest(stages.manifest.field_plan)
     columns = parse(records, plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
     inputs = DecisionInputs(records.buffer, records.timestamps_ms)  # at time 0, pacing 1
-    return columns, scorer.hashed.featurize(columns, records.buffer), inputs
+    return columns, stages.hashed.featurize(columns, records.buffer), inputs
 
 
-def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
-    if found.shape != golden.shape:
-        raise BundleError(f"golden {what}: shape {golden.shape}, found {found.shape}; build the bundle again")
-    different = np.argwhere(found != golden)
+def _compare(what: str, computed: NDArray[Any], golden: NDArray[Any]) -> None:
+    if computed.shape != golden.shape:
+        raise BundleError(f"golden {what}: shape {golden.shape}, found {computed.shape}; build the bundle again")
+    different = np.argwhere(computed != golden)
     if len(different):
         place = tuple(int(i) for i in different[0])
         differ = f"golden {what}: {len(different)} of {golden.size} values differ; the first is at {place}: expected "
-        differ += f"{golden[place]}, found {found[place]}"
+        differ += f"{golden[place]}, found {computed[place]}"
         if what == "status":  # parsing depends on the field plan and on no machine
             raise BundleError(
-                f"{differ} ({Status(int(found[place])).name}). The golden events do not fit the manifest's field plan: "
-                f"was it edited? {MAP_INSTEAD}"
+                f"{differ} ({Status(int(computed[place])).name}). The golden events do not fit the manifest's field "
+                f"plan: was it edited? Build the bundle again. {MAP_INSTEAD}"
             )
         raise BundleError(
             f"{differ}. This Farthing, ONNX Runtime or CPU does not give what the "
@@ -164,12 +164,12 @@ def _compare(what: str, found: NDArray[Any], golden: NDArray[Any]) -> None:
 
 
 def _check_plain_run(
-    scorer: Scorer, columns: FieldColumns, features: FeatureBlock, inputs: DecisionInputs, golden: Golden
+    stages: Stages, columns: FieldColumns, features: FeatureBlock, inputs: DecisionInputs, golden: Golden
 ) -> float:
     """Run the whole model.onnx in ONNX Runtime, as anyone might."""
-    session = open_session(scorer.model, threads=1)
+    session = open_session(stages.hashed.model, threads=1)
     scores = np.empty_like(golden.scores)
-    for rows, ids in _padded(features, padding_id=scorer.tensors.n_buckets):
+    for rows, ids in _padded(features, padding_id=stages.hashed.tensors.n_buckets):
         scores[rows], logits, accumulators = session.run(["scores", "logits", "accumulators"], {"ids": ids})
         _compare("accumulators of the plain run", accumulators, golden.accumulators[rows])
         _compare("logits of the plain run", logits, golden.logits[rows])
@@ -178,7 +178,7 @@ def _check_plain_run(
         raise BundleError(
             f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
         )
-    plain = scorer.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # an order may differ at a near tie
+    plain = stages.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # an order may differ at a near tie
     _compare("labels of the plain run", plain.labels, golden.labels)
     return difference
 
@@ -199,17 +199,18 @@ def _padded(features: FeatureBlock, *, padding_id: int) -> Iterator[tuple[slice,
         start = stop
 
 
-def _check_batch_invariance(scorer: Scorer, golden: Golden) -> None:
+def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
     """Compare runs of many sizes with rows run alone, extreme neighbours among them."""
     dim = golden.accumulators.shape[1]
     rng = np.random.default_rng(_SEED)
     inputs = rng.integers(0, 256, (_STRESS_ROWS, dim), dtype=np.uint8)
     inputs[::3] = rng.choice(np.array([0, 255], np.uint8), inputs[::3].shape)
     inputs[7], inputs[8] = 0, 255
-    expected = scorer.dense(inputs)
+    dense = stages.hashed.dense
+    expected = dense(inputs)
     for size in _BATCH_SIZES:
         # rows run alone cost most: a stride of them will do
         starts = range(0, _STRESS_ROWS, size) if size > 3 else range(0, _STRESS_ROWS, 11)
         for start in starts:
             rows = slice(start, min(start + size, _STRESS_ROWS))
-            _compare(f"logits in batches of {size}, rows from {start}", scorer.dense(inputs[rows]), expected[rows])
+            _compare(f"logits in batches of {size}, rows from {start}", dense(inputs[rows]), expected[rows])

@@ -3,12 +3,14 @@
 ::
 
     HashedNet    hashed features -> embedding bag -> int8 net     what ``farthing distill`` makes; integers throughout
-    ColumnNet    number columns -> any allowed ONNX classifier    what a team has already
+    ColumnNet    number columns -> any allowed ONNX classifier    what a team already has
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -17,14 +19,28 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes, FeatureBlock, FieldColumns, Int32s, NumberBlock, NumberColumn, ScoreBlock
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
-from farthing.scoring.bundle import Manifest
 from farthing.scoring.columns import ColumnSession
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import read_tensors
+from farthing.scoring.manifest import Manifest
 from farthing.scoring.session import DenseSession
 
 Features = FeatureBlock | NumberBlock
+
+
+class Net(Protocol):
+    """What makes scores of a row's fields."""
+
+    @property
+    def read(self) -> Set[str]:
+        """Names of the fields that it reads."""
+
+    def featurize(self, columns: FieldColumns, buffer: Bytes | None, /) -> Features:
+        """Make each row's features; ``buffer`` is what raw columns are views into."""
+
+    def score(self, features: Features, /) -> ScoreBlock:
+        """Compute each row's scores of features that it made itself."""
 
 
 class HashedNet:
@@ -35,7 +51,7 @@ class HashedNet:
     manifest, model:
         What the model is, and the model.
     threads:
-        Threads of ONNX Runtime.
+        Threads of ONNX Runtime; scores do not depend on it.
     features:
         The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
 
@@ -45,7 +61,9 @@ class HashedNet:
         The manifest's parts disagree with each other or with the model.
     """
 
-    def __init__(self, manifest: Manifest, model: onnx.ModelProto, *, threads: int, features: bytes | None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: onnx.ModelProto, *, threads: int = 1, features: bytes | None = None
+    ) -> None:
         self.model = model
         self.tensors = read_tensors(model)
         self.words = pack_table(self.tensors.table)
@@ -80,7 +98,7 @@ class HashedNet:
 
 
 class ColumnNet:
-    """Number columns, run through an ONNX classifier of the user's.
+    """Number columns, run through an ONNX classifier that the user brings.
 
     Parameters
     ----------
@@ -89,7 +107,7 @@ class ColumnNet:
     fields:
         Names of the plan's number fields, in the order of the model's columns.
     fill:
-        What stands for a missing or null number; NaN is a value of its own to some models.
+        What stands for a missing or null number; some models take NaN as a value of its own.
     """
 
     def __init__(self, session: ColumnSession, fields: tuple[str, ...], *, fill: float) -> None:
@@ -117,9 +135,6 @@ class ColumnNet:
         return ScoreBlock(logits=np.zeros((len(scores), 0), np.int32), scores=scores)
 
 
-Net = HashedNet | ColumnNet
-
-
 def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
     try:
         spec = FeatureSpec.from_manifest(manifest.feature_spec)
@@ -138,10 +153,10 @@ def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
 
 
 def _lexicon(spec: FeatureSpec, features: bytes | None) -> Lexicon | None:
-    found = "" if features is None else hashlib.sha256(features).hexdigest()
-    if found != spec.lexicon_sha256:
+    digest = "" if features is None else hashlib.sha256(features).hexdigest()
+    if digest != spec.lexicon_sha256:
         raise BundleError(
             f"features.npz: the feature spec needs the SHA-256 {spec.lexicon_sha256 or '(none)'}, there is "
-            f"{found or '(none)'}; build the bundle again"
+            f"{digest or '(none)'}; build the bundle again"
         )
     return None if features is None else Lexicon.from_npz(features)

@@ -1,4 +1,4 @@
-"""Event bytes in, decisions out: the pure stages of a bundle as one object. No Kafka.
+"""Event bytes in, score records out: a model in process. No Kafka.
 
 ::
 
@@ -7,53 +7,36 @@
     scorer = Scorer.load("moderation")
     scorer.score_texts(["You are a wonderful person."]).values[0]  # b'{"id":0,"score":0.0123,"label":"allow",...}'
 
-Every stage is a method: :meth:`Scorer.parse`, :meth:`~Scorer.featurize`, :meth:`~Scorer.score`,
-:meth:`~Scorer.decide`, :meth:`~Scorer.render`. A scorer keeps no state between calls; calls from several threads are
-independent.
+Its stages one by one, on blocks, are ``scorer.stages`` (:class:`farthing.model.stages.Stages`). A scorer keeps no state
+between calls; calls from several threads are independent.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from farthing.blocks import (
-    MAX_EVENT_BYTES,
-    BidBlock,
-    Bytes,
-    DecisionBlock,
-    DecisionInputs,
-    FeatureBlock,
-    FieldColumns,
-    Int32s,
-    Int64s,
-    RecordBlock,
-    RenderedValues,
-    ScoreBlock,
-)
-from farthing.errors import BundleError, ConfigError
-from farthing.features import FeatureSpec
-from farthing.model import golden as golden_vectors
-from farthing.model import prompt_fields as prompted
+from farthing.blocks import MAX_EVENT_BYTES, Bytes, DecisionInputs, Int64s, RecordBlock
+from farthing.errors import BundleError
+from farthing.model import golden
 from farthing.model.golden import Verification
-from farthing.model.nets import ColumnNet, Features, HashedNet, Net
+from farthing.model.nets import ColumnNet, HashedNet
 from farthing.model.shipped import find_bundle
-from farthing.model.task_table import ID_FIELD, SPARE_FIELDS, TASKS
-from farthing.payload import Field, FieldPlan, parse, parse_path
-from farthing.scoring.bundle import Bundle, Manifest
+from farthing.model.sources import ColumnSource, HashedSource, NoSource, Source
+from farthing.model.stages import Stages
+from farthing.model.task_table import ID_FIELD
+from farthing.payload import Field, FieldPlan
+from farthing.scoring.bundle import Bundle
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
-from farthing.scoring.tensors import QuantizedTensors
-
-Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
+from farthing.scoring.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,98 +58,22 @@ class ScoredEvents:
         return len(self.status)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
     """A model ready to score.
 
-    Most callers want :meth:`load`. The constructor takes a model that need not lie in a bundle yet.
+    Most callers want :meth:`load`. A model that lies in no bundle yet needs only its stages.
 
     Parameters
     ----------
-    manifest, model:
-        What the model is, and the model.
-    model_id:
-        What scores are signed with.
-    max_event_bytes:
-        Longer values are refused as TOO_LARGE.
-    threads:
-        Threads of ONNX Runtime; scores do not depend on it.
-    features:
-        The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
-    fields:
-        Where fields lie in the events, where it is not where the manifest says: ``{"text": "comment.text"}``.
-
-    Raises
-    ------
-    BundleError
-        The manifest's parts disagree with each other or with the model.
-    ConfigError
-        ``fields`` names a field that the model does not read, or a path that cannot be.
+    stages:
+        The model's stages.
+    source:
+        Where it came from, and so what it can be verified against.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        model: onnx.ModelProto,
-        *,
-        model_id: str,
-        max_event_bytes: int = MAX_EVENT_BYTES,
-        threads: int = 1,
-        features: bytes | None = None,
-        fields: Mapping[str, str] | None = None,
-    ) -> None:
-        net = HashedNet(manifest, model, threads=threads, features=features)
-        self._assemble(manifest, net, fields or {}, model_id=model_id, max_event_bytes=max_event_bytes)
-
-    def _assemble(
-        self, manifest: Manifest, net: Net, fields: Mapping[str, str], *, model_id: str, max_event_bytes: int
-    ) -> None:
-        if manifest.task not in TASKS:
-            raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
-        self.model_id = model_id
-        self.task: str = manifest.task
-        self.heads: tuple[str, ...] = manifest.heads
-        self.labels: tuple[str, ...] = manifest.labels
-        self.manifest = manifest
-        self.net = net
-        self._max_event_bytes = max_event_bytes
-        self._bundle: Bundle | None = None
-        self._columns: ColumnBundle | None = None
-        try:
-            self.field_plan = FieldPlan.from_manifest(manifest.field_plan)
-        except ConfigError as error:
-            raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
-        self.settled: Any = TASKS[manifest.task].from_manifest(manifest)
-        try:  # on no events: does the plan give what the model and the task read?
-            self.featurize(self.parse(self.records_of([])))
-            self._decide_nothing()
-        except ConfigError as error:
-            raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
-        self.field_plan = self.field_plan.mapped(fields, spare=SPARE_FIELDS)
-
-    @classmethod
-    def of_columns(
-        cls,
-        bundle: ColumnBundle,
-        *,
-        max_event_bytes: int = MAX_EVENT_BYTES,
-        threads: int = 1,
-        fields: Mapping[str, str] | None = None,
-    ) -> Scorer:
-        """Make a scorer of an ONNX classifier over number columns; ``fields`` as of the constructor.
-
-        Raises
-        ------
-        BundleError
-            The model does not fit its manifest, or its scores depend on the batch.
-        ConfigError
-            ``fields`` names a column that the model does not read, or a path that cannot be.
-        """
-        manifest = bundle.manifest.as_manifest()
-        net = ColumnNet(bundle.session(threads=threads), bundle.manifest.fields, fill=bundle.manifest.fill)
-        scorer = cls.__new__(cls)
-        scorer._assemble(manifest, net, fields or {}, model_id=bundle.model_id, max_event_bytes=max_event_bytes)
-        scorer._columns = bundle
-        return scorer
+    stages: Stages
+    source: Source = field(default_factory=NoSource)
 
     @classmethod
     def load(
@@ -203,28 +110,59 @@ class Scorer:
         """
         folder = find_bundle(path_or_name)
         if is_column_bundle(folder):
-            try:
-                given = ColumnBundle.load(folder)
-                return cls.of_columns(given, max_event_bytes=max_event_bytes, threads=threads, fields=fields)
-            except BundleError as error:
-                raise BundleError(f"bundle {folder}: {error}") from error
+            with _naming(folder):
+                columns = ColumnBundle.load(folder)
+                session = columns.session(threads=threads)
+                stages = Stages.of(
+                    columns.manifest.as_manifest(),
+                    ColumnNet(session, columns.manifest.fields, fill=columns.manifest.fill),
+                    model_id=columns.model_id,
+                    max_event_bytes=max_event_bytes,
+                    fields=fields,
+                )
+            return cls(stages, ColumnSource(columns, session))
         bundle = Bundle.load(folder)
-        try:
-            scorer = cls(
+        with _naming(bundle.path):
+            stages = Stages.of(
                 bundle.manifest,
-                bundle.model,
+                HashedNet(bundle.manifest, bundle.model, threads=threads, features=bundle.features),
                 model_id=bundle.model_id,
                 max_event_bytes=max_event_bytes,
-                threads=threads,
-                features=bundle.features,
                 fields=fields,
             )
-            scorer._bundle = bundle
             if verify:
-                golden_vectors.verify(scorer, bundle.golden)
-        except BundleError as error:
-            raise BundleError(f"bundle {bundle.path}: {error}") from error
-        return scorer
+                golden.verify(stages, bundle.golden)
+        return cls(stages, HashedSource(bundle))
+
+    @property
+    def model_id(self) -> str:
+        """What scores are signed with: ``moderation@1a2b3c4d``."""
+        return self.stages.model_id
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of the model."""
+        return self.stages.manifest
+
+    @property
+    def task(self) -> str:
+        """What a score means: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
+        return self.stages.task
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the scores; the first is ``score`` in a score record."""
+        return self.stages.heads
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, by number."""
+        return self.stages.labels
+
+    @property
+    def field_plan(self) -> FieldPlan:
+        """What is read of an event, and where it lies."""
+        return self.stages.field_plan
 
     def verify(self) -> Verification:
         """Check digests, golden vectors and batch invariance, now and on this machine.
@@ -234,135 +172,19 @@ class Scorer:
         BundleError
             The files changed since they were loaded, or the model does not give its golden results.
         """
-        if self._columns is not None and isinstance(self.net, ColumnNet):
-            given = ColumnBundle.load(self._columns.path)
-            _same(given.path, self._columns.digest, given.digest)
-            checked = given.check(self.net.session)
-            return Verification(0, 0, 0.0, checked.batch_sizes, checked.rows, checked.worst_difference)
-        if self._bundle is None:
-            raise BundleError(f"model {self.model_id} was not loaded from a bundle: there are no golden vectors")
-        now = Bundle.load(self._bundle.path)
-        _same(now.path, self._bundle.digest, now.digest)
-        return golden_vectors.verify(self, self._bundle.golden)
-
-    def parse(self, records: RecordBlock) -> FieldColumns:
-        """Read the wanted fields of each event."""
-        return parse(records, self.field_plan, max_event_bytes=self._max_event_bytes)
-
-    def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
-        """Make each row's features: hashed ids, or numbers.
-
-        ``records`` are those that were parsed; only features of raw fields, which are views, need them.
-        """
-        return self.net.featurize(columns, None if records is None else records.buffer)
-
-    def score(self, features: Features) -> ScoreBlock:
-        """Compute each row's scores."""
-        return self.net.score(features)
-
-    @property
-    def hashed(self) -> HashedNet:
-        """The net of a model with hashed features.
-
-        Raises
-        ------
-        BundleError
-            The model reads number columns as they are.
-        """
-        if not isinstance(self.net, HashedNet):
-            raise BundleError(f"{self.model_id} reads number columns: it has no hashed features, table or integers")
-        return self.net
-
-    @property
-    def model(self) -> onnx.ModelProto:
-        """The whole model of hashed features."""
-        return self.hashed.model
-
-    @property
-    def tensors(self) -> QuantizedTensors:
-        """All numbers of a model of hashed features."""
-        return self.hashed.tensors
-
-    @property
-    def feature_spec(self) -> FeatureSpec:
-        """What is made of the fields by a model of hashed features."""
-        return self.hashed.spec
-
-    @property
-    def words(self) -> NDArray[np.uint64]:
-        """The packed table of a model of hashed features."""
-        return self.hashed.words
-
-    def accumulate(self, features: Features) -> Int32s:
-        """Sum the embeddings of each row: int32 (n_rows, dim). A part of :meth:`score`."""
-        assert isinstance(features, FeatureBlock)
-        return self.hashed.accumulate(features)
-
-    def dense(self, inputs: Bytes) -> Int32s:
-        """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
-        return self.hashed.dense(inputs)
-
-    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:
-        """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
-        decisions: Decisions = self.settled.decide(columns, scores, inputs)
-        return decisions
-
-    def render(self, records: RecordBlock, columns: FieldColumns, decisions: Decisions) -> RenderedValues:
-        """Write the score records of the events with status OK."""
-        return TASKS[self.task].render(self, records, columns, decisions)
+        return self.source.verify(self.stages)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Scorer:
         """Give the same model under other settings of its task, such as another campaign.
 
-        Golden vectors speak of the bundle's own settings, so the scorer that is given has none to verify.
+        Golden vectors hold for the bundle's own settings, so the new scorer has none to verify.
 
         Raises
         ------
         BundleError
-            The task cannot be settled so.
+            The task cannot have these settings.
         """
-        other = copy.copy(self)
-        other.manifest = replace(self.manifest, settings=settings)
-        other.settled = TASKS[self.task].from_manifest(other.manifest)
-        other._bundle = None
-        other._decide_nothing()
-        return other
-
-    def reading_also(self, path: str) -> tuple[Scorer, Field]:
-        """Give a scorer that also reads the field at ``path``, whatever JSON value it is, and how that field is read.
-
-        Neither the model nor its task knows of it. Where the plan reads that path anyway, it is the plan's own field.
-
-        Raises
-        ------
-        ConfigError
-            The path is none, goes through an array, or lies above or below a field of the plan.
-        """
-        wanted = parse_path(path)
-        known = next((field for field in self.field_plan.fields if field.parsed == wanted), None)
-        if known is None:
-            known = Field("_also", path, "raw")
-        if known.in_array or known.kind == "number":
-            raise ConfigError(f"field path {path!r} gives numbers or an entry a row; name a field with one value")
-        if known in self.field_plan.fields:
-            return self, known
-        other = copy.copy(self)
-        other.field_plan = FieldPlan((*self.field_plan.fields, known), self.field_plan.max_rows)
-        return other, known
-
-    def _decide_nothing(self) -> None:
-        """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
-        records = self.records_of([b""])
-        no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
-        self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))
-
-    def prompt_bytes(self, columns: FieldColumns) -> Int64s:
-        """Count the bytes of the fields that the model reads, which an API would be sent: int64 (n,)."""
-        return prompted.count_bytes(columns, self.field_plan, self.net.read)
-
-    def prompt_text(self, columns: FieldColumns, records: RecordBlock, event: int) -> str:
-        """Give what the model reads of one event, field after field."""
-        return prompted.text_of(columns, self.field_plan, self.net.read, records.buffer, event)
+        return Scorer(self.stages.with_settings(settings), NoSource("has other settings than its bundle"))
 
     def score_events(self, events: Sequence[bytes | None], *, now_ms: int = 0, pacing: float = 1.0) -> ScoredEvents:
         """Score event values as they would lie in Kafka; ``None`` is a tombstone.
@@ -370,12 +192,12 @@ class Scorer:
         A bad event never raises: its ``status`` says what is wrong with it. ``now_ms`` (since the events were made) and
         ``pacing`` are for bidding.
         """
-        records = self.records_of(events)
-        columns = self.parse(records)
-        scores = self.score(self.featurize(columns, records))
+        stages, records = self.stages, self.records_of(events)
+        columns = stages.parse(records)
+        scores = stages.score(stages.featurize(columns, records))
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, now_ms, pacing)
-        decisions = self.decide(columns, scores, inputs)
-        rendered = self.render(records, columns, decisions)
+        decisions = stages.decide(columns, scores, inputs)
+        rendered = stages.render(records, columns, decisions)
         data, bounds = rendered.data.tobytes(), rendered.indptr.tolist()
         return ScoredEvents(
             status=decisions.status,
@@ -400,7 +222,7 @@ class Scorer:
         Raises
         ------
         TypeError
-            ``texts`` is one text and no sequence of them, or one of them is what JSON cannot say, such as bytes.
+            ``texts`` is one text and not a sequence, or one of them is what JSON cannot hold, such as bytes.
         ValueError
             The plan has not exactly one text field.
         """
@@ -408,22 +230,26 @@ class Scorer:
             raise TypeError(
                 f"score_texts takes a sequence of texts and was given one {type(texts).__name__}: put it in a list"
             )
-        fields = [field for field in self.field_plan.fields if field.kind == "text"]
-        if len(fields) != 1:
-            raise ValueError(f"model {self.model_id} reads {len(fields)} text fields; use score_events")
-        plan, field = self.field_plan, fields[0]
-        return self.score_events([_event(plan, field, number, text) for number, text in enumerate(texts)])
+        plan = self.field_plan
+        text_fields = [planned for planned in plan.fields if planned.kind == "text"]
+        if len(text_fields) != 1:
+            raise ValueError(f"model {self.model_id} reads {len(text_fields)} text fields; use score_events")
+        return self.score_events([_event(plan, text_fields[0], number, text) for number, text in enumerate(texts)])
 
 
-def _same(path: Path, loaded: str, now: str) -> None:
-    if now != loaded:
-        raise BundleError(f"bundle {path}: digest was {loaded} when loaded and is {now} now; reload")
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Put the bundle's folder before what is wrong with it."""
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(f"bundle {folder}: {error}") from error
 
 
-def _event(plan: FieldPlan, field: Field, number: int, text: str | None) -> bytes:
+def _event(plan: FieldPlan, text_field: Field, number: int, text: str | None) -> bytes:
     event: dict[str, Any] = {}
-    for one in plan.fields:
-        if one.name == ID_FIELD:
-            one.parsed.put(event, number)
-    field.parsed.put(event, text)
+    for planned in plan.fields:
+        if planned.name == ID_FIELD:
+            planned.parsed.put(event, number)
+    text_field.parsed.put(event, text)
     return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from farthing.blocks import (
     BidBlock,
     DecisionBlock,
+    DecisionInputs,
     FieldColumns,
-    RankingBlock,
     RawColumn,
     RecordBlock,
     RenderedValues,
+    ScoreBlock,
 )
 from farthing.payload import BidTerms, Field, render_bids, render_rankings, render_scores
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 from farthing.tasks.bidding import Bidding
 from farthing.tasks.classify import Classify
 from farthing.tasks.moderation import Moderation
@@ -26,35 +27,54 @@ ID_FIELD: Final = "id"
 """The raw field of a plan that is echoed in the score record."""
 
 SPARE_FIELDS: Final = (Field(ID_FIELD, ID_FIELD, "raw"),)
-"""What a plan need not have, and is read all the same where someone says where it lies."""
+"""Fields that a plan may lack; they are read all the same where a map says where they lie."""
+
+
+Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
+
+
+class SettledTask(Protocol):
+    """A task as a manifest sets it, with its thresholds or its campaign."""
+
+    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs, /) -> Decisions:
+        """Give each event its label and its final status."""
 
 
 class Signature(Protocol):
-    """What of a scorer goes into its answers."""
+    """What a model puts into its score records."""
 
-    model_id: str
-    heads: tuple[str, ...]
-    labels: tuple[str, ...]
-    settled: Any  # what ``Task.from_manifest`` gave
+    @property
+    def model_id(self) -> str:
+        """What scores are signed with."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the scores."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, by number."""
+
+    @property
+    def settled(self) -> SettledTask:
+        """What made the decisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task.
+    """One task: ``from_manifest`` gives what decides, ``render`` writes its decisions as score records."""
 
-    ``from_manifest`` gives an object whose ``decide(columns, scores, inputs)`` makes the decisions that
-    ``render(signature, records, columns, decisions)`` writes.
-    """
-
-    from_manifest: Callable[[Manifest], Any]
-    render: Callable[[Signature, RecordBlock, FieldColumns, Any], RenderedValues]
+    from_manifest: Callable[[Manifest], SettledTask]
+    render: Callable[[Signature, RecordBlock, FieldColumns, Decisions], RenderedValues]
 
 
-def _labelled(write: Callable[..., RenderedValues]) -> Callable[..., RenderedValues]:
-    """Give a task's ``render`` of a writer that names heads and labels."""
+def _labelled(
+    write: Callable[..., RenderedValues],
+) -> Callable[[Signature, RecordBlock, FieldColumns, Decisions], RenderedValues]:
+    """Make a task's ``render`` from a writer that names heads and labels."""
 
     def render(
-        signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: DecisionBlock | RankingBlock
+        signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: Decisions
     ) -> RenderedValues:
         return write(
             records,
@@ -70,10 +90,11 @@ def _labelled(write: Callable[..., RenderedValues]) -> Callable[..., RenderedVal
 
 
 def _render_bids(
-    signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: BidBlock
+    signature: Signature, records: RecordBlock, columns: FieldColumns, decisions: Decisions
 ) -> RenderedValues:
     ids, imp_ids = columns.columns[ID_FIELD], columns.columns["imp_id"]
     assert isinstance(ids, RawColumn) and isinstance(imp_ids, RawColumn)
+    assert isinstance(decisions, BidBlock) and isinstance(signature.settled, Bidding)
     c = signature.settled.campaign
     return render_bids(
         records,

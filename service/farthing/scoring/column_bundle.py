@@ -31,8 +31,9 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import BundleError
-from farthing.scoring.bundle import MAX_FILE_BYTES, Manifest, regular_size
+from farthing.scoring.bundle import MAX_FILE_BYTES, regular_size
 from farthing.scoring.columns import BatchCheck, ColumnSession
+from farthing.scoring.manifest import Manifest
 
 COLUMN_MANIFEST: Final = "manifest.toml"
 NO_CLASS: Final = "none"  # the task classify calls it so

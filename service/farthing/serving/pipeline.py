@@ -278,7 +278,7 @@ class Pipeline:
         if self._offsets.begun(partition) != segment.next_offset:
             return  # a rebalance came between
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
-        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.scorer.model_id)
+        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.stages.model_id)
         await self._producer.send([letter])
         if self._offsets.ack(ticket):
             self._reports.add(partition, fault.next_offset)

@@ -34,7 +34,7 @@ from farthing.blocks import (
 from farthing.meter.count import count_usage
 from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
-from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 from farthing.payload import Field
 from farthing.serving.metrics import BlockStats
 from farthing.wire import (
@@ -66,7 +66,7 @@ class RouteTopics:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one block came to: batches to produce, and what may be committed once they are acknowledged."""
+    """The result of one block: batches to produce, and what may be committed once they are acknowledged."""
 
     batches: tuple[OutputBatch, ...] = field(repr=False)
     segments: tuple[Segment, ...]
@@ -83,7 +83,7 @@ class Route:
     def __init__(
         self,
         topics: RouteTopics,
-        scorer: Scorer,
+        stages: Stages,
         pacing: Callable[[], float] = lambda: 1.0,
         *,
         tenant: str | None = None,
@@ -93,10 +93,10 @@ class Route:
 
         Parameters
         ----------
-        topics, scorer:
-            Where it reads and writes, and what scores.
+        topics, stages:
+            Where it reads and writes, and the model's stages.
         pacing:
-            Gives the campaign's multiplier as of now, from any thread (bidding).
+            Gives the campaign's current multiplier, from any thread (bidding).
         tenant:
             Path of the field that names an event's tenant; None: they are not told apart.
         max_header_bytes:
@@ -108,11 +108,11 @@ class Route:
             That field cannot be read beside the model's.
         """
         self.topics = topics
-        self.scorer = scorer
+        self.stages = stages
         self._max_header_bytes = max_header_bytes
         self._tenant_field: Field | None = None
         if tenant is not None:
-            self.scorer, self._tenant_field = scorer.reading_also(tenant)
+            self.stages, self._tenant_field = stages.reading_also(tenant)
         self._tenant_names = TenantNames(tokens=self._tenant_field is None or self._tenant_field.kind == "raw")
         self.pacing = pacing
         self.sample = TextSample()  # of live texts, for the ledger's estimate of tokens
@@ -122,10 +122,10 @@ class Route:
     def warm(self) -> None:
         """Answer one made-up block, so that every kernel is compiled before the first event."""
         event: dict[str, Any] = {}
-        for wanted in self.scorer.field_plan.fields:
-            if wanted == self._tenant_field:
-                continue  # nobody's
-            wanted.parsed.put(event, 1 if wanted.kind == "number" else "up")
+        for planned in self.stages.field_plan.fields:
+            if planned == self._tenant_field:
+                continue  # the event has no tenant
+            planned.parsed.put(event, 1 if planned.kind == "number" else "up")
         values = [json.dumps(event).encode(), b"{"]
         data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
         batch = encode_records(
@@ -141,14 +141,14 @@ class Route:
         An unreadable batch is a fault of its segment, an unreadable event a dead letter; a ScoreError is a
         bug and ends the worker.
         """
-        topics, scorer, clock = self.topics, self.scorer, _StageClock()
+        topics, stages, clock = self.topics, self.stages, _StageClock()
         records = clock("decode", decode(fetched, self._arena))
-        columns = clock("parse", scorer.parse(records))
-        features = clock("featurize", scorer.featurize(columns, records))
-        scores = clock("score", scorer.score(features))
+        columns = clock("parse", stages.parse(records))
+        features = clock("featurize", stages.featurize(columns, records))
+        scores = clock("score", stages.score(features))
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
-        decisions = clock("decide", scorer.decide(columns, scores, inputs))
-        values = clock("render", scorer.render(records, columns, decisions))
+        decisions = clock("decide", stages.decide(columns, scores, inputs))
+        values = clock("render", stages.render(records, columns, decisions))
         dropped = np.zeros(len(Dropped), np.int64)
         batches = encode_scores(
             records,
@@ -163,7 +163,7 @@ class Route:
                 records,
                 decisions.status,
                 topic=topics.dead_letters,
-                model=scorer.model_id,
+                model=stages.model_id,
                 compression=topics.compression,
                 dropped=dropped,
             )
@@ -171,12 +171,12 @@ class Route:
         self._take_sample(columns, records, decisions.status)
         value_bytes = records.value_stop - records.value_start
         bounds = np.array([*(segment.start for segment in records.segments), len(records)], np.int64)
-        prompt_bytes = scorer.prompt_bytes(columns)
+        prompt_bytes = stages.prompt_bytes(columns)
         usage = count_usage(bounds, decisions.status, columns.row_indptr, value_bytes, prompt_bytes)
         tenants = None
         if self._tenant_field is not None:
-            named: Any = columns.columns[self._tenant_field.name]
-            tenants = self._tenant_names.count(bounds, decisions.status, prompt_bytes, named, records.buffer)
+            tenant_column: Any = columns.columns[self._tenant_field.name]
+            tenants = self._tenant_names.count(bounds, decisions.status, prompt_bytes, tenant_column, records.buffer)
         stats = BlockStats(
             route=topics.source,
             status_counts=np.bincount(decisions.status, minlength=len(Status)),
@@ -196,7 +196,7 @@ class Route:
         if now < self._next_sample or not len(status) or status[len(status) // 2]:
             return
         self._next_sample = now + SAMPLE_EVERY_S
-        self.sample += TextSample.of(self.scorer.prompt_text(columns, records, len(status) // 2))
+        self.sample += TextSample.of(self.stages.prompt_text(columns, records, len(status) // 2))
 
 
 def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:

@@ -43,6 +43,7 @@ from farthing.serving.pipeline import Pipeline
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route, RouteTopics
 from farthing.serving.supervisor import write_address
+from farthing.tasks.bidding import Bidding
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -139,7 +140,7 @@ class Worker:
         edges = tuple(OCTAVE_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
-            samples = {route.scorer.model_id: route.sample.as_ints() for route in routes}
+            samples = {route.stages.model_id: route.sample.as_ints() for route in routes}
             known = {route: lag for route, lag in self._lag().items() if lag is not None}
             ages = metrics.latency.counts()
             octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
@@ -149,7 +150,7 @@ class Worker:
                 time.process_time_ns(), known, edges, octaves, samples, fine,
             )  # fmt: skip
 
-        scored = {route.topics.source: Scored(route.scorer.model_id, route.scorer.task) for route in routes}
+        scored = {route.topics.source: Scored(route.stages.model_id, route.stages.task) for route in routes}
         accounting = Accounting(scored, most_tenants=meter.tenants)
         return Reporter(
             kafka, accounting, heartbeat,
@@ -163,7 +164,8 @@ class Worker:
             for route, stated in zip(routes, self._settings.route, strict=True):
                 if stated.pacing is None:
                     continue
-                campaign: str = route.scorer.settled.campaign.name
+                assert isinstance(route.stages.settled, Bidding)  # others have no pacing, as loading checks
+                campaign = route.stages.settled.campaign.name
                 gauge = metrics.pacing.labels(stated.source)
 
                 def count(update: str, source: str = stated.source) -> None:
@@ -195,34 +197,34 @@ class Worker:
 
         with watch_compilation(lambda _: say(compiling(next(numbers)))):
             routes = [self._load_route(route, say) for route in self._settings.route]
-            return routes, Metrics({route.topics.source: route.scorer.model_id for route in routes})
+            return routes, Metrics({route.topics.source: route.stages.model_id for route in routes})
 
     def _load_route(self, route: config.RouteSettings, say: Callable[[str], None]) -> Route:
         began = time.monotonic()
         say(f"loading {route.bundle}")
         log.info("loading", bundle=route.bundle)
         with naming(f"route {route.source}: fields:"):
-            scorer = Scorer.load(
+            stages = Scorer.load(
                 route.bundle,
                 max_event_bytes=route.max_event_bytes,
                 threads=self._settings.worker.threads,
                 fields=route.fields,
-            )
-        if scorer.task != "bidding" and (route.pacing is not None or route.campaign is not None):
+            ).stages
+        if stages.task != "bidding" and (route.pacing is not None or route.campaign is not None):
             raise ConfigError(
                 f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
-                f"{scorer.task}; take them out"
+                f"{stages.task}; take them out"
             )
         if route.campaign is not None:
-            scorer = scorer.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
+            stages = stages.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
         topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
         try:
-            ready = Route(topics, scorer, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
+            ready = Route(topics, stages, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
         except ConfigError as error:
             raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
         ready.warm()
         mapped = {"fields": route.fields} if route.fields else {}
-        log.info("loaded", model=scorer.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
+        log.info("loaded", model=stages.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
         return ready
 
     def _say_starting(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import FeatureBlock
+from farthing.blocks import FeatureBlock, RecordBlock
 from farthing.distill.clicks.card import click_card
 from farthing.distill.clicks.log import ClickLog, golden_events, read_clicks
 from farthing.distill.clicks.recipe import ClickRecipe, Market
@@ -28,7 +28,7 @@ from farthing.evaluate.prices import read_histogram
 from farthing.features import Featurizer
 from farthing.model.scorer import Scorer
 from farthing.payload import parse
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.bidding import LABELS
 
@@ -62,7 +62,7 @@ def build_clicks(recipe: ClickRecipe, recipe_sha256: str, data: Path, out: Path,
     tensors = quantize(trained.student, features["train"])
     out_of_fold = sigmoid(trained.out_of_fold)
     draft = _draft(recipe, tensors, logs["train"], _settled(recipe, data, out_of_fold, say))
-    int8 = draft.scorer.score(features["test"]).scores[:, 0]
+    int8 = draft.stages.score(features["test"]).scores[:, 0]
     float32 = sigmoid(trained.student.forward(features["test"])[:, 0])
     measured = _measured(logs["test"], int8, float32, teacher, say)
     evaluation: dict[str, Any] = {
@@ -79,7 +79,7 @@ def build_clicks(recipe: ClickRecipe, recipe_sha256: str, data: Path, out: Path,
         "training_cpu_seconds": round(time.process_time() - began),
     }
     draft = draft.finished(evaluation)
-    if warning := unsaid(draft.scorer, (log.events for log in logs.values()), ("bid",)):
+    if warning := unsaid(Scorer(draft.stages), (log.events for log in logs.values()), ("bid",)):
         say(warning)
     golden = list(golden_events(logs["train"], GOLDEN_ROWS))
     draft.write(out, golden=golden, card=lambda manifest: click_card(recipe, manifest))
@@ -143,7 +143,7 @@ class _Parser:
         self._plan, self._featurize = recipe.plan(), Featurizer(recipe.spec())
 
     def __call__(self, events: tuple[bytes, ...]) -> FeatureBlock:
-        records = Scorer.records_of(events)
+        records = RecordBlock.of_values(events)
         columns = parse(records, self._plan)
         refused = np.flatnonzero(columns.status)
         if len(refused):

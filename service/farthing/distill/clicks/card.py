@@ -7,7 +7,7 @@ from typing import Any
 
 from farthing.distill.card import cell, frame, source, table
 from farthing.distill.clicks.recipe import ClickRecipe
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 _NAMES = {"teacher": "teacher (LightGBM)", "fp32": "student, float32", "int8": "student, int8"}
 _METRICS = ("auc", "log_loss", "ece")

@@ -41,7 +41,7 @@ from farthing.distill.show import Say
 from farthing.distill.student import Student
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
-from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 from farthing.scoring.tensors import QuantizedTensors
 from farthing.tasks.rerank import LABELS
 
@@ -87,7 +87,7 @@ def build(
     more_lists, soft = _lists(recipe, parts.train, learnt_from, teacher, say)
     model = _train(recipe, parts, lexicon, more_lists, soft, say)
     draft = _draft(recipe, model, parts, learnt_from)
-    judge = _evaluate(recipe, model.student, draft.scorer, parts, data, say)
+    judge = _evaluate(recipe, model.student, draft.stages, parts, data, say)
     evaluation: dict[str, Any] = {
         "recipe_sha256": recipe_sha256,
         "teacher_lists": len(more_lists.queries),
@@ -211,9 +211,9 @@ def _draft(recipe: RankingRecipe, model: _Model, parts: _Data, learnt_from: Sequ
     )
 
 
-def _evaluate(recipe: RankingRecipe, student: Student, scorer: Scorer, parts: _Data, data: Path, say: Say) -> Judge:
+def _evaluate(recipe: RankingRecipe, student: Student, stages: Stages, parts: _Data, data: Path, say: Say) -> Judge:
     """Measure on dev, on every test split, where int8 must not lose too much, and elsewhere."""
-    judge = Judge(student, scorer, recipe.training.metric, say)
+    judge = Judge(student, stages, recipe.training.metric, say)
     judge.look("dev", parts.dev)
     for name, test in parts.tests:
         Loss(recipe.training.metric, judge.look(f"{name} test", test), "test").check(of=name)

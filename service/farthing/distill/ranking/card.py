@@ -7,7 +7,7 @@ from typing import Any
 
 from farthing.distill.card import cell, frame, source, table
 from farthing.distill.ranking.recipe import RankingRecipe
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 METRICS = ("ndcg@10", "map", "mrr")
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import FieldColumns
+from farthing.blocks import FieldColumns, RecordBlock
 from farthing.errors import ConfigError, DataError
 from farthing.evaluate.cells import number
 from farthing.files import Row, file_sha256, read_rows
-from farthing.model.scorer import Scorer
 from farthing.payload import Field, FieldPlan, parse
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
 
@@ -97,7 +96,7 @@ class QuerySet:
 
     def columns(self) -> FieldColumns:
         """Give the queries as a worker would parse them."""
-        records = Scorer.records_of([query.event() for query in self.queries])
+        records = RecordBlock.of_values([query.event() for query in self.queries])
         return parse(records, PLAN, max_event_bytes=_MAX_EVENT_BYTES)
 
 

@@ -18,7 +18,7 @@ from farthing.distill.ranking.train import logits_of
 from farthing.distill.show import Say
 from farthing.distill.student import Student
 from farthing.evaluate.rows import read_qrels
-from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 
 Floats = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class Judge:
 
     Parameters
     ----------
-    student, scorer:
+    student, stages:
         The student in float32, and in integers.
     metric:
         That of which points are lost.
@@ -36,8 +36,8 @@ class Judge:
         Told what was measured.
     """
 
-    def __init__(self, student: Student, scorer: Scorer, metric: str, say: Say) -> None:
-        self._student, self._scorer, self._metric, self._say = student, scorer, metric, say
+    def __init__(self, student: Student, stages: Stages, metric: str, say: Say) -> None:
+        self._student, self._stages, self._metric, self._say = student, stages, metric, say
         self._sets: dict[str, dict[str, Any]] = {}
         self._gains: dict[str, dict[str, dict[str, float]]] = {}
         self._worst = 0.0
@@ -47,9 +47,9 @@ class Judge:
 
         ``ideal`` is the gains of all documents that were judged for each query; None: the candidates' own.
         """
-        features = self._scorer.hashed.featurize(queries.columns(), None)
+        features = self._stages.hashed.featurize(queries.columns(), None)
         logits = logits_of(self._student, features)
-        scores = self._scorer.score(features).scores[:, 0]
+        scores = self._stages.score(features).scores[:, 0]
         self._worst = max(self._worst, float(np.abs(scores - sigmoid(logits)).max()))
         measured = {"int8": measure(queries, scores, ideal), "float32": measure(queries, logits, ideal)}
         self._say(f"{name}: {json.dumps(measured)}")

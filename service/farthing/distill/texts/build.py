@@ -43,8 +43,9 @@ from farthing.errors import DataError
 from farthing.evaluate.labels import Labels
 from farthing.features import FeatureSpec, featurize_texts
 from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 from farthing.process.output import writing
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 TRAINING_FORM = 2
 """Raised when training changes, so that no checkpoint of the old form is gone on from."""
@@ -130,7 +131,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
         progress=show.progress, say=show.say,
     )  # fmt: skip
     draft = assemble(prepared, spec, student, examples["train"])
-    systems = _systems(prepared, student, draft.scorer, examples)
+    systems = _systems(prepared, student, draft.stages, examples)
     evaluation = _evaluate(prepared, systems, recipe_sha256)
     evaluation["int8_loss"] = rounding_loss(prepared, systems[INT8], systems[FLOAT32])
     _gate(recipe, evaluation, show.say)
@@ -141,7 +142,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     }
     draft = draft.finished(evaluation, _thresholds(prepared, systems[INT8]))
     splits = (getattr(prepared.splits, name).events for name in ("train", "dev", "test"))
-    if warning := unsaid(draft.scorer, splits, recipe.labels[1:]):
+    if warning := unsaid(Scorer(draft.stages), splits, recipe.labels[1:]):
         show.say(warning)
     draft.write(options.out, golden=_golden_events(prepared), card=lambda manifest: card(recipe, manifest))
     show.say(f"wrote {options.out}; look at it with: farthing model show {options.out}")
@@ -192,14 +193,14 @@ def _thresholds(prepared: Prepared, int8: System) -> dict[str, Any]:
     return thresholds
 
 
-def _systems(prepared: Prepared, student: Student, scorer: Scorer, examples: dict[str, Examples]) -> dict[str, System]:
+def _systems(prepared: Prepared, student: Student, stages: Stages, examples: dict[str, Examples]) -> dict[str, System]:
     features = {part: examples[part].features for part in UNSEEN}
     field = prepared.recipe.text_field
     for name, (texts, _) in prepared.elsewhere.items():
         assert field is not None
         features[ELSEWHERE + name] = featurize_texts(prepared.recipe.spec(), texts, field)
     truths = prepared.truths("dev")
-    systems = {INT8: with_cuts({part: scorer.score(f).scores for part, f in features.items()}, truths)}
+    systems = {INT8: with_cuts({part: stages.score(f).scores for part, f in features.items()}, truths)}
     floats: dict[str, Floats] = {part: sigmoid(student.forward(f)) for part, f in features.items()}
     # The same cuts: the question is what quantization does to decisions.
     systems[FLOAT32] = System(floats, systems[INT8].cuts)

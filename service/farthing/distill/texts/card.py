@@ -6,7 +6,7 @@ from typing import Any
 
 from farthing.distill.card import cell, frame, source, table
 from farthing.distill.texts.recipe import GivenTeacher, LinearTeacher, TextRecipe
-from farthing.scoring.bundle import Manifest
+from farthing.scoring.manifest import Manifest
 
 METRICS = ("macro_f1", "auc", "ap", "ece")
 

@@ -7,13 +7,14 @@ import statistics
 import time
 from collections.abc import Sequence
 
+from farthing.blocks import RecordBlock
 from farthing.local.comments import comment_events
-from farthing.model.scorer import Scorer
+from farthing.model.stages import Stages
 
 EVENTS, ROUNDS = 4_096, 9
 
 
-def ns_per_event(scorer: Scorer, events: Sequence[bytes] = ()) -> float:
+def ns_per_event(stages: Stages, events: Sequence[bytes] = ()) -> float:
     """Give the CPU time of scoring an event in ns: the median of rounds after one to warm up.
 
     CPU time, so that other work on the machine has less of a say. Events are those given, over and over, or made-up
@@ -21,11 +22,11 @@ def ns_per_event(scorer: Scorer, events: Sequence[bytes] = ()) -> float:
     out.
     """
     taken = list(itertools.islice(itertools.cycle(events), EVENTS)) if events else comment_events(EVENTS)
-    records = scorer.records_of(taken)
-    columns = scorer.parse(records)
+    records = RecordBlock.of_values(taken)
+    columns = stages.parse(records)
     times = []
     for _ in range(ROUNDS + 1):
         began = time.process_time()
-        scorer.score(scorer.featurize(columns, records))
+        stages.score(stages.featurize(columns, records))
         times.append(time.process_time() - began)
     return statistics.median(times[1:]) / EVENTS * 1e9

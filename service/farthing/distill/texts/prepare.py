@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, Status, TextColumn
+from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, RecordBlock, Status, TextColumn
 from farthing.distill.show import Progress, Say
 from farthing.distill.texts.augment import perturb
 from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Answers, Parts, ask_local, mix
@@ -20,7 +20,6 @@ from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
 from farthing.distill.texts.train import Examples, Truths
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, featurize_texts
-from farthing.model.scorer import Scorer
 from farthing.payload import FieldPlan, parse
 
 Floats = NDArray[np.float32]
@@ -104,12 +103,12 @@ def prepare(
 
 def featurize_events(plan: FieldPlan, spec: FeatureSpec, events: Sequence[bytes]) -> FeatureBlock:
     """Give the features of events: parsed and hashed by what serving runs."""
-    records = Scorer.records_of(events)
+    records = RecordBlock.of_values(events)
     return Featurizer(spec)(parse(records, plan, max_event_bytes=MAX_EVENT_BYTES), records.buffer)
 
 
 def _texts(plan: FieldPlan, field: str | None, rows: Rows) -> tuple[str, ...]:
-    columns: FieldColumns = parse(Scorer.records_of(rows.events), plan, max_event_bytes=MAX_EVENT_BYTES)
+    columns: FieldColumns = parse(RecordBlock.of_values(rows.events), plan, max_event_bytes=MAX_EVENT_BYTES)
     for k in np.flatnonzero(columns.status != Status.OK)[:1]:
         raise DataError(
             f"{rows.places[k]}: the event would be refused when served ({Status(columns.status[k]).name}); mend the "

@@ -111,10 +111,10 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
         checkpoint=options.work / f"student-{student_digest(recipe, examples['train'])}.pt",
         progress=show.progress, say=lambda line: None,
     )  # fmt: skip
-    scorer = assemble(prepared, spec, student, examples["train"]).scorer
-    scores = scorer.score(examples["dev"].features).scores
+    stages = assemble(prepared, spec, student, examples["train"]).stages
+    scores = stages.score(examples["dev"].features).scores
     # Comments of one length for all moderation bundles; other tasks have fields of their own.
-    cost = ns_per_event(scorer, () if recipe.task == "moderation" else prepared.splits.dev.events)
+    cost = ns_per_event(stages, () if recipe.task == "moderation" else prepared.splits.dev.events)
     heads = [(labels, scores[known, k]) for k, (known, labels) in enumerate(truths)]
     text = next((f for f in spec.features if isinstance(f, TextFeature)), None)
     grams = None if text is None else text.char_ngrams
@@ -123,7 +123,7 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
         dim=recipe.student.dim,
         char_ngrams="none" if grams is None else f"{grams[0]}..{grams[1]}",
         word_bigrams=bool(text and text.word_bigrams),
-        table_bytes=scorer.tensors.table.nbytes,
+        table_bytes=stages.hashed.tensors.table.nbytes,
         ns_per_event=round(cost, 1),
         within_budget=cost <= prepared.recipe.sweep.max_ns_per_event,
         macro_f1=round(sum(best_macro_f1(y, s) for y, s in heads) / len(heads), 4),

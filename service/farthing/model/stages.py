@@ -1,0 +1,193 @@
+"""The pure stages of one model, in order: parse, featurize, score, decide, render.
+
+::
+
+    net = HashedNet(manifest, model)
+    stages = Stages.of(manifest, net, model_id="moderation@1a2b3c4d")
+    columns = stages.parse(records)
+    scores = stages.score(stages.featurize(columns, records))
+    decisions = stages.decide(columns, scores, inputs)
+    values = stages.render(records, columns, decisions)
+
+Blocks in, blocks out (:mod:`farthing.blocks`). Nothing here changes once it is made and nothing is kept between calls,
+so that calls from several threads are independent; whoever wants other settings or another field gets another value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from farthing.blocks import (
+    MAX_EVENT_BYTES,
+    DecisionInputs,
+    FieldColumns,
+    Int64s,
+    RecordBlock,
+    RenderedValues,
+    ScoreBlock,
+)
+from farthing.errors import BundleError, ConfigError
+from farthing.model import prompt_fields
+from farthing.model.nets import Features, HashedNet, Net
+from farthing.model.task_table import SPARE_FIELDS, TASKS, Decisions, SettledTask
+from farthing.payload import Field, FieldPlan, parse, parse_path
+from farthing.scoring.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages:
+    """One model's stages. Most callers want :meth:`of`, which checks that the parts belong together."""
+
+    model_id: str  # what scores are signed with
+    manifest: Manifest = field(repr=False)
+    field_plan: FieldPlan  # the manifest's, or where a map of fields has them
+    net: Net = field(repr=False)
+    settled: SettledTask = field(repr=False)
+    max_event_bytes: int = MAX_EVENT_BYTES  # longer values are refused as TOO_LARGE
+
+    @classmethod
+    def of(
+        cls,
+        manifest: Manifest,
+        net: Net,
+        *,
+        model_id: str,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        fields: Mapping[str, str] | None = None,
+    ) -> Stages:
+        """Put the stages together.
+
+        Parameters
+        ----------
+        manifest, net:
+            What the model is, and the model ready to run.
+        model_id:
+            What scores are signed with.
+        max_event_bytes:
+            Longer values are refused as TOO_LARGE.
+        fields:
+            Where fields lie in the events, where it is not where the manifest says: ``{"text": "comment.text"}``.
+
+        Raises
+        ------
+        BundleError
+            The manifest's task is unknown, or the field plan does not give what the model and the task read.
+        ConfigError
+            ``fields`` names a field that the model does not read, or a path that cannot be.
+        """
+        if manifest.task not in TASKS:
+            raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
+        try:
+            plan = FieldPlan.from_manifest(manifest.field_plan)
+        except ConfigError as error:
+            raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
+        stages = cls(model_id, manifest, plan, net, TASKS[manifest.task].from_manifest(manifest), max_event_bytes)
+        try:  # on no events: does the plan give what the model and the task read?
+            stages.featurize(stages.parse(RecordBlock.of_values([])))
+            stages._decide_nothing()
+        except ConfigError as error:
+            raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
+        return replace(stages, field_plan=plan.mapped(fields or {}, spare=SPARE_FIELDS))
+
+    @property
+    def task(self) -> str:
+        """What a score means: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
+        return self.manifest.task
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the scores; the first is ``score`` in a score record."""
+        return self.manifest.heads
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, by number."""
+        return self.manifest.labels
+
+    @property
+    def hashed(self) -> HashedNet:
+        """The net of a model with hashed features.
+
+        Raises
+        ------
+        BundleError
+            The model reads number columns as they are.
+        """
+        if not isinstance(self.net, HashedNet):
+            raise BundleError(f"{self.model_id} reads number columns: it has no hashed features, table or integers")
+        return self.net
+
+    def parse(self, records: RecordBlock) -> FieldColumns:
+        """Read the wanted fields of each event."""
+        return parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
+
+    def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
+        """Make each row's features: hashed ids, or numbers.
+
+        ``records`` are those that were parsed; only features of raw fields, which are views, need them.
+        """
+        return self.net.featurize(columns, None if records is None else records.buffer)
+
+    def score(self, features: Features) -> ScoreBlock:
+        """Compute each row's scores."""
+        return self.net.score(features)
+
+    def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:
+        """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
+        return self.settled.decide(columns, scores, inputs)
+
+    def render(self, records: RecordBlock, columns: FieldColumns, decisions: Decisions) -> RenderedValues:
+        """Write the score records of the events with status OK."""
+        return TASKS[self.task].render(self, records, columns, decisions)
+
+    def prompt_bytes(self, columns: FieldColumns) -> Int64s:
+        """Count the bytes of the fields that the model reads, which an API would be sent: int64 (n,)."""
+        return prompt_fields.count_bytes(columns, self.field_plan, self.net.read)
+
+    def prompt_text(self, columns: FieldColumns, records: RecordBlock, event: int) -> str:
+        """Give what the model reads of one event, field after field."""
+        return prompt_fields.text_of(columns, self.field_plan, self.net.read, records.buffer, event)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Stages:
+        """Give the same model under other settings of its task, such as another campaign.
+
+        Golden vectors hold for the bundle's own settings, and not for these.
+
+        Raises
+        ------
+        BundleError
+            The task cannot have these settings.
+        """
+        manifest = replace(self.manifest, settings=settings)
+        stages = replace(self, manifest=manifest, settled=TASKS[self.task].from_manifest(manifest))
+        stages._decide_nothing()
+        return stages
+
+    def reading_also(self, path: str) -> tuple[Stages, Field]:
+        """Give stages that also read the field at ``path``, whatever JSON value it is, and that field.
+
+        Neither the model nor its task looks at it. Where the plan reads that path anyway, it is the plan's own field.
+
+        Raises
+        ------
+        ConfigError
+            The path is malformed, goes through an array, or lies above or below a field of the plan.
+        """
+        parsed = parse_path(path)
+        own = next((planned for planned in self.field_plan.fields if planned.parsed == parsed), None)
+        also = own or Field("_also", path, "raw")
+        if also.in_array or also.kind == "number":
+            raise ConfigError(f"field path {path!r} gives numbers or an entry a row; name a field with one value")
+        if own is not None:
+            return self, own
+        return replace(self, field_plan=replace(self.field_plan, fields=(*self.field_plan.fields, also))), also
+
+    def _decide_nothing(self) -> None:
+        """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
+        records = RecordBlock.of_values([b""])
+        no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
+        self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))

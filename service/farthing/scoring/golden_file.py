@@ -1,0 +1,76 @@
+"""A bundle's ``golden.npz``: known events and what the model must give for them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farthing.blocks import Bytes, Int32s, Int64s
+from farthing.errors import BundleError
+from farthing.scoring.manifest import GOLDEN
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Events and what the model must give for them: integers bit for bit, scores of other runtimes within 1e-6."""
+
+    values: Bytes  # (n_bytes,) event values, one after another
+    values_indptr: Int64s  # (n+1,)
+    status: Bytes  # (n,) Status
+    accumulators: Int32s  # (n_rows, dim)
+    logits: Int32s  # (n_rows, n_heads)
+    scores: NDArray[np.float32]  # (n_rows, n_heads)
+    labels: Bytes  # (n_rows,)
+    prices_micros: Int64s | None = None  # (n_rows,) bidding only, at time 0 and pacing 1
+    order: Int64s | None = None  # (n_rows,) rows in the order of the answer, where the task gives one
+
+    def __len__(self) -> int:
+        return len(self.values_indptr) - 1
+
+    @classmethod
+    def from_npz(cls, data: bytes) -> Golden:
+        """Read ``golden.npz``. No object is unpickled.
+
+        Raises
+        ------
+        BundleError
+            Not an .npz file, or an array that is missing or of another type.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                held = {name: arrays[name] for name in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{GOLDEN}: not readable: {error}") from error
+        for name, (dtype, ndim) in _GOLDEN_ARRAYS.items():
+            value = held.get(name)
+            if value is None and name in _OPTIONAL_ARRAYS:
+                continue
+            if value is None or value.dtype != dtype or value.ndim != ndim:
+                what = "nothing" if value is None else f"{value.dtype} with {value.ndim} axes"
+                raise BundleError(f"{GOLDEN}: {name} is {what}, expected {np.dtype(dtype)} with {ndim} axes")
+        return cls(**{name: held[name] for name in _GOLDEN_ARRAYS if name in held})
+
+    def to_npz(self) -> bytes:
+        """Write ``golden.npz``: the same bytes for the same arrays."""
+        file = io.BytesIO()
+        arrays = {name: getattr(self, name) for name in _GOLDEN_ARRAYS}
+        np.savez_compressed(file, **{name: value for name, value in arrays.items() if value is not None})
+        return file.getvalue()
+
+
+_GOLDEN_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
+    "values": (np.uint8, 1),
+    "values_indptr": (np.int64, 1),
+    "status": (np.uint8, 1),
+    "accumulators": (np.int32, 2),
+    "logits": (np.int32, 2),
+    "scores": (np.float32, 2),
+    "labels": (np.uint8, 1),
+    "prices_micros": (np.int64, 1),
+    "order": (np.int64, 1),
+}
+_OPTIONAL_ARRAYS = frozenset(["prices_micros", "order"])
