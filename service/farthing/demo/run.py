@@ -12,7 +12,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,8 @@ from rich.live import Live
 from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition
 from farthing.demo.events import FileEvents, MadeUpComments
-from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
+from farthing.demo.generator import PARTITIONS, Generator
+from farthing.demo.options import DemoOptions
 from farthing.demo.savings import reckon
 from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
 from farthing.demo.tally import Flagged, Tally
@@ -51,19 +51,6 @@ HEARTBEAT_INTERVAL_MS: Final = 1_000
 FETCH_MAX_WAIT_MS: Final = 20
 REDRAW_S: Final = 0.5
 RATE_OVER_S: Final = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What the command line says. ``rate`` is events per second (0: flat out); ``seconds`` None: until Ctrl-C."""
-
-    task: str = "moderation"
-    events: Path | None = None
-    rate: float = 50_000.0
-    seconds: float | None = None
-    as_json: bool = False
-    names: tuple[str, ...] = ()  # NEW=OLD: where fields of the model lie in the events
-    round_bytes: int = ROUND_BYTES
 
 
 async def run_demo(options: DemoOptions) -> int:
