@@ -14,7 +14,9 @@ import pytest
 
 from farthing.errors import StartError
 from farthing.local import broker as broker_module
-from farthing.local.broker import ApacheKafka, Tansu, external_broker, free_port, kafka_jars
+from farthing.local import process as process_module
+from farthing.local.broker import ApacheKafka, Tansu, external_broker, kafka_jars
+from farthing.local.process import free_port
 
 LINUX = sys.platform == "linux"
 
@@ -229,7 +231,7 @@ class TestErrors:
 
     def test_a_broker_that_never_listens_is_given_up(self, monkeypatch):
         broker = made(Tansu)
-        monkeypatch.setattr(broker_module, "START_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(process_module, "START_TIMEOUT_S", 0.5)
         monkeypatch.setattr(broker, "command", lambda: ["/bin/sh", "-c", "exec sleep 600"])
         with pytest.raises(StartError, match="did not listen within"), broker:
             pass
