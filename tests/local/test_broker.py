@@ -219,7 +219,7 @@ class TestErrors:
 
     def test_no_wheel_with_tansu(self, monkeypatch):
         monkeypatch.setattr(broker_module.importlib.metadata, "files", lambda _: [])
-        with pytest.raises(StartError, match=r"pip install 'farthing\[demo\]'.*FARTHING_KAFKA_BOOTSTRAP"):
+        with pytest.raises(StartError, match=r"pip install -e '\.\[demo\]'.*FARTHING_KAFKA_BOOTSTRAP"):
             Tansu()
 
     def test_a_broker_that_dies_at_its_start_shows_its_log(self, monkeypatch):
