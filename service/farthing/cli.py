@@ -177,7 +177,7 @@ def breakeven(
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """Reckon when a tuned model pays and when the API wins: the answer in words, then its parts."""
+    """Estimate when a tuned model pays for itself and when the API is cheaper: a summary, then its parts."""
     from farthing.breakeven.report import run
 
     with _hints(config_file):
@@ -244,7 +244,7 @@ def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell
     try:
         script = app.generate_completion(shell=shell)
     except ShellDetectionError as error:
-        raise ConfigError(f"which shell this is cannot be told: name one of {', '.join(get_args(Shell))}") from error
+        raise ConfigError(f"cannot see which shell this is: name one of {', '.join(get_args(Shell))}") from error
     write_text(script.rstrip("\n") + "\n")
     return 0
 
