@@ -30,8 +30,9 @@ import numpy as np
 
 from farthing.commands.flags import argument, within
 from farthing.kafka import BatchProducer, KafkaSettings, RouteTopicNames, create_topics, delete_topics
-from farthing.local.broker import ApacheKafka, Tansu, external_broker, free_port
+from farthing.local.broker import ApacheKafka, Tansu, external_broker
 from farthing.local.comments import comment_events
+from farthing.local.process import free_port
 from farthing.wire import encode_records
 
 POOL = 20_000

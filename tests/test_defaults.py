@@ -29,7 +29,7 @@ SECTIONS = {
 SERVING = [
     *("serving/pipeline.py", "serving/accounting.py", "serving/reporting.py", "serving/progress.py"),
     *("serving/scoring_thread.py", "serving/supervisor.py", "serving/worker.py"),
-    *("process/probes.py", "kafka/*.py", "ledger/*.py"),
+    *("process/probes.py", "process/http.py", "kafka/*.py", "ledger/*.py"),
 ]
 
 

@@ -7,7 +7,6 @@ last line of standard output; everything else goes to standard error.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,17 @@ from typing import Annotated, Any, Literal, get_args
 import structlog
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from farthing import __version__, config
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
+from farthing.commands.broker import Kind
 from farthing.commands.flags import as_setting, within
+from farthing.commands.parameters import AsJson, Bundle, ConfigFile, FieldMap, FoundConfigFile
+from farthing.demo import DemoOptions, run_demo
 from farthing.errors import ConfigError, FarthingError
-from farthing.process.output import report_console, write_json, write_text
+from farthing.evaluate.options import EvaluateFlags, EvaluateOptions
+from farthing.process.output import write_text
 from farthing.sections import RouteSettings, WorkerSettings
 
 app = App(
@@ -38,24 +40,7 @@ configuration = App(name="config", help="Show the settings, init a file of them,
 for sub in (model, topics, configuration):
     app.command(sub)
 
-ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="settings file (TOML)")]
 Shell = Literal["bash", "zsh", "fish", "powershell"]
-FieldMap = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--map",
-        negative="",
-        help="NEW=OLD: the field NEW lies at OLD in an event, such as text=comment.text; a dot in a key is written \\.",
-    ),
-]
-FoundConfigFile = Annotated[
-    Path | None,
-    Parameter(
-        name=["--config", "-c"],
-        help="settings file (TOML); default: $FARTHING_CONFIG, else farthing.toml in the current folder, else none",
-    ),
-]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object as the last line of output")]
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -94,23 +79,9 @@ def _hints(given: Path | None) -> Iterator[None]:
 
 
 @app.command
-def demo(
-    *,
-    task: Annotated[Literal["moderation"], Parameter(help="what to score")] = "moderation",
-    events: Annotated[Path | None, Parameter(help="JSON lines to replay (.gz, .zst or neither) [made-up ones]")] = None,
-    map_: FieldMap = (),
-    rate: Annotated[float, Parameter(help="events per second; 0 is flat out", validator=within(0))] = 50_000.0,
-    seconds: Annotated[
-        float | None,
-        Parameter(help="stop after this many seconds; default: at Ctrl-C", validator=within(0, above=True)),
-    ] = None,
-    as_json: AsJson = False,
-) -> int:
+def demo(options: Annotated[DemoOptions | None, Parameter(name="*")] = None) -> int:
     """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
-    from farthing.demo import DemoOptions, run_demo
-
-    options = DemoOptions(task=task, events=events, names=map_, rate=rate, seconds=seconds, as_json=as_json)
-    return _run(run_demo(options))
+    return _run(run_demo(options or DemoOptions()))
 
 
 @app.command
@@ -118,8 +89,7 @@ def broker(
     *,
     port: Annotated[int, Parameter(help="where it listens, on 127.0.0.1")] = 9092,
     kind: Annotated[
-        Literal["tansu", "apache-kafka"],
-        Parameter(help="tansu: the demo's, in memory; apache-kafka: from a checkout, needs Java 17 and Maven"),
+        Kind, Parameter(help="tansu: the demo's, in memory; apache-kafka: from a checkout, needs Java 17 and Maven")
     ] = "tansu",
 ) -> int:
     """Run a broker on this machine until Ctrl-C, to try a producer of your own with; nothing is kept."""
@@ -159,7 +129,7 @@ def serve(
 
 @app.command
 def score(
-    bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
+    bundle: Bundle,
     file: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="JSON lines, .gz, .zst or neither; - is standard input")
     ] = "-",
@@ -186,77 +156,18 @@ def score(
 
 @app.command
 def evaluate(
-    bundle: Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")],
+    bundle: Bundle,
     *data: Annotated[Path, Parameter(help="labelled rows: JSON lines, CSV or TSV, .gz, .zst or neither")],
-    head: Annotated[
-        str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")
-    ] = None,
-    map_: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label, qid, click, pctr, ...)"
-        ),
-    ] = (),
-    slice_: Annotated[
-        tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
-    ] = (),
-    positive: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative="", help="label that counts as yes, all others as no; may be repeated [numbers; pairs as yes, no]"
-        ),
-    ] = (),
-    first_stage: Annotated[
-        str | None, Parameter(help="rerank: column with the first stage's score; rows without one are left out")
-    ] = None,
-    qrels: Annotated[
-        Path | None, Parameter(help="rerank: judgements (qid, docid, label), where they stand apart")
-    ] = None,
-    positive_from: Annotated[
-        float,
-        Parameter(help="rerank: the label that a relevant candidate has at least", validator=within(0, above=True)),
-    ] = 1.0,
-    budget_factor: Annotated[
-        float | None,
-        Parameter(
-            help="bidding: bid on rows with market_price, for this share of what all of them cost in training",
-            validator=within(0, 1, above=True, such_as="0.03125"),
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        Parameter(help="bidding: training's market prices (market_price, impressions); default: beside DATA"),
-    ] = None,
-    strategy: Annotated[Literal["ortb", "linear", "constant"], Parameter(help="bidding: how bids are made")] = "ortb",
-    click_rate: Annotated[
-        float | None,
-        Parameter(
-            help="bidding: share of clicks in training; default: the bundle's own, or the mean pctr",
-            validator=within(0, 1, above=True, below=True),
-        ),
-    ] = None,
-    episode: Annotated[int, Parameter(help="bidding: auctions that share a budget", validator=within(1))] = 1000,
-    plots: Annotated[Path | None, Parameter(help="folder for PNG plots (needs the extra evaluate)")] = None,
-    resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals", validator=within(1))] = 1000,
-    seed: Annotated[int, Parameter(help="of the bootstrap", validator=within(0))] = 0,
-    as_json: AsJson = False,
+    flags: Annotated[EvaluateFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Measure a bundle on labelled rows, with bootstrap intervals.
 
     moderation, classify: macro_f1, auc, ap, ece. rerank: map, mrr, ndcg@10.
     bidding: auc, log_loss, ece, clicks_won, spend.
     """
-    from farthing.evaluate.options import EvaluateOptions
     from farthing.evaluate.run import run
 
-    return run(
-        EvaluateOptions(
-            bundle=bundle, data=data, head=head, names=map_, slices=slice_, positive=positive,
-            first_stage=first_stage, qrels=qrels,
-            positive_from=positive_from, budget_factor=budget_factor, prices=prices, strategy=strategy,
-            click_rate=click_rate, episode=episode, plots=plots, resamples=resamples, seed=seed, as_json=as_json,
-        )
-    )  # fmt: skip
+    return run(EvaluateOptions(bundle=bundle, data=data, **vars(flags or EvaluateFlags())))
 
 
 @app.command
@@ -266,7 +177,7 @@ def breakeven(
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """Reckon when a tuned model pays and when the API wins: the answer in words, then its parts."""
+    """Estimate when a tuned model pays for itself and when the API is cheaper: a summary, then its parts."""
     from farthing.breakeven.report import run
 
     with _hints(config_file):
@@ -333,7 +244,7 @@ def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell
     try:
         script = app.generate_completion(shell=shell)
     except ShellDetectionError as error:
-        raise ConfigError(f"which shell this is cannot be told: name one of {', '.join(get_args(Shell))}") from error
+        raise ConfigError(f"cannot see which shell this is: name one of {', '.join(get_args(Shell))}") from error
     write_text(script.rstrip("\n") + "\n")
     return 0
 
@@ -404,35 +315,23 @@ def topics_check(*, config_file: FoundConfigFile = None, as_json: AsJson = False
 @configuration.command(name="show")
 def config_show(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
     """Print every setting, its value and where it came from."""
+    from farthing.commands.config import show
+
     with _settings(config_file) as loaded:
-        rows = list(loaded.rows())
-    if as_json:
-        write_json({name: {"value": value, "origin": origin} for name, value, origin in rows})
-        return 0
-    table = Table("setting", "value", "origin", box=None, pad_edge=False)
-    for name, value, origin in rows:
-        table.add_row(name, json.dumps(value), origin, style="dim" if origin == "default" else "")
-    report_console().print(table)
-    return 0
+        return show(loaded, as_json=as_json)
 
 
 @configuration.command(name="init")
 def config_init(path: Path = Path("farthing.toml")) -> int:
     """Write a settings file to start from; an existing file is not touched."""
-    text = config.EXAMPLE
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise ConfigError(f"{path}: exists already; name another file or move it away") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
-    Console(stderr=True).print(f"wrote {path}", highlight=False, markup=False)
-    return 0
+    from farthing.commands.config import init
+
+    return init(path)
 
 
 @configuration.command(name="schema")
 def config_schema() -> int:
     """Print the JSON Schema of the settings file."""
-    write_text(config.schema() + "\n")
-    return 0
+    from farthing.commands.config import schema
+
+    return schema()

@@ -11,7 +11,8 @@ import pytest
 
 from farthing.commands.broker import how_to
 from farthing.errors import StartError
-from farthing.local.broker import Tansu, free_port
+from farthing.local.broker import Tansu
+from farthing.local.process import free_port
 
 
 @pytest.fixture(scope="module", autouse=True)

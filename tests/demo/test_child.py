@@ -10,7 +10,7 @@ import pytest
 from farthing.demo import child as child_module
 from farthing.demo.child import Child
 from farthing.errors import StartError
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 SERVER = """
     import http.server, sys, time

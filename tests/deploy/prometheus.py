@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "prometheus"
 

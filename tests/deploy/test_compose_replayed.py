@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from farthing.errors import StartError
-from farthing.local.broker import ApacheKafka, external_broker, free_port
+from farthing.local.broker import ApacheKafka, external_broker
+from farthing.local.process import free_port
 
 from ..serving.running import Service, event
 from .test_compose import DEPLOY, SERVICES

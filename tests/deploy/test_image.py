@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 from tests.deploy.dockerfile import Replay, exec_form, only, read
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

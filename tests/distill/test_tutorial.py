@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 torch = pytest.importorskip("torch", reason="needs the extra distill")
 

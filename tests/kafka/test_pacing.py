@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from farthing.errors import BrokerError, StartError
 from farthing.kafka import KafkaSettings, PacingReader
 from farthing.kafka.pacing import MAX_VALUE_BYTES, UNPACED, PacingTable, read_multiplier
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 
 class RunningLedger:

@@ -9,7 +9,7 @@ import pytest
 from farthing.errors import BrokerError, StartError
 from farthing.ledger.platform import has_faust
 from farthing.ledger.web import require_address
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 pytestmark = pytest.mark.skipif(not has_faust(), reason="there is no Faust for this platform")
 

@@ -230,7 +230,7 @@ async def test_a_port_that_is_taken_is_said():
 async def test_the_openapi_file_names_every_path_that_is_served(served):
     described = json.loads((PAGE / "openapi.json").read_text(encoding="utf-8"))["paths"]
     files = {path for path in FILES}
-    routes = {r.resource.canonical for r in served.pages._runner.app.router.routes()}
+    routes = {r.resource.canonical for r in served.pages.application().router.routes()}
     assert described.keys() == routes - files
     assert web  # the router's own names are used above
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 
 from ..serving.running import eventually
 from .running import LOCUSTFILE, Run

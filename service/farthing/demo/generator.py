@@ -1,6 +1,6 @@
 """Sends events by the clock, and keeps the broker's memory bounded.
 
-The demo's own broker keeps all records in memory. So after :data:`ROUND_BYTES` the generator waits until everything is
+The demo's own broker keeps all records in memory. So after ``round_bytes`` of events the generator waits until all are
 answered, has the topics deleted and created again, which frees the memory, and goes on. A broker of the user's own is
 left alone.
 """
@@ -22,9 +22,6 @@ from farthing.kafka import BatchProducer
 from farthing.wire import encode_records
 
 PARTITIONS: Final = 4
-ROUND_BYTES: Final = 256 << 20
-"""Source bytes after which the topics are emptied; scores take about twice as many again."""
-
 MOST_WAITING: Final = 100_000
 """Events sent and not answered, at which the generator waits."""
 
@@ -52,7 +49,7 @@ class Generator:
         *,
         rate: float,
         empty_topics: Callable[[], Awaitable[None]] | None,
-        round_bytes: int = ROUND_BYTES,
+        round_bytes: int,
     ) -> None:
         self._topic = topic
         self._events = events

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import tempfile
@@ -12,36 +11,31 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 from rich.live import Live
 
-from farthing.audit.offset_set import OffsetSet
-from farthing.blocks import FetchedPartition
 from farthing.demo.events import FileEvents, MadeUpComments
-from farthing.demo.generator import PARTITIONS, ROUND_BYTES, Generator
+from farthing.demo.fields import field_map, manifest_of, text_path
+from farthing.demo.generator import PARTITIONS, Generator
+from farthing.demo.options import DemoOptions
 from farthing.demo.savings import reckon
 from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
 from farthing.demo.tally import Flagged, Tally
 from farthing.demo.terminal import without_echo
 from farthing.demo.view import Glance, draw, outcome
+from farthing.demo.warm_up import load_kernels, load_parser
 from farthing.errors import BrokerError, ConfigError, StartError
 from farthing.kafka import BatchProducer, KafkaSettings, RecordConsumer, create_topics, delete_topics
 from farthing.kafka.settings import read_servers
 from farthing.ledger.platform import WHY_NOT, has_faust
-from farthing.local.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker, free_port
-from farthing.model.shipped import find_bundle
-from farthing.model.task_table import SPARE_FIELDS
-from farthing.payload import FieldPath, FieldPlan, naming, parse_pairs
-from farthing.payload.field_map import FLAG
+from farthing.local.broker import BOOTSTRAP_VARIABLE, ExternalBroker, Tansu, external_broker
+from farthing.local.process import free_port
 from farthing.process import logs
 from farthing.process.first_start import starting
 from farthing.process.output import write_json
-from farthing.wire import OFFSET_HEADER, Arena, decode, encode_records, source_offsets
 
 # Tansu lets a new group's first member wait for others for half of the session's timeout; Apache Kafka refuses less
 # than 6 s (group.min.session.timeout.ms).
@@ -51,19 +45,6 @@ HEARTBEAT_INTERVAL_MS: Final = 1_000
 FETCH_MAX_WAIT_MS: Final = 20
 REDRAW_S: Final = 0.5
 RATE_OVER_S: Final = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What the command line says. ``rate`` is events per second (0: flat out); ``seconds`` None: until Ctrl-C."""
-
-    task: str = "moderation"
-    events: Path | None = None
-    rate: float = 50_000.0
-    seconds: float | None = None
-    as_json: bool = False
-    names: tuple[str, ...] = ()  # NEW=OLD: where fields of the model lie in the events
-    round_bytes: int = ROUND_BYTES
 
 
 async def run_demo(options: DemoOptions) -> int:
@@ -78,7 +59,7 @@ async def run_demo(options: DemoOptions) -> int:
     """
     if options.rate < 0 or (options.seconds is not None and options.seconds <= 0):
         raise ConfigError("--rate must be 0 (flat out) or more and --seconds more than 0")
-    fields = _field_map(options)
+    fields = field_map(options)
     logs.configure(level=logs.ERROR)
     console = Console(stderr=True)
     events = MadeUpComments() if options.events is None else FileEvents(options.events)
@@ -132,8 +113,8 @@ class _Demo:
         self._settings = workers.model_copy(update=view)
         self._worker = Serving(self._deployment)
         self._ledger = Bookkeeping(self._deployment) if has_faust() else None
-        manifest = _manifest(options.task)
-        self._tally = Tally(self._topics.sink, str(manifest["labels"][0]), _text_path(manifest, fields))
+        manifest = manifest_of(options.task)
+        self._tally = Tally(self._topics.sink, str(manifest["labels"][0]), text_path(manifest, fields))
         self._producer = BatchProducer(self._settings)
         self._consumer = RecordConsumer(
             self._settings, [self._topics.sink, self._topics.dead_letters],
@@ -148,7 +129,7 @@ class _Demo:
         self._cpu_before: tuple[float, float] | None = None  # seconds and events at the first score
         self._cpu_after: tuple[float, float] | None = None
         self._savings: dict[str, Any] | None = None
-        self._savings_note: str | None = "the demo did not come so far"
+        self._savings_note: str | None = "the demo ended before it was known"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""
@@ -201,7 +182,7 @@ class _Demo:
             await self._producer.close(2)
 
     async def _keep_books(self) -> None:
-        """Start the ledger once the worker is ready, so that the first scores do not wait for it; tell of its page."""
+        """Start the ledger once the worker is ready, so that the first scores do not wait for it; print its address."""
         if self._ledger is None:
             self._console.print(f"no page: {WHY_NOT}", style="yellow", highlight=False)
             return
@@ -219,14 +200,14 @@ class _Demo:
             self._worker.ready(lambda reason: say(reason.removeprefix("starting: "))),
             self._producer.start(),
             self._consumer.start(),
-            asyncio.to_thread(_load_kernels),
+            asyncio.to_thread(load_kernels),
         )
         tasks = [asyncio.create_task(start) for start in starts]
         try:
             await asyncio.gather(*tasks)
         finally:
             await _cancelled(*tasks)
-        await asyncio.to_thread(_load_parser)
+        await asyncio.to_thread(load_parser)
 
     def _topic_names(self) -> list[str]:
         return [self._topics.source, self._topics.sink, self._topics.dead_letters]
@@ -271,7 +252,7 @@ class _Demo:
         while True:
             try:
                 fetched = await self._consumer.fetch()
-            except BrokerError as error:  # on a busy machine an answer may be late; events wait where they are
+            except BrokerError as error:  # a busy machine may answer late; events wait where they are
                 if not error.retriable:
                     raise
                 await asyncio.sleep(REDRAW_S)
@@ -315,27 +296,6 @@ class _Demo:
         )  # fmt: skip
 
 
-def _manifest(task: str) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((find_bundle(task) / "manifest.json").read_text(encoding="utf-8"))
-    return manifest
-
-
-def _field_map(options: DemoOptions) -> dict[str, str]:
-    """Read ``--map``; raises ConfigError before anything is started."""
-    fields = parse_pairs(options.names)
-    if fields and options.events is None:
-        raise ConfigError(f"{FLAG} says where fields lie in your own events: give them with --events FILE")
-    with naming(FLAG):
-        _text_path(_manifest(options.task), fields)
-    return fields
-
-
-def _text_path(manifest: dict[str, Any], fields: dict[str, str]) -> FieldPath:
-    """Give where the model's text lies in the events."""
-    plan = FieldPlan.from_manifest(manifest["field_plan"]).mapped(fields, spare=SPARE_FIELDS)
-    return next(field.parsed for field in plan.fields if field.kind == "text")
-
-
 async def _nothing(_: object) -> None:
     return None
 
@@ -360,28 +320,8 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _load_kernels() -> None:
-    """Run the demo's kernels once, so that the first events do not wait for them: those that the worker needs last.
-
-    A first start compiles them, in this process while the worker compiles the others.
-    """
-    source_offsets(decode([_made_up()], Arena()), OFFSET_HEADER)
-    OffsetSet().add(np.zeros(1, np.int64))
-
-
-def _load_parser() -> None:
-    """Run the tally's kernels once; the worker has compiled them."""
-    Tally("warm-up", "").read(_made_up(), 0)
-
-
-def _made_up() -> FetchedPartition:
-    events = MadeUpComments().take(8)
-    batch = encode_records("warm-up", 0, events.data, events.indptr, np.zeros(8, np.int64))
-    return FetchedPartition("warm-up", 0, 0, 8, bytes(batch.data))
-
-
 def _resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 where /proc does not tell."""
+    """Give the resident memory of a process; 0 where there is no /proc."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

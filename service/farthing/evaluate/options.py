@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from farthing.commands.flags import within
+from farthing.commands.parameters import AsJson
 from farthing.errors import ConfigError
 from farthing.evaluate.measures.auctions import EPISODE
 from farthing.evaluate.measures.bidding import Strategy
@@ -17,28 +21,72 @@ Track = Callable[[str, int], Advance]
 """Begins a bar of so many steps under a name."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions:
-    """What the command line says."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """The flags of ``farthing evaluate``."""
+
+    head: Annotated[
+        str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")
+    ] = None
+    names: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label, qid, click, pctr, ...)"
+        ),
+    ] = ()
+    slices: Annotated[
+        tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
+    ] = ()
+    positive: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="", help="label that counts as yes, all others as no; may be repeated [numbers; pairs as yes, no]"
+        ),
+    ] = ()
+    first_stage: Annotated[
+        str | None, Parameter(help="rerank: column with the first stage's score; rows without one are left out")
+    ] = None
+    qrels: Annotated[Path | None, Parameter(help="rerank: judgements (qid, docid, label), where they stand apart")] = (
+        None
+    )
+    positive_from: Annotated[
+        float,
+        Parameter(help="rerank: the label that a relevant candidate has at least", validator=within(0, above=True)),
+    ] = 1.0
+    budget_factor: Annotated[
+        float | None,
+        Parameter(
+            help="bidding: bid on rows with market_price, for this share of what all of them cost in training",
+            validator=within(0, 1, above=True, such_as="0.03125"),
+        ),
+    ] = None
+    prices: Annotated[
+        Path | None,
+        Parameter(help="bidding: training's market prices (market_price, impressions); default: beside DATA"),
+    ] = None
+    strategy: Annotated[Strategy, Parameter(help="bidding: how bids are made")] = "ortb"
+    click_rate: Annotated[
+        float | None,
+        Parameter(
+            help="bidding: share of clicks in training; default: the bundle's own, or the mean pctr",
+            validator=within(0, 1, above=True, below=True),
+        ),
+    ] = None
+    episode: Annotated[int, Parameter(help="bidding: auctions that share a budget", validator=within(1))] = EPISODE
+    plots: Annotated[Path | None, Parameter(help="folder for PNG plots (needs the extra evaluate)")] = None
+    resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals", validator=within(1))] = (
+        RESAMPLES
+    )
+    seed: Annotated[int, Parameter(help="of the bootstrap", validator=within(0))] = 0
+    as_json: AsJson = False
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(EvaluateFlags):
+    """What the command line says: a bundle, labelled rows and flags."""
 
     bundle: str
     data: tuple[Path, ...]
-    head: str | None = None  # None: the first
-    names: tuple[str, ...] = ()  # NEW=OLD
-    slices: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()  # labels that count as yes; empty: numbers, or words that can be understood
-    first_stage: str | None = None
-    qrels: Path | None = None
-    positive_from: float = 1.0
-    budget_factor: float | None = None
-    prices: Path | None = None
-    strategy: Strategy = "ortb"
-    click_rate: float | None = None
-    episode: int = EPISODE
-    plots: Path | None = None
-    resamples: int = RESAMPLES
-    seed: int = 0
-    as_json: bool = False
 
     def only(self, task: str, *meant: str) -> None:
         """Raise ConfigError where a flag is given that speaks of another task; ``meant`` are this task's own."""

@@ -42,7 +42,7 @@ _PARTITION_REFUSED = (kafka_errors.CorruptRecordException, kafka_errors.UnknownE
 class Fetched:
     """What one fetch brought. It is void when ``epoch`` is no longer the consumer's: a rebalance came between.
 
-    ``answered`` tells that some broker answered, perhaps with nothing new, or that there was nobody to ask.
+    ``answered`` says that some broker answered, perhaps with nothing new, or that there was nobody to ask.
     """
 
     epoch: int
@@ -54,8 +54,8 @@ class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
     ``on_revoked`` is awaited before partitions are given up: finish and commit what is in flight there, in good time.
-    ``on_position`` is told each partition's first offset when its position is known, and the metadata that was
-    committed with it.
+    ``on_position`` gets each partition's first offset when its position is known, and the metadata that was committed
+    with it.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class RecordConsumer:
         return {p: lag(self._ends.get(p), next_unacknowledged(p)) for p in self._positions}
 
     async def learn_ends(self, after_s: float) -> None:
-        """Ask where those logs end of which no fetch told for ``after_s``: held partitions, or scoring that is slow."""
+        """Ask for ends that no fetch has given for ``after_s``: of held partitions, or because scoring is slow."""
         partitions = self._ends.older_than(after_s, self._positions)
         if not partitions:
             return
@@ -242,14 +242,14 @@ class RecordConsumer:
         if not new:
             return
         try:
-            found = await self._membership.committed(new, self._timeout_s)
+            begins = await self._membership.committed(new, self._timeout_s)
         except (kafka_errors.KafkaError, TimeoutError) as error:
             raise BrokerError(f"reading committed offsets: {type(error).__name__} {error}", retriable=True) from error
-        missing = [partition for partition in new if partition not in found]
+        missing = [partition for partition in new if partition not in begins]
         if missing:
-            found |= {partition: (offset, "") for partition, offset in (await self._reset(missing)).items()}
+            begins |= {partition: (offset, "") for partition, offset in (await self._reset(missing)).items()}
         if epoch == self.epoch:
-            for partition, (offset, metadata) in found.items():
+            for partition, (offset, metadata) in begins.items():
                 self._positions[partition] = offset
                 self._on_position(partition, offset, metadata)
 
@@ -329,10 +329,10 @@ class RecordConsumer:
             reason = f"the broker answers {error.__name__} to a fetch at offset {position}: look at its log"
             self.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
             return
-        known = "" if error.retriable else "; check that the topic exists and that this client may read it"
+        advice = "" if error.retriable else "; check that the topic exists and that this client may read it"
         if error.invalid_metadata or error.retriable:
             refresh_metadata(self._membership.client)
             await asyncio.sleep(RETRY_PAUSE_S)
         raise BrokerError(
-            f"fetch of {topic}[{number}] at {position}: {error.__name__}{known}", retriable=error.retriable
+            f"fetch of {topic}[{number}] at {position}: {error.__name__}{advice}", retriable=error.retriable
         )

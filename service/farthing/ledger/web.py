@@ -19,7 +19,7 @@ from typing import Final, get_args
 
 from aiohttp import web
 
-from farthing.errors import ConfigError, StartError
+from farthing.errors import ConfigError
 from farthing.ledger.first_event import FirstEvent
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
@@ -27,7 +27,7 @@ from farthing.ledger.series import cost_series
 from farthing.ledger.statement import Book, Statement, WindowName, make_statement
 from farthing.ledger.statement_json import CHEAPEST, accounts, answer, choice
 from farthing.meter.money import json_text
-from farthing.process.probes import METRICS_CONTENT_TYPE, PROBES, forgiving, this_process
+from farthing.process.http import PROBES, Endpoint, bind, cannot_listen, forgiving, probe_routes, this_process
 
 PAGE: Final = Path(__file__).with_name("page")
 FILES: Final = {
@@ -67,16 +67,9 @@ async def require_address(host: str, port: int) -> None:
     try:
         server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:
-        raise _cannot_listen(host, port, error) from error
+        raise cannot_listen("ledger", host, port, error) from error
     server.close()
     await server.wait_closed()
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> StartError:
-    return StartError(
-        f"ledger.host = {host!r}, ledger.port = {port}: cannot listen there ({error.strerror or error}); "
-        "another process has the port, or the address is not this machine's: set ledger.port"
-    )
 
 
 class Pages:
@@ -105,10 +98,10 @@ class Pages:
         self._first_events_of_routes = [first.as_dict() for first in first_events]
         self._made: dict[str, Statement] = {}
         self._making = asyncio.Lock()
-        self._runner: web.AppRunner | None = None
+        self._endpoint: Endpoint | None = None
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Serve; gives the address that is bound. Raises StartError."""
+    def application(self) -> web.Application:
+        """Give the application: the page's files, the JSON under ``/api`` and the probes."""
         paths = forgiving(this_process("the ledger"), PATHS)
         app = web.Application(client_max_size=1 << 14, middlewares=[self._guard, paths])
         app.add_routes(
@@ -118,25 +111,20 @@ class Pages:
                 web.get("/api/history", self._history),
                 web.get("/api/accounts", self._accounts),
                 web.get("/api/routes", self._first_events),
-                web.get("/live", _live),
-                web.get("/ready", self._probe),
-                web.get("/metrics", self._scrape),
+                *probe_routes(self._readiness, self._scrape),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self.close()
-            raise _cannot_listen(host, port, error) from error
-        bound = self._runner.addresses[0]
-        return str(bound[0]), int(bound[1])
+        return app
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Serve; gives the address that is bound. Raises StartError."""
+        self._endpoint = await bind(self.application(), host, port, section="ledger")
+        return self._endpoint.host, self._endpoint.port
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._endpoint is not None:
+            await self._endpoint.close()
 
     @web.middleware
     async def _guard(
@@ -175,19 +163,19 @@ class Pages:
     async def _statement(self, request: web.Request) -> web.Response:
         self._require_books()
         ledger, _ = self._books()
-        said = await self.statement(_window(request))
+        statement = await self.statement(_window(request))
         models = self._book.meter.compare_with
-        body = answer(ledger, said, request.query.get("model"), request.query.get("mode", CHEAPEST), models)
+        body = answer(ledger, statement, request.query.get("model"), request.query.get("mode", CHEAPEST), models)
         return web.Response(text=json_text(body), content_type="application/json")
 
     async def _history(self, request: web.Request) -> web.Response:
         """Own and avoided dollars since the window began, at each minute."""
         self._require_books()
         _, history = self._books()
-        said = await self.statement(_window(request))
+        statement = await self.statement(_window(request))
         asked = request.query.get("model"), request.query.get("mode", CHEAPEST)
         model, form = choice(*asked, self._book.meter.compare_with)
-        body = cost_series(said, history.since(said.from_ms), model, form)
+        body = cost_series(statement, history.since(statement.from_ms), model, form)
         return web.Response(text=json_text(body), content_type="application/json")
 
     async def _accounts(self, _: web.Request) -> web.Response:
@@ -199,12 +187,11 @@ class Pages:
         """Which topics are read, and how to send an event to each: for whoever sees an empty page."""
         return web.Response(text=json.dumps(self._first_events_of_routes), content_type="application/json")
 
-    async def _probe(self, _: web.Request) -> web.Response:
-        is_ready, reason = self._ready()
-        return web.Response(text=reason + "\n", status=200 if is_ready else 503)
+    async def _readiness(self) -> tuple[bool, str]:
+        return self._ready()
 
-    async def _scrape(self, _: web.Request) -> web.Response:
-        return web.Response(body=await asyncio.to_thread(self._metrics), headers={"Content-Type": METRICS_CONTENT_TYPE})
+    async def _scrape(self) -> bytes:
+        return await asyncio.to_thread(self._metrics)
 
     def _require_books(self) -> None:
         is_ready, reason = self._ready()
@@ -233,10 +220,6 @@ def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web
         return web.Response(body=body, content_type=content_type, charset="utf-8")
 
     return get
-
-
-async def _live(_: web.Request) -> web.Response:
-    return web.Response(text="live\n")
 
 
 def _window(request: web.Request) -> WindowName:

@@ -34,8 +34,9 @@ from farthing.model.scorer import Scorer
 from farthing.payload import naming
 from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
 from farthing.process.first_start import COMPILING, compiling
+from farthing.process.http import Endpoint
 from farthing.process.memory import keep_freed_memory, settle_collector
-from farthing.process.probes import Endpoint, Health, listen
+from farthing.process.probes import Health, listen
 from farthing.serving import topics
 from farthing.serving.accounting import Accounting, Reporter, Scored
 from farthing.serving.metrics import Metrics

@@ -25,7 +25,7 @@ from farthing.evaluate.measures.auctions import EPISODE, Replay
 
 Floats = NDArray[np.float64]
 
-Strategy = Literal["constant", "linear", "ortb"]
+Strategy = Literal["ortb", "linear", "constant"]
 
 
 @dataclass(frozen=True, slots=True)

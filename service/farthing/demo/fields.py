@@ -1,0 +1,35 @@
+"""Where the model's fields lie in the events that the demo is given."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from farthing.demo.options import DemoOptions
+from farthing.errors import ConfigError
+from farthing.model.shipped import find_bundle
+from farthing.model.task_table import SPARE_FIELDS
+from farthing.payload import FieldPath, FieldPlan, naming, parse_pairs
+from farthing.payload.field_map import FLAG
+
+
+def manifest_of(task: str) -> dict[str, Any]:
+    """Read the manifest of the bundle that is shipped for a task."""
+    manifest: dict[str, Any] = json.loads((find_bundle(task) / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def field_map(options: DemoOptions) -> dict[str, str]:
+    """Read ``--map``; raises ConfigError before anything is started."""
+    fields = parse_pairs(options.names)
+    if fields and options.events is None:
+        raise ConfigError(f"{FLAG} says where fields lie in your own events: give them with --events FILE")
+    with naming(FLAG):
+        text_path(manifest_of(options.task), fields)
+    return fields
+
+
+def text_path(manifest: dict[str, Any], fields: dict[str, str]) -> FieldPath:
+    """Give where the model's text lies in the events."""
+    plan = FieldPlan.from_manifest(manifest["field_plan"]).mapped(fields, spare=SPARE_FIELDS)
+    return next(field.parsed for field in plan.fields if field.kind == "text")

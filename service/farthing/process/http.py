@@ -1,0 +1,114 @@
+"""HTTP as every process of ours answers it: an aiohttp application on an address, its probes, an index of its paths."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from farthing.errors import StartError
+
+METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PROBES: Final = {
+    "/live": "200 whenever the process answers at all",
+    "/ready": "200 when events are being scored; else 503 and what it waits for",
+    "/metrics": "figures for Prometheus",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A running HTTP endpoint."""
+
+    host: str
+    port: int
+    _runner: web.AppRunner
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+
+async def bind(app: web.Application, host: str, port: int, *, section: str) -> Endpoint:
+    """Serve an application; ``section`` is the one of the settings that holds ``host`` and ``port`` (0: a free one).
+
+    Raises
+    ------
+    StartError
+        The address cannot be bound.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise cannot_listen(section, host, port, error) from error
+    bound_host, bound_port, *_ = runner.addresses[0]
+    return Endpoint(str(bound_host), int(bound_port), runner)
+
+
+def cannot_listen(section: str, host: str, port: int, error: OSError) -> StartError:
+    """Say that an address of the settings cannot be bound, and what to do."""
+    return StartError(
+        f"{section}.host = {host!r}, {section}.port = {port}: cannot listen there ({error.strerror or error}); "
+        f"another process has the port, or the address is not this machine's: set {section}.port"
+    )
+
+
+def probe_routes(
+    ready: Callable[[], Awaitable[tuple[bool, str]]], metrics: Callable[[], Awaitable[bytes]]
+) -> list[web.RouteDef]:
+    """Give the routes of :data:`PROBES`.
+
+    ``/live`` answers 200 whenever the event loop turns. ``/ready`` answers 200 or 503 with a one-line reason.
+    ``/metrics`` is Prometheus text.
+    """
+
+    async def get_live(_: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    async def get_ready(_: web.Request) -> web.Response:
+        is_ready, reason = await ready()
+        return web.Response(text=reason + "\n", status=200 if is_ready else 503)
+
+    async def get_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics(), headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+    handlers = {"/live": get_live, "/ready": get_ready, "/metrics": get_metrics}
+    return [web.get(path, handlers[path]) for path in PROBES]
+
+
+def this_process(what: str) -> str:
+    """Name the process in a line: what it is, its number and host, its version."""
+    return f"Farthing {version('farthing')}: {what}; process {os.getpid()} on {socket.gethostname()}"
+
+
+def index(who: str, paths: Mapping[str, str]) -> str:
+    """Say which process answers here, and what: as plain text."""
+    width = max(map(len, paths))
+    return "\n".join([who, "", *(f"{path:{width}}  {what}" for path, what in paths.items()), ""])
+
+
+def forgiving(who: str, paths: Mapping[str, str]) -> Middleware:
+    """Make what answers ``/live/`` as ``/live``, and a path where nothing is with 404 and the index."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+            return await handler(request)
+        if request.path.endswith("/"):
+            url = request.rel_url.with_path(request.path.rstrip("/") or "/").with_query(request.rel_url.query)
+            shorter = request.clone(rel_url=url)
+            match = await request.app.router.resolve(shorter)
+            if not isinstance(match.http_exception, web.HTTPNotFound):
+                return await match.handler(shorter)
+        raise web.HTTPNotFound(text="nothing is here\n\n" + index(who, paths))
+
+    return answer
