@@ -190,9 +190,9 @@ class Pipeline:
     async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
         """Hold partitions that a sink has no place for, as when the source was widened first; the others go on."""
         for topic in (route.topics.sink, route.topics.dead_letters):
-            wanted = max((part.partition + 1 for part in parts), default=0)
-            count = await self._producer.partition_count(topic, wanted=wanted)
-            if count is None or count >= wanted:
+            needed = max((part.partition + 1 for part in parts), default=0)
+            count = await self._producer.partition_count(topic, needed=needed)
+            if count is None or count >= needed:
                 continue
             for part in parts:
                 if part.partition >= count:
