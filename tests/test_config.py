@@ -1,5 +1,6 @@
 """Settings: order of sources, origins, and errors that say what, where and what to do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,14 @@ def test_hints_carry_the_file_that_was_given():
     assert config.with_file("`farthing topics create --partitions 4`", Path("a")) == (
         "`farthing topics create -c a --partitions 4`"
     )
+
+
+def test_every_setting_has_a_description():
+    schema = json.loads(config.schema())
+    bare = [
+        f"{section}.{name}"
+        for section, part in [("settings", schema), *schema["$defs"].items()]
+        for name, setting in part["properties"].items()
+        if len(setting.get("description", "")) < 10
+    ]
+    assert not bare

@@ -24,7 +24,7 @@ from farthing.ledger.ledger import Ledger
 from farthing.local.comments import comment_events
 from farthing.meter.tenants import TENANT, TenantNames
 from farthing.meter.tokens import TextSample
-from farthing.process.first_start import _Said, compiling
+from farthing.process.first_start import _Printed, compiling
 from farthing.process.logs import _Repeats
 from farthing.process.probes import Health
 from farthing.serving.route import Route, RouteTopics
@@ -238,8 +238,8 @@ def test_a_message_is_said_once_whoever_logs_it():
 
 def test_kernels_are_announced_once():
     for _ in range(200):
-        said = _Said()
-        assert sorted(at_once(lambda said=said: said.is_due(compiling(1)))) == [False, False, False, True]
+        printed = _Printed()
+        assert sorted(at_once(lambda printed=printed: printed.is_due(compiling(1)))) == [False, False, False, True]
 
 
 class Deaf:

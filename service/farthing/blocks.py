@@ -1,4 +1,4 @@
-"""The columns that travel from stage to stage: the only types that the pure layers share.
+"""The columns that travel from stage to stage: the only types that the pure rooms share.
 
 ::
 
@@ -29,7 +29,7 @@ Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
 MAX_EVENT_BYTES: Final = 1 << 20
-"""The longest event that is scored unless ``route.max_event_bytes`` says otherwise; the longest cell of a data file."""
+"""The longest value that is scored unless ``route.max_event_bytes`` says otherwise; the longest cell of a data file."""
 
 
 class Status(IntEnum):
@@ -50,22 +50,22 @@ class Status(IntEnum):
     NUMBER_OVERFLOW = 9  # a number too large for a double
     TRAILING_BYTES = 10  # something after the end of the value
     TOO_DEEP = 11  # nested deeper than 64
-    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or a path meets a scalar where it needs a container
+    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or something else where a path needs a container
     MISSING_FIELD = 13  # a required field is absent
     NULL_FIELD = 14  # a required field is null
     WRONG_TYPE = 15  # a field has another type than its plan says
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
-    NO_ROWS = 17  # an array that must give rows gives none
+    NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
 
 
 class Presence(IntEnum):
-    """Whether a field was there: missing and null are different things."""
+    """Whether a field is there: missing and null are different things."""
 
     MISSING = 0
     NULL = 1
     PRESENT = 2
-    WRONG_TYPE = 3  # of a row's field only: another type than its plan says (an event's field refuses the event)
+    WRONG_TYPE = 3  # only in rows: another type than the plan says (outside the array, that refuses the event)
 
 
 class Outcome(IntEnum):
@@ -76,14 +76,14 @@ class Outcome(IntEnum):
     """
 
     BID = 0
-    EXPIRED = 1  # the event's timestamp and its tmax lie before now
+    EXPIRED = 1  # the event's timestamp plus its tmax is in the past
     CURRENCY_NOT_ACCEPTED = 2  # ``cur`` does not list the campaign's
     BLOCKED_ADVERTISER = 3  # ``badv`` lists the campaign's domain
-    NO_IMPRESSION_ID = 4  # missing or no string: a bid could not name the impression
+    NO_IMPRESSION_ID = 4  # missing, or not a string: a bid could not name the impression
     OTHER_FORMAT = 5  # the impression offers none of the formats that the campaign has a creative for
     PRIVATE_AUCTION = 6  # ``pmp.private_auction`` = 1: bids on deals only, and the campaign has none
-    UNREADABLE_FLOOR = 7  # ``bidfloor`` is no number
-    FLOOR_CURRENCY = 8  # ``bidfloorcur`` is not the campaign's: there is no rate to compare by
+    UNREADABLE_FLOOR = 7  # ``bidfloor`` is not a number
+    FLOOR_CURRENCY = 8  # ``bidfloorcur`` is not the campaign's, and there is no exchange rate
     BELOW_FLOOR = 9
     NO_PRICE = 10  # the price rounds down to nothing
 
@@ -93,7 +93,7 @@ class FetchedPartition:
     """What one fetch brought for one partition, as the broker sent it.
 
     ``data`` holds whole record batches, then perhaps the first part of another, which is left for the next fetch. It
-    may be a view of the whole response, which lives as long.
+    may be a view of the whole response, which it keeps alive.
     ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
     read_committed), as Kafka's Fetch response gives them.
     """
@@ -112,14 +112,14 @@ class Segment:
 
     ``next_offset`` is the offset to commit when every row is answered: from the last whole batch's header, not from
     the last record (compaction and control batches leave gaps). ``fault`` is set when the bytes after the rows
-    cannot be read; ``fault.next_offset``, where known, lies after the unreadable batch.
+    cannot be read; ``fault.next_offset``, where known, is the offset after the unreadable batch.
     """
 
     topic: str
     partition: int
     start: int
     stop: int
-    first_offset: int  # the fetch offset: what the segment began from
+    first_offset: int  # the fetch offset: where the segment begins
     next_offset: int
     fault: DecodeError | None = None
 
@@ -202,7 +202,7 @@ Column = TextColumn | RawColumn | NumberColumn
 
 @dataclass(frozen=True, slots=True)
 class FieldColumns:
-    """The wanted fields of n events. Refused events keep their places; their fields are missing and have no rows.
+    """The plan's fields of n events. Refused events keep their places: their fields are missing, and they have no rows.
 
     Columns of fields inside the plan's array have one entry a row, all others one an event.
     """
@@ -238,10 +238,10 @@ class NumberBlock:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBlock:
-    """What the model said of each row."""
+    """What the model gives for each row."""
 
     logits: Int32s  # (n_rows, n_heads) integer logits: equal on every machine; (n_rows, 0) of a model without
-    scores: NDArray[np.float32]  # (n_rows, n_heads) probabilities
+    scores: NDArray[np.float32]  # (n_rows, n_heads) from 0 to 1, one a head
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -249,17 +249,17 @@ class ScoreBlock:
 
 @dataclass(frozen=True, slots=True)
 class DecisionInputs:
-    """What a decision may depend on beside the fields and the scores. The pure layer has no clock: it is told."""
+    """What a decision may depend on besides fields and scores. Pure rooms have no clock: they get the time here."""
 
     buffer: Bytes  # of the RecordBlock that was parsed: raw columns are views into it
     timestamps_ms: Int64s  # (n,) of the events; -1 is none
-    now_ms: int = 0  # milliseconds since the epoch; what is answered with names it
-    pacing: float = 1.0  # multiplier of the campaign's bids, over 0 and at most 1; likewise named
+    now_ms: int = 0  # milliseconds since the epoch; bid responses name it
+    pacing: float = 1.0  # multiplier of the campaign's bids, over 0 and at most 1; bid responses name it too
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionBlock:
-    """What is to be answered to each event. ``status`` is the events' final one; labels index the bundle's names."""
+    """What to answer to each event. ``status`` is final; labels index the bundle's names."""
 
     status: Bytes  # (n,) Status
     scores: NDArray[np.float32]  # (n_rows, n_heads)
@@ -268,15 +268,15 @@ class DecisionBlock:
 
 @dataclass(frozen=True, slots=True)
 class BidBlock:
-    """What is to be answered to each bid request: bids, or none with the reason."""
+    """What to answer to each bid request: bids, or the reason for none."""
 
     status: Bytes  # (n,) Status
-    scores: NDArray[np.float32]  # (n_rows, n_heads) click probabilities
+    scores: NDArray[np.float32]  # (n_rows, n_heads); the first head's is that of a click
     labels: Bytes  # (n_rows,) Outcome of each impression
     prices_micros: (
         Int64s  # (n_rows,) millionths of the currency per thousand impressions (CPM); 0 where there is no bid
     )
-    answers: Bytes  # (n,) Outcome of each request: BID where any impression has one, else its first impression's
+    outcomes: Bytes  # (n,) Outcome of each request: BID where any impression has one, else its first impression's
     test: Bytes  # (n,) 1 where the request says test = 1: answered, never billed
     now_ms: int
     pacing: float
@@ -284,9 +284,9 @@ class BidBlock:
 
 @dataclass(frozen=True, slots=True)
 class RankingBlock(DecisionBlock):
-    """Rows put in order, event by event. A row's label is 0, or the reason why it could not be scored."""
+    """Rows in order, event by event. A row's label is 0, or the reason why it could not be scored."""
 
-    order: Int64s  # (n_rows,) row numbers: an event's rows in the order of its answer, at its rows' places
+    order: Int64s  # (n_rows,) row numbers: each event's rows, best first, in the places of its rows
     ids: RawColumn | None  # (n_rows,) rows' ids as they came; None when the plan has none
 
 
@@ -306,8 +306,8 @@ class RenderedValues:
 class OutputBatch:
     """One ready-made record batch v2 for one partition of one topic.
 
-    ``data`` is uint8 (size,): the whole batch with base_offset 0 and no producer id; its CRC holds. It is the
-    producer's to change: it writes producer_id, producer_epoch and base_sequence into the header, and the CRC anew.
+    ``data`` is uint8 (size,): the whole batch with base_offset 0 and no producer id; its CRC is right. Only the
+    producer changes it: it writes producer_id, producer_epoch and base_sequence into the header, and the new CRC.
     """
 
     topic: str

@@ -1,7 +1,7 @@
-"""Settings, from where they are given to where they are used; each is stated once, in :mod:`farthing.sections`.
+"""How settings are read and merged; what they are is stated once, in :mod:`farthing.sections`.
 
 Order: command-line flag > ``FARTHING_*`` environment variable (``__`` nests) > settings file > default. Unknown
-keys are errors. Secrets come from files only (``*_file``). :func:`load` also tells where each value came from. The
+keys are errors. Secrets come from files only (``*_file``). :func:`load` also says where each value came from. The
 settings file is the one that ``-c`` names, else ``FARTHING_CONFIG``, else ``farthing.toml`` in the current folder.
 """
 
@@ -46,7 +46,7 @@ FILE_NAME: Final = "farthing.toml"
 _COMMAND: Final = re.compile(r"`(farthing (?:serve|ledger|audit|topics create|topics check|config show))(?=[ `])")
 
 EXAMPLE = """\
-# Farthing: see `farthing config schema` for every setting, `farthing config show -c FILE` for what is in force.
+# Farthing: `farthing config schema` lists every setting, `farthing config show -c FILE` shows the values in force.
 [kafka]
 bootstrap_servers = ["localhost:9092"]
 group_id = "farthing"
@@ -80,9 +80,9 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: typ
     Parameters
     ----------
     path:
-        A TOML file, or None for environment and defaults only. Relative bundle folders are taken from its folder.
+        A TOML file, or None for environment and defaults only. Relative bundle folders are relative to its folder.
     flags:
-        Values given on the command line, by dotted name (``worker.workers``); None values are not given.
+        Values given on the command line, by dotted name (``worker.workers``); None: not given.
     kind:
         ``Assumptions`` where no route is needed.
 
@@ -118,14 +118,14 @@ def named_file() -> Path | None:
 
 
 def found_file() -> Path | None:
-    """Give the settings file of a command that was given none: FARTHING_CONFIG's, else the current folder's if any."""
+    """Give the settings file of a command without ``-c``: FARTHING_CONFIG's, else the current folder's if any."""
     here = Path(FILE_NAME)
-    # A link to nothing is one that someone made: reading it says what is wrong.
+    # A broken link counts: somebody made it, and reading it says what is wrong.
     return named_file() or (here if os.path.lexists(here) else None)
 
 
 def with_file(text: str, path: Path | None) -> str:
-    """Complete the commands in a message by the settings file that the user gave: ```farthing serve -c my.toml```."""
+    """Add the settings file that the user gave to the commands in a message: ```farthing serve -c my.toml```."""
     if path is None:
         return text
     flag = f" -c {shlex.quote(str(path))}"
@@ -143,7 +143,7 @@ def _toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such settings file; `farthing config init` writes one") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        quotes = "; a value with a backslash stands between single quotes" if "Unescaped '\\'" in str(error) else ""
+        quotes = "; put a value with a backslash between single quotes" if "Unescaped '\\'" in str(error) else ""
         raise ConfigError(f"{path}: cannot be read as TOML: {error}{quotes}") from error
     for route in values.get("route", []) if isinstance(values.get("route"), list) else []:
         bundle = route.get("bundle") if isinstance(route, dict) else None

@@ -3,10 +3,10 @@
 ::
 
     FarthingError                  stage, retriable, exit_code
-    ├── ConfigError                start: names the setting, its value and where it came from
-    ├── StartError                 start: the broker, a topic or a port is not as it must be
-    ├── BundleError                start: manifest, model and feature spec disagree; both values shown
-    ├── DataError                  a file of events cannot be read on, or a labelled row is not as it must be
+    ├── ConfigError                a setting or flag: names it, its value and where it came from
+    ├── StartError                 start: a topic, a port or a folder is not as it must be
+    ├── BundleError                a bundle is incomplete, changed, or gives other results on this machine
+    ├── DataError                  a file of events cannot be read further, or a labelled row cannot be used
     ├── OutputError                standard output or an output file cannot be written: a full disk, for one
     ├── DecodeError                topic, partition, offset where known
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
@@ -37,11 +37,11 @@ class FarthingError(Exception):
     Attributes
     ----------
     stage:
-        The stage of the pipeline that failed (one of the ten verbs), ``"config"`` or ``"start"``.
+        The stage that failed: one of the pipeline's ten verbs, ``"config"`` or ``"start"``.
     retriable:
         Whether doing the same again may succeed.
     exit_code:
-        What the command line exits with: 2 configuration, 3 start-up or broker, 4 data (input or output).
+        What the command line exits with: 2 settings, 3 start, bundle or broker, 4 data, output or scoring.
     """
 
     stage: ClassVar[str] = "start"
@@ -50,14 +50,14 @@ class FarthingError(Exception):
 
 
 class ConfigError(FarthingError):
-    """A setting is missing, unknown, out of range or contradicts another."""
+    """A setting or flag is missing, unknown, out of range or contradicts another."""
 
     stage: ClassVar[str] = "config"
     exit_code: ClassVar[int] = 2
 
 
 class StartError(FarthingError):
-    """Something outside the process is not as it must be at start (topic, port, folder)."""
+    """Something outside the process (a topic, a port, a folder) is not as it must be at the start."""
 
 
 class BundleError(FarthingError):
@@ -65,14 +65,14 @@ class BundleError(FarthingError):
 
 
 class DataError(FarthingError):
-    """A file of events is damaged or cut off (what came before is good), or a labelled row cannot be measured."""
+    """A file of events is damaged or cut off (what came before is good), or a labelled row cannot be used."""
 
     stage: ClassVar[str] = "fetch"
     exit_code: ClassVar[int] = 4
 
 
 class OutputError(FarthingError):
-    """Standard output or an output file cannot be written on (a full disk); what was written is incomplete."""
+    """Standard output or an output file cannot be written (a full disk, for one); what was written is incomplete."""
 
     stage: ClassVar[str] = "produce"
     exit_code: ClassVar[int] = 4
@@ -81,8 +81,8 @@ class OutputError(FarthingError):
 class DecodeError(FarthingError):
     """Fetched bytes cannot be read as record batches.
 
-    ``topic``, ``partition`` and ``base_offset`` are ``None`` where the caller did not know them; ``next_offset`` is
-    the first offset after the unreadable batch when its header could be read.
+    ``topic``, ``partition`` and ``base_offset`` are ``None`` where they are not known; ``next_offset`` is the first
+    offset after the unreadable batch, where its header could be read.
     """
 
     stage: ClassVar[str] = "decode"

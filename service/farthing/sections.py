@@ -26,44 +26,58 @@ class _Section(BaseModel):
 class CampaignSettings(_Section):
     """What a bidding route bids for, in place of the campaign in its bundle. Money is in units of ``currency``."""
 
-    campaign: str = Field(min_length=1, description="its name: the key in the pacing topic")
-    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="ISO 4217")
-    value_per_click: float = Field(gt=0, le=1e6, description="units of currency")
-    crid: str = Field(min_length=1, description="creative id")
-    adomain: tuple[str, ...] = Field((), description="advertiser domains, compared with a request's badv")
-    seat: str | None = Field(None, description="buyer seat")
-    offers: tuple[str, ...] = Field((), description="impression fields of the plan, one of which must be there")
+    campaign: str = Field(min_length=1, description="name of the campaign: its key in the pacing topic")
+    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="currency of all its money (ISO 4217)")
+    value_per_click: float = Field(gt=0, le=1e6, description="what a click is worth, in units of currency")
+    crid: str = Field(min_length=1, description="creative id of its bids")
+    adomain: tuple[str, ...] = Field((), description="advertiser domains; a request that blocks one (badv) gets no bid")
+    seat: str | None = Field(None, description="buyer seat of its bids")
+    offers: tuple[str, ...] = Field(
+        (), description="fields of the plan, one of which an impression needs to get a bid; none: all get one"
+    )
     strategy: Literal["linear", "ortb"] = Field("linear", description="how a value becomes a price")
-    c: float | None = Field(None, gt=0, le=1e6, description="ortb: units of currency per thousand, fitted to prices")
-    lambda_: float | None = Field(None, gt=0, le=1e6, alias="lambda", description="ortb: solved for the budget")
-    max_cpm: float | None = Field(None, gt=0, le=1e6, description="highest price, units per thousand impressions")
+    c: float | None = Field(
+        None, gt=0, le=1e6, description="for ortb: units of currency per thousand impressions, fitted to past prices"
+    )
+    lambda_: float | None = Field(
+        None, gt=0, le=1e6, alias="lambda", description="for ortb: Lagrange multiplier, solved for the budget"
+    )
+    max_cpm: float | None = Field(
+        None, gt=0, le=1e6, description="highest price, in units of currency per thousand impressions"
+    )
 
 
 class RouteSettings(_Section):
     """Input topic -> bundle -> output topic."""
 
-    bundle: str = Field(description="folder of a bundle, or the name of one that is shipped")
-    source: str = Field(min_length=1, description="topic with events")
-    sink: str = Field(min_length=1, description="topic for scores; at least as many partitions as source")
-    dead_letters: str = Field(min_length=1, description="topic for events that cannot be scored")
+    bundle: str = Field(description="folder of a bundle, or name of a shipped one")
+    source: str = Field(min_length=1, description="topic to read events from")
+    sink: str = Field(min_length=1, description="topic to write scores to, with at least as many partitions as source")
+    dead_letters: str = Field(
+        min_length=1,
+        description="topic for events that cannot be scored, with at least as many partitions as source",
+    )
     max_event_bytes: int = Field(
-        MAX_EVENT_BYTES, ge=16, le=2**31 - 1, description="bytes; longer values are dead letters"
+        MAX_EVENT_BYTES, ge=16, le=2**31 - 1, description="bytes of an event's value; a longer one is a dead letter"
     )
     max_header_bytes: int = Field(
-        4096, ge=0, le=1 << 16, description="bytes of an event's own headers that travel to its score; 0: none do"
+        4096, ge=0, le=1 << 16, description="bytes of an event's own headers that its score record carries; 0: none"
     )
     fields: dict[str, str] = Field(
         {},
-        description="where fields of the bundle's plan lie in the events, as text = 'comment.text'; a dot that is part "
-        "of a key is written \\. (in TOML within single quotes)",
+        description="where the events have fields of the bundle's plan, such as text = 'comment.text'; a dot that is "
+        "part of a key is written \\. (in TOML within single quotes)",
     )
     tenant: str | None = Field(
         None,
         min_length=1,
-        description="field that names an event's tenant, as 'account' or 'user.account'; none: no tenants",
+        description="path of the field that names an event's tenant, such as 'account' or 'user.account'; none: no "
+        "tenants",
     )
-    pacing: str | None = Field(None, min_length=1, description="bidding: compacted topic, campaign -> multiplier")
-    campaign: CampaignSettings | None = Field(None, description="bidding: in place of the bundle's campaign")
+    pacing: str | None = Field(
+        None, min_length=1, description="for bidding: compacted topic with the campaign's pacing multiplier"
+    )
+    campaign: CampaignSettings | None = Field(None, description="for bidding: replaces the bundle's campaign")
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -71,7 +85,7 @@ class RouteSettings(_Section):
         tables = [name for name, path in value.items() if isinstance(path, dict)] if isinstance(value, dict) else []
         if tables:
             raise ValueError(
-                f"{tables[0]} is a table, for TOML takes a key with a dot apart; put such a name between quotes: "
+                f"{tables[0]} is a table: TOML splits a key at its dots; put such a name between quotes: "
                 f'"{tables[0]}.{next(iter(value[tables[0]]), "...")}" = "..."'  # type: ignore[index]
             )
         return value
@@ -102,25 +116,28 @@ class WorkerSettings(_Section):
     """How a worker process does its work."""
 
     workers: int = Field(1, ge=1, le=256, description="processes in the consumer group")
-    threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one worker")
-    cores: int = Field(1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay")
+    threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads in each worker")
+    cores: int = Field(
+        1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay for"
+    )
     commit_interval_ms: int = Field(1_000, ge=10, le=MOST_MS, description="ms between offset commits")
     drain_timeout_ms: int = Field(
-        20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish and commit after SIGTERM"
+        20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish, commit and leave after SIGTERM"
     )
     stall_timeout_ms: int = Field(
-        60_000, ge=1_000, le=MOST_MS, description="ms with lag and no progress before /ready fails"
+        60_000, ge=1_000, le=MOST_MS, description="ms with lag and without progress after which /ready fails"
     )
     on_corrupt_batch: Literal["halt", "skip"] = Field(
-        "halt", description="halt: stop that partition; skip: its raw bytes go to dead_letters and scoring goes on"
+        "halt",
+        description="'halt' stops the partition; 'skip' sends the batch's bytes to dead_letters and goes on after it",
     )
 
 
 class HttpSettings(_Section):
-    """Where /live, /ready and /metrics are served. Loopback unless configured; port 0 takes a free one."""
+    """Where /live, /ready and /metrics are served."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(9464, ge=0, le=65_535)
+    host: str = Field("127.0.0.1", description="address to listen on; the default is this machine only")
+    port: int = Field(9464, ge=0, le=65_535, description="port to listen on; 0: any free one")
 
 
 class Settings(BaseSettings):
@@ -129,12 +146,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FARTHING_", env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
     )
-    kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings())
+    kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings(), description="brokers and consumer group")
     route: tuple[RouteSettings, ...] = Field(description="one or more routes")
-    worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings())
-    http: HttpSettings = Field(default_factory=lambda: HttpSettings())
-    meter: MeterSettings = Field(default_factory=lambda: MeterSettings())
-    ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings())
+    worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings(), description="worker processes")
+    http: HttpSettings = Field(default_factory=lambda: HttpSettings(), description="probes and metrics")
+    meter: MeterSettings = Field(default_factory=lambda: MeterSettings(), description="what scoring costs and saves")
+    ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings(), description="where the books are kept")
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -145,11 +162,13 @@ class Settings(BaseSettings):
             raise ValueError(f"two routes read the same source topic ({', '.join(sources)})")
         loops = set(sources) & ({r.sink for r in self.route} | {r.dead_letters for r in self.route})
         if loops:
-            raise ValueError(f"topic {sorted(loops)[0]} is written and read by routes: scores would be scored for ever")
+            raise ValueError(
+                f"topic {sorted(loops)[0]} is both written and read by routes: scores would be scored for ever"
+            )
         return self
 
 
 class Assumptions(Settings):
-    """Settings for commands that only reckon: no route need be given."""
+    """Settings for commands that score nothing: a route is not required."""
 
     route: tuple[RouteSettings, ...] = ()

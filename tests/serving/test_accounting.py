@@ -66,7 +66,7 @@ def test_the_next_owner_goes_on_from_what_was_committed(clock):
     other.assign(PARTITION, 107, text)
     other.add(PARTITION, 110, counts(3))
     (record,) = publish(other)
-    assert (record.base_offset, record.next_offset, record.totals.scored, record.log) == (100, 110, 10, 0)
+    assert (record.base_offset, record.next_offset, record.totals.scored, record.incarnation) == (100, 110, 10, 0)
     assert record.totals.prompt_bytes == 100
 
 
@@ -118,12 +118,12 @@ def test_a_log_that_begins_anew_is_another_count_and_the_old_ones_last_total_is_
     records = publish(one)
     clock.now_s += 2
     assert publish(one) == []
-    assert [(r.log, r.next_offset, r.totals.scored) for r in records] == [(0, 9, 9), (1, 2, 2)]
+    assert [(r.incarnation, r.next_offset, r.totals.scored) for r in records] == [(0, 9, 9), (1, 2, 2)]
     assert len({r.key for r in records}) == 2
     other = make()
     other.assign(PARTITION, 2, one.metadata([PARTITION])[PARTITION])
     other.add(PARTITION, 3, counts(1))
-    assert [(r.log, r.totals.scored) for r in publish(other)] == [(1, 3)]
+    assert [(r.incarnation, r.totals.scored) for r in publish(other)] == [(1, 3)]
 
 
 def tenants_of(names, *texts):

@@ -31,7 +31,7 @@ def decide(values, scores=None, *, now_ms=0, pacing=1.0, timestamps_ms=None, sta
 def outcome(value, **options):
     bids = decide([value], **options)
     assert bids.status.tolist() == [Status.OK]
-    return Outcome(int(bids.answers[0]))
+    return Outcome(int(bids.outcomes[0]))
 
 
 def test_the_price_is_the_value_of_a_thousand_impressions_in_micros():
@@ -197,7 +197,7 @@ def test_a_request_is_answered_with_the_bids_that_there_are():
     assert [Outcome(x).name for x in bids.labels] == [
         "BELOW_FLOOR", "BID", "PRIVATE_AUCTION", "BID", "BELOW_FLOOR", "PRIVATE_AUCTION",
     ]  # fmt: skip
-    assert bids.answers.tolist() == [Outcome.BID, Outcome.BELOW_FLOOR]
+    assert bids.outcomes.tolist() == [Outcome.BID, Outcome.BELOW_FLOOR]
 
 
 def test_refused_events_stay_refused_and_others_become_so():
@@ -209,7 +209,7 @@ def test_refused_events_stay_refused_and_others_become_so():
 def test_official_examples_parse():
     bids = decide(examples())
     assert bids.status.tolist() == [Status.OK] * 4
-    assert sorted(Outcome(x).name for x in bids.answers) == ["BID", "BID", "OTHER_FORMAT", "PRIVATE_AUCTION"]
+    assert sorted(Outcome(x).name for x in bids.outcomes) == ["BID", "BID", "OTHER_FORMAT", "PRIVATE_AUCTION"]
 
 
 @given(
@@ -267,7 +267,7 @@ def test_decisions_equal_the_reference_bit_for_bit(requests, seed, currency, opt
     stamps = rng.integers(-1, 10, len(records))
     inputs = DecisionInputs(records.buffer, stamps, now_ms, 0.75)
     found, expected = stages.decide(columns, block, inputs), decide_reference(stages.settled, columns, block, inputs)
-    for name in ("status", "labels", "prices_micros", "answers", "test"):
+    for name in ("status", "labels", "prices_micros", "outcomes", "test"):
         assert np.array_equal(getattr(found, name), getattr(expected, name)), name
 
 
@@ -294,7 +294,7 @@ def test_a_decision_needs_a_pacing_over_zero_and_rows_that_fit():
         ({"c": 1.0, "lambda": 1.0}, "linear takes neither"),
         ({"adomain": "shop.example"}, "adomain is 'shop.example'"),
         ({"offers": ["no_such_field"]}, "no_such_field"),
-        ({"offers": ["domain"]}, "'domain', which is no field of an impression"),
+        ({"offers": ["domain"]}, "'domain', which is not a field of an impression"),
         ({"budget": 5}, r"unknown \['budget'\]"),
     ],
 )

@@ -50,7 +50,7 @@ def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: B
 class Featurizer:
     """Turns fields into ids as a spec says.
 
-    ``lexicon`` is what pair features know of words; a spec with one cannot do without. Raises ConfigError.
+    ``lexicon`` has the words of pair features; a spec with one needs it. Raises ConfigError.
     """
 
     def __init__(self, spec: FeatureSpec, lexicon: Lexicon | None = None) -> None:
@@ -98,7 +98,7 @@ class Featurizer:
 
         Raises ConfigError when a field is not among the columns, or of another kind than its feature needs.
         """
-        found: list[tuple[_Member, Column]] = []
+        members: list[tuple[_Member, Column]] = []
         for name in feature.fields if isinstance(feature, CrossFeature) else (feature.field,):
             if name not in columns.columns:
                 raise ConfigError(f"feature {name}: the field plan has no such field ({', '.join(columns.columns)})")
@@ -107,8 +107,8 @@ class Featurizer:
                 tabular.check_column(member, column)
             elif not isinstance(column, TextColumn):
                 raise ConfigError(f"feature {name}: a text feature needs a field of kind text")
-            found.append((member, column))
-        return found
+            members.append((member, column))
+        return members
 
     def _member(self, name: str) -> CategoricalFeature | NumericFeature:
         for feature in self.spec.features:

@@ -83,15 +83,15 @@ class Lexicon:
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
+                read = {name: arrays[name] for name in arrays.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"features.npz: not readable: {error}") from error
-        if "weights" in found:
-            found.setdefault(_LEARNT, found["weights"])
+        if "weights" in read:
+            read.setdefault(_LEARNT, read["weights"])
         names = set(cls.__slots__)
-        if found.keys() != names:
-            raise BundleError(f"features.npz: holds {sorted(found)}, expected {sorted(names)}; build the bundle again")
-        return cls(**found)
+        if read.keys() != names:
+            raise BundleError(f"features.npz: holds {sorted(read)}, expected {sorted(names)}; build the bundle again")
+        return cls(**read)
 
     def to_npz(self) -> bytes:
         """Write ``features.npz``: the same bytes for the same arrays.

@@ -128,13 +128,13 @@ class FeatureSpec:
     @property
     def fields(self) -> frozenset[str]:
         """Names of the fields that are read."""
-        found: set[str] = set()
+        names: set[str] = set()
         for f in self.features:
             if isinstance(f, PairFeature):
-                found |= {name for name in (f.query, f.text, f.title) if name}
+                names |= {name for name in (f.query, f.text, f.title) if name}
             elif not isinstance(f, CrossFeature):  # its members are features of their own
-                found.add(f.field)
-        return frozenset(found)
+                names.add(f.field)
+        return frozenset(names)
 
     @property
     def bits(self) -> int:

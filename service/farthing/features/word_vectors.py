@@ -67,32 +67,32 @@ def cut_word(
         return 0
     n, at = 0, begin
     while at < end:
-        found = np.int64(-1)
+        slot = np.int64(-1)
         stop = min(end, at + MAX_PIECE_BYTES)
         while stop > at:
-            found = find_word(token(folded, at, stop, _WORD if at == begin else _PIECE), checks, shift)
-            if found >= 0 and weights[found] > 0:
+            slot = find_word(token(folded, at, stop, _WORD if at == begin else _PIECE), checks, shift)
+            if slot >= 0 and weights[slot] > 0:
                 break
             stop -= 1
         if stop == at or n == len(slots):
             return 0
-        slots[n] = found
+        slots[n] = slot
         n += 1
         at = stop
     return n
 
 
 def cut_word_reference(word: bytes, find: Callable[[bytes], int], most: int) -> list[int]:
-    """Plain form of :func:`cut_word`; ``find`` gives what an entry has, below 0 when there is none."""
+    """Plain form of :func:`cut_word`; ``find`` gives an entry's slot, below 0 when there is none."""
     pieces: list[int] = []
     at = 0
     while at < len(word) <= MAX_CUT_BYTES:
         for stop in range(min(len(word), at + MAX_PIECE_BYTES), at, -1):
-            found = find((CONTINUES if at else b"") + word[at:stop])
-            if found >= 0:
+            slot = find((CONTINUES if at else b"") + word[at:stop])
+            if slot >= 0:
                 break
         else:
             return []
-        pieces.append(found)
+        pieces.append(slot)
         at = stop
     return pieces if len(pieces) <= most else []

@@ -1,4 +1,4 @@
-"""Kafka: group membership and raw fetch, offsets, ready-made batches out, topics. aiokafka is known here only."""
+"""Kafka: group membership, raw fetch, offsets, ready-made batches out, topics. Only this room uses aiokafka."""
 
 from farthing.kafka.consumer import Fetched, RecordConsumer
 from farthing.kafka.coordinator import wait_for_coordinator

@@ -1,4 +1,4 @@
-"""Connecting to the broker: what went wrong, in one error that says it.
+"""Connecting to the broker: one error that says what went wrong.
 
 aiokafka tries one server after the other, logs the reason for each (a refused password, an unknown certificate
 authority, a closed port) and raises an error that names none. Here the reasons are taken from its log records.
@@ -19,21 +19,21 @@ from farthing.kafka.settings import KafkaSettings
 
 
 class _Reasons(logging.Handler):
-    """Collects the errors that aiokafka logs as arguments of its messages, the last one first."""
+    """Collects the errors that aiokafka logs as arguments of its messages, in the order they came, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.found: dict[str, None] = {}
+        self.texts: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args if isinstance(record.args, tuple) else ():
             if isinstance(argument, BaseException):
                 text = f"{type(argument).__name__}: {argument}" if str(argument) else type(argument).__name__
-                self.found[text] = None
+                self.texts[text] = None
 
 
-def _without_told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep quiet about failed connections whose futures aiokafka drops: their reason has been told."""
+def _ignore_dropped_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep quiet about failed connections whose futures aiokafka drops: our error gives their reason."""
     if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)
 
@@ -53,11 +53,11 @@ def connecting(settings: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, TimeoutError, OSError) as error:
-        asyncio.get_running_loop().set_exception_handler(_without_told)
+        asyncio.get_running_loop().set_exception_handler(_ignore_dropped_connections)
         servers = ", ".join(settings.bootstrap_servers)
-        known = "; ".join(reasons.found) or f"{type(error).__name__}: {error}"
+        reason = "; ".join(reasons.texts) or f"{type(error).__name__}: {error}"
         raise BrokerError(
-            f"kafka.bootstrap_servers = {servers}: {known}; check that a broker listens there and "
+            f"kafka.bootstrap_servers = {servers}: {reason}; check that a broker listens there and "
             f"kafka.security_protocol = {settings.security_protocol} with the other security settings",
             retriable=True,
         ) from error

@@ -19,7 +19,7 @@ from aiokafka import errors as kafka_errors
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
-from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching, PartitionAnswer
+from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching, PartitionResponse
 from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
 from farthing.kafka.lag import LogEnds, lag
@@ -281,7 +281,7 @@ class RecordConsumer:
             raise
         return [answer.part for answer in answers if await self._is_good(answer)]
 
-    async def _is_good(self, answer: PartitionAnswer) -> bool:
+    async def _is_good(self, answer: PartitionResponse) -> bool:
         """Look for a partition's trouble, which is met or kept for the next call; note its end when there is none."""
         part = answer.part
         partition = (part.topic, part.partition)

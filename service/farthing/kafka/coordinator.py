@@ -1,8 +1,8 @@
 """Waits until the broker has a coordinator for a group.
 
-A broker that has never had a group makes its topic of offsets when it is first asked for a coordinator, and answers
-until then that there is none. aiokafka logs each such answer as an error, ten a second, although nothing is wrong. So
-we ask first, and say what is wrong if the answer stays the same.
+A broker that has never had a group creates its topic of offsets when it is first asked for a coordinator, and until
+that is done it says that there is none. aiokafka logs each such reply as an error, ten a second, although nothing is
+wrong. So we ask first, and say what is wrong if the reply stays the same.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ async def wait_for_coordinator(settings: KafkaSettings, group: str) -> None:
                     if time.monotonic() > deadline:
                         raise BrokerError(
                             f"the broker has had no coordinator for the group {group} for {limit_s:.0f} s "
-                            f"({type(error).__name__}): it cannot make the topic __consumer_offsets; see its log, and "
-                            "whether there are as many brokers as offsets.topic.replication.factor asks for",
+                            f"({type(error).__name__}): it cannot create the topic __consumer_offsets; look at its "
+                            "log, and check that there are as many brokers as offsets.topic.replication.factor needs",
                             retriable=True,
                         ) from error
                 await asyncio.sleep(ASK_AGAIN_S)

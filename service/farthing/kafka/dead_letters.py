@@ -14,9 +14,9 @@ from farthing.wire import MAX_DEAD_VALUE_BYTES, encode_records, header_bytes, ra
 def letter_of_batch(part: FetchedPartition, fault: DecodeError, *, topic: str, model: str) -> OutputBatch:
     """Make a dead letter whose value is the batch as it came, cut where the broker would not take it.
 
-    ``fault.base_offset`` tells which batch of ``part.data``. Headers: ``farthing.error.reason`` (the error's name),
-    ``.message``, ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.offset`` and ``.next_offset``: the offsets from
-    the one to before the other were skipped.
+    ``fault.base_offset`` says which batch of ``part.data`` it is. Headers: ``farthing.error.reason`` (the error's
+    name), ``.message``, ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.offset`` and ``.next_offset``: what was
+    skipped begins at ``.offset`` and ends before ``.next_offset``.
     """
     raw = raw_batch(part.data, fault.base_offset)[:MAX_DEAD_VALUE_BYTES]
     headers = {

@@ -1,4 +1,4 @@
-"""One Fetch request: what is asked of a broker, and its answer, partition by partition."""
+"""One Fetch request: what is asked of a broker, and its response, partition by partition."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
 RETRY_PAUSE_S: Final = 0.2
-"""Before a broker that did not answer as it should is asked again."""
+"""Pause before a broker that failed to answer properly is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionAnswer:
-    """What the broker says of one partition."""
+class PartitionResponse:
+    """One partition's part of a Fetch response."""
 
     part: FetchedPartition
     readable_end: int
@@ -38,7 +38,7 @@ class Fetching:
         self._settings = settings
         self._committed_only = settings.isolation_level == "read_committed"
 
-    async def ask(self, node: int, positions: Mapping[Partition, int]) -> list[PartitionAnswer]:
+    async def ask(self, node: int, positions: Mapping[Partition, int]) -> list[PartitionResponse]:
         """Ask one broker for the bytes from these positions on.
 
         Raises
@@ -62,11 +62,11 @@ class Fetching:
             raise BrokerError(f"fetch from broker {node}: {type(error).__name__} {error}", retriable=True) from error
         return [self._read(topic, row, positions[topic, row[0]]) for topic, rows in response.topics for row in rows]
 
-    def _read(self, topic: str, row: Any, position: int) -> PartitionAnswer:
+    def _read(self, topic: str, row: Any, position: int) -> PartitionResponse:
         number, code, high_watermark, *_ = row
         last_stable = row[3] if self._committed_only and len(row) > 4 else -1
         part = FetchedPartition(topic, number, position, high_watermark, row[-1] or b"", aborted_transactions(row))
-        return PartitionAnswer(
+        return PartitionResponse(
             part,
             last_stable if last_stable >= 0 else high_watermark,
             kafka_errors.for_code(code) if code else None,

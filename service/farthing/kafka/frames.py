@@ -1,13 +1,13 @@
 """Fetch and Produce requests whose record batches are not copied on their way between the socket and our arrays.
 
 aiokafka gathers a response in a growing byte array and copies each record set out of it, and joins a request five times
-over; at a million events a second that is most of a relay's time. Here it still negotiates versions, makes connections
-and authenticates; then a connection that nobody else uses is taken over, and frames (a size of four bytes, big-endian,
-and so many bytes) are read into memory of their own and written from the pieces where they lie.
+over; at a million events a second that is most of a relay's time. Here it still negotiates versions, opens connections
+and authenticates; then a connection that nobody else uses is taken over. Frames (a size of four bytes, big-endian, then
+that many bytes) are read into memory of their own, and written from the pieces where they are.
 
 One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
 :mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
-``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it gives ``_writer``, ``_read_task``,
+``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns ``_writer``, ``_read_task``,
 ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``;
 ``FetchRequest`` of ``aiokafka.protocol.fetch`` and ``ProduceRequest`` of ``aiokafka.protocol.produce``, and of both
 ``prepare``, ``encode``, ``build_request_header``, ``parse_response_header``, ``API_VERSION`` and ``RESPONSE_TYPE``.
@@ -37,10 +37,10 @@ ACKS_ALL: Final = -1
 READ_UNCOMMITTED: Final = 0
 READ_COMMITTED: Final = 1
 MOST_BYTES: Final = 1 << 30
-"""A frame that says it is longer is no frame: what answers there does not speak Kafka's protocol."""
+"""A frame that claims to be longer is none: whatever listens there does not speak Kafka's protocol."""
 
 SHORT_BYTES: Final = 1024  # what is copied out of a frame: numbers and names, not record sets
-GRACE_S: Final = 5.0  # for the way, beyond what the broker is given
+GRACE_S: Final = 5.0  # for the network, on top of the time that the broker is given
 _SIZE: Final = struct.Struct(">i")
 
 
@@ -59,7 +59,7 @@ class FrameView:
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """Takes a connected transport over from aiokafka; answers come in the order of the requests."""
+    """Takes a connected transport over from aiokafka; responses come in the order of the requests."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -74,17 +74,17 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self._transport.resume_reading()
 
     def send(self, correlation_id: int, pieces: Sequence[Any]) -> asyncio.Future[memoryview]:
-        """Write one request; its answer's frame (without the size) comes by the future. Raises KafkaConnectionError."""
+        """Write one request; the future gets its response's frame, without the size. Raises KafkaConnectionError."""
         if self._transport.is_closing() or not self._connection.connected():
             raise KafkaConnectionError("the connection is closed")
-        answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
-        self._waiting.append((answer, correlation_id))
+        response: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
+        self._waiting.append((response, correlation_id))
         self._connection._last_action = time.monotonic()
         self._transport.writelines([_SIZE.pack(sum(len(piece) for piece in pieces)), *pieces])
-        return answer
+        return response
 
     def get_buffer(self, _hint: int) -> memoryview:
-        """Where the loop shall put what it receives next: never more than one frame, so that each has its memory."""
+        """Give the loop the place for what it receives next: one frame at most, so that each has memory of its own."""
         target = memoryview(self._size) if self._frame is None else self._frame
         return target[self._filled :]
 
@@ -100,25 +100,25 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 self._frame, self._filled = np.empty(size, np.uint8).data, 0
         elif self._filled == len(self._frame):
             frame, self._frame, self._filled = self._frame, None, 0
-            answer, correlation_id = self._waiting[0]
+            response, correlation_id = self._waiting[0]
             self._connection._last_action = time.monotonic()
-            (found,) = _SIZE.unpack(frame[:4])
-            if found != correlation_id:
-                self._break(KafkaProtocolError(f"answer {found} came for request {correlation_id}"))
+            (received_id,) = _SIZE.unpack(frame[:4])
+            if received_id != correlation_id:
+                self._break(KafkaProtocolError(f"response {received_id} came for request {correlation_id}"))
                 return
             self._waiting.popleft()
-            if not answer.done():  # else whoever asked waits no longer
-                answer.set_result(frame)
+            if not response.done():  # otherwise whoever asked has stopped waiting
+                response.set_result(frame)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail what was asked and let aiokafka know, which connects anew on the next request."""
+        """Fail open requests and let aiokafka know: it connects again on the next request."""
         self._fail(KafkaConnectionError(f"connection lost: {error}" if error else "the broker closed the connection"))
         if not self._connection._closed_fut.done():
             self._connection._closed_fut.set_result(None)
         self._connection.close(reason=None, exc=error)
 
     def close(self) -> None:
-        """Close the connection: an answer that is late must not be taken for another's."""
+        """Close the connection: a late response must not be taken for that of another request."""
         self._break(KafkaConnectionError("the connection was closed"))
 
     def _break(self, error: Exception) -> None:
@@ -129,20 +129,20 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     def _fail(self, error: Exception) -> None:
         while self._waiting:
-            answer, _ = self._waiting.popleft()
-            if not answer.done():
-                answer.set_exception(error)
+            response, _ = self._waiting.popleft()
+            if not response.done():
+                response.set_exception(error)
 
 
 class Frames:
-    """Sends the two requests that carry records, on connections of its own, by a client of aiokafka."""
+    """Sends the two requests that carry records, on connections of its own, through an aiokafka client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._protocols: dict[int, FrameProtocol] = {}
 
     async def fetch(self, node: int, request: FetchRequest, timeout_s: float) -> Any:
-        """Send a Fetch request; wait ``timeout_s`` for the answer.
+        """Send a Fetch request; wait ``timeout_s`` for the response.
 
         Returns
         -------
@@ -151,15 +151,15 @@ class Frames:
         Raises
         ------
         KafkaError, OSError
-            No connection, or it broke, or what came is no answer; the connection is closed then.
+            No connection, or it broke, or what came is no valid response; the connection is closed then.
         RequestTimedOutError
-            No answer in time; the connection is closed.
+            No response in time; the connection is closed.
         """
         connection, protocol = await self._connect(node)
         struct_ = request.prepare(connection._versions)
         header = _header(connection, struct_)
         pieces = [header.encode() + struct_.encode()]
-        return await self._answer(protocol, header, struct_, pieces, timeout_s)
+        return await self._exchange(protocol, header, struct_, pieces, timeout_s)
 
     async def produce(self, node: int, batches: Sequence[OutputBatch], timeout_ms: int) -> Any:
         """Send a Produce request, acks=all, with one batch for each partition. Returns and raises as :meth:`fetch`."""
@@ -176,7 +176,7 @@ class Frames:
             pieces.append(struct.pack(f">h{len(name)}si", len(name), name, len(group)))
             for batch in group:
                 pieces += (struct.pack(">ii", batch.partition, len(batch.data)), batch.data.data)
-        return await self._answer(protocol, header, struct_, pieces, timeout_ms / 1000 + GRACE_S)
+        return await self._exchange(protocol, header, struct_, pieces, timeout_ms / 1000 + GRACE_S)
 
     async def _connect(self, node: int) -> tuple[Any, FrameProtocol]:
         connection = await self._client._get_conn(node, group=GROUP)
@@ -187,12 +187,11 @@ class Frames:
             protocol = self._protocols[node] = FrameProtocol(connection)
         return connection, protocol
 
-    async def _answer(
+    async def _exchange(
         self, protocol: FrameProtocol, header: Any, struct_: Any, pieces: Sequence[Any], timeout_s: float
     ) -> Any:
-        answer = protocol.send(header.correlation_id, pieces)
         try:
-            frame = await asyncio.wait_for(answer, timeout_s)
+            frame = await asyncio.wait_for(protocol.send(header.correlation_id, pieces), timeout_s)
         except TimeoutError:
             protocol.close()
             raise RequestTimedOutError from None
@@ -202,21 +201,21 @@ class Frames:
             return struct_.RESPONSE_TYPE.decode(view)
         except ValueError as error:  # lengths that lead out of the frame, names that are not UTF-8
             protocol.close()
-            raise KafkaProtocolError(f"an answer of {len(frame)} bytes cannot be taken apart: {error}"[:200]) from error
+            raise KafkaProtocolError(f"a response of {len(frame)} bytes cannot be parsed: {error}"[:200]) from error
 
 
 def fetch_request(
     topics: Mapping[str, Sequence[tuple[int, int, int]]], *, max_wait_ms: int, max_bytes: int, committed_only: bool
 ) -> FetchRequest:
-    """Say what to fetch: for each topic (partition, offset, most bytes), and ``max_bytes`` of all together."""
+    """Say what to fetch: for each topic (partition, offset, bytes at most), and ``max_bytes`` in all."""
     isolation = READ_COMMITTED if committed_only else READ_UNCOMMITTED
     return FetchRequest(max_wait_ms, 1, max_bytes, isolation, list(topics.items()))
 
 
 def aborted_transactions(row: Sequence[Any]) -> tuple[tuple[int, int], ...]:
     """Give (producer_id, first_offset) of the aborted transactions in one partition's row of a Fetch response."""
-    found = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
-    return tuple(map(tuple, found))
+    transactions = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
+    return tuple(map(tuple, transactions))
 
 
 def _topic(batch: OutputBatch) -> str:

@@ -1,4 +1,4 @@
-"""Partitions that are ours and are not fetched for now, each with its reason, while the others go on."""
+"""Partitions of ours that are not fetched for now, each with its reason, while the others go on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Hold:
 
 
 class HeldPartitions:
-    """Who is held, why, and until when. A hold whose time is over still counts until the partition was fetched."""
+    """Which are held, why, and until when. A hold whose time is over still counts until the partition is fetched."""
 
     def __init__(self) -> None:
         self._holds: dict[Partition, _Hold] = {}
@@ -49,18 +49,18 @@ class HeldPartitions:
         return hold is not None and time.monotonic() < hold.until
 
     def fetched(self, partition: Partition) -> None:
-        """Note that the partition was fetched and is well."""
+        """Note that the partition was fetched without trouble."""
         if partition in self._holds and not self.blocks(partition):
             del self._holds[partition]
 
     def clear(self) -> None:
-        """Forget everything: the partitions are given anew."""
+        """Forget everything: the partitions are being assigned anew."""
         self._holds.clear()
         self._cuts.clear()
         self._early.clear()
 
     def comes_early(self, part: FetchedPartition, following: int) -> bool:
-        """Whether the batches reach beyond the high watermark for once: they are to be fetched again, and not held.
+        """Whether the batches reach beyond the high watermark, and may do so by chance: fetch them again, do not hold.
 
         A broker notes the high watermark before it reads, so that it may send what was appended in between. A batch
         whose base offset or length is wrong is beyond it every time.
@@ -73,10 +73,10 @@ class HeldPartitions:
         return self._early[partition] < EARLY_TIMES
 
     def what_is_wrong(self, part: FetchedPartition, following: int) -> str | None:
-        """Look whether fetched bytes can be what the log holds; ``following`` is the offset after their last batch.
+        """Say what shows that fetched bytes are not the log's; ``following`` is the offset after their last batch.
 
         A checksum does not cover a batch's base offset and length. A broker sends whole batches, the first one however
-        long it is (KIP-74), and only what lies below the high watermark.
+        long it is (KIP-74), and only what is below the high watermark.
         """
         partition = (part.topic, part.partition)
         if part.fetch_offset < following > part.high_watermark:  # not: a log that now ends before our position

@@ -2,8 +2,8 @@
 
 The next unacknowledged offset is the end of the unbroken run of events whose scores and dead letters are acknowledged,
 so events that are fetched, scored or on their way out count. What a read_committed worker may not read yet does not:
-there the last stable offset stands for the high watermark, as in Kafka's own consumers, so a transaction that is open
-is no lag until it ends. Lag is counted in offsets: control batches and what compaction took away count until they are
+there the last stable offset takes the place of the high watermark, as in Kafka's own consumers, so an open transaction
+is no lag until it ends. Lag is counted in offsets: control batches and what compaction removed count until they are
 passed over.
 
 Undefined is not zero. Lag is None while there is no assignment (the group is joining or rebalancing), until a
@@ -43,7 +43,7 @@ def _sum(lags: Iterable[int | None]) -> int | None:
 
 
 class LogEnds:
-    """The end of each partition's log as a broker last said: with each fetch, and when none came for a while."""
+    """The end of each partition's log as a broker last gave it: with each fetch, or on request when none came."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` gives seconds."""
@@ -51,30 +51,30 @@ class LogEnds:
         self._ends: dict[Partition, tuple[int, float]] = {}  # and when we learned it
 
     def get(self, partition: Partition) -> int | None:
-        """Give the end as last heard; None: never."""
-        told = self._ends.get(partition)
-        return None if told is None else told[0]
+        """Give the end that a broker last gave; None: never."""
+        end = self._ends.get(partition)
+        return None if end is None else end[0]
 
     def __setitem__(self, partition: Partition, end: int) -> None:
         """Note what a fetch brought."""
         self._ends[partition] = end, self._clock()
 
     def asked(self, ends: Mapping[Partition, int]) -> None:
-        """Note the answers to a question: an end that they raise. A fetch that has overtaken them knows better.
+        """Note ends that a broker was asked for. They only raise what is known: a fetch may have overtaken them.
 
-        So it does on brokers that answer with an offset within the last batch, as the demo's.
+        Some brokers, the demo's for one, also answer with an offset within the last batch.
         """
         for partition, end in ends.items():
-            known = self.get(partition)
-            self[partition] = end if known is None else max(known, end)
+            last = self.get(partition)
+            self[partition] = end if last is None else max(last, end)
 
     def older_than(self, seconds: float, partitions: Iterable[Partition]) -> list[Partition]:
-        """Give those partitions of which nothing was heard for so long, or ever."""
+        """Give the partitions whose end was not given for so many seconds, or never."""
         since = self._clock() - seconds
         return [partition for partition in partitions if self._ends.get(partition, (0, -math.inf))[1] < since]
 
     def forget(self, partition: Partition) -> None:
-        """Forget an end: the log is another one now."""
+        """Forget an end: the topic has a new log now."""
         self._ends.pop(partition, None)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of aiokafka's consumer group and its low-level client.
+"""All that we use of aiokafka's consumer group and of its low-level client.
 
 One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
 :mod:`farthing.kafka.frames`. Those used here, each checked by ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer``
@@ -7,8 +7,8 @@ One of the two modules that use names which aiokafka (>=0.14,<0.15) does not doc
 ``aiokafka.client.AIOKafkaClient`` with ``bootstrap``, ``close``, ``send``, ``set_topics``, ``add_topic``,
 ``force_metadata_update``, ``get_random_node`` and ``cluster`` (``partitions_for_topic``, ``leader_for_partition``);
 ``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range`` and ``InitProducerIdRequest`` of
-``aiokafka.protocol.transaction``. The public API gives no way to fetch or send ready-made bytes, nor to commit as the
-member that one was when the partitions were given.
+``aiokafka.protocol.transaction``. The public API has no way to fetch or send ready-made bytes, nor to commit as the
+member that one was when the partitions were assigned.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from farthing.kafka.settings import KafkaSettings
 log = structlog.get_logger()
 
 NOT_OURS = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
-"""What the broker answers to a commit of a member that is one no longer, or of an older generation."""
+"""How the broker refuses a commit by a member that has left the group, or of an older generation."""
 
 REFUSED = (
     GroupAuthorizationFailedError,
@@ -61,13 +61,13 @@ REFUSED = (
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
 )
-"""Errors of the group that trying again does not mend."""
+"""Errors of the group that trying again will not mend."""
 
 RETRY_PAUSE_S = 0.1
 RENAMES = 3
 RENAMED_WITHIN_S = 60.0
-"""A static member keeps its member id. One that is given a new id so often has a twin with the same instance id: each
-puts the other out whenever it joins, and neither is told so (aiokafka sends heartbeats without the instance id)."""
+"""A static member keeps its member id. One that gets a new id this often has a twin with the same instance id: each
+puts the other out whenever it joins, and neither learns of it (aiokafka sends heartbeats without the instance id)."""
 
 NO_METADATA: Mapping[Partition, str] = MappingProxyType({})
 
@@ -85,7 +85,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._consumer: Any = None
-        self._generation: int | None = None  # that our partitions were given in
+        self._generation: int | None = None  # in which our partitions were assigned
         self._member_id: str | None = None
         self._renamed: deque[float] = deque(maxlen=RENAMES)
         self.failure: BaseException | None = None
@@ -121,12 +121,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 ) from error
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Pass a rebalance's begin on (called by aiokafka)."""
+        """Pass on that a rebalance begins (called by aiokafka)."""
         await self._listen(self._on_revoked, revoked)
         self._generation = None
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Stop aiokafka's own fetching before it begins, and pass the assignment on (called by aiokafka)."""
+        """Stop aiokafka's own fetching before it begins, and pass on the assignment (called by aiokafka)."""
         if assigned:
             self._consumer.pause(*assigned)
         coordinator = self._consumer._coordinator
@@ -137,7 +137,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         await self._listen(self._on_assigned, assigned)
 
     def check(self) -> None:
-        """Look for what went wrong in the background: aiokafka keeps it for whoever polls, and then does nothing more.
+        """Raise what went wrong in the background: aiokafka keeps it for the next poll, and does nothing more.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         except KafkaError as error:
             retriable = not ended and not isinstance(error, REFUSED)
             if retriable:
-                coordinator.request_rejoin()  # heartbeats that ended in an error begin again with it only
+                coordinator.request_rejoin()  # heartbeats that ended in an error only begin again with this
             raise BrokerError(
                 f"consumer group {self._settings.group_id}: {type(error).__name__} {error}; check kafka.group_id, "
                 "kafka.session_timeout_ms and that this client may read the group and its topics",
@@ -183,10 +183,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, tuple[int, str]]:
         """Read committed offsets and their metadata; partitions without one are left out. Raises TimeoutError."""
         asked = [TopicPartition(*p) for p in partitions]
-        found = await asyncio.wait_for(self._consumer._coordinator.fetch_committed_offsets(asked), timeout_s)
+        committed = await asyncio.wait_for(self._consumer._coordinator.fetch_committed_offsets(asked), timeout_s)
         return {
             (tp.topic, tp.partition): (meta.offset, meta.metadata or "")
-            for tp, meta in found.items()
+            for tp, meta in committed.items()
             if meta.offset >= 0
         }
 
@@ -194,25 +194,26 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         """Read the first offsets of partitions, or the ones after the last. Raises TimeoutError, KafkaError."""
         asked = [TopicPartition(*p) for p in partitions]
         call = self._consumer.end_offsets if end else self._consumer.beginning_offsets
-        found = await asyncio.wait_for(call(asked), timeout_s)
-        return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+        offsets = await asyncio.wait_for(call(asked), timeout_s)
+        return {(tp.topic, tp.partition): int(offset) for tp, offset in offsets.items()}
 
     async def commit(
         self, offsets: dict[Partition, int], timeout_s: float, metadata: Mapping[Partition, str] = NO_METADATA
     ) -> bool:
         """Commit; False when a rebalance has taken a partition away. ``metadata`` is kept beside each offset.
 
-        Only as the member and in the generation that the partitions were given in. After its expulsion aiokafka would
-        commit as nobody in particular, which a broker takes from anyone while the group is empty; and a retry of its
+        Only as the member, and in the generation, that the partitions were assigned to. After an expulsion aiokafka
+        would commit without a member id, which a broker takes from anyone while the group is empty; and a retry of its
         own may come after the next rebalance.
 
         Raises
         ------
         BrokerError
-            Not within ``timeout_s``: aiokafka itself would try for ever. Not ``retriable``: this client may not.
+            Not within ``timeout_s`` (aiokafka itself would try for ever), or refused; not ``retriable`` where this
+            client may not commit.
         """
         coordinator = self._consumer._coordinator
-        wanted = {TopicPartition(*p): OffsetAndMetadata(offset, metadata.get(p, "")) for p, offset in offsets.items()}
+        commits = {TopicPartition(*p): OffsetAndMetadata(offset, metadata.get(p, "")) for p, offset in offsets.items()}
         generation = self._generation
         try:
             async with asyncio.timeout(timeout_s):
@@ -221,7 +222,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                     if generation is None or coordinator.generation != generation:
                         return False
                     try:
-                        await coordinator._do_commit_offsets(None, wanted)
+                        await coordinator._do_commit_offsets(None, commits)
                     except NOT_OURS:
                         return False
                     except KafkaError as error:
@@ -258,7 +259,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
 @dataclass(frozen=True, slots=True)
 class ProducerId:
-    """What the broker knows a producer by (KIP-98), or the error that it gave instead."""
+    """The id that the broker knows a producer by (KIP-98), or the error that it gave instead."""
 
     producer_id: int = -1
     epoch: int = -1
@@ -266,12 +267,12 @@ class ProducerId:
 
 
 def make_client(settings: KafkaSettings) -> Any:
-    """Make a low-level client of its own, for those that join no group. Raises ConfigError."""
+    """Make a low-level client for those that join no group. Raises ConfigError."""
     return AIOKafkaClient(**settings.client_options())
 
 
 async def connect(client: Any, topics: Iterable[str] = ()) -> None:
-    """Find a broker, and learn who leads the partitions of ``topics``. The caller limits the time."""
+    """Find a broker, and learn which brokers lead the partitions of ``topics``. The caller limits the time."""
     await client.bootstrap()
     names = list(topics)
     if names:
@@ -285,9 +286,9 @@ async def disconnect(client: Any, timeout_s: float) -> None:
 
 
 def refresh_metadata(client: Any) -> asyncio.Future[Any]:
-    """Have the client ask again who leads what; whoever must know may wait for the future."""
-    found: asyncio.Future[Any] = client.force_metadata_update()
-    return found
+    """Have the client ask again which broker leads what; whoever must know may wait for the future."""
+    update: asyncio.Future[Any] = client.force_metadata_update()
+    return update
 
 
 def watch_topic(client: Any, topic: str) -> None:
@@ -296,7 +297,7 @@ def watch_topic(client: Any, topic: str) -> None:
 
 
 async def ask_producer_id(client: Any) -> ProducerId:
-    """Ask some broker for a producer id, once. Raises KafkaError when none can be asked."""
+    """Ask any broker for a producer id, once. Raises KafkaError when none can be asked."""
     node = client.get_random_node()
     if node is None:
         raise NodeNotReadyError("no broker is known")
@@ -310,12 +311,12 @@ async def ask_producer_id(client: Any) -> ProducerId:
 
 
 def partition_count(client: Any, topic: str) -> int | None:
-    """Give how many partitions a topic has as far as is known."""
+    """Give the number of a topic's partitions; None while it is not known."""
     partitions = client.cluster.partitions_for_topic(topic)
     return len(partitions) if partitions else None
 
 
 def leader_of(client: Any, partition: Partition) -> int | None:
-    """Give the node id of a partition's leader as far as is known."""
+    """Give the node id of a partition's leader; None while it is not known."""
     leader = client.cluster.leader_for_partition(TopicPartition(*partition))
     return None if leader is None or leader == -1 else int(leader)

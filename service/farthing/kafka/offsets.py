@@ -1,10 +1,10 @@
-"""What may be committed: pure bookkeeping, no client, no clock.
+"""Which offsets may be committed: pure bookkeeping, no client, no clock.
 
 Invariants, for each partition:
 
-1. Blocks begin where the one before ended; ``begin`` of anything else is a bug and raises.
+1. A block begins where the last one ended; ``begin`` of anything else is a bug and raises.
 2. What may be committed is the end of the longest run of acknowledged blocks from the start: never past a block that
-   is in flight or failed, in whatever order acknowledgements come.
+   is in flight or has failed, whatever the order of the acknowledgements.
 3. After ``revoke`` nothing of the partition is ever committed again by this assignment: acknowledgements that come
    late are ignored, because their tickets are of an older assignment.
 4. The committable offset never goes back.
@@ -46,7 +46,7 @@ class _Owned:
 
 
 class OffsetTracker:
-    """Knows for each partition that is ours what is in flight, done and committed."""
+    """Knows what is in flight, done and committed in each of our partitions."""
 
     def __init__(self) -> None:
         self._owned: dict[Partition, _Owned] = {}

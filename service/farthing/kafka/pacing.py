@@ -1,8 +1,8 @@
 """Pacing multipliers of campaigns, kept from a compacted topic: the latest good value of each key.
 
 A record's key is a campaign's name, its value ``{"multiplier": 0.8}``, over 0 and at most 1; a null value (a tombstone)
-takes the multiplier back. The whole topic is read at start and then followed. After trouble it is read anew from its
-beginning, so nothing that a failed fetch may have swallowed is missed; until then the last values stand.
+sets the multiplier back to 1. The whole topic is read at start and then followed. After trouble it is read again from
+its beginning, so that nothing is missed that a failed fetch swallowed; until then the last values hold.
 
 Only campaigns that are configured are kept, so that the topic cannot fill the memory.
 """
@@ -28,7 +28,7 @@ from farthing.kafka.topics import partition_counts
 log = structlog.get_logger()
 
 UNPACED = 1.0
-"""The multiplier of a campaign that the topic says nothing of."""
+"""The multiplier of a campaign that the topic does not name."""
 
 MAX_VALUE_BYTES = 4096
 POLL_MS = 500
@@ -38,7 +38,7 @@ Update = Literal["applied", "invalid", "unknown_campaign"]
 
 
 def read_multiplier(value: bytes) -> float | None:
-    """Read a record's value; None where it is no JSON object with a ``multiplier`` over 0 and at most 1."""
+    """Read a record's value; None unless it is a JSON object with a ``multiplier`` over 0 and at most 1."""
     if len(value) > MAX_VALUE_BYTES:
         return None
     try:
@@ -52,10 +52,10 @@ def read_multiplier(value: bytes) -> float | None:
 
 
 class PacingTable:
-    """The multipliers as of now. One task applies records; any thread reads: the mapping is replaced, never changed."""
+    """The current multipliers. One task applies records; any thread reads: the mapping is replaced, never changed."""
 
     def __init__(self, campaigns: Iterable[str]) -> None:
-        self._known = frozenset(campaigns)
+        self._campaigns = frozenset(campaigns)
         self._values: Mapping[str, float] = {}
 
     def multiplier(self, campaign: str) -> float:
@@ -63,12 +63,12 @@ class PacingTable:
         return self._values.get(campaign, UNPACED)
 
     def apply(self, key: bytes | None, value: bytes | None) -> Update:
-        """Take one record in; what is not good leaves the last value."""
+        """Apply one record; one that is not good leaves the last value."""
         name = key.decode("utf-8", "replace") if key is not None else ""
-        if name not in self._known:
+        if name not in self._campaigns:
             return "unknown_campaign"
         if value is None:
-            self._values = {other: known for other, known in self._values.items() if other != name}
+            self._values = {other: multiplier for other, multiplier in self._values.items() if other != name}
             return "applied"
         multiplier = read_multiplier(value)
         if multiplier is None:
@@ -89,7 +89,7 @@ class PacingReader:
     campaigns:
         The names to keep.
     on_update:
-        Told what became of each record.
+        Called with what became of each record.
     """
 
     def __init__(
@@ -136,13 +136,13 @@ class PacingReader:
                 await asyncio.wait_for(consumer.stop(), timeout_s)
 
     async def _read_whole(self) -> None:
-        """Read every partition from its beginning to what is its end now."""
+        """Read every partition from its beginning to its present end."""
         if self._topic not in await partition_counts(self._settings, [self._topic]):
-            # aiokafka would wait for it without end.
+            # aiokafka would wait for it for ever.
             raise StartError(
                 f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
             )
-        # No group: each worker needs all of it. Bytes are read here: what raises inside aiokafka's fetcher is lost.
+        # No group: each worker needs all of it. No deserializer: errors inside aiokafka's fetcher are lost.
         self._consumer = AIOKafkaConsumer(
             self._topic,
             **self._settings.client_options(),
@@ -165,7 +165,7 @@ class PacingReader:
                 if update == "invalid":
                     log.warning(
                         "pacing_refused", topic=record.topic, partition=record.partition, offset=record.offset,
-                        expected='{"multiplier": number over 0 and at most 1}', note="the last good value stands",
+                        expected='{"multiplier": number over 0 and at most 1}', note="the last good value holds",
                     )  # fmt: skip
 
     async def _follow(self) -> None:
@@ -183,7 +183,7 @@ class PacingReader:
                 trouble += 1
                 log.warning(
                     "pacing_trouble", topic=self._topic, error=str(error) or type(error).__name__, again_in_s=pause,
-                    note="the last multipliers stand",
+                    note="the last multipliers hold",
                 )  # fmt: skip
                 await self._disconnect(1.0)
                 await asyncio.sleep(pause)

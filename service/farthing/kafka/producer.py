@@ -1,8 +1,8 @@
-"""Sends ready-made record batches with acks=all, idempotently where the broker can, in order, within a time limit.
+"""Sends ready-made record batches in order, acks=all, idempotently where the broker can, within a time limit.
 
 aiokafka's own producer takes single records, waits without limit when the broker is gone, and stops working after
-2**31 records of one partition. Here a partition has one batch on its way at a time; a retry carries the same bytes
-and sequence, so the broker drops what it already has; sequences wrap as the broker's do.
+2**31 records of one partition. Here a partition has one batch in flight at a time; a retry carries the same bytes and
+sequence, so the broker drops what it already has; sequences wrap around as the broker's do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RETRY_PAUSE_S = 0.1
 SAY_AGAIN_S = 5.0  # the same trouble is logged once in this time
 SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
 
-# The broker has lost or fenced our producer id: a new one is needed, and what was on its way is uncertain.
+# The broker has lost or fenced our producer id: a new one is needed, and what was in flight may or may not be written.
 _IDENTITY_LOST = (
     kafka_errors.OutOfOrderSequenceNumber,
     kafka_errors.UnknownProducerId,
@@ -68,7 +68,7 @@ class BatchProducer:
         self._identity: ProducerId | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
-        self._said: dict[str, float] = {}  # when each kind of trouble was logged
+        self._logged: dict[str, float] = {}  # when each kind of trouble was last logged
         self.idempotent = False
 
     async def start(self) -> None:
@@ -91,8 +91,8 @@ class BatchProducer:
         Raises
         ------
         BrokerError
-            ``retriable``: not acknowledged within ``delivery_timeout_ms``; the caller makes the batches again from
-            uncommitted offsets. Not retriable: the broker refuses (size, authorization).
+            ``retriable``: not acknowledged within ``delivery_timeout_ms``, or the producer id is lost; the caller makes
+            the batches again from uncommitted offsets. Not retriable: the broker refuses (size, authorization).
         """
         deadline = time.monotonic() + self._settings.delivery_timeout_ms / 1000
         try:
@@ -103,16 +103,16 @@ class BatchProducer:
                 await self._round(queues, deadline)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             self._needs_identity = True
-            raise BrokerError(f"produce: no broker answers as it should ({error!r})", retriable=True) from error
+            raise BrokerError(f"produce: no broker gives a proper answer ({error!r})", retriable=True) from error
         except BaseException:
             # Some batches may or may not be in the log: their sequences cannot be used again.
             self._needs_identity = True
             raise
 
-    async def partition_count(self, topic: str, *, wanted: int) -> int | None:
-        """Count a topic's partitions; asks the broker again only if fewer than ``wanted`` are known. None: unknown."""
+    async def partition_count(self, topic: str, *, needed: int) -> int | None:
+        """Count a topic's partitions; asks the broker again only if fewer than ``needed`` are known. None: unknown."""
         count = partition_count(self._client, topic)
-        if count is not None and count >= wanted:
+        if count is not None and count >= needed:
             return count
         watch_topic(self._client, topic)
         try:
@@ -127,7 +127,7 @@ class BatchProducer:
             await disconnect(self._client, timeout_s)
 
     async def _identify(self) -> None:
-        """Get a producer id (KIP-98), or go on without where the broker has none. The caller limits the time."""
+        """Get a producer id (KIP-98), or go on without one where the broker has none. The caller limits the time."""
         self._sequences.clear()
         self._identity = None
         while True:
@@ -138,7 +138,7 @@ class BatchProducer:
                 return
             if not given.error.retriable:
                 break
-            await asyncio.sleep(RETRY_PAUSE_S)  # a broker that has just started may still load its coordinator
+            await asyncio.sleep(RETRY_PAUSE_S)  # a broker that has just started may still be loading its coordinator
         log.warning("no_idempotence", error=given.error.__name__, note="a retry may write a score twice")
         self.idempotent = self._needs_identity = False
 
@@ -235,6 +235,6 @@ class BatchProducer:
 
     def _say_retried(self, place: str, error: str) -> None:
         now = time.monotonic()
-        if now - self._said.get(error, -math.inf) >= SAY_AGAIN_S:
-            self._said[error] = now
-            log.warning("produce_retried", place=place, error=error, note=f"said once in {SAY_AGAIN_S:.0f} s")
+        if now - self._logged.get(error, -math.inf) >= SAY_AGAIN_S:
+            self._logged[error] = now
+            log.warning("produce_retried", place=place, error=error, note=f"logged once in {SAY_AGAIN_S:.0f} s")

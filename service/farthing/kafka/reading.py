@@ -1,4 +1,4 @@
-"""Whole topics as raw record batches, from their beginning to what is their end now: for commands that recount.
+"""Whole topics as raw record batches, from their beginning to their present end: for commands that recount.
 
 No group is joined and nothing is committed, so it may run beside workers and other readers at any time.
 """
@@ -76,7 +76,7 @@ class TopicReader:
             await disconnect(self._client, CLOSE_TIMEOUT_S)
 
     async def read(self) -> AsyncIterator[FetchedPartition]:
-        """Give every partition's bytes, a few MiB at a time; what came is gone when the next is asked for.
+        """Give every partition's bytes, a few MiB at a time, each for use before the next is asked for.
 
         Raises
         ------
@@ -91,11 +91,11 @@ class TopicReader:
             by_node = self._by_leader(left)
             for node, asked in by_node.items():
                 try:
-                    for answer in await fetching.ask(node, asked):
-                        part = answer.part
+                    for response in await fetching.ask(node, asked):
+                        part = response.part
                         partition = (part.topic, part.partition)
-                        if answer.error is not None:
-                            raise self._refusal(*partition, part.fetch_offset, answer.error)
+                        if response.error is not None:
+                            raise self._refusal(*partition, part.fetch_offset, response.error)
                         following = next_fetch_offset(part.data, part.fetch_offset)
                         if following == part.fetch_offset:
                             continue
@@ -133,7 +133,7 @@ class TopicReader:
     def _refusal(self, topic: str, number: int, position: int, error: type[Any]) -> BrokerError:
         place = f"{topic}[{number}] from offset {position} on"
         if error is kafka_errors.OffsetOutOfRangeError:
-            return BrokerError(f"reading {place}: its retention deleted it meanwhile; try again", retriable=False)
+            return BrokerError(f"reading {place}: retention has deleted it meanwhile; try again", retriable=False)
         retriable = bool(error.retriable)
         remedy = "" if retriable else "; check that this client may read the topic"
         return BrokerError(f"reading {place}: the broker answers {error.__name__}{remedy}", retriable=retriable)

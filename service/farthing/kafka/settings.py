@@ -1,7 +1,7 @@
-"""The section ``[kafka]`` of the settings, and what it says in aiokafka's terms: one class, read by every client here.
+"""The section ``[kafka]`` of the settings, and the same in aiokafka's terms: one class for every client here.
 
-What cannot work is refused with the reason before anything is started. Secrets are read from their files when a client
-is made, and kept nowhere else.
+What cannot work is refused, with the reason, before anything starts. Secrets are read from their files when a client is
+made, and kept nowhere else.
 """
 
 from __future__ import annotations
@@ -33,77 +33,101 @@ SASL_REFUSED: Final = {
     "OAUTHBEARER": "it needs a source of tokens, and there are no settings for one; use SCRAM-SHA-512 over SASL_SSL, "
     "or client certificates over SSL",
 }
-"""Mechanisms of Kafka's that do not work here, each with the reason."""
+"""Kafka's mechanisms that do not work here, each with the reason."""
 
 NO_POLL_LIMIT_MS: Final = math.inf
-"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls; the most
-that 32 bits hold would be 25 days. Our own watchdog looks for progress instead (``worker.stall_timeout_ms``)."""
+"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls; the
+longest time that fits into 32 bits is 25 days. Our own watchdog looks for progress instead
+(``worker.stall_timeout_ms``)."""
 
 MOST_MS: Final = 2**31 - 1
 """Kafka's protocol has 32 bits for a time."""
 
 MOST_FETCH_BYTES: Final = 1_000 << 20
-"""With its names and numbers an answer stays below the longest frame that is read (``frames.MOST_BYTES``)."""
+"""With its names and numbers a response stays below the longest frame that is read (``frames.MOST_BYTES``)."""
 
 _SERVER: Final = re.compile(r"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[^\s:/\[\],]+)(?::(\d{1,5}))?")
 """A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
 
 
 class KafkaSettings(BaseModel):
-    """How to reach the broker, and what the consumer group promises. Security settings are aiokafka's."""
+    """How to reach the brokers, and how the consumer group behaves. Security settings are those of aiokafka."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bootstrap_servers: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("localhost:9092",), min_length=1, description="host:port of some brokers; separated by commas in a variable"
+        ("localhost:9092",),
+        min_length=1,
+        description="host:port of one or more brokers; in an environment variable, separated by commas",
     )
-    group_id: str = Field("farthing", min_length=1, description="consumer group")
-    client_id: str = Field("farthing", min_length=1)
+    group_id: str = Field("farthing", min_length=1, description="consumer group that all workers join")
+    client_id: str = Field("farthing", min_length=1, description="name of this client in the brokers' logs and quotas")
     group_instance_id: str | None = Field(
         None,
         max_length=240,
         pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
-        description="static member id (one per worker), as of KIP-345",
+        description="static member id, one per worker (KIP-345)",
     )
-    delivery: Literal["at_least_once"] = Field("at_least_once", description="commit only after scores are acked")
-    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    delivery: Literal["at_least_once"] = Field(
+        "at_least_once", description="offsets are committed only after scores are acknowledged"
+    )
+    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed", description="'read_committed' leaves out events of open and aborted transactions"
+    )
     auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
-        "earliest", description="where a partition with no committed offset begins; 'latest' skips what is there"
+        "earliest",
+        description="where to begin in a partition without a valid committed offset; 'latest' skips what is there, "
+        "'none' is an error",
     )
-    session_timeout_ms: int = Field(45_000, ge=1_000, le=1_800_000, description="ms")
+    session_timeout_ms: int = Field(
+        45_000, ge=1_000, le=1_800_000, description="ms without a heartbeat after which the group drops a worker"
+    )
     heartbeat_interval_ms: int = Field(
-        3_000, ge=100, le=MOST_MS, description="ms; at most a third of session_timeout_ms"
+        3_000, ge=100, le=MOST_MS, description="ms between heartbeats; at most a third of session_timeout_ms"
     )
-    rebalance_timeout_ms: int = Field(60_000, ge=1_000, le=MOST_MS, description="ms a rebalance waits for this member")
-    request_timeout_ms: int = Field(30_000, ge=1_000, le=MOST_MS, description="ms")
+    rebalance_timeout_ms: int = Field(
+        60_000, ge=1_000, le=MOST_MS, description="ms that a rebalance waits for this worker"
+    )
+    request_timeout_ms: int = Field(30_000, ge=1_000, le=MOST_MS, description="ms to wait for a broker's response")
     metadata_max_age_ms: int = Field(
-        30_000, ge=1_000, le=MOST_MS, description="ms; new partitions are seen within this time"
+        30_000, ge=1_000, le=MOST_MS, description="ms within which new partitions are noticed"
     )
     fetch_max_bytes: int = Field(
-        8 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes asked of one broker in one fetch"
+        8 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes at most from one broker in one fetch"
     )
     max_partition_fetch_bytes: int = Field(
-        4 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes asked of one partition in one fetch"
+        4 << 20, ge=1 << 16, le=MOST_FETCH_BYTES, description="bytes at most from one partition in one fetch"
     )
     fetch_max_wait_ms: int = Field(
-        250, ge=1, le=MOST_MS, description="ms the broker may hold a fetch that has no data; under request_timeout_ms"
+        250,
+        ge=1,
+        le=MOST_MS,
+        description="ms that a broker may hold a fetch while it has no data; under request_timeout_ms",
     )
     delivery_timeout_ms: int = Field(
-        30_000, ge=1_000, le=MOST_MS, description="ms until a batch is acked, with retries"
+        30_000, ge=1_000, le=MOST_MS, description="ms within which a batch must be acknowledged, retries included"
     )
-    compression: Codec = Field("none", description="of score and dead-letter batches")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    allow_insecure: bool = Field(False, description="allow SASL over plaintext (test networks only)")
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
-    ssl_password_file: Path | None = Field(None, description="file with the key's password")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_plain_username: str | None = Field(None, min_length=1, description="of SCRAM too")
-    sasl_plain_password_file: Path | None = Field(None, description="file with the password, of SCRAM too")
+    compression: Codec = Field("none", description="compression of score and dead-letter batches")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="whether connections are encrypted (SSL) and log in (SASL)"
+    )
+    allow_insecure: bool = Field(False, description="allow SASL_PLAINTEXT, on test networks only")
+    ssl_cafile: Path | None = Field(
+        None, description="PEM file with the certificate authorities to trust; default: the system's"
+    )
+    ssl_certfile: Path | None = Field(None, description="PEM file with the client's certificate")
+    ssl_keyfile: Path | None = Field(None, description="PEM file with the client's key; default: it is in ssl_certfile")
+    ssl_password_file: Path | None = Field(None, description="file with the password of the client's key")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="how to log in; required with SASL"
+    )
+    sasl_plain_username: str | None = Field(None, min_length=1, description="user name, for PLAIN and SCRAM")
+    sasl_plain_password_file: Path | None = Field(
+        None, description="file with the user's password, for PLAIN and SCRAM"
+    )
 
     def for_worker(self, index: int | None) -> Self:
-        """Give the settings with a static member id of this worker's own; None: it has no siblings."""
+        """Give the settings with this worker's own static member id; None: it is the only worker."""
         if self.group_instance_id is None or index is None:
             return self
         return self.model_copy(update={"group_instance_id": f"{self.group_instance_id}-{index}"})
@@ -145,7 +169,7 @@ class KafkaSettings(BaseModel):
         return options
 
     def consumer_options(self) -> dict[str, Any]:
-        """Keyword arguments of AIOKafkaConsumer: no automatic commit, nothing skipped unless it was asked for."""
+        """Keyword arguments of AIOKafkaConsumer: no automatic commit, nothing skipped unless the settings say so."""
         return {
             **self.client_options(),
             "group_id": self.group_id,
@@ -245,7 +269,7 @@ class KafkaSettings(BaseModel):
             if useless and not (protocol.startswith(part) if part == "SASL" else protocol.endswith(part)):
                 raise ValueError(
                     f"{', '.join(useless)} is set but security_protocol is {protocol}, which does not use it: "
-                    f"set security_protocol to {better}, or take it out"
+                    f"set security_protocol to {better}, or remove it"
                 )
         if self.ssl_certfile is None and (self.ssl_keyfile is not None or self.ssl_password_file is not None):
             raise ValueError("ssl_keyfile and ssl_password_file need ssl_certfile: a key alone proves nothing")
@@ -258,7 +282,7 @@ class KafkaSettings(BaseModel):
 
 
 def read_secret(path: Path, setting: str) -> str:
-    """Read a secret file, without its final newline; ConfigError names the setting when there is no secret in it."""
+    """Read a secret file, without its final newline. Raises ConfigError, with the setting, when it holds no secret."""
     try:
         secret = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -271,7 +295,7 @@ def read_secret(path: Path, setting: str) -> str:
 
 
 def read_servers(text: str, setting: str) -> tuple[str, ...]:
-    """Read addresses separated by commas; ConfigError names the setting when one is not host:port."""
+    """Read addresses separated by commas. Raises ConfigError, with the setting, when one is not host:port."""
     try:
         return tuple(map(_checked, text.split(",")))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Topics that the routes need: looked at, and created."""
+"""The topics that routes need, checked and created; and the compacted ones of the meter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RouteTopicNames:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a topic that is not as it must be, and what to do."""
+    """One thing that is wrong with a topic, and what to do."""
 
     topic: str
     problem: str
@@ -56,7 +56,7 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
-    """Count the partitions of those topics that exist. Raises BrokerError."""
+    """Count the partitions of topics; those that do not exist are left out. Raises BrokerError."""
     async with _admin(settings) as admin:
         return await _counts(admin, topics, settings.request_timeout_ms / 1000)
 
@@ -68,28 +68,28 @@ async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, 
 
 def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:
     """Compare the routes' topics with what there is: all must exist, sinks as wide as their source."""
-    found = []
+    problems = []
     for route in routes:
         if route.source not in counts:
-            found.append(Finding(route.source, "the source topic does not exist", "create it, or fix route.source"))
+            problems.append(Finding(route.source, "the source topic does not exist", "create it, or fix route.source"))
         if route.pacing is not None and route.pacing not in counts:
-            found.append(Finding(route.pacing, "the pacing topic does not exist", "run `farthing topics create`"))
+            problems.append(Finding(route.pacing, "the pacing topic does not exist", "run `farthing topics create`"))
         for topic in (route.sink, route.dead_letters):
             if topic not in counts:
-                found.append(Finding(topic, "does not exist", "run `farthing topics create`"))
+                problems.append(Finding(topic, "does not exist", "run `farthing topics create`"))
             elif route.source in counts and counts[topic] < counts[route.source]:
-                found.append(
+                problems.append(
                     Finding(
                         topic,
                         f"has {counts[topic]} partitions, its source {route.source} has {counts[route.source]}",
                         "add partitions: a score goes to the partition number of its event",
                     )
                 )
-    return found
+    return problems
 
 
 async def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
-    """Delete topics; those that are not there are left out. Raises BrokerError."""
+    """Delete topics; those that do not exist are passed over. Raises BrokerError."""
     async with _admin(settings) as admin:
         await asyncio.wait_for(admin.delete_topics(list(names)), settings.request_timeout_ms / 1000)
 
@@ -97,7 +97,7 @@ async def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
 async def create_topics(
     settings: KafkaSettings, routes: Sequence[RouteTopicNames], *, partitions: int | None, replication_factor: int
 ) -> list[str]:
-    """Create what is missing: sources with ``partitions`` (if given), sinks and dead letters as wide as the source.
+    """Create what is missing: sources with ``partitions`` (if given), sinks and dead letters as wide as those.
 
     A pacing topic gets one partition and is compacted.
 
@@ -132,11 +132,11 @@ async def create_topics(
 
 
 async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:
-    """Create the compacted topics of one partition that are not there yet; gives their names. Raises BrokerError."""
+    """Create those compacted topics, of one partition, that do not exist; gives their names. Raises BrokerError."""
     limit = settings.request_timeout_ms / 1000
     async with _admin(settings) as admin:
-        there = await _counts(admin, names, limit)
-        missing = [name for name in names if name not in there]
+        existing = await _counts(admin, names, limit)
+        missing = [name for name in names if name not in existing]
         if not missing:
             return []
         topics = [NewTopic(n, 1, replication_factor, topic_configs={"cleanup.policy": "compact"}) for n in missing]

@@ -1,1 +1,1 @@
-"""The only room that knows numba: the decorator of kernels, their cache on disk, and what they share."""
+"""The only room that knows numba: what makes kernels, their cache on disk, and the pieces that they share."""

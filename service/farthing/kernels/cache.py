@@ -1,15 +1,16 @@
 """Compiled kernels on disk, so that a machine compiles each once.
 
-It stands in for numba's own cache, which takes a kernel for fresh as long as its own file keeps its time and size
-(although kernels of other files are compiled into it), uses no folder that it cannot write to, and lets a damaged file
-or a full disk end the program.
+It replaces numba's own cache, which takes a kernel for fresh as long as its own file keeps its time and size (although
+kernels of other files are compiled into it), uses no folder that it cannot write to, and lets a damaged file or a full
+disk end the program.
 
 A file holds one kernel for one signature, CPU and Python: it is found by its name, and is fresh when it carries the
 stamp of the sources that all kernels are made from, of numba and of LLVM. What is stale or damaged is compiled and
-written anew. Folders, in this order: ``NUMBA_CACHE_DIR``; ``__pycache__`` beside this file; the user's cache folder.
-The first that can be written is written to; those before it are read all the same: a container image whose folder was
-filled when it was built starts fast with a read-only disk, as long as ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``
-are the same then and now. Where no folder can be written, kernels are compiled in memory, with one warning.
+written again. Folders, in this order: ``NUMBA_CACHE_DIR``; ``__pycache__`` in the package's folder; the user's cache
+folder. The first that can be written gets new files; those before it are read all the same: a container image whose
+folder was filled when it was built starts fast with a read-only disk, as long as ``NUMBA_CPU_NAME`` and
+``NUMBA_CPU_FEATURES`` are the same then and now. Where no folder can be written, kernels are compiled in memory, with
+one warning.
 
 Files are pickles: a folder that others may write to lets them run code here.
 """
@@ -70,13 +71,13 @@ class KernelCache(NullCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, signature: Any, compiled: CompileResult) -> None:
-        """Write a kernel that was just compiled; what cannot be written is warned of once and never raised."""
+        """Write a kernel that was just compiled; if it cannot be written that is one warning, never an error."""
         folder = writable_folder()
         if folder is None:
             _warn_once(
                 "compiled kernels are not kept: no folder can be written "
-                f"({', '.join(str(folder) for folder in _candidates())}). What is not found there is compiled at each "
-                "start, for up to half a minute. Set NUMBA_CACHE_DIR to a folder that this user can write, or fill it "
+                f"({', '.join(str(folder) for folder in _candidates())}). Those that are missing are compiled at each "
+                "start, for up to half a minute. Set NUMBA_CACHE_DIR to a folder that this user can write, or fill one "
                 "beforehand with `farthing model warm`"
             )
             return
@@ -135,22 +136,22 @@ def _can_be_written(folder: Path) -> bool:
 
 @cache
 def _stamp() -> bytes:
-    """Digest all that decides what a kernel compiles to, but its signature and the CPU."""
+    """Digest all that decides what a kernel compiles to, except its signature and the CPU."""
     text = f"{sources_digest()} {numba.__version__} {llvmlite.__version__} {numba.config.OPT}"
     return hashlib.sha256(text.encode()).digest()
 
 
 @cache
 def sources_digest() -> str:
-    """Digest the files that have kernels and, over all steps, those that they import from: 64 hexadecimal digits."""
+    """Digest the files that have kernels and all that they import from, directly or not: 64 hexadecimal digits."""
     sources = {path: path.read_text(encoding="utf-8") for path in sorted(_PACKAGE.rglob("*.py"))}
     compiled = [path for path, text in sources.items() if "@kernel" in text]
     for path in compiled:  # grows while it is read
         for name in re.findall(r"^from farthing\.([\w.]+) import", sources[path], re.MULTILINE):
             module = _PACKAGE.joinpath(*name.split("."))
-            for found in (module.with_suffix(".py"), module / "__init__.py"):
-                if found in sources and found not in compiled:
-                    compiled.append(found)
+            for file in (module.with_suffix(".py"), module / "__init__.py"):
+                if file in sources and file not in compiled:
+                    compiled.append(file)
     digest = hashlib.sha256()
     for path in sorted(compiled):
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0{sources[path]}\0".encode())

@@ -1,8 +1,8 @@
 """Decimal digits in kernels, eight at a time: for scores in records and offsets in headers.
 
-Division by ten, digit after digit, waits for itself. Here a number under 10**8 is split in two parts of four digits,
-which lie in one word and are split together into parts of two and of one; the divisions are multiplications whose error
-is too small to matter for so few digits. (Known as SWAR, "SIMD within a register".)
+Dividing by ten, digit after digit, each step waits for the last. Here a number under 10**8 is split into two parts of
+four digits, which share one word and are split together into parts of two and of one; the divisions are multiplications
+whose error is too small to matter for so few digits. (Known as SWAR, "SIMD within a register".)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Instructions of the machine that numba has no word for, written in LLVM's: kernels call them like functions.
+"""Instructions of the machine that numba cannot express, written in LLVM's terms: kernels call them like functions.
 
 ::
 
@@ -6,9 +6,9 @@
     def load_u8(ir, builder, data, at):
         return builder.zext(builder.load(builder.gep(data, [at])), ir.IntType(64))
 
-The decorated function is run by the compiler, each time that a kernel calls the instruction: it gets llvmlite's module
-``ir``, a builder and LLVM values, and gives an LLVM value. Nobody checks bounds but the caller. Under
-``FARTHING_NO_JIT=1`` nothing is compiled, and the reference stands in its place.
+The decorated function is run by the compiler, once for each call of the instruction in a kernel's code: it gets
+llvmlite's module ``ir``, a builder and LLVM values, and gives an LLVM value. The caller checks bounds. Under
+``FARTHING_NO_JIT=1`` nothing is compiled, and the reference takes its place.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _X86_LEVELS = {"x86-64-v2": ("sse4.2",), "x86-64-v3": ("sse4.2", "avx2"), "x86-6
 
 
 def target_has(feature: str) -> bool:
-    """Whether kernels are compiled for processors with a feature, by LLVM's name of it; False where none are compiled.
+    """Whether kernels are compiled for processors with a feature (LLVM's name for it); False where none are compiled.
 
     That is what this processor has, unless ``NUMBA_CPU_FEATURES`` is set, as in an image that is made for many: then
-    what it names with a plus, and what ``NUMBA_CPU_NAME`` stands for if it is a level of x86-64.
+    what that names with a plus, and what ``NUMBA_CPU_NAME`` stands for if it is a level of x86-64.
     """
     if NO_JIT:
         return False
@@ -42,7 +42,7 @@ def target_has(feature: str) -> bool:
 def instruction(
     returns: str, *arguments: str, reference: Callable[..., Any] | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Make an instruction of a function that generates its code.
+    """Make an instruction from a function that generates its code.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""The one place that knows numba.
+"""The decorators that make kernels of functions.
 
-``@kernel`` compiles a function with the GIL released; ``@kernel(reference=f)`` also names the short pure-Python
-function with the same signature and the same result that stands beside it. ``@stage(reference=f)`` names that of a
+``@kernel`` compiles a function that runs with the GIL released; ``@kernel(reference=f)`` also names the short
+pure-Python function beside it, with the same signature and the same result. ``@stage(reference=f)`` names that of a
 Python function around several kernels. With ``FARTHING_NO_JIT=1`` nothing is compiled: the references run (slow, for
 debugging and for tests on both paths). The body of a kernel never runs uncompiled, because its integers would not
 wrap as the machine's do: kernels that are parts of others need no reference, and refuse.
 
-Compiled code is kept on disk by :mod:`farthing.kernels.cache`. :func:`watch_compilation` tells of kernels that are not
+Compiled code is kept on disk by :mod:`farthing.kernels.cache`. :func:`watch_compilation` reports kernels that are not
 found there.
 """
 
@@ -28,7 +28,7 @@ _names: set[str] = set()
 
 
 def kernel_count() -> int:
-    """Count the kernels of all modules that are imported: no start compiles more, and most compile fewer."""
+    """Count the kernels of all modules that are imported: no start compiles more kernels, most compile fewer."""
     return len(_names)
 
 
@@ -85,7 +85,7 @@ def stage(*, reference: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def refusal(f: F) -> F:
-    """Give a stand-in for what only compiled kernels can run: it says so."""
+    """Give a stand-in for what only compiled kernels can call: it raises an error that says so."""
 
     @wraps(f)
     def refuse(*_arguments: Any, **_named: Any) -> Any:
@@ -103,7 +103,7 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
 
     _names.add(f"{f.__module__}.{f.__qualname__}")
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": allocates}
-    options["no_cfunc_wrapper"] = True  # an entry for callers in C, of whom there are none
+    options["no_cfunc_wrapper"] = True  # an entry for callers in C, and there are none
     if inline:
         options["forceinline"] = True
     compiled = njit(**options)(f)
@@ -120,9 +120,9 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
 
 @contextmanager
 def watch_compilation(tell: Callable[[str], None]) -> Iterator[None]:
-    """Call ``tell`` with the name of each kernel that is compiled meanwhile, in any thread; not of those found on disk.
+    """Call ``tell`` with the name of each kernel that any thread compiles meanwhile; not for those found on disk.
 
-    It is called before the kernel is compiled, in the thread that compiles, and must not raise.
+    It is called before the kernel is compiled, in the thread that compiles it, and must not raise.
     """
     if NO_JIT:
         yield

@@ -1,7 +1,7 @@
-"""Single operations of the machine that NumPy's indexing cannot say, for kernels: the caller checks all bounds.
+"""Single operations of the machine that NumPy's indexing cannot express, for kernels: the caller checks all bounds.
 
-Each is an instruction with a plain reference, which runs in its place under ``FARTHING_NO_JIT=1``. Bytes are contiguous
-uint8 arrays, words uint64, places int64.
+Each has a plain reference, which runs in its place under ``FARTHING_NO_JIT=1``. Bytes are contiguous uint8 arrays,
+words uint64, places int64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from farthing.kernels.jit import kernel
 
 WIDE_BYTES = 32
 SHORT_BYTES = 2 * WIDE_BYTES
-"""Up to so many bytes :func:`copy_short` copies without a call."""
+"""Up to this many bytes :func:`copy_short` copies without a call."""
 
 
 def trailing_zeros_reference(word: Any) -> int:
@@ -65,7 +65,7 @@ def leading_zeros(ir: Any, builder: Any, word: Any) -> Any:
 
 @instruction("int64", "array", "intp", reference=load_u8_reference)
 def load_u8(ir: Any, builder: Any, data: Any, at: Any) -> Any:
-    """One byte, without the test for a negative index that NumPy's indexing asks for."""
+    """One byte, without the test for a negative index that NumPy's indexing needs."""
     return builder.zext(builder.load(builder.gep(data, [at])), ir.IntType(64))
 
 

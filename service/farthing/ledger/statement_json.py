@@ -249,7 +249,7 @@ def accounts(found: Mapping[bytes, Account]) -> list[dict[str, Any]]:
             "partition": account.record.partition,
             "model": account.record.model,
             "base_offset": account.record.base_offset,
-            "log": account.record.log,
+            "log": account.record.incarnation,
             "next_offset": account.record.next_offset,
             "scored": account.record.totals.scored,
             "dead": account.record.totals.dead,

@@ -1,7 +1,7 @@
 """A seeded generator of plausible OpenRTB 2.6 bid requests for benchmarks, load tests and the demo.
 
-They have the fields, sizes and odd corners of real traffic (sites and apps, one to four impressions, floors, deals,
-test requests); the values are made up, so they are no data to judge a model by.
+They have the fields, sizes and odd cases of real traffic (sites and apps, one to four impressions, floors, deals, test
+requests); the values are made up, so a model cannot be judged by them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A seeded generator of plausible, well-formed comment events for the demo and the load tests.
+"""Seeded generators of plausible, well-formed events for the demo and the load tests: comments, and rankings of them.
 
-The sentences are put together from phrases, so they are no data to judge a model by; they have the sizes, the skew
-and the odd characters of real comments. About one in twelve is rude.
+The sentences are put together from phrases, so a model cannot be judged by them; they have the sizes, the skew and the
+odd characters of real comments. About one in fourteen is rude.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ class UsageRecord:
     """The total of one input partition and model, from ``base_offset`` to before ``next_offset``.
 
     A count begins anew, with another ``base_offset``, when a model first meets a partition or the total that went with
-    the committed offset was lost; all counts of a partition together are what was scored there. ``log`` is one more
-    each time that a worker saw the partition's log begin anew (its topic was deleted and created again), so that the
-    same offsets are another count's; a worker that was not there at the time cannot tell.
+    the committed offset was lost; all counts of a partition together are what was scored there. ``incarnation`` (the
+    JSON key ``log``) goes up by one each time that a worker saw the partition's log begin anew (its topic was deleted
+    and created again), so that the same offsets belong to another count; a worker that was not there at the time cannot
+    know.
     """
 
     topic: str
@@ -50,7 +51,7 @@ class UsageRecord:
     at_ms: int  # when it was counted, by the worker's clock, since the epoch
     totals: UsageTotals
     tenants: Mapping[str, TenantCount] = field(default_factory=lambda: _NONE)
-    log: int = 0
+    incarnation: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.base_offset <= self.next_offset or self.partition < 0:
@@ -59,7 +60,7 @@ class UsageRecord:
     @property
     def key(self) -> bytes:
         """The record's Kafka key: one for each count, so that a compacted topic keeps the last total of each."""
-        later = f"/{self.log}" if self.log else ""
+        later = f"/{self.incarnation}" if self.incarnation else ""
         return f"{self.topic}/{self.partition}/{self.model}/{self.base_offset}{later}".encode()
 
     def encode(self) -> bytes:
@@ -75,7 +76,7 @@ class UsageRecord:
             "at_ms": self.at_ms,
             "totals": json.loads(self.totals.encode()),
             "tenants": dict(self.tenants),
-        } | ({"log": self.log} if self.log else {})
+        } | ({"log": self.incarnation} if self.incarnation else {})
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod

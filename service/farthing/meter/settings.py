@@ -1,7 +1,6 @@
 """The sections ``[meter]`` and ``[ledger]`` of the settings: every assumption about money, and where books are kept.
 
-Defaults are on the dear side for Farthing and on the cheap side for the API, so that what they say in favour of a
-tuned model holds.
+Where in doubt, defaults make Farthing dearer and the API cheaper, so that a result in favour of a tuned model holds.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ class MeterSettings(BaseModel):
     usage_topic: str = Field("farthing.usage", min_length=1, description="compacted topic with usage totals")
     heartbeat_topic: str = Field("farthing.heartbeats", min_length=1, description="compacted topic with heartbeats")
     tenants: int = Field(
-        50, ge=0, le=1_000, description="tenants kept apart for each partition, fewer where names are long"
+        50, ge=0, le=1_000, description="tenants counted apart in each partition, fewer where names are long"
     )
-    core_hour_usd: Usd = Field(Decimal("0.05"), description="dollars for one reserved core for an hour")
+    core_hour_usd: Usd = Field(Decimal("0.05"), description="price of one reserved core for an hour, in dollars")
     compare_with: tuple[str, ...] = Field(
         (
             "openai:gpt-5-nano",
@@ -35,48 +34,68 @@ class MeterSettings(BaseModel):
             "groq:openai/gpt-oss-safeguard-20b",
         ),
         min_length=1,
-        description="models as provider:model; the first is the one that verdicts speak of",
+        description="models to compare with, as provider:model; verdicts name the first",
     )
-    price_file: Path | None = Field(None, description="your own prices and contract discounts (TOML)")
-    facts_file: Path | None = Field(None, description="your own limits, cache and batch terms (TOML)")
-    usage_export: Path | None = Field(None, description="a provider's usage export (CSV): list price against billed")
+    price_file: Path | None = Field(None, description="TOML file with your own prices and contract discounts")
+    facts_file: Path | None = Field(None, description="TOML file with your own limits, cache and batch terms")
+    usage_export: Path | None = Field(
+        None, description="CSV file exported by a provider: compares list prices with what was billed"
+    )
     apply_calibration: bool = Field(False, description="multiply list prices by the ratio found in usage_export")
-    system_prompt_file: Path | None = Field(None, description="instructions you would send; default: shipped ones")
-    system_prompt_tokens: int | None = Field(None, ge=0, description="their exact length, where you have counted it")
+    system_prompt_file: Path | None = Field(
+        None, description="file with the instructions that you would send to the API; default: the shipped ones"
+    )
+    system_prompt_tokens: int | None = Field(
+        None, ge=0, description="exact length of the instructions, if you have counted it"
+    )
     pack_events: int = Field(50, ge=1, description="events at most in one packed prompt")
     pack_input_tokens: int = Field(16_000, ge=1, description="input tokens at most in one packed prompt")
-    answers_can_wait: bool = Field(True, description="false: no batch processing, which answers within a day")
+    answers_can_wait: bool = Field(
+        True, description="true: batch processing, which answers within a day, will do; false: it is left out"
+    )
     free_endpoint: bool = Field(True, description="false: a provider's free endpoint does not do your task")
     events_per_s_per_core: tuple[int, int, int] = Field(
         (100_000, 200_000, 400_000),
-        description="comments of 138 bytes that a busy worker core scores a second [low, middle, high], the high one "
+        description="comments of 138 bytes that a busy worker core scores a second: [low, middle, high], the last one "
         "measured; longer events and more rows count in proportion",
     )
     utilization: Decimal = Field(
-        Decimal("0.3"), gt=0, le=1, description="share of the reserved cores' capacity that mean traffic takes"
+        Decimal("0.3"), gt=0, le=1, description="share of the reserved cores' capacity that average traffic takes"
     )
-    peak_to_mean: Decimal = Field(Decimal(3), ge=1, description="peak rate over mean rate, for rate limits")
-    min_worker_cores: int = Field(2, ge=1, description="two, so that one may die")
-    broker_cores_per_worker_core: Decimal = Field(Decimal("0.5"), ge=0, description="the broker's share")
-    ledger_cores: int = Field(1, ge=0)
-    replicas: int = Field(3, ge=1, description="copies that the broker keeps")
-    retention_days: Decimal = Field(Decimal(7), ge=0)
-    storage_usd_per_gb_month: Usd = Decimal("0.10")
-    network_usd_per_gb: Usd = Field(Decimal("0.02"), description="between zones, both ends; egress where it is dearer")
-    people_usd_per_month: Usd = Field(Decimal(1_000), description="people's time to run it: a day a month")
-    setup_usd: Usd = Field(Decimal(3_000), description="people's time to set it up once: three days")
-    training_usd: Usd = Field(Decimal(10), description="computing for the training runs")
-    labels: int = Field(20_000, ge=0, description="texts that a teacher labels")
-    label_usd: Usd | None = Field(None, description="dollars a label; default: the teacher's price for one call")
-    teacher: str = Field("anthropic:claude-opus-5", description="model that labels")
-    horizon_days: int = Field(365, ge=1, description="days over which training, labels and setting up are spread")
+    peak_to_mean: Decimal = Field(Decimal(3), ge=1, description="peak rate divided by mean rate, for rate limits")
+    min_worker_cores: int = Field(2, ge=1, description="worker cores at least: two, so that one may fail")
+    broker_cores_per_worker_core: Decimal = Field(Decimal("0.5"), ge=0, description="broker cores for each worker core")
+    ledger_cores: int = Field(1, ge=0, description="cores reserved for the ledger")
+    replicas: int = Field(3, ge=1, description="copies of each record that the brokers keep")
+    retention_days: Decimal = Field(Decimal(7), ge=0, description="days that the brokers keep events and scores")
+    storage_usd_per_gb_month: Usd = Field(
+        Decimal("0.10"), description="price of a gigabyte of broker storage for a month, in dollars"
+    )
+    network_usd_per_gb: Usd = Field(
+        Decimal("0.02"),
+        description="price of a gigabyte sent between zones, both ends, in dollars; egress where that is dearer",
+    )
+    people_usd_per_month: Usd = Field(
+        Decimal(1_000), description="people's time to run it, in dollars a month: a day's work"
+    )
+    setup_usd: Usd = Field(Decimal(3_000), description="people's time to set it up, in dollars, once: three days' work")
+    training_usd: Usd = Field(Decimal(10), description="computing for the training runs, in dollars")
+    labels: int = Field(20_000, ge=0, description="number of texts that the teacher labels")
+    label_usd: Usd | None = Field(
+        None, description="price of a label, in dollars; default: the teacher's price for one call"
+    )
+    teacher: str = Field("anthropic:claude-opus-5", description="model that labels the texts, as provider:model")
+    horizon_days: int = Field(365, ge=1, description="days over which training, labels and setup are spread")
     price_fall_per_year: Decimal = Field(
-        Decimal("0.4"), ge=0, lt=1, description="how much API prices fall a year, for sensitivity and payback"
+        Decimal("0.4"),
+        ge=0,
+        lt=1,
+        description="share by which API prices fall in a year, for sensitivity and payback",
     )
     accuracy_gap: Decimal = Field(
         Decimal(0), ge=0, le=1, description="share of events that the tuned model gets wrong and the API would not"
     )
-    error_usd: Usd = Field(Decimal(0), description="what one such error costs you")
+    error_usd: Usd = Field(Decimal(0), description="what one such error costs you, in dollars")
 
     @model_validator(mode="after")
     def _check(self) -> MeterSettings:
@@ -89,20 +108,31 @@ class MeterSettings(BaseModel):
 
 
 class LedgerSettings(BaseModel):
-    """Where the books are kept and shown. Loopback unless configured."""
+    """Where the books are kept and shown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", description="address to listen on; the default is this machine only")
     port: int = Field(
-        9465, ge=0, le=65_535, description="of the page, its JSON, /metrics and the probes; 0: a free one"
+        9465,
+        ge=0,
+        le=65_535,
+        description="port of the page, its JSON, /metrics and the probes; 0: any free one",
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),
-        description="names that browsers may use for the page, as 'ledger.example.com'; none: addresses and localhost "
-        "only; ['*']: any, behind a proxy that checks",
+        description="names by which browsers may open the page, such as 'ledger.example.com'; none: addresses and "
+        "localhost only; ['*']: any, behind a proxy that checks",
     )
-    app_id: str = Field("farthing-ledger", min_length=1, description="Faust's app id: consumer group, changelogs")
-    store: Literal["memory", "rocksdb"] = Field("memory", description="where tables are held; both have a changelog")
-    data_dir: Path = Field(Path("farthing-ledger"), description="folder for RocksDB and checkpoints of changelogs")
-    replication_factor: int = Field(1, ge=1, description="of the changelog topics that the ledger makes")
+    app_id: str = Field(
+        "farthing-ledger", min_length=1, description="Faust's app id: names the consumer group and the changelogs"
+    )
+    store: Literal["memory", "rocksdb"] = Field(
+        "memory", description="where tables are held; either way a changelog topic backs them up"
+    )
+    data_dir: Path = Field(
+        Path("farthing-ledger"), description="folder for RocksDB and for checkpoints of the changelogs"
+    )
+    replication_factor: int = Field(
+        1, ge=1, description="replication factor of the usage, heartbeat and changelog topics, where they are created"
+    )

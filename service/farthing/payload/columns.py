@@ -53,16 +53,16 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_E
         )  # fmt: skip
         slots = min(most, 8 * slots)
     columns: dict[str, Column] = {}
-    for f, wanted in enumerate(compiled.order):
-        m = int(row_indptr[-1]) if wanted.in_array else n
+    for f, field in enumerate(compiled.order):
+        m = int(row_indptr[-1]) if field.in_array else n
         there = presence[f, :m]
-        if wanted.kind == "text":
-            columns[wanted.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])
-        elif wanted.kind == "raw":
-            columns[wanted.name] = RawColumn(there, starts[f, :m], stops[f, :m])
+        if field.kind == "text":
+            columns[field.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])
+        elif field.kind == "raw":
+            columns[field.name] = RawColumn(there, starts[f, :m], stops[f, :m])
         else:
             values = numbers[f, :m]
             for slot in np.flatnonzero((there == PRESENT) & (undecided[f, :m] == 1)):
                 values[slot] = float(records.buffer[starts[f, slot] : stops[f, slot]].tobytes())
-            columns[wanted.name] = NumberColumn(there, values)
+            columns[field.name] = NumberColumn(there, values)
     return FieldColumns(status, row_indptr, columns)

@@ -1,4 +1,4 @@
-"""``NEW=OLD``: the field NEW lies at OLD. The one reading of such pairs, and what is said of wrong ones."""
+"""``NEW=OLD``: the field NEW is at OLD. The one place that reads such pairs, and says what is wrong with one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Say that there is no such name, which there are, and which may be meant."""
-    names = list(dict.fromkeys(known))
+def unknown(name: str, candidates: Iterable[str]) -> str:
+    """Say that there is no such name, which names there are, and which may be meant."""
+    names = list(dict.fromkeys(candidates))
     close = difflib.get_close_matches(name, names, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"nothing is called {name!r} here; known are {', '.join(names)}{meant}"

@@ -69,7 +69,7 @@ def write_score(out: Bytes, at: int, score: float) -> int:
 
 @kernel(inline=True)
 def repeat_score(out: Bytes, at: int, first: int, last: int) -> int:
-    """Write the number that stands at ``out[first:last]`` once more at ``at``; returns the position after it."""
+    """Write the number at ``out[first:last]`` once more at ``at``; returns the position after it."""
     # Three words hold any: a sign, twelve digits, a point and seven decimals. They are read before any is written.
     one, two, three = load_u64(out, first), load_u64(out, first + 8), load_u64(out, first + 16)
     store_u64(out, at, one)
@@ -119,7 +119,7 @@ def write_scores(
     id_presence: Bytes, id_start: Int64s, id_stop: Int64s, scores: NDArray[np.float32], labels: Bytes,
     parts: Bytes, parts_indptr: Int64s, label_parts: Bytes, label_indptr: Int64s,
 ) -> None:  # fmt: skip
-    """Write one record an answered event. ``parts``: ``{"id":``, ``"score":``, each head's opener, ``}``, the tail."""
+    """Write one record an answered event. ``parts``: ``{"id":``, ``"score":``, each opener; ``label_parts``: ends."""
     n_heads = scores.shape[1]
     at = 0
     for k in range(len(events)):
@@ -185,7 +185,7 @@ def render_scores(
 
 @lru_cache(maxsize=16)  # a process has a few models; making it anew would cost a small block more than its scores
 def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) -> tuple[Bytes, Int64s, Bytes, Int64s]:
-    """Give what stands between the values, and each label's end of a record. Only read."""
+    """Give the text between the values, and the end of a record for each label. Callers only read them."""
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
     tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
     return (*join(['{"id":', '"score":', *openers]), *join(tails))

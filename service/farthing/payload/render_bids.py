@@ -1,4 +1,4 @@
-"""Bid responses: from bids to OpenRTB 2.6 JSON, by one kernel.
+"""Bid responses: from bids to OpenRTB 2.6 JSON, in one kernel.
 
 A bid, with as many elements of ``bid`` as there are impressions worth one::
 
@@ -9,7 +9,7 @@ A bid, with as many elements of ``bid`` as there are impressions worth one::
 No bid: ``{"id":"<request>","nbr":15,"ext":{"farthing":{"reason":"expired","campaign":"spring","pacing":...}}}``.
 
 A price is its micros as a decimal, exactly. Ids are echoed as they came, escapes and all. ``now_ms`` and ``pacing`` are
-what the decision read beside the event, so that a repeat after a crash can be told from another decision.
+what the decision depended on besides the event, so that a repeat after a crash can be told from another decision.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NO_BID_CODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BidTerms:
-    """What a campaign's bids are signed with."""
+    """What a campaign's bids carry besides ids and prices."""
 
     campaign: str
     strategy: str
@@ -80,7 +80,7 @@ def write_micros(out: Bytes, at: int, micros: int) -> int:
 def write_bids(
     out: Bytes, indptr: Int64s, events: Int64s, row_indptr: Int64s, buffer: Bytes,
     id_start: Int64s, id_stop: Int64s, imp_start: Int64s, imp_stop: Int64s,
-    scores: NDArray[np.float32], labels: Bytes, prices: Int64s, answers: Bytes, test: Bytes,
+    scores: NDArray[np.float32], labels: Bytes, prices: Int64s, outcomes: Bytes, test: Bytes,
     parts: Bytes, parts_ptr: Int64s, tails: Bytes, tails_ptr: Int64s,
 ) -> None:  # fmt: skip
     """Write one response an answered event. ``parts``: see :func:`render_bids`; ``tails``: by 2 * outcome + test."""
@@ -89,7 +89,7 @@ def write_bids(
         event = events[k]
         at = copy_bytes(out, at, parts, parts_ptr[0], parts_ptr[1])
         at = copy_bytes(out, at, buffer, id_start[event], id_stop[event])
-        if answers[event] == _BID:
+        if outcomes[event] == _BID:
             at = copy_bytes(out, at, parts, parts_ptr[1], parts_ptr[2])
             count = 0
             for row in range(row_indptr[event], row_indptr[event + 1]):
@@ -108,7 +108,7 @@ def write_bids(
                 at = copy_bytes(out, at, parts, parts_ptr[5], parts_ptr[6])
                 at = write_score(out, at, scores[row, 0])
                 at = copy_bytes(out, at, parts, parts_ptr[6], parts_ptr[7])
-        tail = 2 * answers[event] + test[event]
+        tail = 2 * outcomes[event] + test[event]
         at = copy_bytes(out, at, tails, tails_ptr[tail], tails_ptr[tail + 1])
         indptr[k + 1] = at
 
@@ -129,8 +129,8 @@ def render_bids_reference(
     written = []
     for event in events:
         head = b'{"id":' + records.buffer[ids.start[event] : ids.stop[event]].tobytes()
-        tail = _tail(Outcome(int(bids.answers[event])), bool(bids.test[event]), bids, terms, model).encode()
-        if bids.answers[event] != Outcome.BID:
+        tail = _tail(Outcome(int(bids.outcomes[event])), bool(bids.test[event]), bids, terms, model).encode()
+        if bids.outcomes[event] != Outcome.BID:
             written.append(head + tail)
             continue
         rows = [row for row in range(row_indptr[event], row_indptr[event + 1]) if bids.labels[row] == Outcome.BID]
@@ -156,7 +156,7 @@ def render_bids(
     terms: BidTerms,
     model: str,
 ) -> RenderedValues:
-    """Write a BidResponse for each event with status OK, as the head of this module shows.
+    """Write a BidResponse for each event with status OK, as this module's docstring shows.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def render_bids(
     row_indptr:
         int64 (n+1,): events -> impressions.
     terms, model:
-        What the bids are signed with.
+        What the responses carry besides.
     """
     events = np.flatnonzero(bids.status == 0).astype(np.int64)
     signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
@@ -198,19 +198,19 @@ def render_bids(
     indptr = np.zeros(len(events) + 1, np.int64)
     write_bids(
         out, indptr, events, row_indptr, records.buffer, ids.start, ids.stop, imp_ids.start, imp_ids.stop,
-        bids.scores, bids.labels, bids.prices_micros, bids.answers, bids.test, parts, parts_ptr, tails, tails_ptr,
+        bids.scores, bids.labels, bids.prices_micros, bids.outcomes, bids.test, parts, parts_ptr, tails, tails_ptr,
     )  # fmt: skip
     return RenderedValues(events, out[: indptr[-1]], indptr)
 
 
 def _decimal(units: int, digits: int) -> str:
-    """Write units of 10**-digits with one decimal at least and no zeros at the end beyond it."""
+    """Write units of 10**-digits with one decimal at least, and no zeros at the end after it."""
     text = f"{units // 10**digits}.{units % 10**digits:0{digits}d}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
 def _tail(outcome: Outcome, test: bool, bids: BidBlock, terms: BidTerms, model: str) -> str:
-    """Write what follows the bids, or the request's id where there is none."""
+    """Write what follows the bids, or the request's id where there are none."""
     inputs = {"strategy": terms.strategy, "pacing": bids.pacing, "now_ms": bids.now_ms}
     if outcome is not Outcome.BID:
         reason = {"reason": outcome.name.lower(), "campaign": terms.campaign, **inputs, "billable": False}

@@ -1,4 +1,4 @@
-"""Rankings: the answers of the task rerank to JSON bytes, by one kernel."""
+"""Rankings: what the task rerank decides, as JSON bytes, in one kernel."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def _ranking_reference(
     candidates = []
     for row in decisions.order[start:stop]:
         name = token(row_ids, row) if row_ids.presence[row] == _PRESENT else str(row - start).encode()
-        answer = b'null,"reason":' + json.dumps(labels[decisions.labels[row]]).encode()
+        value = b'null,"reason":' + json.dumps(labels[decisions.labels[row]]).encode()
         if decisions.labels[row] == 0:
             score = np.zeros(_SCORE_BYTES, np.uint8)
-            answer = score[: write_score_reference(score, 0, decisions.scores[row, 0])].tobytes()
-        candidates.append(b'{"id":' + name + b',"score":' + answer + b"}")
+            value = score[: write_score_reference(score, 0, decisions.scores[row, 0])].tobytes()
+        candidates.append(b'{"id":' + name + b',"score":' + value + b"}")
     head = b'"id":' + token(ids, event) + b"," if ids.presence[event] != _MISSING else b""
     return b"{" + head + b'"ranking":[' + b",".join(candidates) + b'],"model":' + json.dumps(model).encode() + b"}"
 

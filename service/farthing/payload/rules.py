@@ -75,10 +75,10 @@ class _Reader:
             raise _Refused(Status.EMPTY_VALUE)
         if self.value.startswith(BYTE_ORDER_MARKS):
             raise _Refused(Status.BYTE_ORDER_MARK)
-        found = self.read(0)
+        value = self.read(0)
         if self.peek():
             raise _Refused(Status.TRAILING_BYTES)
-        return found
+        return value
 
     def peek(self) -> bytes:
         """Skip white space; gives the next byte, or none at the end."""
@@ -86,8 +86,8 @@ class _Reader:
         return self.value[self.at : self.at + 1]
 
     def match(self, pattern: re.Pattern[bytes]) -> int:
-        found = pattern.match(self.value, self.at)
-        return self.at if found is None else found.end()
+        match = pattern.match(self.value, self.at)
+        return self.at if match is None else match.end()
 
     def expect(self, byte: bytes) -> None:
         if self.peek() != byte:
@@ -111,29 +111,29 @@ class _Reader:
 
     def members(self, depth: int) -> dict[str, _Token]:
         self.expect(b"{")
-        found: dict[str, _Token] = {}
-        while self.peek() != b"}" or found:
+        members: dict[str, _Token] = {}
+        while self.peek() != b"}" or members:
             if self.peek() != b'"':
                 raise _Refused(Status.SYNTAX)
             key = self.string()
             self.expect(b":")
-            found[key] = self.read(depth)  # the last of equal keys counts
+            members[key] = self.read(depth)  # the last of equal keys counts
             if self.peek() != b",":
                 break
             self.at += 1
         self.expect(b"}")
-        return found
+        return members
 
     def elements(self, depth: int) -> list[_Token]:
         self.expect(b"[")
-        found: list[_Token] = []
-        while self.peek() != b"]" or found:
-            found.append(self.read(depth))
+        elements: list[_Token] = []
+        while self.peek() != b"]" or elements:
+            elements.append(self.read(depth))
             if self.peek() != b",":
                 break
             self.at += 1
         self.expect(b"]")
-        return found
+        return elements
 
     def string(self) -> str:
         start = self.at
@@ -178,12 +178,12 @@ def _follow(value: _Token | None, keys: Sequence[str]) -> _Token | None:
     return value
 
 
-def _presence(found: _Token | None, field: Field) -> Presence:
-    if found is None:
+def _presence(token: _Token | None, field: Field) -> Presence:
+    if token is None:
         return Presence.MISSING
-    if found.content is None:
+    if token.content is None:
         return Presence.NULL
-    if field.kind != "raw" and not isinstance(found.content, str if field.kind == "text" else float):
+    if field.kind != "raw" and not isinstance(token.content, str if field.kind == "text" else float):
         raise _Refused(Status.WRONG_TYPE)
     return Presence.PRESENT
 
@@ -210,8 +210,8 @@ def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
 def _row_entry(row: _Token, field: Field) -> Entry:
     """Find a row's field; what is of another type says so, what lies below no object is missing."""
     try:
-        found = _follow(row, field.parsed.keys[field.parsed.array + 1 :])
-        return _presence(found, field), found
+        token = _follow(row, field.parsed.keys[field.parsed.array + 1 :])
+        return _presence(token, field), token
     except _Refused as refused:
         return (Presence.WRONG_TYPE, None) if refused.status == Status.WRONG_TYPE else _NOTHING
 
@@ -227,11 +227,11 @@ def _read_event(value: bytes, begin: int, plan: FieldPlan) -> tuple[int, dict[st
         if field.in_array:
             entries[field.name] = [_row_entry(row, field) for row in rows]
             continue
-        found = _follow(top, field.parsed.keys)
-        presence = _presence(found, field)
+        token = _follow(top, field.parsed.keys)
+        presence = _presence(token, field)
         if field.required and presence != Presence.PRESENT:
             raise _Refused(Status.NULL_FIELD if presence == Presence.NULL else Status.MISSING_FIELD)
-        entries[field.name] = [(presence, found)]
+        entries[field.name] = [(presence, token)]
     if not rows:
         raise _Refused(Status.NO_ROWS)
     return len(rows), entries
@@ -271,6 +271,6 @@ def parse_reference(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: i
         except _Refused as refused:
             status[event] = refused.status
         row_indptr[event + 1] = row_indptr[event] + rows
-        for name, found in entries.items():
-            columns[name] += found
+        for name, added in entries.items():
+            columns[name] += added
     return FieldColumns(status, row_indptr, {f.name: _column(f, columns[f.name]) for f in plan.compiled.order})

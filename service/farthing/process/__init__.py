@@ -1,1 +1,1 @@
-"""What every process of Farthing shares: its standard streams, its logs, its way out, the Python that it runs on."""
+"""What every Farthing process shares: standard streams, logs, how it starts and ends, and which Python it runs on."""

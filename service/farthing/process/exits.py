@@ -1,7 +1,7 @@
 """Ending a process in time, whatever hangs in it.
 
-Between a worker's signal and its end there is one budget, and whoever waits for the worker waits longer: the
-supervisor, the demo, Kubernetes (``terminationGracePeriodSeconds``) and Docker (``stop_grace_period``).
+From its signal on a worker has one time budget, and whoever waits for it waits longer: the supervisor, the demo,
+Kubernetes (``terminationGracePeriodSeconds``) and Docker (``stop_grace_period``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORCED_EXIT_CODE: Final = 3
 
 
 def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
-    """End the process then, whatever hangs, if it has not ended by itself.
+    """End the process after so many seconds, whatever hangs, unless it has ended by itself.
 
     Returns
     -------
@@ -38,5 +38,5 @@ def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
 
 
 def exit_now() -> None:
-    """End the process at once: it was asked twice."""
+    """End the process at once, without clean-up: it was asked twice."""
     os._exit(FORCED_EXIT_CODE)

@@ -49,7 +49,7 @@ def last_word(error: BaseException) -> int:
 
 
 def install_hooks() -> None:
-    """Give threads, and what Python cannot raise, the same last word: a sentence and a file, no traceback."""
+    """Report errors in threads, and those that Python cannot raise, likewise: a sentence and a file, no traceback."""
 
     def of_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
@@ -66,7 +66,7 @@ def install_hooks() -> None:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # nobody listens: the exit code still tells
+    with suppress(OSError, ValueError, AttributeError):  # nobody is listening: the exit code still says it
         sys.stderr.write(f"farthing: {text}\n")
         sys.stderr.flush()
 
@@ -84,9 +84,9 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 def reason(error: BaseException) -> str:
     """Give an exception's type and text on one line, not too long."""
-    said = " ".join(str(error).split())
-    said = said if len(said) <= _LONGEST_REASON else said[:_LONGEST_REASON] + " ..."
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def report(error: BaseException) -> str:
@@ -114,7 +114,7 @@ def _write(error: BaseException) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             _forget_old(folder)
-            # Private, and under a name that nobody can foresee: the folder may be everyone's.
+            # Private, and under a name that nobody can guess: the folder may be shared by all users.
             descriptor, name = tempfile.mkstemp(".txt", time.strftime("farthing-error-%Y%m%dT%H%M%S-"), folder)
         except OSError as refused:
             failed = refused

@@ -1,4 +1,4 @@
-"""What a start says while it waits, and how long it is waited for: on a machine's first one, kernels are compiled."""
+"""What a start says while it goes on, and how long we wait for it: the first one on a machine compiles kernels."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def compiling(number: int) -> str:
 
 @contextmanager
 def starting(console: Console, what: str, *, kernels: bool = True) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal that ``what`` is going on; wherever it is, say so when kernels are compiled meanwhile.
+    """Show on a terminal that ``what`` is going on; elsewhere print a line now and then, and when kernels are compiled.
 
-    Gives a function that says how far it is, for any thread. ``kernels`` False: those of this process are passed over.
+    Gives a function that says how far it is, for any thread. ``kernels`` False: says nothing about this process's own.
     """
     numbers = itertools.count(1)
     with console.status(f"{what} ...") as status:  # shows nothing where there is no terminal
-        said = _Said()
+        printed = _Printed()
 
         def say(words: str) -> None:
             if console.is_terminal:
                 status.update(f"{what}: {words} ...")
-            elif said.is_due(words):
+            elif printed.is_due(words):
                 console.print(f"{what}: {words} ...", highlight=False, soft_wrap=True)
 
         if not kernels:
@@ -48,8 +48,8 @@ def starting(console: Console, what: str, *, kernels: bool = True) -> Iterator[C
             yield say
 
 
-class _Said:
-    """Decides which words are printed where they cannot replace each other: the first of kernels, then now and then."""
+class _Printed:
+    """Decides what is printed where lines cannot replace each other: the first about kernels, then one now and then."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,14 +68,14 @@ class _Said:
 
 
 class Patience:
-    """How long a start is waited for: as long as it gets on, which on a busy machine may take many times as long.
+    """How long we wait for a start: as long as it makes progress, which on a busy machine may be many times as long.
 
     Parameters
     ----------
     quiet_s:
-        Seconds without a sign of progress after which it is given up.
+        Seconds without a sign of progress after which we give up.
     longest_s:
-        Seconds after which it is given up whatever happens: what only turns in circles uses CPU time too.
+        Seconds after which we give up whatever happens: what goes round in circles uses CPU time too.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class Patience:
         return now_s - self._sign_s > self._quiet_s or now_s - self._began_s > self._longest_s
 
     def __str__(self) -> str:
-        """Say for how long it was waited."""
+        """Say how long the wait was."""
         waited_s = self._clock() - self._began_s
         return f"within {waited_s:.0f} s, the last {self._clock() - self._sign_s:.0f} s of them without progress"
 
 
 def cpu_ticks(pid: int) -> int | None:
-    """CPU time that a process has used, in the system's ticks; None where /proc does not tell."""
+    """CPU time that a process has used, in the system's ticks; None where /proc does not say."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])  # utime and stime: fields 14 and 15 of proc_pid_stat(5)

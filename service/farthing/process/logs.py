@@ -29,26 +29,26 @@ class _Repeats(logging.Filter):
         with self._lock:
             if now - self._last.get(key, -REPEAT_S) < REPEAT_S:
                 return False
-            if len(self._last) > 1_000:  # messages are few; if they are not, some are said too often
+            if len(self._last) > 1_000:  # there are few messages; if not, some are let through too often
                 self._last.clear()
             self._last[key] = now
             return True
 
 
 class _OneLine(logging.Filter):
-    """Puts an exception's type and text in place of its traceback; asyncio's, which are bugs, go to a file."""
+    """Puts an exception's type and text in place of its traceback; those of asyncio, which are bugs, go to a file."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            said = f"{record.getMessage().splitlines()[0]} ({reason(error)})"
-            record.msg = f"{said}; {report(error)}" if record.name == "asyncio" else said
+            line = f"{record.getMessage().splitlines()[0]} ({reason(error)})"
+            record.msg = f"{line}; {report(error)}" if record.name == "asyncio" else line
             record.args, record.exc_info, record.exc_text = (), None, None
         return True
 
 
 def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
-    """Set up structlog and route the standard library's warnings of our clients through it.
+    """Set up structlog, and send what our libraries log through the standard library's logging the same way.
 
     ``json`` None means: JSON unless standard error is a terminal.
     """
@@ -62,7 +62,7 @@ def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, last] if as_json else [*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # One write a line: several workers share a standard error, and printing would write the line's end apart.
+        # One write a line: workers share a standard error, and print() would write the line's end separately.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -77,5 +77,5 @@ def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
     handler.addFilter(_OneLine())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # aiokafka tells of every rebalance and reconnection as if it were an error; ours says what matters.
+    # aiokafka warns about every rebalance and reconnection; our own log says what matters.
     root.setLevel(logging.ERROR if level > logging.DEBUG else level)

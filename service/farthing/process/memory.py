@@ -1,4 +1,4 @@
-"""Memory that the process keeps: freed arrays are used again instead of going back to the system.
+"""Memory that a process keeps: freed arrays are used again instead of going back to the system.
 
 A worker frees and asks for the same few megabytes several hundred times a second. glibc gives large blocks back at
 once, and the kernel hands them out again page by page, each cleared and faulted in: measured on a virtual machine,
@@ -27,7 +27,7 @@ _GROW_BYTES: Final = 16 << 20
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory for this process; False where the C library is another (nothing is changed).
 
-    Call it before threads are started: there shall be one arena for all.
+    Call it before threads are started, so that there is one arena for all.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -45,7 +45,7 @@ def keep_freed_memory() -> bool:
 
 
 def settle_collector() -> None:
-    """Take all that exists now out of the garbage collector's rounds, and make these rarer.
+    """Exclude all that exists now from garbage collection, and make collections rarer.
 
     What a block leaves behind is freed by reference counts; cycles come from errors and rebalances only.
     """

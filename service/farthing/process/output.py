@@ -1,9 +1,9 @@
-"""Standard output and output files: the one place that writes them for the commands, and says why it cannot.
+"""Standard output and output files: the one place that writes them for the commands, or says why it cannot.
 
 A full disk, a closed stream or a folder that is gone becomes an :class:`OutputError` that names the file. When the
-reader of standard output goes away (``farthing model show moderation | head -1``) what is left is thrown away and the
+reader of standard output goes away (``farthing model show moderation | head -1``) the rest is thrown away and the
 command ends with its own exit code; ``farthing score``, which could go on for hours, asks to be stopped instead.
-Standard error never fails a command: what nobody can read is not worth an error that nobody can read either.
+Standard error never fails a command: a message that nobody can read is not worth an error that nobody can read either.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ReaderGone(BrokenPipeError):
 class _OutputFile(io.FileIO):
     """A file, or an open descriptor, whose failed writes say which file it was."""
 
-    def __init__(self, file: str | int, said: str) -> None:
+    def __init__(self, file: str | int, title: str) -> None:
         super().__init__(file, "wb", closefd=not isinstance(file, int))
-        self._said = said
+        self._title = title
         self.stop_without_reader = False
 
     def write(self, data: Any) -> int:
@@ -53,11 +53,11 @@ class _OutputFile(io.FileIO):
                 else:
                     left = left[written:]
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and self._said == _STANDARD_OUTPUT:
+            if isinstance(error, BrokenPipeError) and self._title == _STANDARD_OUTPUT:
                 if self.stop_without_reader:
                     raise ReaderGone(*error.args) from error
                 return n_bytes
-            raise cannot_write(self._said, error) from error
+            raise cannot_write(self._title, error) from error
         return n_bytes
 
 
@@ -74,10 +74,10 @@ class _ErrorStream(io.FileIO):
 class _Closed(io.RawIOBase):
     """A standard stream that was closed before the start; using it says so."""
 
-    def __init__(self, said: str, *, output: bool) -> None:
-        self._error = (OutputError if output else OSError)(f"{said} is closed; open it, or name a file instead")
+    def __init__(self, title: str, *, output: bool) -> None:
+        self._error = (OutputError if output else OSError)(f"{title} is closed; open it, or name a file instead")
         self._output = output
-        self.ignore = False  # after it has been said
+        self.ignore = False  # once the error has been raised
 
     def readable(self) -> bool:
         return not self._output
@@ -94,14 +94,14 @@ class _Closed(io.RawIOBase):
         raise self._error
 
 
-def cannot_write(said: str, error: OSError) -> OutputError:
-    """Turn a failed write to what is called ``said`` into a sentence that says what to do."""
+def cannot_write(title: str, error: OSError) -> OutputError:
+    """Turn a failed write to what is called ``title`` into a sentence that says what to do."""
     code = error.errno or 0
     if code in _FULL:
         return OutputError(
-            f"{said}: {_FULL[code]} ({error.strerror}); what was written is incomplete. Make room, or write elsewhere"
+            f"{title}: {_FULL[code]} ({error.strerror}); what was written is incomplete. Make room, or write elsewhere"
         )
-    return OutputError(f"{said}: cannot be written ({error.strerror or error}); what was written is incomplete")
+    return OutputError(f"{title}: cannot be written ({error.strerror or error}); what was written is incomplete")
 
 
 def open_standard_streams() -> None:
@@ -121,7 +121,7 @@ def open_standard_streams() -> None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Closed(_STANDARD_OUTPUT, output=True)))
     elif _is_plain(sys.stdout):
         sys.stdout.flush()
-        # A table's frame, or a name, that the terminal's encoding lacks becomes a question mark.
+        # A character of a table's frame or of a name that the terminal's encoding lacks becomes a question mark.
         sys.stdout = _text(_OutputFile(1, _STANDARD_OUTPUT), sys.stdout, errors="replace")
     if sys.stderr is None or _is_plain(sys.stderr):
         sys.stderr = _text(_ErrorStream(2, "wb", closefd=False), sys.stderr, errors="backslashreplace")
@@ -187,14 +187,14 @@ def standard_output() -> BinaryIO:
 
 
 def report_console(*, as_json: bool = False) -> Console:
-    """Give where a report is printed: standard output, or, where ``--json`` has that for itself, standard error."""
-    from rich.console import Console  # here, for the door needs this module before anything that is slow to load
+    """Give the console for a report: standard output, or standard error where ``--json`` needs that for itself."""
+    from rich.console import Console  # here: __main__ needs this module before anything that is slow to load
 
     return Console(stderr=as_json)
 
 
 def write_text(text: str) -> None:
-    """Write to standard output, now."""
+    """Write to standard output, and flush it."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -205,7 +205,7 @@ def write_json(value: object) -> None:
 
 
 def write_json_text(text: str) -> None:
-    """Write JSON that is text already on a line of its own; what the encoding may lack is escaped."""
+    """Write text that is JSON on a line of its own; what the encoding may lack is escaped."""
     write_text("".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
@@ -229,8 +229,8 @@ def created(path: Path, flag: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def writing(said: str) -> Iterator[None]:
-    """Stand around what writes files by itself, to what a flag, ``said``, names.
+def writing(title: str) -> Iterator[None]:
+    """Catch the errors of code that writes files by itself; ``title`` is what they are called: a flag and its value.
 
     Raises
     ------
@@ -243,5 +243,5 @@ def writing(said: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise cannot_write(said, error) from error
-        raise ConfigError(f"{said}: cannot be written ({error.strerror or error})") from error
+            raise cannot_write(title, error) from error
+        raise ConfigError(f"{title}: cannot be written ({error.strerror or error})") from error

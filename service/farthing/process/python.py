@@ -12,10 +12,10 @@ NEWEST = (3, 13)
 
 def wrong_python(version: "tuple[int, ...] | None" = None) -> "str | None":
     """Give a sentence where ``version`` (major, minor; None: this Python's) will not do, else None."""
-    found = tuple(version or sys.version_info)[:2]
-    if OLDEST <= found <= NEWEST:
+    running = tuple(version or sys.version_info)[:2]
+    if OLDEST <= running <= NEWEST:
         return None
-    oldest, newest, this = (f"{major}.{minor}" for major, minor in (OLDEST, NEWEST, found))
+    oldest, newest, this = (f"{major}.{minor}" for major, minor in (OLDEST, NEWEST, running))
     return (
         f"Farthing needs Python {oldest} to {newest}, and {sys.executable} is {this}: "
         f"make the environment with another one, e.g. `python{newest} -m venv .venv`"

@@ -107,10 +107,10 @@ class ColumnSession:
         for start in range(0, len(values), MAX_ROWS):
             stop = min(start + MAX_ROWS, len(values))
             try:
-                (found,) = self._session.run([self._output], self._feed(values[start:stop]))
+                (output,) = self._session.run([self._output], self._feed(values[start:stop]))
             except Exception as error:  # pybind11 raises a dozen unrelated types here
                 raise ScoreError(f"ONNX Runtime failed on rows {start}..{stop} of {len(values)}: {error}") from error
-            scores[start:stop] = self._heads(found, stop - start)
+            scores[start:stop] = self._heads(output, stop - start)
         return scores
 
     def check(self, *, with_nan: bool) -> BatchCheck:
@@ -136,11 +136,11 @@ class ColumnSession:
                 "probabilities, 0 to 1; export the probabilities, or name their output with output = ..."
             )
         worst = 0.0
-        for _, start, found in sized:
-            there = expected[start : start + len(found)]
-            same = (found == there) | (np.isnan(found) & np.isnan(there))
+        for _, start, scores in sized:
+            there = expected[start : start + len(scores)]
+            same = (scores == there) | (np.isnan(scores) & np.isnan(there))
             if not same.all():
-                apart = np.abs(found - there)[~same]
+                apart = np.abs(scores - there)[~same]
                 worst = max(worst, float(np.where(np.isnan(apart), np.inf, apart).max()))
         return BatchCheck(BATCH_SIZES, PROBE_ROWS, worst)
 
@@ -154,11 +154,11 @@ class ColumnSession:
                 for k, (name, dtype, rank) in enumerate(self._inputs)
             }
 
-    def _heads(self, found: NDArray[Any], n_rows: int) -> Float32s:
-        table = found.reshape(n_rows, -1) if n_rows and found.shape[:1] == (n_rows,) else found
+    def _heads(self, output: NDArray[Any], n_rows: int) -> Float32s:
+        table = output.reshape(n_rows, -1) if n_rows and output.shape[:1] == (n_rows,) else output
         if table.ndim != 2 or len(table) != n_rows or (table.shape[1] != self.n_heads and self.n_heads != 1):
             raise ScoreError(
-                f"the output {self._output} has the shape {found.shape} for {n_rows} rows and {self.n_heads} heads"
+                f"the output {self._output} has the shape {output.shape} for {n_rows} rows and {self.n_heads} heads"
             )
         return np.asarray(table[:, -1:] if self.n_heads == 1 else table, np.float32)
 
@@ -218,9 +218,9 @@ def _inputs_of(
     session: onnxruntime.InferenceSession, columns: tuple[str, ...]
 ) -> tuple[bool, list[tuple[str, type[np.floating[Any]], int]]]:
     """Give whether one tensor holds all columns, and each input's name, dtype and rank, in the columns' order."""
-    found = {value.name: value for value in session.get_inputs()}
-    told = ", ".join(f"{v.name} {v.type} {v.shape}" for v in found.values())
-    for value in found.values():
+    values = {value.name: value for value in session.get_inputs()}
+    listed = ", ".join(f"{v.name} {v.type} {v.shape}" for v in values.values())
+    for value in values.values():
         if value.type not in _INPUT_TYPES:
             raise BundleError(f"model: input {value.name} is {value.type}, expected {' or '.join(_INPUT_TYPES)}")
         if not value.shape or isinstance(value.shape[0], int):
@@ -228,8 +228,8 @@ def _inputs_of(
                 f"model: input {value.name} has the shape {value.shape}, expected any number of rows first; export it "
                 "with a dynamic first dimension"
             )
-    if len(found) == 1 and (len(columns) > 1 or next(iter(found)) not in columns):
-        (value,) = found.values()
+    if len(values) == 1 and (len(columns) > 1 or next(iter(values)) not in columns):
+        (value,) = values.values()
         width = value.shape[1] if len(value.shape) == 2 else 0
         if isinstance(width, int) and width != len(columns):  # a width without a number may be any
             raise BundleError(
@@ -237,34 +237,34 @@ def _inputs_of(
                 f"{', '.join(columns)}; name them all, in the order of training"
             )
         return True, [(value.name, _INPUT_TYPES[value.type], 2)]
-    if set(found) != set(columns):
+    if set(values) != set(columns):
         raise BundleError(
-            f"model: the inputs are {told}; the manifest names the columns {', '.join(columns)}. Expected one input "
+            f"model: the inputs are {listed}; the manifest names the columns {', '.join(columns)}. Expected one input "
             "with all columns, or one for each, named like it"
         )
     inputs = []
     for name in columns:
-        value = found[name]
+        value = values[name]
         if len(value.shape) > 2 or (len(value.shape) == 2 and value.shape[1] != 1):
             raise BundleError(f"model: input {name} has the shape {value.shape}, expected one number a row")
         inputs.append((name, _INPUT_TYPES[value.type], len(value.shape)))
     return False, inputs
 
 
-def _output_of(session: onnxruntime.InferenceSession, wanted: str | None) -> str:
-    found = {value.name: value for value in session.get_outputs()}
-    told = ", ".join(f"{v.name} {v.type} {v.shape}" for v in found.values())
-    if wanted is None:
-        floats = [name for name, value in found.items() if value.type in _INPUT_TYPES]
+def _output_of(session: onnxruntime.InferenceSession, name: str | None) -> str:
+    outputs = {value.name: value for value in session.get_outputs()}
+    listed = ", ".join(f"{v.name} {v.type} {v.shape}" for v in outputs.values())
+    if name is None:
+        floats = [value.name for value in outputs.values() if value.type in _INPUT_TYPES]
         if len(floats) != 1:
-            raise BundleError(f"model: the outputs are {told}; name the one with the probabilities: output = ...")
-        wanted = floats[0]
-    if wanted not in found:
-        raise BundleError(f"model: there is no output {wanted}; the outputs are {told}")
-    if found[wanted].type not in _INPUT_TYPES or len(found[wanted].shape) not in (0, 1, 2):
-        value = found[wanted]
+            raise BundleError(f"model: the outputs are {listed}; name the one with the probabilities: output = ...")
+        name = floats[0]
+    if name not in outputs:
+        raise BundleError(f"model: there is no output {name}; the outputs are {listed}")
+    value = outputs[name]
+    if value.type not in _INPUT_TYPES or len(value.shape) not in (0, 1, 2):
         raise BundleError(
-            f"model: output {wanted} is {value.type} {value.shape}, expected floats, one row each; "
+            f"model: output {name} is {value.type} {value.shape}, expected floats, one row each; "
             "export without ZipMap where there is one"
         )
-    return wanted
+    return name

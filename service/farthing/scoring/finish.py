@@ -63,7 +63,7 @@ def finish(logits: Int32s, logit_scale: Float32s, logit_bias: Float32s) -> Float
 
     Returns
     -------
-    float32 (n_rows, n_heads): probabilities, always finite.
+    float32 (n_rows, n_heads): scores from 0 to 1, always finite.
     """
     scores = np.empty(logits.shape, np.float32)
     for head in range(logits.shape[1]):

@@ -154,27 +154,27 @@ def read_tensors(model: onnx.ModelProto) -> QuantizedTensors:
     """
     _check_safe(model)
     _check_nodes(model.graph)
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     scalars = ("input_scale", "input_zero_point", "activation_scale")
-    wanted = {field.name for field in fields(QuantizedTensors)}
-    missing = wanted - found.keys()
+    names = {field.name for field in fields(QuantizedTensors)}
+    missing = names - stored.keys()
     if missing:
         raise BundleError(f"model.onnx: no tensor named {', '.join(sorted(missing))}; build the model again")
     for name in scalars:
-        if found[name].shape != ():
-            raise BundleError(f"model.onnx: tensor {name} has shape {found[name].shape}, expected a scalar")
-    values = {name: found[name].item() if name in scalars else found[name] for name in wanted}
-    if found["table"].ndim == 2:
-        values["table"] = found["table"][:-1]
+        if stored[name].shape != ():
+            raise BundleError(f"model.onnx: tensor {name} has shape {stored[name].shape}, expected a scalar")
+    values = {name: stored[name].item() if name in scalars else stored[name] for name in names}
+    if stored["table"].ndim == 2:
+        values["table"] = stored["table"][:-1]
     tensors = QuantizedTensors(**values)
     rebuilt = _initializers(tensors)
-    if found.keys() != rebuilt.keys():
-        raise BundleError(f"model.onnx: tensors {sorted(found.keys() ^ rebuilt.keys())} are missing or unknown")
+    if stored.keys() != rebuilt.keys():
+        raise BundleError(f"model.onnx: tensors {sorted(stored.keys() ^ rebuilt.keys())} are missing or unknown")
     for name, expected in rebuilt.items():
-        if found[name].dtype != expected.dtype or not np.array_equal(found[name], expected):
+        if stored[name].dtype != expected.dtype or not np.array_equal(stored[name], expected):
             raise BundleError(
                 f"model.onnx: tensor {name} is not what its other tensors make it "
-                f"(expected {_short(expected)}, found {_short(found[name])}); build the model again"
+                f"(expected {_short(expected)}, found {_short(stored[name])}); build the model again"
             )
     return tensors
 
@@ -229,10 +229,10 @@ def _check_nodes(graph: onnx.GraphProto) -> None:
     expected = _nodes()
     if len(graph.node) != len(expected):
         raise BundleError(f"model.onnx: has {len(graph.node)} nodes, expected {len(expected)}; build the model again")
-    for found, node in zip(graph.node, expected, strict=True):
-        if found != node:
+    for given, node in zip(graph.node, expected, strict=True):
+        if given != node:
             raise BundleError(
-                f"model.onnx: node {helper.printable_node(found)}, expected {helper.printable_node(node)}; "
+                f"model.onnx: node {helper.printable_node(given)}, expected {helper.printable_node(node)}; "
                 "build the model again"
             )
     names = ([value.name for value in graph.input], [value.name for value in graph.output])

@@ -69,10 +69,10 @@ class DenseSession:
         if threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1")
         self._session = open_session(Extractor(model).extract_model([_INPUT], [_OUTPUT]), threads=threads)
-        found = {value.name: value.type for value in (*self._session.get_inputs(), *self._session.get_outputs())}
+        tensors = {value.name: value.type for value in (*self._session.get_inputs(), *self._session.get_outputs())}
         expected = {_INPUT: "tensor(uint8)", _OUTPUT: "tensor(int32)"}
-        if found != expected:
-            raise BundleError(f"the dense part takes and gives {found}, expected {expected}; build the model again")
+        if tensors != expected:
+            raise BundleError(f"the dense part takes and gives {tensors}, expected {expected}; build the model again")
         self.dim: int = self._session.get_inputs()[0].shape[1]
         self.n_heads: int = self._session.get_outputs()[0].shape[1]
 

@@ -1,13 +1,13 @@
-"""What a worker reports to the ledger: a running total for each partition, and once a second that it lives.
+"""What a worker reports to the ledger: a running total for each partition, and once a second that it is alive.
 
-A total is that of everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit,
-so that whoever gets the partition next goes on counting from exactly there; and it is published to the usage topic, at
-most once a second for each partition, and acknowledged there before the offset is committed. So the ledger lags no more
-than a second behind what is committed, and a total that is published twice, or by an owner that lost the partition,
-changes nothing.
+A total counts everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit, so
+that the partition's next owner goes on counting from exactly there; and it is published to the usage topic, at most
+once a second for each partition, and acknowledged there before the offset is committed. So the ledger lags no more than
+a second behind what is committed, and a total that is published twice, or by an owner that lost the partition, changes
+nothing.
 
 The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). The total takes a few hundred,
-and as many tenants as fit into the rest, packed, go with it: somewhere between ninety, named by UUIDs, and two hundred.
+and as many tenants as fit into the rest, packed, go with it: between ninety, named by UUIDs, and two hundred.
 The usage record names the same ones, so that a change of owner changes no figure; all others are OTHER together.
 """
 
@@ -51,10 +51,10 @@ class _Count:
     next_offset: int
     counts: Int64s  # (N_COUNTS,)
     tenants: TenantTotals
-    log: int = 0  # see UsageRecord
+    incarnation: int = 0  # see UsageRecord
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
-    carried: _Carried | None = None  # as last made, for its next_offset
+    carried: _Carried | None = None  # as last made, good for its next_offset
     fitting: int = 1 << 30  # tenants that are likely to fit into the metadata
 
 
@@ -62,29 +62,29 @@ class Accounting:
     """The totals of the partitions that are ours."""
 
     def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int) -> None:
-        """``scored`` tells for each source topic what scores it; ``most_tenants`` are kept apart in each partition."""
+        """``scored`` says what scores each source topic; ``most_tenants`` are kept apart in each partition."""
         self._scored = scored
         self._most_tenants = most_tenants
         self._counts: dict[Partition, _Count] = {}
-        self._ended: list[UsageRecord] = []  # last totals of logs that are gone, not yet published
+        self._ended: list[UsageRecord] = []  # last totals of earlier incarnations, not yet published
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Take a partition over, and go on from the total that was committed with its offset, if there is one.
 
         A partition that is ours already and begins anew, because its log ends before the position, gets a new count.
         """
-        known = self._counts.get(partition)
-        if known is not None and known.next_offset == offset:
+        last = self._counts.get(partition)
+        if last is not None and last.next_offset == offset:
             return  # it was ours already
         count = _Count(offset, offset, np.zeros(N_COUNTS, np.int64), TenantTotals(), published_offset=offset)
         carried = _Carried.read(metadata)
-        if known is not None:
-            if known.published_offset != known.next_offset:
-                self._ended.append(self._record(partition, known))
-            count.log = known.log + (offset < known.next_offset)
+        if last is not None:
+            if last.published_offset != last.next_offset:
+                self._ended.append(self._record(partition, last))
+            count.incarnation = last.incarnation + (offset < last.next_offset)
         elif carried is not None and carried.model == self._scored[partition[0]].model:
             tenants = TenantTotals(carried.tenants)
-            count = _Count(carried.base_offset, offset, counts_of(carried.totals), tenants, carried.log)
+            count = _Count(carried.base_offset, offset, counts_of(carried.totals), tenants, carried.incarnation)
         elif metadata and carried is None:
             topic, number = partition
             log.warning("usage_total_unknown", topic=topic, partition=number, offset=offset, note="a new count begins")
@@ -118,28 +118,28 @@ class Accounting:
 
     def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
         """Give the commit metadata of partitions whose total fits into it."""
-        found = {}
+        texts = {}
         for partition in partitions:
             count = self._counts.get(partition)
             if count is not None:
                 text = self._carry(partition, count).text
                 if len(text) <= METADATA_LIMIT_BYTES:
-                    found[partition] = text
-        return found
+                    texts[partition] = text
+        return texts
 
     def _carry(self, partition: Partition, count: _Count) -> _Carried:
         if count.carried is None or count.carried.next_offset != count.next_offset:
             model = self._scored[partition[0]].model
             largest = count.tenants.largest(min(self._most_tenants, count.fitting))
             carried = count.carried = _Carried.make(model, count, largest)
-            # Packing is tried once, as a rule: with as many as fitted last time, or a few more.
+            # As a rule one packing is enough: with as many as fitted last time, or a few more.
             count.fitting = max(len(carried.tenants) + (len(carried.tenants) == len(largest)) * 8, 8)
         return count.carried
 
     def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
         """Give the records that must be published before these partitions' offsets are committed.
 
-        Those of partitions that were published within the last second are left out, unless ``everything`` is asked for.
+        Partitions that were published within the last second are left out, unless ``everything`` is asked for.
         """
         now = time.monotonic()
         records = list(self._ended)
@@ -155,21 +155,22 @@ class Accounting:
         topic, number = partition
         scored, carried = self._scored[topic], self._carry(partition, count)
         totals = carried.totals
-        told = carried.tenants  # of all events none of whom names a tenant there is nothing to tell
-        tenants = with_other(told, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if told else {}
+        named = carried.tenants  # none where no event names a tenant: then there is no OTHER either
+        tenants = with_other(named, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if named else {}
         return UsageRecord(
             topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
-            time.time_ns() // 1_000_000, totals, tenants, count.log,
+            time.time_ns() // 1_000_000, totals, tenants, count.incarnation,
         )  # fmt: skip
 
     def published(self, records: Sequence[UsageRecord]) -> None:
         """Note that records are acknowledged."""
         now = time.monotonic()
-        told = {id(record) for record in records}
-        self._ended = [record for record in self._ended if id(record) not in told]
+        acknowledged = {id(record) for record in records}
+        self._ended = [record for record in self._ended if id(record) not in acknowledged]
         for record in records:
             count = self._counts.get((record.topic, record.partition))
-            if count is not None and (count.base_offset, count.log) == (record.base_offset, record.log):
+            same_count = (record.base_offset, record.incarnation)
+            if count is not None and (count.base_offset, count.incarnation) == same_count:
                 count.published_offset, count.published_s = record.next_offset, now
 
 
@@ -179,7 +180,7 @@ class _Carried:
 
     model: str
     base_offset: int
-    log: int
+    incarnation: int
     totals: UsageTotals
     tenants: Mapping[str, TenantCount]  # without OTHER, which is what is left of the totals
     next_offset: int = -1
@@ -189,31 +190,31 @@ class _Carried:
     def make(cls, model: str, count: _Count, tenants: Mapping[str, TenantCount]) -> _Carried:
         """Write a count with as many of its tenants as there is room for, the largest first."""
         totals = totals_of(count.counts)
-        head = json.dumps({"model": model, "base_offset": count.base_offset, "log": count.log}, separators=(",", ":"))
-        text = f'{head[:-1]},"totals":{totals.encode()}'
+        names = {"model": model, "base_offset": count.base_offset, "log": count.incarnation}
+        text = f'{json.dumps(names, separators=(",", ":"))[:-1]},"totals":{totals.encode()}'
         packed, kept = pack(tenants, METADATA_LIMIT_BYTES - len(text) - len(',"tenants":""}'))
         text += f',"tenants":"{packed}"}}' if packed else "}"
-        return cls(model, count.base_offset, count.log, totals, kept, count.next_offset, text)
+        return cls(model, count.base_offset, count.incarnation, totals, kept, count.next_offset, text)
 
     @classmethod
     def read(cls, text: str) -> _Carried | None:
-        """None when it is nothing that we wrote: another program may have committed here."""
+        """Read what :meth:`make` wrote; None where it is something else: another program may have committed here."""
         try:
             body = json.loads(text)
-            base_offset, number = body["base_offset"], body["log"]
-            if type(base_offset) is not int or type(number) is not int or base_offset < 0 or number < 0:
+            base_offset, incarnation = body["base_offset"], body["log"]
+            if type(base_offset) is not int or type(incarnation) is not int or base_offset < 0 or incarnation < 0:
                 return None
             totals = UsageTotals.decode(json.dumps(body["totals"]))
-            return cls(str(body["model"]), base_offset, number, totals, unpack(body.get("tenants", "")))
+            return cls(str(body["model"]), base_offset, incarnation, totals, unpack(body.get("tenants", "")))
         except (ValueError, KeyError, TypeError):
             return None
 
 
 class Reporter:
-    """Publishes usage and heartbeats, by a producer of its own: the pipeline's carries one block at a time.
+    """Publishes usage and heartbeats, through a producer of its own: the pipeline's carries one block at a time.
 
-    It is the pipeline's :class:`farthing.serving.reporting.Reports`; what that says of partitions and blocks goes to
-    the accounting as it is.
+    It is the pipeline's :class:`farthing.serving.reporting.Reports`; calls about partitions and blocks go straight to
+    the accounting.
     """
 
     def __init__(
@@ -226,7 +227,7 @@ class Reporter:
         heartbeat_topic: str,
         stopping: Callable[[], bool],
     ) -> None:
-        """Ask ``stopping`` at the end whether the worker was told to stop: only then does the last heartbeat say so."""
+        """Ask ``stopping`` at the end whether the worker was asked to stop: only then the last heartbeat says so."""
         self._accounting = accounting
         self.assign, self.add = accounting.assign, accounting.add
         self.metadata, self.revoke = accounting.metadata, accounting.revoke

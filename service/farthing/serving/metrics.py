@@ -83,7 +83,7 @@ def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: I
 
 @dataclass(slots=True)
 class BlockStats:
-    """Facts of one block, gathered by the pipeline on its way and recorded once."""
+    """What is counted of one block: gathered on its way through the stages, recorded once."""
 
     route: str
     status_counts: Int64s  # (len(Status),) events by final status
@@ -111,7 +111,7 @@ class LatencyHistogram(Collector):
         self._slots = {route: np.zeros((_N_SLOTS, len(EDGES_MS)), np.int64) for route in self._before}
         self._slot = int(clock() // _SLOT_S)
         self._sum_ms = dict.fromkeys(self._before, 0)
-        nothing = np.zeros(0, np.int64)  # compiled now, and not while the first scores wait
+        nothing = np.zeros(0, np.int64)  # compiles the kernel now, and not while the first scores wait
         count_latencies(nothing, 0, np.zeros(0, np.uint8), np.zeros(len(EDGES_MS), np.int64))
 
     def add(self, route: str, timestamps_ms: Int64s, now_ms: int, status: Bytes) -> None:
@@ -125,7 +125,7 @@ class LatencyHistogram(Collector):
         return {route: before + self._slots[route].sum(axis=0) for route, before in self._before.items()}
 
     def _turn(self) -> None:
-        """Open the slot of now; what has left the window is counted with all that is older."""
+        """Open the present slot; what has left the window is added to all that is older."""
         now = int(self._clock() // _SLOT_S)
         for slot in range(max(self._slot + 1, now - _N_SLOTS + 1), now + 1):
             for route, slots in self._slots.items():

@@ -86,7 +86,7 @@ class Pipeline:
         BrokerError
             The broker refuses, and trying again would not help.
         ScoreError
-            A bug, a bad bundle or a model that does not end: nothing of the block is committed.
+            A bug, a bad bundle or a model that hangs: nothing of the block is committed.
         """
         left = CLOSE_TIMEOUT_S
         working = asyncio.create_task(self._run(stop))
@@ -144,7 +144,7 @@ class Pipeline:
                         self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
-                    await asyncio.wait({fetching})  # before positions go back: what it brings would be out of place
+                    await asyncio.wait({fetching})  # before positions go back: it would move them on again
                     await self._back_off(error, stopping)
                     fetching = asyncio.create_task(self._fetch())
         finally:
@@ -188,11 +188,11 @@ class Pipeline:
         return begun == part.fetch_offset
 
     async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
-        """Hold partitions that a sink has no place for, as when the source was widened first; the others go on."""
+        """Hold partitions that an output topic lacks (the source was widened first, say); the others go on."""
         for topic in (route.topics.sink, route.topics.dead_letters):
-            wanted = max((part.partition + 1 for part in parts), default=0)
-            count = await self._producer.partition_count(topic, wanted=wanted)
-            if count is None or count >= wanted:
+            needed = max((part.partition + 1 for part in parts), default=0)
+            count = await self._producer.partition_count(topic, needed=needed)
+            if count is None or count >= needed:
                 continue
             for part in parts:
                 if part.partition >= count:
@@ -227,7 +227,7 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        # A total that was not due with the last commit: perhaps no other follows.
+        # A total that was not due with the last commit: there may not be another.
         await self._reports.publish(self._offsets.partitions())
 
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
@@ -262,14 +262,14 @@ class Pipeline:
         await asyncio.wait({stopping}, timeout=pause)
 
     async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
-        """Meet an unreadable batch: hold its partition, or put its bytes aside and go on after it."""
+        """Deal with an unreadable batch: hold its partition, or put its bytes aside and go on after it."""
         fault = segment.fault
         assert fault is not None
         partition = (segment.topic, segment.partition)
         self._metrics.corrupt.labels(segment.topic).inc()
-        known = fault.next_offset is not None and fault.next_offset > segment.next_offset
-        if not self._skip_corrupt or not known:
-            remedy = "repair the log" + (", or set worker.on_corrupt_batch = 'skip'" if known else "")
+        can_skip = fault.next_offset is not None and fault.next_offset > segment.next_offset
+        if not self._skip_corrupt or not can_skip:
+            remedy = "repair the log" + (", or set worker.on_corrupt_batch = 'skip'" if can_skip else "")
             self._consumer.hold(partition, f"{fault}; {remedy}")
             return
         assert fault.next_offset is not None
@@ -302,5 +302,5 @@ class Pipeline:
         self._reports.assign(partition, offset, metadata)
 
     def lag(self) -> dict[str, int | None]:
-        """Lag by route, see :mod:`farthing.kafka.lag`; None where it is not known."""
+        """Give the lag by route, see :mod:`farthing.kafka.lag`; None where it is not known."""
         return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

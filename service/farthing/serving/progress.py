@@ -1,6 +1,6 @@
-"""Is the worker getting on? What the gauges show and ``/ready`` says of it.
+"""Whether the worker makes progress: what the gauges show, and what ``/ready`` says.
 
-Trouble with the broker never ends a worker that may hope: it stays alive, says why it is not ready, and tries again.
+Trouble that may pass never ends a worker: it stays alive, says why it is not ready, and tries again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Progress:
         self._begun = False
 
     def begin(self) -> None:
-        """Note that the worker has joined the group: from here on it should get on."""
+        """Note that the worker has joined the group: from here on it should make progress."""
         self._begun = True
         self._last = time.monotonic()
         self._health.set("running", "scoring")
@@ -58,7 +58,7 @@ class Progress:
         return pause
 
     async def keep_looking(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
-        """Bring the gauges and the answer of ``/ready`` up to now, again and again, whatever the loop waits for."""
+        """Keep the gauges and what ``/ready`` says up to date, whatever the loop waits for."""
         learning: asyncio.Task[None] | None = None
         try:
             while True:
@@ -83,7 +83,7 @@ class Progress:
         if not offsets.in_flight() and not waiting:
             self._last = now
         if self._trouble > 1:
-            return  # /ready tells of it already
+            return  # /ready says so already
         if held:
             (topic, number), reason = min(held.items())
             others = f" (and {len(held) - 1} more partitions)" if len(held) > 1 else ""

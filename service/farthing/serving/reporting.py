@@ -1,4 +1,4 @@
-"""What the loop reports of its work, and the reporter that does nothing, for when the meter is off."""
+"""What the loop reports about its work, and the reporter that does nothing, for when the meter is off."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from farthing.meter.tenants import TenantNames
 
 
 class Reports(Protocol):
-    """Told of every partition and block, asked before every commit."""
+    """Hears of every partition and block, and gives the metadata of every commit."""
 
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
-        """Take over a partition that is ours from ``offset`` on; ``metadata`` was committed with it."""
+        """Take a partition over from ``offset`` on; ``metadata`` was committed with it."""
 
     def add(
         self,

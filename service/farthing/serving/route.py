@@ -204,7 +204,7 @@ def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
     if not isinstance(decisions, BidBlock):
         return None
     answered = decisions.status == Status.OK
-    kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.answers[answered]
+    kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.outcomes[answered]
     return np.bincount(kinds, minlength=2 * len(Outcome)).reshape(2, len(Outcome))
 
 

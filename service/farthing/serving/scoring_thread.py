@@ -1,6 +1,6 @@
-"""The one thread that kernels and model run on, and a limit to waiting for it.
+"""The one thread that kernels and model run on, and the time limit to waiting for it.
 
-The event loop alone keeps a worker a member of its group: a model that hangs would keep its partitions for ever.
+The event loop alone keeps a worker in its group, so a worker whose model hangs would keep its partitions for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from farthing.errors import ScoreError
 
 T = TypeVar("T")
 
-_SLICES = 4  # a process that was stopped meanwhile finds that time has passed, but no work was done
+_SLICES = 4  # a process that was suspended meanwhile finds time gone and no work done: it loses one slice by that
 
 
 class ScoringThread:

@@ -1,10 +1,10 @@
 """``serve --workers N``: N worker processes in one consumer group behind one set of probes.
 
 Workers are separate processes (``farthing serve --worker-index i``), so that each has its own GIL, event loop and
-membership. One that dies is started again, with a growing pause; one that cannot start at all ends the service with
-its exit code. Each tells the supervisor its probe address through a file in a private folder, and drains when the
-supervisor is gone. A signal is for the supervisor, which passes it on: Ctrl-C in a terminal reaches no worker directly,
-or it would come twice.
+membership. One that dies is started again, after a growing pause; one that cannot start at all ends the service with
+its exit code. Each gives the supervisor its probe address through a file in a private folder, and drains when the
+supervisor is gone. Signals are for the supervisor, which passes them on: Ctrl-C in a terminal does not reach the
+workers directly, or it would come twice.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from farthing.process.probes import listen
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
-KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # a worker ends itself before
+KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # a worker ends by itself before that
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.5
-CANNOT_START = frozenset([2, 3, 4, INTERNAL_EXIT_CODE])  # exit codes that a second start would give again
+CANNOT_START = frozenset([2, 3, 4, INTERNAL_EXIT_CODE])  # exit codes that a second start would end with again
 
 
 class OwnMetric(NamedTuple):
@@ -60,7 +60,7 @@ OWN_METRICS = (RESTARTS, ANSWERING)
 
 
 class _Child:
-    """One worker process and how it fared."""
+    """One worker process, and how it has fared."""
 
     def __init__(self, index: int, folder: Path) -> None:
         self.index = index
@@ -79,7 +79,7 @@ class _Child:
 
 
 class _Merged(Collector):
-    """The workers' metrics under one roof, each sample with the label ``worker``."""
+    """The metrics of all workers, each sample with the label ``worker``."""
 
     def __init__(self, texts: Sequence[tuple[int, str]]) -> None:
         self._texts = texts
@@ -105,7 +105,7 @@ class Supervisor:
     """Starts, watches, restarts and stops the workers."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
-        """``arguments`` are what ``farthing serve`` was called with, to be repeated for each worker."""
+        """``arguments`` are the command's own, ``serve`` among them, to be repeated for each worker."""
         self._settings = settings
         self._arguments = list(arguments)
         self._stopping = asyncio.Event()
@@ -177,7 +177,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _look(self, child: _Child) -> None:
-        """Learn that a worker has become ready, whether or not anyone asks: its death is a crash from then on."""
+        """Note when a worker becomes ready, whether or not anyone asks: from then on its death is a crash."""
         while not child.was_ready:
             await asyncio.sleep(LOOK_EVERY_S)
             status, _ = await self._get(child, "/ready")
@@ -206,15 +206,15 @@ class Supervisor:
             return 503, f"does not answer its probe ({type(error).__name__})"
 
     async def _ready(self) -> tuple[bool, str]:
-        answers = await asyncio.gather(*(self._get(child, "/ready") for child in self._children))
+        responses = await asyncio.gather(*(self._get(child, "/ready") for child in self._children))
         lines = [
-            f"worker {child.index}: {text.strip()}" for child, (_, text) in zip(self._children, answers, strict=True)
+            f"worker {child.index}: {text.strip()}" for child, (_, text) in zip(self._children, responses, strict=True)
         ]
-        return all(status == 200 for status, _ in answers), "\n".join(lines)
+        return all(status == 200 for status, _ in responses), "\n".join(lines)
 
     async def _metrics(self) -> bytes:
-        answers = await asyncio.gather(*(self._get(child, "/metrics") for child in self._children))
-        texts = [(c.index, text) for c, (status, text) in zip(self._children, answers, strict=True) if status == 200]
+        responses = await asyncio.gather(*(self._get(child, "/metrics") for child in self._children))
+        texts = [(c.index, text) for c, (status, text) in zip(self._children, responses, strict=True) if status == 200]
         values: dict[str, list[tuple[str, int]]] = {
             RESTARTS.name: [(f'{{worker="{c.index}"}}', c.restarts) for c in self._children],
             ANSWERING.name: [("", len(texts))],

@@ -21,7 +21,7 @@ async def look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
 
 
 async def require(settings: Settings) -> None:
-    """Raise StartError unless all topics are as the routes need them. BrokerError when nobody can tell."""
-    wrong, _ = await look(settings)
-    if wrong:
-        raise StartError("; ".join(str(finding) for finding in wrong))
+    """Raise StartError unless all topics are as the routes need them; BrokerError where the broker cannot be asked."""
+    problems, _ = await look(settings)
+    if problems:
+        raise StartError("; ".join(str(finding) for finding in problems))

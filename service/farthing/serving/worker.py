@@ -1,9 +1,9 @@
 """The life of one worker process: load, listen, join, run, drain, stop.
 
-From the signal to the exit there is one budget (``worker.drain_timeout_ms``, at most 24 s): what is in flight is
-finished, committed and the group left, or given up; a timer ends the process whatever hangs. A second signal ends it
-at once. Nothing is lost either way: what was not committed is scored again by the next owner. A worker whose
-supervisor is gone drains as after a signal: nobody would restart it, and nobody could stop it.
+After a signal the worker has ``worker.drain_timeout_ms`` (at most 24 s) to finish and commit what is in flight, and to
+leave the group; after 24 s a timer ends the process, whatever hangs. A second signal ends it at once. Nothing is lost
+either way: what was not committed is scored again by the next owner. A worker whose supervisor is gone drains as after
+a signal: nobody would restart it, and nobody could stop it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from farthing.tasks.bidding import Bidding
 T = TypeVar("T")
 log = structlog.get_logger()
 
-FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process
+FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process alive
 PARENT_LOOK_S = 1.0
 
 
@@ -72,7 +72,7 @@ class Worker:
         Raises
         ------
         FarthingError
-            Start-up failed, or the pipeline met an error that a retry cannot mend.
+            The start failed, or the pipeline met an error that a retry will not mend.
         """
         self._install_signals()
         keep_freed_memory()
@@ -142,13 +142,13 @@ class Worker:
 
         def heartbeat() -> Heartbeat:
             samples = {route.stages.model_id: route.sample.as_ints() for route in routes}
-            known = {route: lag for route, lag in self._lag().items() if lag is not None}
+            lags = {route: lag for route, lag in self._lag().items() if lag is not None}
             ages = metrics.latency.counts()
             octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
             fine = {route: by_edge(counts) for route, counts in ages.items()}
             return Heartbeat(
                 name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
-                time.process_time_ns(), known, edges, octaves, samples, fine,
+                time.process_time_ns(), lags, edges, octaves, samples, fine,
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.stages.model_id, route.stages.task) for route in routes}
@@ -162,22 +162,22 @@ class Worker:
         """Read the pacing topics of those routes that have one, and follow them."""
         readers: list[PacingReader] = []
         try:
-            for route, stated in zip(routes, self._settings.route, strict=True):
-                if stated.pacing is None:
+            for route, section in zip(routes, self._settings.route, strict=True):
+                if section.pacing is None:
                     continue
                 assert isinstance(route.stages.settled, Bidding)  # others have no pacing, as loading checks
                 campaign = route.stages.settled.campaign.name
-                gauge = metrics.pacing.labels(stated.source)
+                gauge = metrics.pacing.labels(section.source)
 
-                def count(update: str, source: str = stated.source) -> None:
+                def count(update: str, source: str = section.source) -> None:
                     metrics.pacing_updates.labels(source, update).inc()
 
-                reader = PacingReader(self._settings.kafka, stated.pacing, [campaign], on_update=count)
+                reader = PacingReader(self._settings.kafka, section.pacing, [campaign], on_update=count)
                 route.pacing = partial(reader.table.multiplier, campaign)
                 gauge.set_function(route.pacing)
                 await reader.start()
                 readers.append(reader)
-                log.info("pacing", topic=stated.pacing, campaign=campaign, multiplier=route.pacing())
+                log.info("pacing", topic=section.pacing, campaign=campaign, multiplier=route.pacing())
         except BaseException:
             for reader in readers:
                 await reader.close(1.0)
@@ -187,13 +187,13 @@ class Worker:
     def _load(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Route], Metrics]:
         """Load the bundles and make every kernel ready; the first start on a machine compiles them.
 
-        It runs on a thread of its own, which goes on when the worker is stopped meanwhile. So it keeps what it makes to
-        itself until it is done, and leaves to the event loop to say how far it is.
+        It runs on a thread of its own, which goes on even if the worker is stopped meanwhile. So it keeps what it makes
+        to itself until it is done, and leaves it to the event loop to say how far it is.
         """
         numbers = itertools.count(1)
 
         def say(reason: str) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with suppress(RuntimeError):  # the loop is closed: nobody is listening any more
                 loop.call_soon_threadsafe(self._say_starting, reason)
 
         with watch_compilation(lambda _: say(compiling(next(numbers)))):
@@ -213,8 +213,8 @@ class Worker:
             ).stages
         if stages.task != "bidding" and (route.pacing is not None or route.campaign is not None):
             raise ConfigError(
-                f"route {route.source}: pacing and campaign are for bidding, {route.bundle} has the task "
-                f"{stages.task}; take them out"
+                f"route {route.source}: pacing and campaign are for bidding, but the task of {route.bundle} is "
+                f"{stages.task}; remove them"
             )
         if route.campaign is not None:
             stages = stages.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
@@ -283,9 +283,9 @@ class Worker:
         self._stop.set()
 
     async def _watch_parent(self) -> None:
-        """Drain when the supervisor has died: another process is our parent then."""
+        """Drain when the supervisor has died: then another process is our parent."""
         supervisor = os.getppid()
-        while os.getppid() == supervisor:  # noqa: ASYNC110 - no one tells us
+        while os.getppid() == supervisor:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(PARENT_LOOK_S)
         self._drain("the supervisor is gone")
 

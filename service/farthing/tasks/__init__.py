@@ -1,1 +1,1 @@
-"""What a score means: one small module a task."""
+"""What a score means: one small module for each task."""

@@ -32,7 +32,7 @@ def price_reference(score: float, terms: Float64s) -> int:
 
 @kernel(reference=price_reference)
 def price_of(score: float, terms: Float64s) -> int:
-    """Price a thousand impressions of this click probability, in micros, rounded down.
+    """Price a thousand impressions with this score for a click, in micros, rounded down.
 
     ``terms``: :meth:`farthing.tasks.bidding.Bidding.terms`. The difference sqrt(g + c^2) - c is computed as
     g / (sqrt(g + c^2) + c), which loses no digits where g is small.
@@ -47,8 +47,8 @@ def price_of(score: float, terms: Float64s) -> int:
 
 def lists_reference(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) -> bool:
     """Plain form of :func:`lists_any`."""
-    text, wanted = data[start:stop].tobytes(), names.tobytes()
-    tokens = [wanted[a:b].lower() for a, b in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)]
+    text, joined = data[start:stop].tobytes(), names.tobytes()
+    tokens = [joined[a:b].lower() for a, b in zip(indptr[:-1].tolist(), indptr[1:].tolist(), strict=True)]
     at = 0
     while (at := text.find(b'"', at)) >= 0:
         end = at + 1
@@ -62,9 +62,9 @@ def lists_reference(data: Bytes, start: int, stop: int, names: Bytes, indptr: In
 
 @kernel(reference=lists_reference)
 def lists_any(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) -> bool:
-    """Tell whether a JSON value that was validated holds one of ``names`` as a string; ASCII case does not count.
+    """Tell whether a validated JSON value holds one of ``names`` as a string; ASCII case does not count.
 
-    Strings are compared as they stand, so one with an escape in it is another string.
+    Strings are compared as they are written, so one with an escape in it is another string.
     """
     at = start
     while at < stop:
@@ -174,16 +174,16 @@ def decide_rows(
 
 
 @kernel
-def settle_answers(row_indptr: Int64s, labels: Bytes, answers: Bytes) -> None:
-    """Answer a request with a bid where any impression has one, else with its first impression's outcome."""
-    for event in range(len(answers)):
+def settle_outcomes(row_indptr: Int64s, labels: Bytes, outcomes: Bytes) -> None:
+    """Set a request's outcome: a bid where any impression has one, else its first impression's."""
+    for event in range(len(outcomes)):
         first, last = row_indptr[event], row_indptr[event + 1]
         if first == last:
             continue
-        answers[event] = labels[first]
+        outcomes[event] = labels[first]
         for row in range(first, last):
             if labels[row] == _BID:
-                answers[event] = _BID
+                outcomes[event] = _BID
 
 
 _OK, _WRONG_TYPE, _NON_FINITE = np.uint8(Status.OK), np.uint8(Status.WRONG_TYPE), np.uint8(Status.NON_FINITE)

@@ -1,10 +1,10 @@
-"""Bidding: an OpenRTB bid request gets a bid for each impression that is worth one, or none and the reason.
+"""Bidding: an OpenRTB bid request gets a bid for each impression that is worth one, or the reason for none.
 
-Let p be an impression's click probability, v the campaign's value per click, u = 1000 v p the value of a thousand such
-impressions, and m the pacing multiplier, 0 < m <= 1. The price is m times
+Let p be an impression's score for a click, taken as the probability of one, v the campaign's value per click,
+u = 1000 v p the value of a thousand such impressions, and m the pacing multiplier, 0 < m <= 1. The price is m times
 
 - ``linear``: u. In a second-price auction, bidding a constant share of the value wins the most value for the money
-  (Perlich et al., KDD 2012); the share is the multiplier's matter.
+  (Perlich et al., KDD 2012); the multiplier is that share.
 - ``ortb``: sqrt(c u / lambda + c^2) - c, which is optimal where a bid b wins with probability w(b) = b / (c + b) and
   costs at most b, the budget being spent at the multiplier lambda (Zhang, Yuan and Wang, "Optimal Real-Time Bidding for
   Display Advertising", KDD 2014, equation 14). :mod:`farthing.evaluate.measures.bidding` fits c and solves for lambda.
@@ -13,7 +13,7 @@ Prices are whole millionths of the currency per thousand impressions (CPM micros
 ``bidfloor``: where the value is less, there is no bid. All steps are IEEE 754 double operations in a stated order, the
 square root among them, so that a price is the same on every machine.
 
-The event's timestamp and ``tmax`` (milliseconds) say until when an answer is of use. Kafka's timestamp is the
+The event's timestamp and ``tmax`` (milliseconds) say until when a response is of use. Kafka's timestamp is the
 producer's, so its clock and ours must agree.
 """
 
@@ -44,7 +44,7 @@ from farthing.blocks import (
 )
 from farthing.errors import BundleError
 from farthing.kernels.jit import stage
-from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_answers
+from farthing.tasks.bid_kernels import decide_events, decide_rows, lists_reference, price_reference, settle_outcomes
 from farthing.tasks.campaign import Campaign
 
 LABELS: Final = tuple(outcome.name.lower() for outcome in Outcome)
@@ -60,7 +60,7 @@ FIELDS: Final = (
     ("bidfloorcur", "imp[*].bidfloorcur", "raw", False),
     ("private_auction", "imp[*].pmp.private_auction", "number", False),
 )
-_DEFAULT_CURRENCY: Final = "USD"  # OpenRTB 2.6, section 3.2.4: of a floor that names none
+_DEFAULT_CURRENCY: Final = "USD"  # of a floor that names none (OpenRTB 2.6, section 3.2.4)
 
 Float64s = NDArray[np.float64]
 
@@ -92,14 +92,14 @@ class Bidding:
         columns:
             The parsed requests, with the columns of :data:`FIELDS`.
         scores:
-            Click probabilities of the same impressions; the first head counts.
+            Scores of the same impressions; the first head's is that of a click.
         inputs:
             The records' buffer and timestamps, the time and the pacing multiplier.
 
         Returns
         -------
-        A block whose status is NON_FINITE where a request was OK but a score is NaN or infinite, and WRONG_TYPE where
-        its id is no string.
+        A block whose status is NON_FINITE where a request was OK but a score is NaN or infinite, and otherwise
+        WRONG_TYPE where its id is not a string.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Bidding:
         for name in self.campaign.offers:
             column = columns.get(name)
             if column is None or len(column.presence) != n_rows:
-                raise BundleError(f"campaign settings: offers names {name!r}, which is no field of an impression")
+                raise BundleError(f"campaign settings: offers names {name!r}, which is not a field of an impression")
             offered |= column.presence == Presence.PRESENT
         return offered
 
@@ -148,7 +148,7 @@ def _number(columns: Mapping[str, Column], name: str) -> NumberColumn:
 
 
 def _names(names: Sequence[str]) -> tuple[Bytes, Int64s]:
-    """Lay names out as they stand in JSON, quotes included."""
+    """Lay names out as JSON writes them, quotes included."""
     tokens = [json.dumps(name, ensure_ascii=False).encode() for name in names]
     indptr = np.concatenate([[0], np.cumsum([len(token) for token in tokens])]).astype(np.int64)
     return np.frombuffer(b"".join(tokens), np.uint8), indptr
@@ -157,7 +157,7 @@ def _names(names: Sequence[str]) -> tuple[Bytes, Int64s]:
 def decide_reference(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
     """Plain form of :meth:`Bidding.decide`: one request after the other."""
     plain = _Plain(bidding, columns, scores, inputs)
-    status, answers = columns.status.copy(), np.zeros(len(columns), np.uint8)
+    status, outcomes = columns.status.copy(), np.zeros(len(columns), np.uint8)
     labels, prices = np.zeros(len(scores), np.uint8), np.zeros(len(scores), np.int64)
     for event in np.flatnonzero(columns.status == Status.OK).tolist():
         rows = range(columns.row_indptr[event], columns.row_indptr[event + 1])
@@ -169,9 +169,9 @@ def decide_reference(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock
         for row in rows:
             labels[row], prices[row] = plain.of_impression(row) if outcome is Outcome.BID else (outcome, 0)
         if len(rows):
-            answers[event] = Outcome.BID if (labels[rows.start : rows.stop] == 0).any() else labels[rows.start]
+            outcomes[event] = Outcome.BID if (labels[rows.start : rows.stop] == 0).any() else labels[rows.start]
     test = (_number(columns.columns, "test").values == 1.0).view(np.uint8)
-    return BidBlock(status, scores.scores, labels, prices, answers, test, inputs.now_ms, inputs.pacing)
+    return BidBlock(status, scores.scores, labels, prices, outcomes, test, inputs.now_ms, inputs.pacing)
 
 
 class _Plain:
@@ -225,38 +225,37 @@ class _Plain:
         if _number(self._columns, "bidfloor").presence[row] == Presence.WRONG_TYPE:
             return Outcome.UNREADABLE_FLOOR
         stated, ours = self.text("bidfloorcur", row), self._campaign.currency
-        known = ours == _DEFAULT_CURRENCY if stated is None else self.lists(stated, [ours])
-        return Outcome.FLOOR_CURRENCY if self.number("bidfloor", row) > 0 and not known else None
+        same = ours == _DEFAULT_CURRENCY if stated is None else self.lists(stated, [ours])
+        return Outcome.FLOOR_CURRENCY if self.number("bidfloor", row) > 0 and not same else None
 
 
 @stage(reference=decide_reference)
 def _decide(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
-    """Decide on all requests of a block, by three kernels."""
+    """Decide on all requests of a block, with three kernels."""
     get, campaign = columns.columns, bidding.campaign
     ids, cur, badv = (_raw(get, name) for name in ("id", "cur", "badv"))
     imp_id, floor_currency = _raw(get, "imp_id"), _raw(get, "bidfloorcur")
     floor = _number(get, "bidfloor")
     currency, currency_ptr = _names([campaign.currency])
     domains, domains_ptr = _names(campaign.adomain)
-    events = decide_events(
+    status, outcomes = decide_events(
         columns.status, columns.row_indptr, scores.scores, inputs.buffer, inputs.timestamps_ms, inputs.now_ms,
         ids.presence, ids.start, ids.stop, _number(get, "tmax").values, cur.presence, cur.start, cur.stop,
         badv.presence, badv.start, badv.stop, currency, currency_ptr, domains, domains_ptr,
     )  # fmt: skip
     labels, prices = decide_rows(
-        columns.row_indptr, events[1], scores.scores, inputs.buffer, bidding._offered(get, len(scores)),
+        columns.row_indptr, outcomes, scores.scores, inputs.buffer, bidding._offered(get, len(scores)),
         imp_id.presence, imp_id.start, imp_id.stop, _number(get, "private_auction").values,
         floor.presence, floor.values, floor_currency.presence, floor_currency.start, floor_currency.stop,
         currency, currency_ptr, campaign.currency == _DEFAULT_CURRENCY, bidding.terms(inputs.pacing),
     )  # fmt: skip
-    status, answers = events
-    settle_answers(columns.row_indptr, labels, answers)
+    settle_outcomes(columns.row_indptr, labels, outcomes)
     return BidBlock(
         status=status,
         scores=scores.scores,
         labels=labels,
         prices_micros=prices,
-        answers=answers,
+        outcomes=outcomes,
         test=(_number(get, "test").values == 1.0).view(np.uint8),
         now_ms=inputs.now_ms,
         pacing=inputs.pacing,

@@ -1,6 +1,6 @@
 """A campaign: what its bids are worth, by which strategy, and what they are signed with.
 
-It stands in a bundle's ``settings`` and may be replaced by a route's. Money is stated in whole units of the currency
+It is in a bundle's ``settings``, and a route may replace it. Money is stated in whole units of the currency
 and kept in millionths (*micros*); a price is per thousand impressions (CPM), as OpenRTB has it::
 
     "settings": {
@@ -22,7 +22,7 @@ from farthing.errors import BundleError
 STRATEGIES: Final = ("linear", "ortb")
 MICROS: Final = 1_000_000
 LARGEST: Final = 1e6
-"""Largest value per click and price, in units of the currency: a thousand times it in micros is below 2**53."""
+"""Largest value per click and price, in units of the currency: a thousand of it in micros is below 2**53."""
 
 _KEYS: Final = {
     "campaign", "currency", "value_per_click", "crid", "adomain", "seat", "offers",
@@ -41,7 +41,7 @@ class Campaign:
     crid: str  # creative id
     adomain: tuple[str, ...]
     seat: str | None
-    offers: tuple[str, ...]  # fields of an impression, one of which must be there: what the creative fits
+    offers: tuple[str, ...]  # fields of an impression, one of which must be there: formats that the creative fits
     strategy: str
     c_micros: float  # ortb: half of the impressions have a market price below it (CPM, micros)
     multiplier: float  # ortb: lambda, what a unit of money must bring in value
@@ -54,11 +54,11 @@ class Campaign:
         Raises
         ------
         BundleError
-            A key is missing, unknown or has a value that is not possible.
+            A key is missing, unknown or has an impossible value.
         """
         missing, unknown = sorted(_REQUIRED - settings.keys()), sorted(settings.keys() - _KEYS)
         if missing or unknown:
-            raise BundleError(f"campaign settings: missing {missing}, unknown {unknown}; known are {sorted(_KEYS)}")
+            raise BundleError(f"campaign settings: missing {missing}, unknown {unknown}; there are {sorted(_KEYS)}")
         strategy = settings.get("strategy", "linear")
         if strategy not in STRATEGIES:
             raise BundleError(f"campaign settings: strategy is {strategy!r}, expected one of {', '.join(STRATEGIES)}")

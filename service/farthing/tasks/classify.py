@@ -1,7 +1,7 @@
-"""Classify: each head is a class of its own with its own probability, each event gets one label.
+"""Classify: each head is a class of its own with its own score, each event gets one label.
 
 The label is the head with the highest score among those that reach their cut, the first of them where scores are equal,
-and ``none`` where no head does. A head with no cut is there for its score alone::
+and ``none`` where no head does. A head without a cut is there for its score alone::
 
     "heads": ["refund", "delivery"], "labels": ["none", "refund", "delivery"],
     "thresholds": {"refund": {"cut": 0.4}, "delivery": {"cut": 0.55}}
@@ -62,7 +62,7 @@ class Classify:
         Parameters
         ----------
         columns:
-            The parsed events; their ``status`` is carried on. A refused event may have no row.
+            The parsed events; their ``status`` is kept. A refused event may have no row.
         scores:
             The scores of the same rows.
 

@@ -61,7 +61,7 @@ class Moderation:
         Parameters
         ----------
         columns:
-            The parsed events; their ``status`` is carried on. A refused event may have no row.
+            The parsed events; their ``status`` is kept. A refused event may have no row.
         scores:
             The scores of the same rows.
 

@@ -1,10 +1,11 @@
-"""Rerank: one event is a query with candidates, each candidate a row; the answer is the candidates in order.
+"""Rerank: one event is a query with candidates, each candidate a row; the result is the candidates in order.
 
-Candidates come by score (the first head's), the highest first; equal scores in the order they came in. A candidate
-without a text cannot be scored: it comes last, with its reason for a label. An event is dead when its query is missing
-(its parsed status says so) or when none of its candidates can be scored: then its status is the first one's reason.
+Candidates are ordered by score (the first head's), the highest first; equal scores stay in the order they came in. A
+candidate without a text cannot be scored: it comes last, with the reason as its label. An event is dead when its query
+is missing (its parsed status says so) or when none of its candidates can be scored: then its status is the first one's
+reason.
 
-A score may depend on the other candidates of its own event, for that is what some features compare; not on those that
+A score may depend on the other candidates of its own event, because some features compare them; not on those that
 cannot be scored, and never on another event.
 """
 
@@ -44,11 +45,11 @@ Float32s = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """Puts candidates in order. There is nothing to set."""
+    """Puts candidates in order. It has no settings."""
 
     @classmethod
     def from_manifest(cls, heads: Sequence[str], labels: Sequence[str], thresholds: Mapping[str, Any]) -> Rerank:
-        """Check that a manifest says nothing that this task does not do.
+        """Check that a manifest asks for nothing that this task does not do.
 
         Raises
         ------
@@ -104,7 +105,7 @@ def rank_reference(status: Bytes, row_indptr: Int64s, presence: Bytes, scores: F
         rows = range(row_indptr[event], row_indptr[event + 1])
         for row in rows:
             if presence[row] != Presence.PRESENT:
-                labels[row] = 2 if presence[row] == Presence.NULL else 1  # of another type is as good as missing
+                labels[row] = 2 if presence[row] == Presence.NULL else 1  # another type counts as missing
             elif not np.isfinite(scores[row]).all():
                 labels[row] = 3
         key = {row: (labels[row] > 0, 0.0 if labels[row] else -float(scores[row, 0])) for row in rows}

@@ -192,8 +192,8 @@ def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) ->
     if wrong == table.BAD_CRC:
         stored = int(layout.be32(buffer, at + layout.CRC)) & 0xFFFFFFFF
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
-        found = int(crc32c(buffer, at + layout.ATTRIBUTES, stop))
-        what = f"stored crc {stored:#010x}, computed {found:#010x}"
+        computed = int(crc32c(buffer, at + layout.ATTRIBUTES, stop))
+        what = f"stored crc {stored:#010x}, computed {computed:#010x}"
     else:
         what = _WHAT[wrong]
     return CorruptBatchError(
@@ -207,7 +207,7 @@ def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
     Headers only, no checksums: :func:`decode` will verify. Stops before anything implausible.
     """
     buffer = np.frombuffer(data, np.uint8)
-    if not buffer.flags.writeable:  # short answers only; the kernel is compiled for one kind of array
+    if not buffer.flags.writeable:  # short responses only; the kernel is compiled for one kind of array
         buffer = buffer.copy()
     rows = np.empty((len(data) // layout.HEADER_BYTES + 1, table.N_COLUMNS), np.int64)
     n_batches, _, _ = index_batches(buffer, 0, len(data), rows, 0, False)

@@ -106,7 +106,7 @@ def encode_dead(
     It has the key, value, timestamp and headers as they came, however many (but none whose name begins with
     ``farthing.``: these are added to ``dropped``, as by :func:`encode_scores`), then ``farthing.error.reason``,
     ``.stage``, ``.model``, ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
-    ``farthing.error.value_bytes`` and ``.value_sha256`` tell what it was.
+    ``farthing.error.value_bytes`` and ``.value_sha256`` say what it was.
     """
     rows = np.flatnonzero(status).astype(np.int64)
     segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
@@ -217,7 +217,7 @@ def _encode(
                 columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.fixed_count,
                 columns.extra, columns.extra_indptr, columns.extra_count, columns.offset_name, first_timestamp,
             )  # fmt: skip
-            room -= stop - layout.HEADER_BYTES  # what is written took no more than was reckoned for it
+            room -= stop - layout.HEADER_BYTES  # what is written took no more than was reserved for it
             if number:
                 packed = codec.compress(number, out[layout.HEADER_BYTES : stop])
                 batch = np.empty(layout.HEADER_BYTES + len(packed), np.uint8)
