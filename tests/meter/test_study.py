@@ -101,13 +101,14 @@ def test_labels_cost_what_the_teacher_asks_or_what_is_said():
 
 
 def test_a_bill_is_applied_only_when_said():
-    bill = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,1000000,0,0.025\n", "b.csv", "openai", LIST)
+    row = {"model": "gpt-5-nano", "input_tokens": "1000000", "output_tokens": "0", "cost": "0.025"}
+    bill = read_export([(2, row)], "b.csv", "openai", LIST)
     plain = made(10**6, calibration=bill)
     applied = made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=bill)
     assert plain.chosen.list_to_bill == 1
     assert applied.chosen.list_to_bill == Fraction(1, 2)
     assert applied.now.api_usd.mid * 2 == plain.now.api_usd.mid
-    empty = read_export("model,input_tokens,output_tokens,cost\ngpt-5-nano,0,0,1\n", "b.csv", "openai", LIST)
+    empty = read_export([(2, {**row, "input_tokens": "0", "cost": "1"})], "b.csv", "openai", LIST)
     with pytest.raises(ConfigError, match="no ratio to apply"):
         made(10**6, settings=MeterSettings(usage_export="b.csv", apply_calibration=True), calibration=empty)
 

@@ -1,7 +1,6 @@
 """The sections ``[meter]`` and ``[ledger]`` of the settings: every assumption about money, and where books are kept.
 
-Defaults are on the dear side for Farthing and on the cheap side for the API, so that what they say in favour of a
-tuned model holds.
+Defaults are high for Farthing's costs and low for the API's, so that a verdict in favour of a tuned model holds.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class MeterSettings(BaseModel):
             "groq:openai/gpt-oss-safeguard-20b",
         ),
         min_length=1,
-        description="models as provider:model; the first is the one that verdicts speak of",
+        description="models as provider:model; the verdict is against the first",
     )
     price_file: Path | None = Field(None, description="your own prices and contract discounts (TOML)")
     facts_file: Path | None = Field(None, description="your own limits, cache and batch terms (TOML)")
