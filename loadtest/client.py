@@ -10,7 +10,7 @@ from farthing.kafka.settings import KafkaSettings
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
     """Give what every client of confluent-kafka takes: address and security. Raises ConfigError for a secret's file."""
-    found = {
+    config = {
         "bootstrap.servers": ",".join(settings.bootstrap_servers),
         "client.id": f"{settings.client_id}-loadtest",
         "security.protocol": settings.security_protocol,
@@ -22,7 +22,7 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "sasl.username": settings.sasl_plain_username,
         "sasl.password": settings.sasl_plain_password,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in config.items() if value is not None}
 
 
 def _text(path: Path | None) -> str | None:

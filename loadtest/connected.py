@@ -1,4 +1,4 @@
-"""What the service under test says of itself: metrics of its workers and the statement of its ledger."""
+"""What the service under test says of itself: its workers' metrics and its ledger's statement."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The last answers. None: no address was given; a string says why there is no answer."""
+class ServiceState:
+    """What the service said last. None: no address was given; a string says why there is no answer."""
 
     dead: int | str | None = None  # dead letters since the workers started
     scored: int | str | None = None
     saved_usd: Mapping[str, float] | str | None = None  # low, mid, high: since the books began
 
 
-def look(metrics_urls: Sequence[str], ledger_url: str | None, sources: Sequence[str]) -> Told:
+def look(metrics_urls: Sequence[str], ledger_url: str | None, sources: Sequence[str]) -> ServiceState:
     """Ask all of them; counts are added up.
 
     ``metrics_urls`` are of one supervisor, or of the workers; a name with several addresses stands for as many workers.
@@ -46,17 +46,17 @@ def look(metrics_urls: Sequence[str], ledger_url: str | None, sources: Sequence[
             saved = json.loads(_get(f"{ledger_url.rstrip('/')}/api/statement?window=all"))["saved_usd"] or "no events"
     except (OSError, ValueError) as error:
         saved = f"no answer: {error}"
-    return Told(dead, scored, saved)
+    return ServiceState(dead, scored, saved)
 
 
 def events(metrics: str, sources: Sequence[str]) -> dict[str, int]:
     """Add up the events of some routes by outcome, from a worker's or a supervisor's metrics."""
-    found = {"scored": 0, "dead": 0}
+    counts = {"scored": 0, "dead": 0}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples if family.name == "farthing_events" else ():
             if sample.name == "farthing_events_total" and sample.labels["route"] in sources:
-                found[sample.labels["outcome"]] += int(sample.value)
-    return found
+                counts[sample.labels["outcome"]] += int(sample.value)
+    return counts
 
 
 def _addresses(url: str) -> list[str]:
@@ -65,13 +65,13 @@ def _addresses(url: str) -> list[str]:
     if parts.scheme != "http" or parts.hostname is None:
         return [url]
     port = f":{parts.port}" if parts.port is not None else ""
-    _, _, found = socket.gethostbyname_ex(parts.hostname)
-    return [parts._replace(netloc=f"{address}{port}").geturl() for address in sorted(set(found))]
+    _, _, addresses = socket.gethostbyname_ex(parts.hostname)
+    return [parts._replace(netloc=f"{address}{port}").geturl() for address in sorted(set(addresses))]
 
 
 def _get(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url} is not an address of the web: write http://host:port")
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        found: Any = answer.read().decode()
-    return str(found)
+        text: Any = answer.read().decode()
+    return str(text)

@@ -64,21 +64,21 @@ def made_up(
 ) -> EventPool:  # fmt: skip
     """Make a pool for a task; the same for the same arguments.
 
-    Parameters
-    ----------
-    task:
-        One of :data:`TASKS`.
-    n:
-        Events, rounded up to whole batches.
-    malformed_share:
-        Between 0 and 1; as near as whole events come to it. The kinds of :data:`MALFORMED` in turn.
-    lay_out:
-        Lays an event out anew, where its fields are to lie elsewhere; None: they lie where bundles have them.
+        Parameters
+        ----------
+        task:
+            One of :data:`TASKS`.
+        n:
+            Events, rounded up to whole batches.
+        malformed_share:
+    Between 0 and 1, rounded to whole events. The kinds of :data:`MALFORMED` in turn.
+        lay_out:
+            Lays an event out anew, where its fields are to lie elsewhere; None: they lie where bundles have them.
 
-    Raises
-    ------
-    ConfigError
-        A number makes no sense, or the task is not known.
+        Raises
+        ------
+        ConfigError
+            A number makes no sense, or the task is not known.
     """
     if task not in TASKS:
         raise ConfigError(f"there are no events of the task {task!r}; one of {', '.join(TASKS)}")
@@ -191,8 +191,8 @@ MALFORMED: Final[Mapping[str, Callable[[bytes, str], bytes | None]]] = {
 
 def _key(value: bytes, field: str) -> bytes | None:
     try:
-        found = json.loads(value)
+        event = json.loads(value)
     except ValueError:
         return None
-    key = found.get(field) if isinstance(found, dict) else None
+    key = event.get(field) if isinstance(event, dict) else None
     return str(key).encode() if isinstance(key, str | int | float) and not isinstance(key, bool) else None

@@ -76,9 +76,9 @@ def of_task(plans: Mapping[str, FieldPlan], fields: Mapping[str, str]) -> dict[s
     """
     names = {task: {n for f in (*plan.fields, *SPARE_FIELDS) for n in (f.name, f.path)} for task, plan in plans.items()}
     for new, old in fields.items():
-        if not any(new in known for known in names.values()):
+        if not any(new in of_plan for of_plan in names.values()):
             raise ConfigError(f"{FLAG} {new}={old}: {unknown(new, sorted(set().union(*names.values())))}")
-    parted = {task: {new: old for new, old in fields.items() if new in known} for task, known in names.items()}
+    parted = {task: {new: old for new, old in fields.items() if new in of_plan} for task, of_plan in names.items()}
     for task, plan in plans.items():
         with naming(FLAG):
             plan.mapped(parted[task], spare=SPARE_FIELDS)

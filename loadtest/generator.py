@@ -14,7 +14,7 @@ from loadtest.events import Batch, EventPool, from_file, made_up
 from loadtest.field_map import layout_of
 from loadtest.sending import POLL_S, Connection
 from loadtest.targets import Targets
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 
 from farthing.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Generator:
         self._pools = {task: make(self._pool, (task, batch_events, n)) for task, batch_events, n in plans}
         self._connections: set[Connection] = set()
         self._numbers = itertools.count()
-        self.totals: dict[str, Totals] = {route.source: Totals() for route in targets.routes.values()}
+        self.totals: dict[str, SentTotals] = {route.source: SentTotals() for route in targets.routes.values()}
         self.wall_s = time.time() - time.monotonic()  # what makes the pacers' clock seconds since the epoch
         self._cpu_s = time.process_time()
         self._polling = gevent.spawn(self._poll)

@@ -3,7 +3,7 @@
     python -m loadtest.meter [--pairs 200] [--json]
 
 On and off are the same route on the same block, one after the other, in one process, by turns first and second. Off
-means that usage, tenants and the sample of texts are not counted; on is what a worker does. What is said to be the cost
+means that usage, tenants and the sample of texts are not counted; on is what a worker does. The cost
 is the median of the pairs' differences, as a part of the median with the meter off; below it stand the parts, timed
 alone, which is the finer measure: a block of scoring varies by more than the meter takes. Time is the thread's CPU
 time. Then what the event loop pays: totals into metadata and records, once a second for each partition.
@@ -95,7 +95,7 @@ def timed(call):
 
 def in_turns(route, block, pairs):
     """Give (ns an event with the meter off, with it on), pair by pair."""
-    found = []
+    times = []
     for pair in range(pairs):
         both = {}
         for on in (pair % 2 == 0, pair % 2 == 1):
@@ -104,8 +104,8 @@ def in_turns(route, block, pairs):
             else:
                 with Off(route):
                     both[False] = timed(lambda: route.answer(block))
-        found.append((both[False] / EVENTS, both[True] / EVENTS))
-    return np.array(found)
+        times.append((both[False] / EVENTS, both[True] / EVENTS))
+    return np.array(times)
 
 
 def parts_of(route, block, rounds=200):
@@ -125,12 +125,12 @@ def parts_of(route, block, rounds=200):
         calls["count_tenants"] = lambda: route._tenant_names.count(
             bounds, columns.status, prompt, named, records.buffer
         )
-    found = {name: statistics.median(timed(call) for _ in range(rounds)) / EVENTS for name, call in calls.items()}
+    medians = {name: statistics.median(timed(call) for _ in range(rounds)) / EVENTS for name, call in calls.items()}
     middle = len(records) // 2
     once = statistics.median(
         timed(lambda: route_module.TextSample.of(stages.prompt_text(columns, records, middle))) for _ in range(rounds)
     )
-    return found, once
+    return medians, once
 
 
 def loop_share(partitions, tenants, rounds=30):
@@ -141,10 +141,10 @@ def loop_share(partitions, tenants, rounds=30):
     row = np.zeros(N_COUNTS, np.int64)
     row[0], row[4 + 12 : 4 + 28] = 1_600, 100
     if tenants:
-        made = [f"tenant-{k:05d}".encode() for k in range(tenants)]
-        indptr = np.cumsum([0, *map(len, made)], dtype=np.int64)
-        column = _texts(made, indptr)
-        n = len(made)
+        tenant_names = [f"tenant-{k:05d}".encode() for k in range(tenants)]
+        indptr = np.cumsum([0, *map(len, tenant_names)], dtype=np.int64)
+        column = _texts(tenant_names, indptr)
+        n = len(tenant_names)
         rows = names.count(
             np.array([0, n]), np.zeros(n, np.uint8), rng.integers(50, 250, n), column, np.zeros(0, np.uint8)
         ).of_part(0)
@@ -166,10 +166,10 @@ def loop_share(partitions, tenants, rounds=30):
     return statistics.median(took) / 1e9
 
 
-def _texts(made, indptr):
+def _texts(texts, indptr):
     from farthing.blocks import TextColumn
 
-    return TextColumn(np.full(len(made), 2, np.uint8), np.frombuffer(b"".join(made), np.uint8), indptr)
+    return TextColumn(np.full(len(texts), 2, np.uint8), np.frombuffer(b"".join(texts), np.uint8), indptr)
 
 
 def main():

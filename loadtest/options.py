@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from loadtest.shapes import SHAPES
@@ -13,7 +14,12 @@ from farthing.kafka.settings import Codec
 def add_options(parser: Any) -> None:
     """Add them to Locust's parser. Each can be a variable too, as its help says."""
     group = parser.add_argument_group("Farthing", "what is sent, where, and what a run must keep")
-    add = group.add_argument
+    for part in (_add_targets, _add_events, _add_producers, _add_limits, _add_tab):
+        part(group.add_argument)
+
+
+def _add_targets(add: Callable[..., Any]) -> None:
+    """Where events go, and how many."""
     add(
         "--farthing-config",
         env_var="FARTHING_CONFIG",
@@ -26,7 +32,7 @@ def add_options(parser: Any) -> None:
         env_var="LOADTEST_SHAPE",
         choices=sorted(SHAPES),
         default="constant",
-        help="How --users come and go within --run-time (soak: 8 hours unless told)",
+        help="How --users come and go within --run-time (soak: 8 hours by default)",
     )
     add(
         "--events-per-second",
@@ -44,6 +50,10 @@ def add_options(parser: Any) -> None:
         metavar="N",
         help="Events that one user sends at one time; 0: the user class's own",
     )
+
+
+def _add_events(add: Callable[..., Any]) -> None:
+    """What they are."""
     add(
         "--malformed-share",
         env_var="LOADTEST_MALFORMED_SHARE",
@@ -77,6 +87,10 @@ def add_options(parser: Any) -> None:
         help="With --events: the field whose value is the record's key",
     )
     add("--seed", env_var="LOADTEST_SEED", type=argument(int, within(0)), default=42, help="Of the made-up events")
+
+
+def _add_producers(add: Callable[..., Any]) -> None:
+    """How they are sent."""
     add(
         "--linger-ms",
         env_var="LOADTEST_LINGER_MS",
@@ -91,6 +105,10 @@ def add_options(parser: Any) -> None:
         default="none",
         help="Of the producers",
     )
+
+
+def _add_limits(add: Callable[..., Any]) -> None:
+    """When a run is void or has failed."""
     add(
         "--late-ms",
         env_var="LOADTEST_LATE_MS",
@@ -121,6 +139,10 @@ def add_options(parser: Any) -> None:
         action="store_true",
         help="Do not read the score topics: no end-to-end latency, and nothing is known of lost events",
     )
+
+
+def _add_tab(add: Callable[..., Any]) -> None:
+    """What the tab asks, and where the summary goes."""
     add(
         "--worker-metrics",
         env_var="LOADTEST_WORKER_METRICS",

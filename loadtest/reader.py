@@ -2,7 +2,8 @@
 
 ``python -m loadtest.reader farthing.toml SOURCE...`` obeys lines on standard input: ``begin`` notes where the source
 topics end and counts from there; the end of the input ends it. It prints lines of JSON: ``{"ready": true}``, then
-``{"begun": {...}}`` to each ``begin``, and several times a second what came (:meth:`loadtest.answers.Answers.taken`).
+``{"begun": {...}}`` to each ``begin``, and several times a second what came
+(:meth:`loadtest.results.RouteResults.taken`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
-from loadtest.answers import Answers
 from loadtest.client import client_config
+from loadtest.results import RouteResults
 
 from farthing import config
 from farthing.audit.offset_set import OffsetSet
@@ -44,7 +45,7 @@ class Reader:
         }  # fmt: skip
         self._settings = settings.model_copy(update=own)
         self._routes = routes
-        self._answers: dict[str, Answers] = {}  # by the topics that are read
+        self._results: dict[str, RouteResults] = {}  # by the topics that are read
         self._arena = Arena()
         self._known = asyncio.Event()  # where the topics are read from
         self._consumer = RecordConsumer(
@@ -79,10 +80,10 @@ class Reader:
         while line := (await asyncio.to_thread(sys.stdin.readline)):
             if line.strip() == "begin":
                 ends = await asyncio.to_thread(source_ends, self._settings, [route.source for route in self._routes])
-                self._answers = {}
+                self._results = {}
                 for route in self._routes:
-                    one = Answers(route.sink, ends[route.source])
-                    self._answers |= {route.sink: one, route.dead_letters: one}
+                    one = RouteResults(route.sink, ends[route.source])
+                    self._results |= {route.sink: one, route.dead_letters: one}
                 say({"begun": ends})
 
     async def _read(self) -> None:
@@ -96,19 +97,19 @@ class Reader:
                 continue
             now_ms = time.time_ns() // 1_000_000
             for part in fetched.partitions:
-                if part.topic in self._answers:
-                    self._answers[part.topic].read(part, now_ms, self._arena)
+                if part.topic in self._results:
+                    self._results[part.topic].read(part, now_ms, self._arena)
 
     async def _report(self) -> None:
-        said: dict[str, Any] = {}
+        reported: dict[str, Any] = {}
         while True:
             await asyncio.sleep(REPORT_S)
-            found = {
-                route.source: self._answers[route.sink].taken() for route in self._routes if route.sink in self._answers
+            results = {
+                route.source: self._results[route.sink].taken() for route in self._routes if route.sink in self._results
             }
-            if found and found != said:
-                say({"routes": found})
-            said = found
+            if results and results != reported:
+                say({"routes": results})
+            reported = results
 
 
 def source_ends(settings: KafkaSettings, topics: list[str]) -> dict[str, dict[int, int]]:
@@ -121,16 +122,16 @@ def source_ends(settings: KafkaSettings, topics: list[str]) -> dict[str, dict[in
     """
     consumer = Consumer({**client_config(settings), "group.id": settings.group_id})
     try:
-        found = {}
+        ends = {}
         for topic in topics:
-            known = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
-            if known.error is not None:
-                raise StartError(f"topic {topic}: {known.error}; `farthing topics create` makes missing ones")
-            found[topic] = {
+            metadata = consumer.list_topics(topic, timeout=ASK_S).topics[topic]
+            if metadata.error is not None:
+                raise StartError(f"topic {topic}: {metadata.error}; `farthing topics create` makes missing ones")
+            ends[topic] = {
                 number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S, cached=False)[1]
-                for number in known.partitions
+                for number in metadata.partitions
             }
-        return found
+        return ends
     finally:
         consumer.close()
 
@@ -139,7 +140,7 @@ def warm_up(arena: Arena) -> None:
     """Run the kernels once, so that the first answers do not wait for them."""
     value = np.frombuffer(bytearray(b"{}"), np.uint8)
     batch = encode_records("warm-up", 0, value, np.array([0, 2]), np.zeros(1, np.int64))
-    Answers("warm-up", {}).read(FetchedPartition("warm-up", 0, 0, 1, bytes(batch.data)), 0, arena)
+    RouteResults("warm-up", {}).read(FetchedPartition("warm-up", 0, 0, 1, bytes(batch.data)), 0, arena)
     OffsetSet().add(np.zeros(1, np.int64))
 
 

@@ -5,7 +5,7 @@
     master           no                   yes
     worker           yes                  no
 
-A master stops its workers by a message and waits until each has told what it sent: the counts are exact, and the
+A master stops its workers by a message and waits until each has reported what it sent: the counts are exact, and the
 verdict is there before Locust writes its reports.
 """
 
@@ -24,14 +24,14 @@ from typing import Any, Final
 
 import gevent
 import locust.stats
-from loadtest.connected import EVERY_S, Told, look
+from loadtest.connected import EVERY_S, ServiceState, look
 from loadtest.generator import Generator
 from loadtest.histogram import added, summary_ms
 from loadtest.locust_stats import add_latencies
 from loadtest.scores import Scores
-from loadtest.tab import Figures, add_tab
+from loadtest.tab import TabFigures, add_tab
 from loadtest.targets import Targets, read_targets
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 from loadtest.verdict import Limits, reasons
 from locust.runners import MasterRunner, WorkerRunner
 
@@ -71,12 +71,12 @@ class LoadTest:
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
         self._began_s: float | None = None  # by the monotonic clock
-        self._told: dict[str, Mapping[str, Any]] = {}  # by worker: what it sent
-        self._final: set[str] = set()  # workers that have told it for the last time
+        self._reports: dict[str, Mapping[str, Any]] = {}  # by worker: what it sent
+        self._final: set[str] = set()  # workers whose report is the last
         self._clients: set[str] = set()  # workers that were there at the start
         self._active = False
         self._scores: Scores | None = None
-        self._looked = Told()
+        self._service = ServiceState()
         self._past: deque[tuple[float, int, int]] = deque(maxlen=RATE_OVER_S + 1)
         if self.is_worker:
             environment.runner.register_message(STOP, self._on_stop, concurrent=True)
@@ -106,8 +106,8 @@ class LoadTest:
         environment = self.environment
         routed = [cls for cls in environment.user_classes if cls.event_task in self.targets.routes]
         if not routed:
-            wanted = ", ".join(sorted(cls.__name__ for cls in environment.user_classes))
-            raise SystemExit(f"no route of {self.targets.file} has a bundle for any of: {wanted}")
+            classes = ", ".join(sorted(cls.__name__ for cls in environment.user_classes))
+            raise SystemExit(f"no route of {self.targets.file} has a bundle for any of: {classes}")
         environment.user_classes[:] = routed
 
     # ------------------------------------------------------------------------------------------------- sending side
@@ -128,7 +128,7 @@ class LoadTest:
             data["loadtest"] = self.generator.plain()
 
     def _on_stop(self, environment: Any, msg: Any) -> None:
-        """On a worker: end the users, which wait for their batches, and tell the totals."""
+        """On a worker: end the users, which wait for their batches, and report the totals."""
         runner = environment.runner
         runner.stop_users(runner.user_classes_count)
         runner.send_message(STOPPED, None if self.generator is None else self.generator.plain())
@@ -136,7 +136,7 @@ class LoadTest:
     # ------------------------------------------------------------------------------------------------- judging side
 
     def _begin(self) -> None:
-        self._told.clear()
+        self._reports.clear()
         self._final.clear()
         self._clients = set(self.environment.runner.clients) if self.is_master else set()
         self._past.clear()
@@ -145,7 +145,7 @@ class LoadTest:
                 self._scores.begin()
             except FarthingError as error:
                 log.error("%s", error)
-                if self.options.headless:  # nobody is there to mend it: a run of nothing helps no one
+                if self.options.headless:  # nobody is there to fix it: a run of nothing helps no one
                     self.environment.process_exit_code = 1
                     gevent.spawn(self.environment.runner.quit)
         self._active = True
@@ -158,10 +158,10 @@ class LoadTest:
 
     def _on_report(self, client_id: str, data: Mapping[str, Any]) -> None:
         if "loadtest" in data and client_id not in self._final:
-            self._told[client_id] = data["loadtest"]
+            self._reports[client_id] = data["loadtest"]
 
     def _on_stopped(self, environment: Any, msg: Any) -> None:
-        self._told[msg.node_id] = msg.data or {"cpu_s": 0.0, "totals": {}}
+        self._reports[msg.node_id] = msg.data or {"cpu_s": 0.0, "totals": {}}
         self._final.add(msg.node_id)
 
     def _on_answers(self, source: str, kind: str, counts: Mapping[int, int], n_bytes: int) -> None:
@@ -169,14 +169,14 @@ class LoadTest:
         name = route.sink if kind == "score" else route.dead_letters
         add_latencies(self.environment.stats, kind, name, counts, n_bytes)
 
-    def sent(self) -> dict[str, Totals]:
+    def sent(self) -> dict[str, SentTotals]:
         """Give what was sent, all generator processes together, by source topic."""
         if not self.is_master:
             return {} if self.generator is None else self.generator.totals
-        sources = {source for told in self._told.values() for source in told["totals"]}
+        reports = [report["totals"] for report in self._reports.values()]
         return {
-            source: Totals.of(told["totals"][source] for told in self._told.values() if source in told["totals"])
-            for source in sorted(sources)
+            source: SentTotals.of(totals[source] for totals in reports if source in totals)
+            for source in sorted({source for totals in reports for source in totals})
         }
 
     def _keep_looking(self) -> None:
@@ -189,17 +189,17 @@ class LoadTest:
             self._past.append((time.monotonic(), sum(one.sent for one in self.sent().values()), answered))
             if time.monotonic() - asked_s >= EVERY_S and self.environment.web_ui is not None:
                 asked_s = time.monotonic()
-                self._looked = look(urls, self.options.ledger or None, sources)
+                self._service = look(urls, self.options.ledger or None, sources)
             gevent.sleep(1)
 
-    def figures(self) -> Figures:
+    def figures(self) -> TabFigures:
         """Give what the tab shows."""
         sent = self.sent().values()
         (then_s, sent_then, answered_then), (now_s, sent_now, answered_now) = (
             (self._past[0], self._past[-1]) if self._past else ((0.0, 0, 0), (0.0, 0, 0))
         )
         over_s = max(now_s - then_s, 1e-9)
-        return Figures(
+        return TabFigures(
             sent=sum(one.sent for one in sent),
             sent_per_s=(sent_now - sent_then) / over_s,
             acked=sum(one.acked for one in sent),
@@ -208,7 +208,7 @@ class LoadTest:
             answered_per_s=(answered_now - answered_then) / over_s,
             recent_ms=None if self._scores is None else self._scores.recent_ms,
             late_ms=added(*(one.late_ms for one in sent)),
-            told=self._looked,
+            service=self._service,
         )
 
     def _on_test_stop(self, environment: Any, **_: Any) -> None:
@@ -219,17 +219,17 @@ class LoadTest:
         self._drain()
         limits = Limits(self.options.late_ms, self.options.drain_s, self.options.target_p99_ms or None)
         scores = self._scores
-        found = reasons(
+        failures = reasons(
             limits, self.sent(), None if scores is None else scores.routes,
             {} if scores is None else scores.latency_ms, silent=silent,
             reader_ended=scores is not None and not scores.alive,
         )  # fmt: skip
-        for reason in found:
+        for reason in failures:
             log.error("%s", reason)
-        if found:
+        if failures:
             environment.process_exit_code = 1
-        summary = self._summary(found)
-        log.info("%s", json.dumps({**summary, "reasons": len(found)}))
+        summary = self._summary(failures)
+        log.info("%s", json.dumps({**summary, "reasons": len(failures)}))
         if self.options.summary:
             Path(self.options.summary).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         if self.options.csv_prefix:
@@ -237,9 +237,9 @@ class LoadTest:
             gevent.sleep(locust.stats.CSV_STATS_INTERVAL_SEC + CSV_MARGIN_S)
 
     def _stop_workers(self) -> list[str]:
-        """Have every worker end its users; gives those that did not tell what they sent."""
+        """Have every worker end its users; gives those that did not report what they sent."""
         runner = self.environment.runner
-        expected = self._clients | set(self._told)
+        expected = self._clients | set(self._reports)
         asked: set[str] = set()
         began_s = time.monotonic()
         while expected - self._final and time.monotonic() - began_s < STOPPED_TIMEOUT_S:
@@ -266,33 +266,33 @@ class LoadTest:
             gevent.sleep(0.05)
         gevent.sleep(LAST_LOOK_S)
 
-    def _summary(self, found: list[str]) -> dict[str, Any]:
+    def _summary(self, failures: list[str]) -> dict[str, Any]:
         sent, scores = self.sent(), self._scores
         firsts = [one.first_s for one in sent.values() if one.first_s is not None]
         lasts = [one.last_s for one in sent.values() if one.last_s is not None]
         seconds = max(lasts) - min(firsts) if firsts else 0.0
         events = sum(one.sent for one in sent.values())
         cpu_s = (
-            sum(told["cpu_s"] for told in self._told.values())
+            sum(report["cpu_s"] for report in self._reports.values())
             if self.is_master
             else self.generator.plain()["cpu_s"] if self.generator is not None else 0.0
         )  # fmt: skip
         routes = {}
         for source, one in sent.items():
-            told = None if scores is None else scores.routes.get(source, {})
+            counts = None if scores is None else scores.routes.get(source, {})
             names = ("scored", "dead", "repeated", "foreign")
             routes[source] = {
                 **{name: getattr(one, name) for name in ("batches", "sent", "acked", "failed", "value_bytes")},
-                **{name: None if told is None else told.get(name, 0) for name in names},
+                **{name: None if counts is None else counts.get(name, 0) for name in names},
             }
         return {
-            "passed": not found,
-            "reasons": found,
+            "passed": not failures,
+            "reasons": failures,
             "shape": self.options.shape,
             "seconds": round(seconds, 2),
             "events": events,
             "events_per_second": round(events / seconds) if seconds > 0 else 0,
-            "generator_processes": max(len(self._told), 1) if self.is_master else 1,
+            "generator_processes": max(len(self._reports), 1) if self.is_master else 1,
             "generator_cpu_us_per_event": round(cpu_s / events * 1e6, 3) if events else None,
             "handed_over_late_ms": summary_ms(added(*(one.late_ms for one in sent.values()))),
             "end_to_end_ms": None if scores is None else summary_ms(scores.latency_ms),

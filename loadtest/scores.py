@@ -1,4 +1,4 @@
-"""Locust's side of the reader: starts it, asks it to begin, and keeps what it tells, with deadlines for each."""
+"""Locust's side of the reader: starts it, asks it to begin, and keeps what it reports, with deadlines for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECENT_S: Final = 10.0
 
 
 class Scores:
-    """The reader as a child process. ``on_answers`` is told what is new: source, kind of answer, ms -> events, bytes.
+    """The reader as a child process. ``on_answers`` gets what is new: source, kind of answer, ms -> events, bytes.
 
     Locust has made ``subprocess`` and pipes cooperative: reading lets other greenlets run.
     """
@@ -87,23 +87,23 @@ class Scores:
     def _take(self, routes: Mapping[str, Mapping[str, Any]]) -> None:
         now_s = time.monotonic()
         self.routes = routes
-        for source, told in routes.items():
-            for kind, pairs in told["latency_ms"].items():
+        for source, results in routes.items():
+            for kind, pairs in results["latency_ms"].items():
                 counts = dict(map(tuple, pairs))
                 if not counts:
                     continue
                 before = self._bytes.get((source, kind), 0)
-                self._bytes[source, kind] = told["bytes"][kind]
+                self._bytes[source, kind] = results["bytes"][kind]
                 self._counts.update(counts)
                 self._recent.append((now_s, counts))
-                self._on_answers(source, kind, counts, told["bytes"][kind] - before)
+                self._on_answers(source, kind, counts, results["bytes"][kind] - before)
         while self._recent and self._recent[0][0] < now_s - RECENT_S:
             self._recent.popleft()
 
     @property
     def answered(self) -> int:
         """Events with a score or a dead letter, each counted once."""
-        return sum(told["scored"] + told["dead"] - told["repeated"] for told in self.routes.values())
+        return sum(results["scored"] + results["dead"] - results["repeated"] for results in self.routes.values())
 
     @property
     def latency_ms(self) -> Mapping[int, int]:

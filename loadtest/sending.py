@@ -1,6 +1,6 @@
 """One user's connection: a producer of confluent-kafka that never blocks gevent's loop.
 
-librdkafka sends on threads of its own; Python hands events over and, by ``poll(0)`` every few milliseconds, is told
+librdkafka sends on threads of its own; Python hands events over and, by ``poll(0)`` every few milliseconds, learns
 what became of each. Waiting is always ``gevent.sleep``.
 """
 
@@ -14,7 +14,7 @@ import gevent
 from confluent_kafka import KafkaException, Producer
 from loadtest.events import Batch
 from loadtest.histogram import counts_of
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 
 POLL_S: Final = 0.005
 FULL_POLL_S: Final = 0.002
@@ -54,7 +54,7 @@ class Sending:
 class Connection:
     """A producer for one topic.
 
-    ``on_delivered`` is told of each batch whose events are all acked or failed: the batch, milliseconds since its
+    ``on_delivered`` is called for each batch whose events are all acked or failed: the batch, milliseconds since its
     intended time, and the first error or None.
     """
 
@@ -62,7 +62,7 @@ class Connection:
         self,
         config: dict[str, Any],
         topic: str,
-        totals: Totals,
+        totals: SentTotals,
         on_delivered: Callable[[Batch, float, Exception | None], None],
     ) -> None:
         self._producer = Producer(config)
@@ -119,7 +119,7 @@ class Connection:
         self._on_delivered(sending.batch, (time.time() - sending.intended_s) * 1000, sending.error)
 
     def poll(self) -> None:
-        """Take what librdkafka has to tell."""
+        """Take librdkafka's reports of what was delivered."""
         self._producer.poll(0)
 
     def drain(self, timeout_s: float = DRAIN_S) -> bool:

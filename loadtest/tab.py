@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import request
-from loadtest.connected import NOT_CONNECTED, Told
+from loadtest.connected import NOT_CONNECTED, ServiceState
 from loadtest.histogram import percentile_ms
 
 KEY: Final = "farthing"
@@ -24,7 +24,7 @@ TABLE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TabFigures:
     """What the tab shows. ``recent_ms`` None: the score topics are not read."""
 
     sent: int
@@ -35,10 +35,10 @@ class Figures:
     answered_per_s: float
     recent_ms: Mapping[int, int] | None
     late_ms: Mapping[int, int]
-    told: Told
+    service: ServiceState
 
 
-def rows(figures: Figures) -> list[dict[str, str]]:
+def rows(figures: TabFigures) -> list[dict[str, str]]:
     """Give the table's rows, in order."""
     read = figures.recent_ms is not None
     of = percentile_ms
@@ -53,8 +53,8 @@ def rows(figures: Figures) -> list[dict[str, str]]:
             f"{max(figures.acked - figures.answered, 0):,} events" if read else NOT_CONNECTED,
             "acknowledged, less answered",
         ),
-        _row("Dead letters", _count(figures.told.dead), "the workers' /metrics, since they started"),
-        _row("Saved", _dollars(figures.told.saved_usd), "the ledger, since its books began"),
+        _row("Dead letters", _count(figures.service.dead), "the workers' /metrics, since they started"),
+        _row("Saved", _dollars(figures.service.saved_usd), "the ledger, since its books began"),
         _row("Events sent", f"{figures.sent:,}", "this run"),
         _row("Events not delivered", f"{figures.failed:,}", "this run"),
         _row("Batches handed over within, p99", _ms(of(figures.late_ms, 0.99)), "their intended times, this run"),
@@ -80,15 +80,15 @@ def _dollars(value: Mapping[str, float] | str | None) -> str:
     return f"${mid:,.2f} (${low:,.2f} to ${high:,.2f})".replace("$-", "-$")
 
 
-def add_tab(web_ui: Any, figures: Callable[[], Figures]) -> None:
+def add_tab(web_ui: Any, figures: Callable[[], TabFigures]) -> None:
     """Show the tab on Locust's page; its figures come with the answer that the page asks for every two seconds."""
     web_ui.template_args |= TABLE
 
     @web_ui.app.after_request
     def _with_figures(response: Any) -> Any:
         if request.path.endswith("/stats/requests") and response.is_json:
-            told = {**response.get_json(), "extended_stats": [{"key": KEY, "data": rows(figures())}]}
-            response.set_data(json.dumps(told))
+            body = {**response.get_json(), "extended_stats": [{"key": KEY, "data": rows(figures())}]}
+            response.set_data(json.dumps(body))
         return response
 
     @web_ui.app.get("/farthing")

@@ -88,12 +88,12 @@ def drain(config, port, events):
                 if time.monotonic() > deadline or service.poll() is not None:
                     log.seek(0)
                     raise SystemExit(f"the backlog did not drain:\n{log.read().decode()[-3000:]}")
-                found = counters(port)
+                counted = counters(port)
                 now = time.perf_counter()
-                if found is not None and found[0] > 0:
+                if counted is not None and counted[0] > 0:
                     if first is None:
-                        first = (now, *found)
-                    last = (now, *found)
+                        first = (now, *counted)
+                    last = (now, *counted)
                 time.sleep(LOOK_EVERY_S)
         finally:
             service.send_signal(signal.SIGTERM)
@@ -142,15 +142,15 @@ async def measure(servers, options, folder, fetch_mib, relay_first):
     config, port = folder / f"{name}.toml", free_port()
     write_settings(config, servers, names, port, options, fetch_mib)
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    found = {}
+    figures = {}
     for step in ("relay", "service") if relay_first else ("service", "relay"):
         if step == "relay":
-            found |= await copy(config, servers, names.source, relayed.sink, options.events)
+            figures |= await copy(config, servers, names.source, relayed.sink, options.events)
         else:
-            found |= await asyncio.to_thread(drain, config, port, options.events)
+            figures |= await asyncio.to_thread(drain, config, port, options.events)
     await delete_topics(settings, sorted({*names.all, *relayed.all}))
-    ratio = found["events_per_second"] / found["relay_events_per_second"]
-    return {**found, "ratio_to_relay": round(ratio, 3), "load_before": load}
+    ratio = figures["events_per_second"] / figures["relay_events_per_second"]
+    return {**figures, "ratio_to_relay": round(ratio, 3), "load_before": load}
 
 
 def sizes(text):

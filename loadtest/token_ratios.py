@@ -1,4 +1,4 @@
-"""Bytes per token of real texts, by set and by script: what the table in service/farthing/meter/facts.toml rests on.
+"""Bytes per token of real texts, by set and by script: the source of the table in service/farthing/meter/facts.toml.
 
     python loadtest/token_ratios.py --data ../shared/data/moderation --locale DJANGO/conf/locale \\
         o200k_base.tiktoken cl100k_base.tiktoken claude2.json
@@ -38,11 +38,11 @@ def translations(folder: Path) -> Iterator[tuple[str, list[str]]]:
     for home in sorted(folder.iterdir()):
         inside = f"{home.name}/LC_MESSAGES/django.po"
         files = [folder / inside, *folder.parents[1].glob(f"contrib/*/locale/{inside}")]
-        found: list[str] = []
+        sentences: list[str] = []
         for file in files:
             if file.exists():
-                found += _sentences(file.read_text(encoding="utf-8"))
-        pairs = [" ".join(found[at : at + 2]) for at in range(0, len(found), 2)]
+                sentences += _sentences(file.read_text(encoding="utf-8"))
+        pairs = [" ".join(sentences[at : at + 2]) for at in range(0, len(sentences), 2)]
         if len(pairs) >= FEWEST_TEXTS and not home.name.startswith("en"):
             yield home.name, pairs
 

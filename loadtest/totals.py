@@ -10,7 +10,7 @@ from loadtest.histogram import added
 
 
 @dataclass(slots=True)
-class Totals:
+class SentTotals:
     """Events and batches of one source topic. ``sent`` are those handed to the client, and each is acked or failed."""
 
     batches: int = 0
@@ -28,19 +28,19 @@ class Totals:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @staticmethod
-    def of(many: Iterable[Mapping[str, Any]]) -> Totals:
+    def of(many: Iterable[Mapping[str, Any]]) -> SentTotals:
         """Add up what :meth:`plain` gave in several processes."""
-        found = [Totals(**one) for one in many]
-        firsts = [one.first_s for one in found if one.first_s is not None]
-        lasts = [one.last_s for one in found if one.last_s is not None]
-        return Totals(
-            batches=sum(one.batches for one in found),
-            sent=sum(one.sent for one in found),
-            acked=sum(one.acked for one in found),
-            failed=sum(one.failed for one in found),
-            value_bytes=sum(one.value_bytes for one in found),
-            error=next((one.error for one in found if one.error), ""),
-            late_ms=dict(added(*({int(ms): n for ms, n in one.late_ms.items()} for one in found))),
+        parts = [SentTotals(**one) for one in many]
+        firsts = [one.first_s for one in parts if one.first_s is not None]
+        lasts = [one.last_s for one in parts if one.last_s is not None]
+        return SentTotals(
+            batches=sum(one.batches for one in parts),
+            sent=sum(one.sent for one in parts),
+            acked=sum(one.acked for one in parts),
+            failed=sum(one.failed for one in parts),
+            value_bytes=sum(one.value_bytes for one in parts),
+            error=next((one.error for one in parts if one.error), ""),
+            late_ms=dict(added(*({int(ms): n for ms, n in one.late_ms.items()} for one in parts))),
             first_s=min(firsts, default=None),
             last_s=max(lasts, default=None),
         )

@@ -1,4 +1,4 @@
-"""Whether a run is worth anything, and whether the service held: pure reckoning over counts."""
+"""Whether a run is worth anything, and whether the service held: pure arithmetic over counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.histogram import added, percentile_ms
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 
 LATE_SHARE: Final = 0.99
 
@@ -23,7 +23,7 @@ class Limits:
 
 def reasons(
     limits: Limits,
-    sent: Mapping[str, Totals],
+    sent: Mapping[str, SentTotals],
     answers: Mapping[str, Mapping[str, Any]] | None,
     latency_ms: Mapping[int, int],
     *,
@@ -32,45 +32,48 @@ def reasons(
 ) -> list[str]:
     """Give the reasons for which a run has failed; none when it has passed.
 
-    Parameters
-    ----------
-    sent, answers:
-        By source topic. ``answers`` None: the score topics were not read.
-    latency_ms:
-        Answers by milliseconds since their intended send time.
-    silent:
-        Generator processes that did not tell what they sent.
+        Parameters
+        ----------
+        sent, answers:
+            By source topic. ``answers`` None: the score topics were not read.
+        latency_ms:
+            Answers by milliseconds since their intended send time.
+        silent:
+    Generator processes that did not report what they sent.
     """
-    found = [f"generator process {name} did not tell what it sent" for name in silent]
+    failures = [f"generator process {name} did not report what it sent" for name in silent]
     if not any(one.sent for one in sent.values()):
-        return [*found, "no event was sent"]
+        return [*failures, "no event was sent"]
     late = percentile_ms(added(*(one.late_ms for one in sent.values())), LATE_SHARE)
     if late is not None and late > limits.late_ms:
-        found.append(
+        failures.append(
             f"the generator saturated: one batch in a hundred was handed over {late} ms or more after its intended "
             f"time (limit {limits.late_ms} ms); use more generator processes, or fewer events a second"
         )
     for topic, one in sent.items():
         if one.failed:
-            found.append(f"{one.failed} events of {topic} were not delivered: {one.error}")
+            failures.append(f"{one.failed} events of {topic} were not delivered: {one.error}")
         if one.sent > one.acked + one.failed:
-            found.append(f"{one.sent - one.acked - one.failed} events of {topic} were neither acknowledged nor refused")
+            left = one.sent - one.acked - one.failed
+            failures.append(f"{left} events of {topic} were neither acknowledged nor refused")
     if reader_ended:
-        found.append("the reader of the score topics has ended: see standard error")
+        failures.append("the reader of the score topics has ended: see standard error")
     if answers is None:
-        return found
+        return failures
     for topic, one in sent.items():
-        told = answers.get(topic, {"scored": 0, "dead": 0, "repeated": 0})
-        answered = told["scored"] + told["dead"] - told["repeated"]
+        results = answers.get(topic, {"scored": 0, "dead": 0, "repeated": 0})
+        answered = results["scored"] + results["dead"] - results["repeated"]
         if answered < one.acked:
-            found.append(
+            failures.append(
                 f"{one.acked - answered} of {one.acked} acknowledged events of {topic} had neither a score nor a dead "
                 f"letter after {limits.drain_s:.0f} s without any more: lost, or the service is behind or down"
             )
         elif answered > one.acked + one.failed:
-            found.append(f"{topic} has more answers ({answered}) than events sent ({one.sent}): who else writes there?")
+            failures.append(
+                f"{topic} has more answers ({answered}) than events sent ({one.sent}): who else writes there?"
+            )
     p99 = percentile_ms(latency_ms, 0.99)
     if limits.target_p99_ms is not None and (p99 is None or p99 > limits.target_p99_ms):
         measured = "was not measured" if p99 is None else f"was {p99} ms"
-        found.append(f"the end-to-end p99 {measured}; the target is {limits.target_p99_ms} ms")
-    return found
+        failures.append(f"the end-to-end p99 {measured}; the target is {limits.target_p99_ms} ms")
+    return failures

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from loadtest.events import made_up
 from loadtest.sending import Connection
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 
 from farthing import Scorer
 from farthing.blocks import Presence, RawColumn
@@ -261,7 +261,7 @@ class Deaf:
 
 def test_totals_are_whole_while_users_send(monkeypatch):
     monkeypatch.setattr("loadtest.sending.Producer", Deaf)
-    totals, delivered = Totals(), []
+    totals, delivered = SentTotals(), []
     connection = Connection({}, "events", totals, lambda *one: delivered.append(one))
     batches = made_up("moderation", 40, batch_events=20, malformed_share=0.0, seed=0).batches
 
@@ -274,7 +274,7 @@ def test_totals_are_whole_while_users_send(monkeypatch):
         while totals.batches < 200:
             plain = totals.plain()
             assert plain["acked"] + plain["failed"] <= 20 * 200
-            assert sum(Totals.of([plain, plain]).late_ms.values()) == 2 * plain["batches"]
+            assert sum(SentTotals.of([plain, plain]).late_ms.values()) == 2 * plain["batches"]
             gevent.sleep(0)
 
     def poll():

@@ -6,7 +6,7 @@ Every stage is first compared with its references; then all cases are timed in t
 CPU time: median, least, and spread (half the distance of the quartiles) over the rounds. ``copy`` is what a NumPy copy
 of eight megabytes reaches on this machine, bytes read plus bytes written; the ceiling is the rate at which as many
 bytes as the kernel must read and write would be copied. The budget is the design's. With ``--compile`` kernels are
-compiled anew, in an empty cache, and how long that takes is told for each.
+compiled anew, in an empty cache, and how long that takes is shown for each.
 
 Variants that were tried and not kept, with their figures: ``loadtest/reports/2026-11-24-kernels.md``, and for the
 embedding bag ``scoring.py``.
@@ -52,15 +52,15 @@ def measure(options):
     with timing.compilation() as compiled:  # empty when all kernels are in the cache
         stages = cases.load(options.bundle)
         cases.check(stages, values)
-        made, block = cases.cases_of(stages, values)
-        for case in made:
+        timed_cases, block = cases.cases_of(stages, values)
+        for case in timed_cases:
             case.call()
     copy, copy_bytes = timing.copying()
-    calls = [copy, *(case.call for case in made)]
-    copied, *found = timing.rounds_ns(calls, rounds=options.rounds, seconds=options.seconds)
+    calls = [copy, *(case.call for case in timed_cases)]
+    copied, *times = timing.rounds_ns(calls, rounds=options.rounds, seconds=options.seconds)
     copy_rate = copy_bytes / timing.summary(copied)["median"]  # bytes a nanosecond are GB/s
     rows = []
-    for case, ns in zip(made, found, strict=True):
+    for case, ns in zip(timed_cases, times, strict=True):
         seen = timing.summary(ns)
         per_event = seen["median"] / block["events"]
         rows.append(

@@ -42,7 +42,7 @@ BUDGET_NS = {
 
 
 @dataclass(frozen=True)
-class Case:
+class Timed:
     """One line of the table."""
 
     stage: str
@@ -135,27 +135,32 @@ def repeat(kernel, calls):
     return call
 
 
-def assert_equal(found, expected, path=""):
+def again(module, kernel, run):
+    """Give a function that makes the calls of one kernel in a stage again."""
+    return repeat(getattr(module, kernel), arguments(module, kernel, run))
+
+
+def assert_equal(actual, expected, path=""):
     """Compare two blocks field by field, bit for bit."""
-    if is_dataclass(found):
-        assert type(found) is type(expected), path
-        for f in fields(found):
-            one, other = getattr(found, f.name), getattr(expected, f.name)
-            if isinstance(found, TextColumn) and f.name == "data":  # there may be room after the last string
-                one, other = one[: found.indptr[-1]], other[: expected.indptr[-1]]
+    if is_dataclass(actual):
+        assert type(actual) is type(expected), path
+        for f in fields(actual):
+            one, other = getattr(actual, f.name), getattr(expected, f.name)
+            if isinstance(actual, TextColumn) and f.name == "data":  # there may be room after the last string
+                one, other = one[: actual.indptr[-1]], other[: expected.indptr[-1]]
             assert_equal(one, other, f"{path}.{f.name}")
-    elif isinstance(found, np.ndarray):
-        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes(), path
-    elif isinstance(found, tuple):
-        assert len(found) == len(expected), path
-        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
+    elif isinstance(actual, np.ndarray):
+        assert actual.dtype == expected.dtype and actual.tobytes() == expected.tobytes(), path
+    elif isinstance(actual, tuple):
+        assert len(actual) == len(expected), path
+        for place, (one, other) in enumerate(zip(actual, expected, strict=True)):
             assert_equal(one, other, f"{path}[{place}]")
-    elif isinstance(found, dict):
-        assert found.keys() == expected.keys(), path
-        for key in found:
-            assert_equal(found[key], expected[key], f"{path}[{key!r}]")
+    elif isinstance(actual, dict):
+        assert actual.keys() == expected.keys(), path
+        for key in actual:
+            assert_equal(actual[key], expected[key], f"{path}[{key!r}]")
     else:
-        assert found == expected, path
+        assert actual == expected, path
 
 
 def check(stages, values):
@@ -183,7 +188,7 @@ def check(stages, values):
 
 
 def cases_of(stages, values):
-    """Give every case, in the order of the stages."""
+    """Give every case, in the order of the stages, and what the block is like."""
     b, net = Block(stages, values), stages.hashed
     n, heads, dim, ids = b.n, len(stages.heads), net.tensors.dim, len(b.features.indices) / b.n
     wire = sum(len(part.data) for part in b.fetched) / n
@@ -202,45 +207,29 @@ def cases_of(stages, values):
     text_bytes = text + 2 * PLACE_BYTES + 4 * ids + PLACE_BYTES
     answer_bytes = 4 * PLACE_BYTES + 2 + 4 * heads + answer + PLACE_BYTES
     encode_bytes = 7 * PLACE_BYTES + answer + out
-    made = [
-        Case("decode", "crc32c", lambda: [crc(a[0], start, stop) for a, (start, stop) in spans], wire),
-        Case("decode", "index_batches", repeat(WIRE_DECODE.index_batches, indexed), wire),
-        Case(
-            "decode", "read_records",
-            repeat(WIRE_DECODE.read_records, arguments(WIRE_DECODE, "read_records", b.decode)),
-            wire - value + RECORD_COLUMNS_BYTES,
-        ),
-        Case("decode", "", b.decode, 3 * wire + RECORD_COLUMNS_BYTES),  # gathered: read and written; then read
-        Case(
-            "parse", "parse_events", repeat(PAYLOAD.parse_events, arguments(PAYLOAD, "parse_events", b.parse)),
-            parse_bytes,
-        ),
-        Case("parse", "", b.parse, parse_bytes),
-        Case(
-            "featurize", "hash_texts", repeat(TEXT.hash_texts, arguments(TEXT, "hash_texts", b.featurize)),
-            text_bytes,
-        ),
-        Case("featurize", "", b.featurize, text_bytes),
-        Case("score", "accumulate", lambda: net.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
-        Case("score", "quantize_sums", repeat(NETS.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
-        Case("score", "dense net", lambda: net.dense(inputs), dim + 4 * heads),
-        Case("score", "finish", repeat(NETS.finish, arguments(NETS, "finish", b.score)), 8 * heads),
-        Case("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
-        Case("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
-        Case(
-            "render", "write_scores", repeat(RENDER.write_scores, arguments(RENDER, "write_scores", b.render)),
-            answer_bytes,
-        ),
-        Case("render", "", b.render, answer_bytes),
-        Case(
-            "encode", "write_records",
-            repeat(WIRE_ENCODE.write_records, arguments(WIRE_ENCODE, "write_records", b.encode)),
-            encode_bytes,
-        ),
-        Case("encode", "seal", repeat(WIRE_ENCODE.seal, arguments(WIRE_ENCODE, "seal", b.encode)), out),
-        Case("encode", "", b.encode, encode_bytes + out),
+    record_bytes = wire - value + RECORD_COLUMNS_BYTES
+    timed_cases = [
+        Timed("decode", "crc32c", lambda: [crc(a[0], start, stop) for a, (start, stop) in spans], wire),
+        Timed("decode", "index_batches", repeat(WIRE_DECODE.index_batches, indexed), wire),
+        Timed("decode", "read_records", again(WIRE_DECODE, "read_records", b.decode), record_bytes),
+        Timed("decode", "", b.decode, 3 * wire + RECORD_COLUMNS_BYTES),  # gathered: read and written; then read
+        Timed("parse", "parse_events", again(PAYLOAD, "parse_events", b.parse), parse_bytes),
+        Timed("parse", "", b.parse, parse_bytes),
+        Timed("featurize", "hash_texts", again(TEXT, "hash_texts", b.featurize), text_bytes),
+        Timed("featurize", "", b.featurize, text_bytes),
+        Timed("score", "accumulate", lambda: net.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
+        Timed("score", "quantize_sums", repeat(NETS.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
+        Timed("score", "dense net", lambda: net.dense(inputs), dim + 4 * heads),
+        Timed("score", "finish", again(NETS, "finish", b.score), 8 * heads),
+        Timed("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
+        Timed("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
+        Timed("render", "write_scores", again(RENDER, "write_scores", b.render), answer_bytes),
+        Timed("render", "", b.render, answer_bytes),
+        Timed("encode", "write_records", again(WIRE_ENCODE, "write_records", b.encode), encode_bytes),
+        Timed("encode", "seal", again(WIRE_ENCODE, "seal", b.encode), out),
+        Timed("encode", "", b.encode, encode_bytes + out),
     ]  # fmt: skip
-    return made, {
+    return timed_cases, {
         "events": n, "value_bytes": round(value, 1), "text_bytes": round(text, 1), "ids": round(ids, 1),
         "answer_bytes": round(answer, 1), "model": stages.model_id,
     }  # fmt: skip

@@ -61,11 +61,11 @@ def _time_ns(call, times):
 def rounds_ns(calls, *, rounds, seconds):
     """Time every call in each round; gives the nanoseconds of one call, by round, for each."""
     times = [calls_for(call, seconds) for call in calls]
-    found = [[] for _ in calls]
+    by_call = [[] for _ in calls]
     for _ in range(rounds):
         for place, (call, n) in enumerate(zip(calls, times, strict=True)):
-            found[place].append(_time_ns(call, n))
-    return found
+            by_call[place].append(_time_ns(call, n))
+    return by_call
 
 
 def summary(ns):

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from farthing.audit.compare import Account, compare, counted_to
-from farthing.audit.recount import Answered
+from farthing.audit.compare import LedgerCount, compare, counted_to
+from farthing.audit.recount import Outcomes
 
 
 def account(base, stop, *, scored=None, dead=0, partition=0, model="m@1"):
-    return Account("e", partition, model, base, stop, stop - base - dead if scored is None else scored, dead)
+    return LedgerCount("e", partition, model, base, stop, stop - base - dead if scored is None else scored, dead)
 
 
 def answered(scored, dead=(), **more):
-    found = Answered(**more)
+    found = Outcomes(**more)
     found.scored.add(np.array(list(scored), np.int64))
     found.dead.add(np.array(list(dead), np.int64))
     return found

@@ -39,7 +39,7 @@ def test_repeats_count_once_and_what_the_books_have_not_come_to_is_told():
     recount.read(fetched("d", [letter(3), letter(3), [("other", "1")], letter(12)]))
     recount.read(fetched("s", [score(0), score(1)], partition=1))
     recount.read(fetched("s", [score(0)], partition=7))  # a partition that the books know nothing of
-    one, two, seven = (recount.answered[p] for p in (0, 1, 7))
+    one, two, seven = (recount.outcomes[p] for p in (0, 1, 7))
     assert (len(one.scored), len(one.dead), one.repeats, one.later, one.foreign) == (5, 1, 4, 3, 1)
     assert (len(two.scored), two.later) == (2, 0)
     assert (len(seven.scored), seven.later) == (0, 1)
@@ -48,7 +48,7 @@ def test_repeats_count_once_and_what_the_books_have_not_come_to_is_told():
 def test_a_skipped_batch_is_no_event():
     recount = Recount("s", "d", {0: 100})
     recount.read(fetched("d", [letter(5, ("farthing.error.next_offset", "9")), letter(5)]))
-    found = recount.answered[0]
+    found = recount.outcomes[0]
     assert (len(found.dead), found.skipped_batches, found.repeats) == (1, 1, 0)
 
 
@@ -56,7 +56,7 @@ def test_both_at_once_is_told():
     recount = Recount("s", "d", {0: 100})
     recount.read(fetched("s", [score(1), score(2)]))
     recount.read(fetched("d", [letter(2)]))
-    assert recount.answered[0].both() == 1
+    assert recount.outcomes[0].both() == 1
 
 
 def test_a_damaged_batch_is_an_error_and_no_small_count():

@@ -172,7 +172,7 @@ def test_a_sample_that_is_cut_off_is_refused(farthing, tmp_path):
     path.write_bytes(gzip.compress(b'{"text": "hello"}\n' * 1_000)[:-12])
     done = farthing("--sample", path)
     assert done.returncode == 2
-    assert "cannot be read on" in " ".join(done.stderr.split())
+    assert "cannot be read any further" in " ".join(done.stderr.split())
 
 
 def test_a_bill_is_shown_and_applied_when_said(result, tmp_path):

@@ -103,9 +103,9 @@ def test_errors_say_what_to_do(breakeven, slow):
     assert "no ledger answers at http://127.0.0.1:9" in done.err
     with pytest.raises(ConfigError, match="write an address"):
         ask("ftp://somewhere", "/api/statement")
-    with pytest.raises(ConfigError, match="answers 404"):
+    with pytest.raises(ConfigError, match="returned 404"):
         ask(slow, "/api/none")
-    with pytest.raises(ConfigError, match="gives no JSON"):
+    with pytest.raises(ConfigError, match="did not return JSON"):
         ask(slow, "/")
     with pytest.raises(StartError, match="no ledger answers"):
         ask("http://127.0.0.1:9", "/")

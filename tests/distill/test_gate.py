@@ -2,7 +2,7 @@
 
 import pytest
 
-from farthing.distill.gate import Loss
+from farthing.distill.gate import RoundingLoss
 from farthing.errors import BundleError
 
 
@@ -12,7 +12,7 @@ from farthing.errors import BundleError
      (5.0, (-0.1, 9.0), False), (0.1, (0.05, 0.2), False)],
 )  # fmt: skip
 def test_a_loss_is_refused_where_it_is_large_and_sure(points, interval, refused):
-    loss = Loss("AUC", points, "test", interval)
+    loss = RoundingLoss("AUC", points, "test", interval)
     assert loss.too_much == refused
     if refused:
         with pytest.raises(
@@ -24,7 +24,7 @@ def test_a_loss_is_refused_where_it_is_large_and_sure(points, interval, refused)
 
 
 def test_a_refusal_says_of_what_on_which_rows_and_the_mend():
-    loss = Loss("macro-F1", 0.5, "dev and test", (0.1, 0.9))
+    loss = RoundingLoss("macro-F1", 0.5, "dev and test", (0.1, 0.9))
     with pytest.raises(BundleError) as refused:
         loss.check("train longer", of="rude")
     assert str(refused.value) == (

@@ -13,8 +13,6 @@ ROOT = Path(farthing.distill.__file__).parent
 MODELS = Path(__file__).parents[2] / "models"
 ROOMS = ("texts", "clicks", "ranking")
 SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.rglob("*.py"))}
-# A reader of texts, which rankings learn the weight of words from.
-SHARED_BY_ROOMS = {("ranking/lexicon.py", "farthing.distill.texts.rows")}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,7 @@ def test_rooms_know_what_they_share_and_not_each_other():
             if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("farthing.distill."):
                 continue
             other = node.module.split(".")[2]
-            if other in ROOMS and other != room and name != "command.py" and (name, node.module) not in SHARED_BY_ROOMS:
+            if other in ROOMS and other != room and name != "command.py":
                 wrong.append(f"{name} imports {node.module}")
     assert not wrong
 

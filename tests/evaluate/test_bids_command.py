@@ -171,7 +171,7 @@ def test_what_cannot_be_is_refused(bundle, tmp_path):
     refused(ConfigError, "--budget-factor 2: expected over 0", budget_factor=2.0)
     refused(ConfigError, "--click-rate 1: expected a share", click_rate=1.0)
     refused(ConfigError, "--episode 0", episode=0)
-    refused(ConfigError, "--first-stage says nothing to a bundle of the task bidding", first_stage="s")
+    refused(ConfigError, "--first-stage does not apply to a bundle of the task bidding", first_stage="s")
     refused(ConfigError, "have no market_price; name its column", bare, names=("pctr=x",), budget_factor=0.5)
     refused(ConfigError, r"log\.csv: no histogram with the columns", budget_factor=0.5, prices=path)
     with pytest.raises(ConfigError, match="no data"):

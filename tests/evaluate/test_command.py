@@ -133,7 +133,7 @@ def test_what_cannot_be_is_refused(rows, bundle, tmp_path):
     long = tmp_path / "long.jsonl"
     lines = [*rows[0].read_text().splitlines(), json.dumps({"text": "x" * (1 << 20), "label": 1})]
     long.write_text("\n".join(lines))
-    refused(DataError, r"long\.jsonl, row 121 .*cannot be scored \(too_large\); mend or take out", data=(long,))
+    refused(DataError, r"long\.jsonl, row 121 .*cannot be scored \(too_large\); fix or remove", data=(long,))
 
 
 def test_exit_codes(bundle, tmp_path):

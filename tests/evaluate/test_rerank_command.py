@@ -164,7 +164,7 @@ def test_titles_stand_for_texts_that_are_empty_and_columns_may_be_called_otherwi
     ("changed", "said"),
     [
         ({"query": "something else"}, r"row 2 .*query q0 has another text than in rows before it"),
-        ({"label": float("nan")}, r"row 2 .*not JSON \(NaN is no JSON number\)"),
+        ({"label": float("nan")}, r"row 2 .*not JSON \(NaN is not a JSON number\)"),
         ({"text": ""}, r"row 2 .*title and text are both empty"),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_document_may_stand_twice_in_a_query_but_not_where_judgements_stand_ap
 def test_flags_of_other_tasks_are_refused(bundle, tmp_path):
     path = write(tmp_path / "rows.jsonl", rows())
     for flag, options in (("--head", {"head": "x"}), ("--slice", {"slices": ("a",)}), ("--prices", {"prices": path})):
-        with pytest.raises(ConfigError, match=rf"{flag} says nothing to a bundle of the task rerank"):
+        with pytest.raises(ConfigError, match=rf"{flag} does not apply to a bundle of the task rerank"):
             run(EvaluateOptions(str(bundle), (path,), **options))
 
 

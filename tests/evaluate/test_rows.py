@@ -137,13 +137,13 @@ GOOD = '{"text":"a","label":1}\n{"text":"b","label":0}\n'
         ("text,label\n", "has no rows"),
         (GOOD + '{"text":"c"}', r"row 3 \(line 3\): has no label, its columns are text; .*--map label=COLUMN"),
         (GOOD + '\n{"label":1}', r"row 3 \(line 4\): has no text, its columns are label"),
-        (GOOD + '{"text":null,"label":1}', "row 3 .*text is null; mend"),
+        (GOOD + '{"text":null,"label":1}', "row 3 .*text is null; fix"),
         (GOOD + '{"text":5,"label":1}', "row 3 .*text is 5, expected a string"),
-        (GOOD + '{"text":"c","label":null}', "row 3 .*label is null; mend"),
+        (GOOD + '{"text":"c","label":null}', "row 3 .*label is null; fix"),
         (GOOD + '{"text":"c","label":2}', "row 3 .*label is 2, expected a number from 0 to 1"),
         (GOOD + '{"text":"c","label":-0.1}', "row 3 .*label is -0.1, expected a number from 0 to 1"),
         (GOOD + '{"text":"c","label":"1"}', 'row 3 .*label is "1", expected a number'),
-        (GOOD + '{"text":"c","label":NaN}', "row 3 .*NaN is no JSON number"),
+        (GOOD + '{"text":"c","label":NaN}', "row 3 .*NaN is not a JSON number"),
         (GOOD + '{"text":"c","label":1e999}', "row 3 .*label is inf, expected a finite number"),
         (GOOD + '{"text":"c","label":1', "row 3 .*not JSON .*one object a line"),
         (GOOD + "[1]", "row 3 .*JSON array; expected one object"),
@@ -175,7 +175,9 @@ def test_broken_gzip_is_told(file, tmp_path):
     for name, data in {"cut": whole[:-2_000], "bent": whole[:-8] + bytes(4) + whole[-4:]}.items():
         path = tmp_path / name
         path.write_bytes(data)
-        with pytest.raises(DataError, match=rf"{name}, after line \d+: cannot be read on .*get the file again"):
+        with pytest.raises(
+            DataError, match=rf"{name}, after line \d+: cannot be read any further .*get the file again"
+        ):
             labelled(path)
 
 
@@ -193,7 +195,7 @@ def test_files_must_be_there_and_different(file, tmp_path):
 
 def test_events_of_several_rows_need_another_shape(file):
     plan = FieldPlan((Field("text", "candidates[*].text"),))
-    with pytest.raises(ConfigError, match="several rows an event"):
+    with pytest.raises(ConfigError, match="several rows per event"):
         labelled(file(GOOD), plan=plan)
 
 

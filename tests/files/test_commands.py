@@ -17,9 +17,10 @@ from farthing.commands.score import _blocks, score_lines
 from farthing.demo.events import FileEvents
 from farthing.distill.clicks.log import read_clicks
 from farthing.distill.clicks.recipe import ClickRecipe
+from farthing.distill.data_files import read_texts
 from farthing.distill.ranking.data import read_queries
 from farthing.distill.texts.recipe import TextRecipe as Recipe
-from farthing.distill.texts.rows import read_file, read_texts
+from farthing.distill.texts.rows import read_file
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.rows import read_candidates, read_labelled
 from farthing.files import open_source

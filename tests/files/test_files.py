@@ -124,7 +124,7 @@ def test_a_packed_file_is_not_held_in_memory(tmp_path):
 def test_what_is_cut_off_is_said(tmp_path, data):
     path = tmp_path / "cut"
     path.write_bytes(data[:-6])
-    with pytest.raises(DataError, match=r"cut, after line \d+: cannot be read on .*get the file again"):
+    with pytest.raises(DataError, match=r"cut, after line \d+: cannot be read any further .*get the file again"):
         list(read_lines(path))
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.statement import Book
+from farthing.ledger.statement import PriceBook
 from farthing.meter.facts import load_facts
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import load_prompts
@@ -62,7 +62,7 @@ def beat(worker="node-a/0", started_ms=NOW - HOUR, at_ms=NOW, **more):
 
 
 def book(meter=None, **more):
-    return Book(
+    return PriceBook(
         meter if meter is not None else MeterSettings(**more), PriceList(DAY, None), load_facts(None), load_prompts()
     )
 

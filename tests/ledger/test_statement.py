@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from farthing.errors import ConfigError
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.statement import Book, make_statement
+from farthing.ledger.statement import PriceBook, make_statement
 from farthing.meter.facts import BytesPerToken
 from farthing.meter.money import SCENARIOS, Interval
 from farthing.meter.opponents import MODES
@@ -33,7 +33,7 @@ def fixed_ratio(bytes_per_token, system, framing, answer, **meter):
     )
     changes = {"framing": (framing,) * 3, "output_per_row": (answer,) * 3}
     prompts = {"moderation": terms.prompts["moderation"].model_copy(update=changes)}
-    return Book(terms.meter, terms.prices, replace(terms.facts, bytes_per_token=table), prompts)
+    return PriceBook(terms.meter, terms.prices, replace(terms.facts, bytes_per_token=table), prompts)
 
 
 sizes = st.lists(st.integers(1, 20_000), min_size=1, max_size=25)

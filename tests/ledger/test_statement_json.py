@@ -11,7 +11,7 @@ from farthing.errors import ConfigError
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.series import cost_series
 from farthing.ledger.statement import RateBasis, WindowName, make_statement
-from farthing.ledger.statement_json import CHEAPEST, accounts, answer
+from farthing.ledger.statement_json import CHEAPEST, accounts, statement_body
 from farthing.ledger.web import PAGE
 from farthing.meter.breakeven import Verdict
 from farthing.meter.money import json_text
@@ -49,7 +49,7 @@ STATEMENT, HISTORY, ACCOUNT, FIRST_EVENT = map(validator, ("Statement", "History
 
 def said_of(ledger, window="all", model=None, mode=CHEAPEST, terms=TERMS, at=NOW):
     said = make_statement(ledger, terms, window, at)
-    text = json_text(answer(ledger, said, model, mode, terms.meter.compare_with))
+    text = json_text(statement_body(ledger, said, model, mode, terms.meter.compare_with))
     STATEMENT.validate(json.loads(text))
     return said, json.loads(text, parse_float=Decimal)
 

@@ -12,8 +12,8 @@ from farthing.serving.metrics import Metrics
 
 pytest.importorskip("flask", reason="Locust is not installed: pip install -e '.[loadtest]'")
 
-from loadtest.connected import Told, look
-from loadtest.tab import Figures, rows
+from loadtest.connected import ServiceState, look
+from loadtest.tab import TabFigures, rows
 
 from loadtest import connected
 
@@ -21,14 +21,14 @@ from loadtest import connected
 def figures(**changes):
     fields = {
         "sent": 120_000, "sent_per_s": 12_000.4, "acked": 119_000, "failed": 3, "answered": 110_000,
-        "answered_per_s": 11_000.0, "recent_ms": {4: 99, 250: 1}, "late_ms": {1: 100}, "told": Told(),
+        "answered_per_s": 11_000.0, "recent_ms": {4: 99, 250: 1}, "late_ms": {1: 100}, "service": ServiceState(),
     }  # fmt: skip
-    return {row["figure"]: row["value"] for row in rows(Figures(**{**fields, **changes}))}
+    return {row["figure"]: row["value"] for row in rows(TabFigures(**{**fields, **changes}))}
 
 
 def test_what_is_known_is_shown_with_units():
-    told = Told(dead=1_250, scored=100, saved_usd={"low": 1.5, "mid": 1234.567, "high": 2_000})
-    assert figures(told=told) == {
+    service = ServiceState(dead=1_250, scored=100, saved_usd={"low": 1.5, "mid": 1234.567, "high": 2_000})
+    assert figures(service=service) == {
         "Events a second, sent": "12,000",
         "Events a second, answered": "11,000",
         "End to end p50": "4 ms",
@@ -52,7 +52,10 @@ def test_what_is_not_connected_is_said_so():
 
 
 def test_losses_have_their_sign_before_the_dollar():
-    assert figures(told=Told(saved_usd={"low": -3, "mid": -1, "high": 0.5}))["Saved"] == "-$1.00 (-$3.00 to $0.50)"
+    assert (
+        figures(service=ServiceState(saved_usd={"low": -3, "mid": -1, "high": 0.5}))["Saved"]
+        == "-$1.00 (-$3.00 to $0.50)"
+    )
 
 
 @pytest.fixture
@@ -86,7 +89,9 @@ def service():
 
 def test_workers_are_added_up_over_the_routes_of_the_test(service):
     url, _ = service
-    assert look([f"{url}/metrics"] * 2, url + "/", ["events.m"]) == Told(14, 180, {"low": 1, "mid": 2, "high": 3})
+    assert look([f"{url}/metrics"] * 2, url + "/", ["events.m"]) == ServiceState(
+        14, 180, {"low": 1, "mid": 2, "high": 3}
+    )
 
 
 def test_a_name_with_two_addresses_stands_for_two_workers(service, monkeypatch):
@@ -100,7 +105,7 @@ def test_a_name_with_two_addresses_stands_for_two_workers(service, monkeypatch):
 
 
 def test_nobody_is_asked_without_an_address():
-    assert look([], None, ["events.m"]) == Told()
+    assert look([], None, ["events.m"]) == ServiceState()
 
 
 def test_no_answer_is_said_with_its_reason(service):
@@ -108,7 +113,7 @@ def test_no_answer_is_said_with_its_reason(service):
     pages["/api/statement?window=all"] = b""
     told = look(["http://127.0.0.1:9/metrics"], url, ["events.m"])
     assert told.dead.startswith("no answer: ") and "503" in told.saved_usd
-    assert figures(told=told)["Dead letters"].startswith("no answer")
+    assert figures(service=told)["Dead letters"].startswith("no answer")
     pages["/api/statement?window=all"] = b'{"saved_usd":null}'
     assert look([], url, []).saved_usd == "no events"
     assert "write http://" in look(["ftp://x"], None, []).dead

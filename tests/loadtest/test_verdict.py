@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from loadtest.totals import Totals
+from loadtest.totals import SentTotals
 from loadtest.verdict import Limits, reasons
 
 TOPIC = "events.moderation"
@@ -12,7 +12,7 @@ LIMITS = Limits(late_ms=100, drain_s=30)
 
 def sent(**changes):
     fields = {"batches": 100, "sent": 1_000, "acked": 1_000, "late_ms": {1: 99, 90: 1}, "first_s": 1.0, "last_s": 9.0}
-    return {TOPIC: Totals(**{**fields, **changes})}
+    return {TOPIC: SentTotals(**{**fields, **changes})}
 
 
 def answers(**changes):
@@ -38,8 +38,8 @@ def test_a_run_that_kept_everything_has_passed():
         ({"told": answers(repeated=3)}, "3 of 1000 acknowledged events"),
         ({"told": answers(scored=1_000)}, "more answers (1010) than events sent (1000)"),
         ({"totals": sent(sent=0, acked=0, late_ms={})}, "no event was sent"),
-        ({"totals": {"none": Totals()}}, "no event was sent"),
-        ({"silent": ["w1"]}, "generator process w1 did not tell"),
+        ({"totals": {"none": SentTotals()}}, "no event was sent"),
+        ({"silent": ["w1"]}, "generator process w1 did not report"),
         ({"reader_ended": True}, "the reader of the score topics has ended"),
         ({"latency": {5: 980, 300: 20}, "limits": Limits(100, 30, 200)}, "p99 was 300 ms; the target is 200 ms"),
     ],
@@ -69,6 +69,6 @@ def test_totals_of_processes_add_up_after_their_journey():
         sent()[TOPIC],
         sent(batches=7, sent=50, acked=40, failed=10, error="lost", late_ms={1: 2}, first_s=0.5)[TOPIC],
     )
-    total = Totals.of(json.loads(json.dumps(t.plain())) for t in (one, two, Totals()))
+    total = SentTotals.of(json.loads(json.dumps(t.plain())) for t in (one, two, SentTotals()))
     assert (total.batches, total.sent, total.acked, total.failed, total.error) == (107, 1_050, 1_040, 10, "lost")
     assert total.late_ms == {1: 101, 90: 1} and (total.first_s, total.last_s) == (0.5, 9.0)

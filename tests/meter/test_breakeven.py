@@ -167,7 +167,7 @@ def test_sensitivity_changes_one_thing_at_a_time():
     own = plan(one_off_usd=Interval.of(1_000), people_usd_per_month=Decimal(365))
     at = {case.what: case for case in cases(own, Interval.of(400), Interval.of("0.01"), None, 10_000, Decimal("0.5"))}
     base = threshold(own, Interval.of("0.01")).mid
-    assert at["no labelling cost"].threshold.mid < base < at["labelling 10x as dear"].threshold.mid
+    assert at["no labelling cost"].threshold.mid < base < at["labelling at 10 times the cost"].threshold.mid
     assert at["people's time not counted"].threshold.mid < base
     assert at["API 50% cheaper a year, in 1 year"].threshold.mid > base
     assert at["API 50% cheaper a year, in 3 years"].threshold.mid is None

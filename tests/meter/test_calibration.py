@@ -112,11 +112,11 @@ def test_an_undefined_ratio_is_none():
         ("model,input_tokens,output_tokens,Cost,cost\nx,1,1,2,3\n", "the header names cost twice"),
         (
             'model,input_tokens,output_tokens,cost\nx,1,1,"0,09"\n',
-            "line 2: usd (column cost) is '0,09': its comma may part",
+            "line 2: usd (column cost) is '0,09': its comma may separate",
         ),
         (
             'model,input_tokens,output_tokens,cost\nx,1,1,"1,234"\n',
-            "line 2: usd (column cost) is '1,234': its comma may part",
+            "line 2: usd (column cost) is '1,234': its comma may separate",
         ),
         (
             'model,input_tokens,output_tokens,cost\ngpt-5-nano,"1,5",1,1\n',

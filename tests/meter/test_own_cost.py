@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.meter.money import SCENARIOS, Interval
-from farthing.meter.own_cost import CAPACITY_REPORT, MEASURED_CORES, MEASURED_EVENTS_PER_S, OwnUse
+from farthing.meter.own_cost import CAPACITY_REPORT, MEASURED_CORES, MEASURED_EVENTS_PER_S
 from tests.meter.plans import plan
 
 volumes = st.integers(1, 10**12)
@@ -75,14 +75,6 @@ def test_each_part_by_hand():
     assert lines["people"].mid == 12
     assert lines["training, labels, setting up"].mid == 2
     assert lines["errors the API would not make"].mid == 5_000
-
-
-def test_what_was_reserved_is_what_is_paid():
-    hour = 3_600 * 10**9
-    use = OwnUse(4 * hour, hour // 2, 10**6) + OwnUse(4 * hour, hour // 2, 10**6)
-    assert use.reserved_usd(Decimal("0.05")) == Fraction(40, 100)
-    assert use.usd_per_million(Decimal("0.05")) == Fraction(20, 100)
-    assert OwnUse(hour, 0, 0).usd_per_million(Decimal(1)) is None
 
 
 @pytest.mark.parametrize("bad", [{"utilization": Fraction(0)}, {"utilization": Fraction(2)}, {"horizon_days": 0}])

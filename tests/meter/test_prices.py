@@ -147,7 +147,7 @@ def test_the_basis_stands_beside_every_price():
 
 
 def test_unknown_models_are_named_with_close_ones():
-    with pytest.raises(ConfigError, match=r"gpt-5-nana.*Close: .*openai:gpt-5-nano.*price_file"):
+    with pytest.raises(ConfigError, match=r"gpt-5-nana.*Similar: .*openai:gpt-5-nano.*price_file"):
         LIST.prices("openai:gpt-5-nana")
     with pytest.raises(ConfigError, match=r"provider:model.*anthropic.*openai"):
         LIST.prices("gpt-5-nano")

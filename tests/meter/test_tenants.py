@@ -51,11 +51,11 @@ def test_the_kernel_equals_its_reference(blocks):
             out = np.full((len(rows), N_COLUMNS), 99, np.int64)
             n = count(
                 bounds_of(len(rows), cuts), status, sizes, presence, buffer, start, stop,
-                one._slots, one._pool, one._sizes, one._known, one._seen, out,
+                one._slots, one._pool, one._sizes, one._n_names, one._seen, out,
             )  # fmt: skip
             found.append(out[:n])
         np.testing.assert_array_equal(*found)
-        for array in ("_pool", "_sizes", "_known"):
+        for array in ("_pool", "_sizes", "_n_names"):
             np.testing.assert_array_equal(getattr(ours, array), getattr(theirs, array))
 
 
@@ -90,7 +90,7 @@ def test_a_hundred_thousand_tenants_take_no_more_than_their_room():
     for block in range(20):
         found = count_texts(names_, [f"tenant-{n}" for n in range(block * 5_000, block * 5_000 + 5_000)])
         totals.add(found.names, found.rows)
-    assert int(names_._known[0]) == CAPACITY
+    assert int(names_._n_names[0]) == CAPACITY
     kept = totals.largest(200)
     assert len(kept) == 200
     assert with_other(kept, TenantCount(100_000, 0, 300_000))[OTHER] == TenantCount(99_800, 0, 299_400)

@@ -125,5 +125,5 @@ def test_other_versions_and_damage_are_named():
         with pytest.raises(ValueError, match="damaged"):
             UsageTotals.decode(json.dumps({**good, **damage}))
     for text in ("", "{}", "[]", "null", "consumer metadata"):
-        with pytest.raises(ValueError, match="no usage total"):
+        with pytest.raises(ValueError, match="not a usage total"):
             UsageTotals.decode(text)

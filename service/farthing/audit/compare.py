@@ -1,7 +1,7 @@
 """The ledger's counts of one route beside those of its topics: where they differ, and what else is not as it should be.
 
-The books and the topics are compared up to the offset that the books have come to, so an audit may run while events
-are scored: what was answered since is told, and is no difference.
+The books and the topics are compared up to the offset that the books have reached, so an audit may run while events
+are scored: what was answered since then is reported, but it is not a difference.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from farthing.audit.recount import Answered
+from farthing.audit.recount import Outcomes
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class LedgerCount:
     """One count of the ledger: a model's answers to a source partition, from ``base_offset`` to ``next_offset``."""
 
     topic: str
@@ -27,7 +27,7 @@ class Account:
     dead: int
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Account:
+    def read(cls, body: Mapping[str, Any]) -> LedgerCount:
         """Read one entry of ``/api/accounts``. Raises KeyError, TypeError."""
         whole = (int(body[name]) for name in ("base_offset", "next_offset", "scored", "dead"))
         return cls(str(body["topic"]), int(body["partition"]), str(body["model"]), *whole)
@@ -56,16 +56,16 @@ class Compared:
         return {name: getattr(self, name) for name in self.__slots__} | {"findings": list(self.findings)}
 
 
-def counted_to(accounts: Sequence[Account]) -> dict[int, int]:
+def counted_to(accounts: Sequence[LedgerCount]) -> dict[int, int]:
     """Give for each partition the offset before which some count has counted."""
-    found: dict[int, int] = {}
+    ends: dict[int, int] = {}
     for account in accounts:
-        found[account.partition] = max(found.get(account.partition, 0), account.next_offset)
-    return found
+        ends[account.partition] = max(ends.get(account.partition, 0), account.next_offset)
+    return ends
 
 
 def compare(
-    topic: str, accounts: Sequence[Account], answered: Mapping[int, Answered], deleted: Mapping[int, str]
+    topic: str, accounts: Sequence[LedgerCount], outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
 ) -> list[Compared]:
     """Compare one route, partition by partition.
 
@@ -75,7 +75,7 @@ def compare(
         The route's source.
     accounts:
         The ledger's counts of it.
-    answered:
+    outcomes:
         What the topics hold, by partition.
     deleted:
         For partitions whose log no longer begins at offset 0: a sentence that says so.
@@ -86,27 +86,27 @@ def compare(
             topic,
             partition,
             sorted((a for a in accounts if a.partition == partition), key=lambda a: (a.base_offset, a.next_offset)),
-            answered.get(partition, Answered()),
+            outcomes.get(partition, Outcomes()),
             deleted.get(partition),
         )
-        for partition in sorted(bounds.keys() | answered.keys())
+        for partition in sorted(bounds.keys() | outcomes.keys())
     ]
 
 
 def _compare(
-    topic: str, partition: int, accounts: Sequence[Account], answered: Answered, deleted: str | None
+    topic: str, partition: int, accounts: Sequence[LedgerCount], outcomes: Outcomes, deleted: str | None
 ) -> Compared:
     findings = []
     for account in accounts:
         span = account.base_offset, account.next_offset
-        for what, said, found in (
-            ("scored", account.scored, answered.scored.count(*span)),
-            ("dead", account.dead, answered.dead.count(*span)),
+        for what, in_ledger, in_topics in (
+            ("scored", account.scored, outcomes.scored.count(*span)),
+            ("dead", account.dead, outcomes.dead.count(*span)),
         ):
-            if said != found:
+            if in_ledger != in_topics:
                 findings.append(
-                    f"offsets {span[0]} to {span[1]} by {account.model}: the ledger has {said:,} {what}, the topics "
-                    f"{found:,}"
+                    f"offsets {span[0]} to {span[1]} by {account.model}: the ledger has {in_ledger:,} {what}, the "
+                    f"topics {in_topics:,}"
                 )
     for one, other in pairwise(accounts):
         if other.base_offset < one.next_offset:
@@ -115,20 +115,20 @@ def _compare(
                 f"{one.model} and {other.model}"
             )
     ledger_scored, ledger_dead = sum(a.scored for a in accounts), sum(a.dead for a in accounts)
-    scored, dead = len(answered.scored), len(answered.dead)
+    scored, dead = len(outcomes.scored), len(outcomes.dead)
     if not findings and (ledger_scored, ledger_dead) != (scored, dead):
         findings.append(
             f"{scored - ledger_scored:,} scored and {dead - ledger_dead:,} dead events lie between the ledger's counts"
         )
-    both = answered.both()
+    both = outcomes.both()
     if both:
         findings.append(f"{both:,} events were scored and are dead letters too")
-    if answered.later and not accounts:
+    if outcomes.later and not accounts:
         findings.append(
-            f"{answered.later:,} answers and no count in the ledger; when workers began a moment ago, ask again"
+            f"{outcomes.later:,} answers and no count in the ledger; if workers began just now, audit again"
         )
     return Compared(
         topic, partition, max((a.next_offset for a in accounts), default=0), ledger_scored, ledger_dead, scored, dead,
-        answered.repeats, answered.later, answered.foreign, answered.skipped_batches,
+        outcomes.repeats, outcomes.later, outcomes.foreign, outcomes.skipped_batches,
         () if deleted else tuple(findings), deleted,
     )  # fmt: skip

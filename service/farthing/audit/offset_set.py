@@ -53,16 +53,16 @@ class OffsetSet:
         pages = offsets >> PAGE_BITS
         new = 0
         for number in np.unique(pages).tolist():
-            known = self._counts.setdefault(number, 0)
-            if known == PAGE:
+            before = self._counts.setdefault(number, 0)
+            if before == PAGE:
                 continue
             bits = self._pages.get(number)
             if bits is None:
                 bits = self._pages[number] = np.zeros(PAGE // 8, np.uint8)
             added = int(mark(bits, offsets[pages == number] & (PAGE - 1)))
             new += added
-            self._counts[number] = known + added
-            if known + added == PAGE:
+            self._counts[number] = before + added
+            if before + added == PAGE:
                 self._pages[number] = None
         return new
 

@@ -1,4 +1,4 @@
-"""What the topics say: which source offsets were answered, each counted once however often it was written.
+"""What the topics hold: which source offsets were answered, each counted once however often it was written.
 
 A score carries its event's offset in the header ``farthing.offset``, a dead letter in ``farthing.error.offset``; the
 partition is the source's own. No Python object is made for a record.
@@ -21,13 +21,13 @@ SKIPPED_BATCH_HEADER: Final = b"farthing.error.next_offset"
 
 
 @dataclass(slots=True)
-class Answered:
+class Outcomes:
     """What became of one source partition's events, as far as the books go."""
 
     scored: OffsetSet = field(default_factory=OffsetSet)
     dead: OffsetSet = field(default_factory=OffsetSet)
-    repeats: int = 0  # answers more than one of an event
-    later: int = 0  # answers to events that the books have not come to
+    repeats: int = 0  # answers to events that had one already
+    later: int = 0  # answers to events that the books have not reached
     foreign: int = 0  # records without the header: not written by Farthing
     skipped_batches: int = 0  # dead letters that hold whole batches
 
@@ -45,7 +45,7 @@ class Recount:
         self._dead_letters = dead_letters
         self._counted_to = counted_to
         self._arena = Arena()
-        self.answered: dict[int, Answered] = {}
+        self.outcomes: dict[int, Outcomes] = {}
 
     @property
     def topics(self) -> tuple[str, str]:
@@ -64,15 +64,15 @@ class Recount:
         fault = records.segments[0].fault
         if fault is not None:
             raise fault
-        answered = self.answered.setdefault(part.partition, Answered())
+        outcomes = self.outcomes.setdefault(part.partition, Outcomes())
         is_score = part.topic == self._sink
         offsets = source_offsets(records, OFFSET_HEADER if is_score else DEAD_OFFSET_HEADER)
         if not is_score:
             whole = source_offsets(records, SKIPPED_BATCH_HEADER) >= 0
-            answered.skipped_batches += int(whole.sum())
+            outcomes.skipped_batches += int(whole.sum())
             offsets = offsets[~whole]
         ours = offsets[offsets >= 0]
-        answered.foreign += len(offsets) - len(ours)
+        outcomes.foreign += len(offsets) - len(ours)
         counted = ours[ours < self._counted_to.get(part.partition, 0)]
-        answered.later += len(ours) - len(counted)
-        answered.repeats += len(counted) - (answered.scored if is_score else answered.dead).add(np.sort(counted))
+        outcomes.later += len(ours) - len(counted)
+        outcomes.repeats += len(counted) - (outcomes.scored if is_score else outcomes.dead).add(np.sort(counted))

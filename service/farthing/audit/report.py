@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from farthing.audit.compare import Account, Compared, compare, counted_to
+from farthing.audit.compare import Compared, LedgerCount, compare, counted_to
 from farthing.audit.recount import Recount
 from farthing.config import RouteSettings, Settings
 from farthing.errors import ConfigError
@@ -26,7 +26,7 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     Raises
     ------
     ConfigError
-        Routes share a topic, or what answers at the address is no ledger.
+        Routes share a topic, or what answers at the address is not a ledger.
     StartError, BrokerError
         The ledger or the broker cannot be asked.
     DecodeError
@@ -36,33 +36,33 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     address = ledger or f"http://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
     # The ledger first: what it has counted is in the topics by then, however much is answered meanwhile.
     accounts = await asyncio.to_thread(_accounts, address)
-    found: list[Compared] = []
+    compared: list[Compared] = []
     for route in settings.route:
-        found += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
+        compared += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
     console = report_console(as_json=as_json)
-    _say(found, console)
+    _say(compared, console)
     others = {a.topic for a in accounts} - {route.source for route in settings.route}
     if others:
         console.print(f"not audited, no route reads it: {', '.join(sorted(others))}", highlight=False)
     if as_json:
-        write_json(_as_json(found))
-    if any(one.findings for one in found):
+        write_json(_as_json(compared))
+    if any(one.findings for one in compared):
         return 1
-    return 4 if any(one.unknown for one in found) else 0
+    return 4 if any(one.unknown for one in compared) else 0
 
 
-def _accounts(address: str) -> list[Account]:
+def _accounts(address: str) -> list[LedgerCount]:
     body = ask(address, "/api/accounts")
     try:
-        return [Account.read(one) for one in body]
+        return [LedgerCount.read(one) for one in body]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--ledger {address}: /api/accounts is not what this Farthing knows ({type(error).__name__}: {error}); "
+            f"--ledger {address}: /api/accounts is not as this Farthing reads it ({type(error).__name__}: {error}); "
             "is that the address of a `farthing ledger` of the same version?"
         ) from error
 
 
-async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[Account]) -> list[Compared]:
+async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[LedgerCount]) -> list[Compared]:
     recount = Recount(route.sink, route.dead_letters, counted_to(accounts))
     reader = TopicReader(settings.kafka, recount.topics)
     try:
@@ -78,7 +78,7 @@ async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[Ac
             await asyncio.to_thread(recount.read, part)
     finally:
         await reader.close()
-    return compare(route.source, accounts, recount.answered, deleted)
+    return compare(route.source, accounts, recount.outcomes, deleted)
 
 
 def _require_own_topics(routes: Sequence[RouteSettings]) -> None:
@@ -97,19 +97,19 @@ def _reachable(host: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _say(found: Sequence[Compared], console: Console) -> None:
-    wrong = [one for one in found if one.findings]
-    unknown = [one for one in found if one.unknown]
+def _say(compared: Sequence[Compared], console: Console) -> None:
+    wrong = [one for one in compared if one.findings]
+    unknown = [one for one in compared if one.unknown]
     for one in wrong[:SHOWN]:
         for finding in one.findings:
             console.print(f"{one.topic}[{one.partition}]: {finding}", style="red", highlight=False, markup=False)
     if len(wrong) > SHOWN:
-        console.print(f"and {len(wrong) - SHOWN} partitions more", style="red", highlight=False)
+        console.print(f"and {len(wrong) - SHOWN} more partitions", style="red", highlight=False)
     for one in unknown[:SHOWN]:
         console.print(f"{one.topic}[{one.partition}]: {one.unknown}", style="yellow", highlight=False, markup=False)
     if len(unknown) > SHOWN:
-        console.print(f"and {len(unknown) - SHOWN} partitions more", style="yellow", highlight=False)
-    total = _totals(found)
+        console.print(f"and {len(unknown) - SHOWN} more partitions", style="yellow", highlight=False)
+    total = _totals(compared)
     if wrong:
         console.print(
             f"the ledger and the topics disagree: {total['ledger_scored']:,} scored and {total['ledger_dead']:,} dead "
@@ -117,8 +117,8 @@ def _say(found: Sequence[Compared], console: Console) -> None:
             highlight=False,
         )
     else:
-        agreed = _totals([one for one in found if not one.unknown])
-        partitions = len(found) - len(unknown)
+        agreed = _totals([one for one in compared if not one.unknown])
+        partitions = len(compared) - len(unknown)
         console.print(
             f"the ledger and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
             f"{partitions} partition{'' if partitions == 1 else 's'}",
@@ -126,7 +126,7 @@ def _say(found: Sequence[Compared], console: Console) -> None:
         )
     notes = (
         ("repeats", "written again after a crash or a rebalance, counted once"),
-        ("later", "answers to events that the books have not come to yet"),
+        ("later", "answers to events that the books have not reached yet"),
         ("foreign", "records that Farthing did not write"),
         ("skipped_batches", "whole batches that could not be read, no event of which was counted"),
     )
@@ -135,14 +135,14 @@ def _say(found: Sequence[Compared], console: Console) -> None:
             console.print(f"{total[name]:,} {note}", style="dim", highlight=False)
 
 
-def _totals(found: Sequence[Compared]) -> Counter[str]:
+def _totals(compared: Sequence[Compared]) -> Counter[str]:
     names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches")
-    return Counter({name: sum(getattr(one, name) for one in found) for name in names})
+    return Counter({name: sum(getattr(one, name) for one in compared) for name in names})
 
 
-def _as_json(found: Sequence[Compared]) -> dict[str, Any]:
+def _as_json(compared: Sequence[Compared]) -> dict[str, Any]:
     return {
-        "agrees": not any(one.findings or one.unknown for one in found),
-        **_totals(found),
-        "partitions": [one.as_dict() for one in found],
+        "agrees": not any(one.findings or one.unknown for one in compared),
+        **_totals(compared),
+        "partitions": [one.as_dict() for one in compared],
     }

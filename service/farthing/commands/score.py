@@ -32,7 +32,7 @@ HINT_TRIES = 100
 
 
 @dataclass(slots=True)
-class Totals:
+class LineCounts:
     """How a run went."""
 
     events: int = 0
@@ -44,7 +44,7 @@ class Totals:
 _ABSENT = (Status.MISSING_FIELD, Status.NULL_FIELD, Status.NO_ROWS)
 
 
-def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO | None, console: Console) -> Totals:
+def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO | None, console: Console) -> LineCounts:
     """Score every line of ``source``; write one line each to ``sink``, refused ones to ``dead`` with their reason.
 
     A line is an event's value without its line feed (a carriage return before it is dropped too); lines with nothing
@@ -54,9 +54,9 @@ def score_lines(scorer: Scorer, source: Source, sink: BinaryIO, dead: BinaryIO |
     Raises
     ------
     DataError
-        The input cannot be read on; what came before is scored and written.
+        The input cannot be read to its end; what came before is scored and written.
     """
-    totals = Totals()
+    totals = LineCounts()
     lacks = _Lacks.of(scorer)
     began = time.perf_counter()
     with Progress(
@@ -105,9 +105,9 @@ class _Lacks:
         return needs(self.plan, self.own, self.also)
 
     def hint(self, value: bytes) -> str:
-        said = hint(value, self.plan, self.own, self.also)
-        self.hints = 0 if said else self.hints - 1
-        return said
+        sentence = hint(value, self.plan, self.own, self.also)
+        self.hints = 0 if sentence else self.hints - 1
+        return sentence
 
 
 def _tell(console: Console, text: str) -> None:

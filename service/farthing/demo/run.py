@@ -21,7 +21,7 @@ from farthing.demo.events import FileEvents, MadeUpComments
 from farthing.demo.fields import field_map, manifest_of, text_path
 from farthing.demo.generator import PARTITIONS, Generator
 from farthing.demo.options import DemoOptions
-from farthing.demo.savings import reckon
+from farthing.demo.savings import find_savings
 from farthing.demo.serving import Bookkeeping, DemoTopics, Deployment, Serving
 from farthing.demo.tally import Flagged, Tally
 from farthing.demo.terminal import without_echo
@@ -149,7 +149,7 @@ class _Demo:
                         task.result()  # these end only by an error
                 await sending
                 self._cpu_after = await self._worker.cpu_seconds_and_events()
-                self._savings, self._savings_note = await reckon(
+                self._savings, self._savings_note = await find_savings(
                     self._settings, self._names, self._deployment.config, self._ledger, self._tally.answered
                 )
             finally:

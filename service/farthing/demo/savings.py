@@ -1,4 +1,4 @@
-"""What the demo cost and saved: asked of the ledger, or reckoned here from the same records where it does not run.
+"""What the demo cost and saved: asked of the ledger, or worked out here from the same records where that does not run.
 
 A ledger that is not ready when the demo ends is not waited for: the books are made from what the worker published, by
 the same code, without Faust.
@@ -22,7 +22,7 @@ from farthing.ledger.client import ask
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.price_book import load_book
 from farthing.ledger.statement import make_statement
-from farthing.ledger.statement_json import CHEAPEST, answer
+from farthing.ledger.statement_json import CHEAPEST, statement_body
 from farthing.meter.money import json_text
 from farthing.meter.records import Heartbeat, UsageRecord
 from farthing.wire import Arena, decode
@@ -31,10 +31,10 @@ COMPLETE_WITHIN_S: Final = 6.0  # workers publish their totals once a second
 LOOK_AGAIN_S: Final = 0.2
 
 
-async def reckon(
+async def find_savings(
     kafka: KafkaSettings, topics: DemoTopics, settings_file: Path, ledger: Bookkeeping | None, events: int
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """Give the savings of a demo that has answered ``events`` events, and what must be said of them.
+    """Give the savings of a demo that has answered ``events`` events, and a note about them.
 
     Returns
     -------
@@ -46,29 +46,29 @@ async def reckon(
     try:
         while True:
             is_up = await asyncio.to_thread(_is_up, ledger)
-            said = await (_ask(ledger) if is_up else _make(kafka, topics, settings_file))
-            counted = said["events"]["scored"] + said["events"]["dead"]
+            statement = await (_ask(ledger) if is_up else _make(kafka, topics, settings_file))
+            counted = statement["events"]["scored"] + statement["events"]["dead"]
             if counted == events or time.monotonic() > deadline:
                 break
             await asyncio.sleep(LOOK_AGAIN_S)
     except (BrokerError, ConfigError, StartError) as error:
-        return None, f"the savings cannot be told: {error}"
+        return None, f"the savings are unknown: {error}"
     note = None if counted == events else f"the books have {counted:,} of the {events:,} events"
-    return summary(said), note
+    return summary(statement), note
 
 
-def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
+def summary(statement: Mapping[str, Any]) -> dict[str, Any] | None:
     """Take a demo's savings from a statement of all time, as ``/api/statement`` gives it; None before any score."""
-    comparison, avoided = said["comparison"], said["avoided_usd"]
-    if comparison is None or avoided is None or said["own"]["usd_per_million"] is None:
+    comparison, avoided = statement["comparison"], statement["avoided_usd"]
+    if comparison is None or avoided is None or statement["own"]["usd_per_million"] is None:
         return None
-    prices = next(one for one in said["routes"][0]["prices"] if one["model"] == said["model"])
+    prices = next(one for one in statement["routes"][0]["prices"] if one["model"] == statement["model"])
     return {
-        "own_usd": said["own"]["usd"]["mid"],
-        "own_usd_per_million": said["own"]["usd_per_million"]["mid"],
+        "own_usd": statement["own"]["usd"]["mid"],
+        "own_usd_per_million": statement["own"]["usd_per_million"]["mid"],
         "avoided_usd": avoided,
-        "model": said["model"],
-        "mode": prices["cheapest_mode"] if said["mode"] == CHEAPEST else said["mode"],
+        "model": statement["model"],
+        "mode": prices["cheapest_mode"] if statement["mode"] == CHEAPEST else statement["mode"],
         "prices_as_of": prices["as_of"],
         "verdict": comparison["verdict"],
         "events_per_day": comparison["events_per_day"],
@@ -104,5 +104,5 @@ async def _make(kafka: KafkaSettings, topics: DemoTopics, settings_file: Path) -
         await reader.close()
     settings = config.load(settings_file).settings
     book = load_book(settings, datetime.datetime.now(datetime.UTC).date())
-    said = make_statement(ledger, book, "all", time.time_ns() // 1_000_000)
-    return dict(json.loads(json_text(answer(ledger, said, None, CHEAPEST, settings.meter.compare_with))))
+    statement = make_statement(ledger, book, "all", time.time_ns() // 1_000_000)
+    return dict(json.loads(json_text(statement_body(ledger, statement, None, CHEAPEST, settings.meter.compare_with))))

@@ -50,7 +50,7 @@ class Totals:
     dead: int
     foreign: int  # records that carry no source offset of ours
     answered: int  # events that were scored or are dead letters, each counted once
-    duplicated: int  # answers more than one, of all events together
+    duplicated: int  # answers to events that had one already
     labels: Mapping[str, int]
     flagged: tuple[Flagged, ...]  # the last ones, the latest last
     p50_ms: int
@@ -59,7 +59,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """What one fetch came to, before it is added."""
+    """The counts of one fetch, before they are added."""
 
     is_score: bool
     records: int

@@ -5,6 +5,6 @@
     texts/ clicks/ ranking/     a kind of recipe each: recipe, data, teacher, training, evaluation, card
     student                     the net that all of them train
     quantize -> draft -> gate   integers; scored by what serves them; refused where they lose too much
-    card, measure, recipe_file  what cards, evaluations and recipes have in common
+    card, measure, recipe_file  what cards, evaluations and recipes have in common; data_files: and their data
     teachers/                   models that are trained here, to teach
 """

@@ -11,7 +11,7 @@ MAX_LOSS_POINTS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class RoundingLoss:
     """What int8 loses to float32 on rows that no student learnt from."""
 
     metric: str

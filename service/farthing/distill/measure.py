@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Give probabilities (training and evaluation only; serving has its own kernel)."""
+    """Give scores, 0 to 1, from logits (training and evaluation only; serving has its own kernel)."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60).astype(np.float64))), np.float32)
 
 

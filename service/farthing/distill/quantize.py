@@ -39,12 +39,12 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
     table = np.clip(np.rint(student.table / column_scale), -127, 127).astype(np.int8)
     x = embed(table * column_scale, calibration).astype(np.float32)
     x = x[:: -(-len(x) // CALIBRATION_ROWS)]
-    wanted = sigmoid(student.dense(x))
+    exact_scores = sigmoid(student.dense(x))
     best: tuple[float, QuantizedTensors] | None = None
     for of_columns, of_units, cut_off in itertools.product(MIGRATIONS, MIGRATIONS, CUT_OFFS):
         balanced, factor = _balanced(student, x, of_columns, of_units)
         tried, logits = _dense(balanced, x / factor, table, (column_scale / factor).astype(np.float32), cut_off)
-        error = float(np.square(sigmoid(logits) - wanted).mean())
+        error = float(np.square(sigmoid(logits) - exact_scores).mean())
         if best is None or error < best[0]:
             best = error, tried
     assert best is not None

@@ -16,7 +16,7 @@ def unsaid(scorer: Scorer, splits: Iterable[Sequence[bytes]], labels: Sequence[s
     Parameters
     ----------
     labels:
-        What the model can say of an event besides that there is nothing to say (``allow``, ``none``).
+    What the model can say of an event, besides ``allow`` and ``none``.
 
     Returns
     -------

@@ -2,9 +2,9 @@
 
 ::
 
-    files -> rows -> scores -> binary | ranking | auctions -> report, plots
-             (bootstrap: intervals of all metrics)
+    files -> rows -> scores -> measures/: binary | ranking | bidding, auctions -> report, plots
+                               (bootstrap: intervals of all metrics)
 
-``binary``, ``ranking``, ``auctions`` and ``bootstrap`` are pure functions on arrays and know nothing of bundles.
+Those in ``measures/`` are pure functions on arrays and know nothing of bundles.
 Undefined is NaN in arrays and absent from what is printed, never 0.
 """

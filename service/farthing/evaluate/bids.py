@@ -1,4 +1,4 @@
-"""Bidding measured: click probabilities, and what bids made of them win from a stream with recorded market prices."""
+"""Bidding measured: click probabilities, and what bids made from them win in a stream with recorded market prices."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class MarketPriors:
     """What the bidder knows before the stream begins."""
 
     prices: PriceModel
@@ -51,21 +51,24 @@ class Market:
         assert options.budget_factor is not None
         return auctions.episode_budget(self.prices.mean, options.budget_factor, episode=options.episode)
 
+    def facts(self, options: EvaluateOptions) -> dict[str, Any]:
+        """Give what a report says of the bids' settings."""
+        return {
+            "budget_factor": options.budget_factor,
+            "strategy": options.strategy,
+            "episode": options.episode,
+            "budget": self.budget(options),
+            "prices_from": self.prices_from,
+            "click_rate": round(self.click_rate, 8),
+            "click_rate_from": self.click_rate_from,
+        }
+
 
 def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
     """Score impressions, or take the probabilities that the rows give; measure them, and bid if asked to."""
     options.only("bidding", "slices", "positive", "budget_factor", "prices", "strategy", "click_rate", "episode")
     _check(options)
-    requests = RequestMap.from_manifest(manifest.training_data)
-    columns = () if requests is None else tuple(column.column for column in requests.columns)
-    names = parse_names(options.names, (CLICK, MARKET_PRICE, PCTR, *columns))
-    if not options.data:
-        raise ConfigError("no data: give one or more files of labelled rows")
-    wanted = frozenset(field.name for field in scorer.field_plan.fields)
-    rows = read_impressions(
-        options.data, names, lambda row: layout_of(row, requests, wanted, names, scorer.model_id),
-        slices=options.slices, positive=options.positive,
-    )  # fmt: skip
+    rows = _read(scorer, manifest, options)
     scored_by = scorer.model_id if rows.events else f"{rows.pctr_column} of the rows"
     scores: NDArray[Any]
     if rows.events:
@@ -81,38 +84,27 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
     measured = measure(rows, rows.clicks, scores, METRICS, **settings)
     compared = {}
     if given is not None:
-        found = binary.estimate(rows.clicks, given, METRICS, **settings)
-        compared[f"{rows.pctr_column} of the rows"] = Group(len(rows), int(rows.clicks.sum()), found)
-    notes = [] if rows.events else [f"the rows have nothing that {scorer.model_id} reads: {scored_by} is measured"]
+        estimates = binary.estimate(rows.clicks, given, METRICS, **settings)
+        compared[f"{rows.pctr_column} of the rows"] = Group(len(rows), int(rows.clicks.sum()), estimates)
+    notes = [] if rows.events else [f"the rows have no field that {scorer.model_id} reads, so {scored_by} is measured"]
     market, whole, sources = None, measured.whole, measured.sources
     if options.budget_factor is not None:
         market = market_of(options, rows, scores, manifest if rows.events else None)
         whole, sources = _with_bids(rows, scores, market, options, measured.whole, sources, advance)
         notes += _market_notes(market, options)
     elif rows.market_prices is not None:
-        notes.append("the rows have market prices: with --budget-factor bids are replayed on them")
+        notes.append("the rows have market prices: add --budget-factor to replay bids on them")
     report = Report(
         model=scorer.model_id,
         task=scorer.task,
-        facts=facts(
-            scored_by=scored_by,
-            **{} if market is None else {
-                "budget_factor": options.budget_factor,
-                "strategy": options.strategy,
-                "episode": options.episode,
-                "budget": market.budget(options),
-                "prices_from": market.prices_from,
-                "click_rate": round(market.click_rate, 8),
-                "click_rate_from": market.click_rate_from,
-            },
-        ),
+        facts=facts(scored_by=scored_by, **({} if market is None else market.facts(options))),
         whole=whole,
         sources=sources,
         slices=measured.slices,
         resamples=options.resamples,
         seed=options.seed,
         compared=compared,
-    )  # fmt: skip
+    )
 
     def draw(folder: Path, title: str) -> list[Path]:
         from farthing.evaluate.plots import write_plots
@@ -128,10 +120,24 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
     )
 
 
+def _read(scorer: Scorer, manifest: Manifest, options: EvaluateOptions) -> ImpressionRows:
+    """Read the impressions, laid out as the bundle's training data were."""
+    requests = RequestMap.from_manifest(manifest.training_data)
+    columns = () if requests is None else tuple(column.column for column in requests.columns)
+    names = parse_names(options.names, (CLICK, MARKET_PRICE, PCTR, *columns))
+    if not options.data:
+        raise ConfigError("no data: give one or more files of labelled rows")
+    read_fields = frozenset(field.name for field in scorer.field_plan.fields)
+    return read_impressions(
+        options.data, names, lambda row: layout_of(row, requests, read_fields, names, scorer.model_id),
+        slices=options.slices, positive=options.positive,
+    )  # fmt: skip
+
+
 def market_of(
     options: EvaluateOptions, rows: ImpressionRows, scores: binary.Scores, manifest: Manifest | None
-) -> Market:
-    """Settle what the bidder knows: prices of training and the share of clicks there.
+) -> MarketPriors:
+    """Settle what the bidder knows: prices in training and the share of clicks there.
 
     Without ``--prices`` it is the histogram beside the first file; without one, the stream's own prices, which no
     bidder could know. Without ``--click-rate`` it is that of the bundle's training data where the bundle scores
@@ -158,7 +164,7 @@ def market_of(
     else:
         whole = np.floor(rows.market_prices).astype(np.int64)
         if not whole.any():
-            raise ConfigError("--budget-factor: all market prices are under 1; give training's with --prices")
+            raise ConfigError("--budget-factor: all market prices are under 1; give those of training with --prices")
         model, origin = PriceModel(np.bincount(whole).astype(np.float64)), "the stream itself"
     trained = {} if manifest is None else manifest.evaluation.get("rows", {})
     if options.click_rate is not None:
@@ -167,7 +173,7 @@ def market_of(
         rate, rate_from = trained["train_clicks"] / trained["train"], "training"
     else:
         rate, rate_from = float(np.mean(scores, dtype=np.float64)), "the mean probability of the stream"
-    return Market(model, origin, rate, rate_from)
+    return MarketPriors(model, origin, rate, rate_from)
 
 
 def _check(options: EvaluateOptions) -> None:
@@ -191,7 +197,7 @@ def _of_events(scores: NDArray[np.float32], rows: ImpressionRows) -> NDArray[np.
 def _with_bids(
     rows: ImpressionRows,
     scores: binary.Scores,
-    market: Market,
+    market: MarketPriors,
     options: EvaluateOptions,
     whole: Group,
     sources: Mapping[str, Group],
@@ -229,12 +235,12 @@ def _with_bids(
     return bids, {name: added(sources[name], replayed) for name, replayed in zip(sources, replays, strict=True)}
 
 
-def _market_notes(market: Market, options: EvaluateOptions) -> list[str]:
+def _market_notes(market: MarketPriors, options: EvaluateOptions) -> list[str]:
     notes = [
         f"bids: {options.strategy}, solved anew before each auction; a budget of {market.budget(options):,.0f} for "
         f"each {options.episode:,} auctions; prices of {market.prices_from}; click rate {market.click_rate:.6f} "
         f"({market.click_rate_from})"
     ]
     if market.prices_from == "the stream itself":
-        notes.append("no bidder knows a stream's own prices beforehand: give training's with --prices")
+        notes.append("no bidder knows a stream's own prices beforehand: give those of training with --prices")
     return notes

@@ -13,8 +13,10 @@ from farthing.payload import naming, parse_pairs, parse_path
 from farthing.payload.field_map import FLAG, unknown
 
 
-def parse_names(pairs: Sequence[str], known: Sequence[str], fields: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Read ``--map NEW=OLD``: each name of ``known`` to the column that holds it, or to the path of a JSON value.
+def parse_names(
+    pairs: Sequence[str], allowed: Sequence[str], fields: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Read ``--map NEW=OLD``: each name of ``allowed`` to the column that holds it, or to the path of a JSON value.
 
     ``fields`` are other names of some: the field plan's name of what is known by its path.
 
@@ -25,9 +27,9 @@ def parse_names(pairs: Sequence[str], known: Sequence[str], fields: Mapping[str,
     """
     names: dict[str, str] = {}
     for new, old in parse_pairs(pairs).items():
-        name = new if new in known else (fields or {}).get(new)
+        name = new if new in allowed else (fields or {}).get(new)
         if name is None:
-            raise ConfigError(f"{FLAG} {new}={old}: {unknown(new, known)}")
+            raise ConfigError(f"{FLAG} {new}={old}: {unknown(new, allowed)}")
         if name in names:
             raise ConfigError(f"{FLAG} {new}={old}: {name} is mapped to {names[name]} already; give each name once")
         names[name] = old
@@ -69,15 +71,15 @@ def number(
     try:
         if isinstance(value, str) == row.typed or not isinstance(value, str | int | float):
             raise ValueError
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         row.fail(f"{named(name, names)} is {json.dumps(value, ensure_ascii=False)}, expected a number")
-    if not math.isfinite(found):
-        row.fail(f"{named(name, names)} is {found}, expected a finite number; mend or take out the row")
-    if not low <= found <= high:
+    if not math.isfinite(parsed):
+        row.fail(f"{named(name, names)} is {parsed}, expected a finite number; fix or remove the row")
+    if not low <= parsed <= high:
         bounds = f"a number from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        row.fail(f"{named(name, names)} is {found:g}, expected {bounds}; mend it, or name another column")
-    return found
+        row.fail(f"{named(name, names)} is {parsed:g}, expected {bounds}; fix it, or name another column")
+    return parsed
 
 
 def absent(row: Row, name: str, names: Mapping[str, str], value: object) -> NoReturn:
@@ -89,7 +91,7 @@ def absent(row: Row, name: str, names: Mapping[str, str], value: object) -> NoRe
                     raise ConfigError(f"{name} has one value a row, a path through an array gives one for each element")
         columns = ", ".join(row.values) or "none"
         row.fail(f"has no {named(name, names)}, its columns are {columns}; name the right one with --map {name}=COLUMN")
-    row.fail(f"{named(name, names)} is null; mend or take out the row")
+    row.fail(f"{named(name, names)} is null; fix or remove the row")
 
 
 def named(name: str, names: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from farthing.evaluate.measures.bootstrap import Advance
 from farthing.evaluate.report import Group
 from farthing.evaluate.rows import LabelledRows
 
-Rows = LabelledRows | ImpressionRows
+BinaryRows = LabelledRows | ImpressionRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Measured:
     slices: Mapping[str, Mapping[str, Group]]
 
 
-def parts_of(rows: Rows) -> int:
+def parts_of(rows: BinaryRows) -> int:
     """Count the sets of rows that :func:`measure` resamples: for progress bars."""
     files = len(rows.sources) if len(rows.sources) > 1 else 0
     return 1 + files + sum(len(set(values)) for values in rows.slices.values())
 
 
 def measure(
-    rows: Rows,
+    rows: BinaryRows,
     labels: NDArray[np.int8],
     scores: binary.Scores,
     metrics: Mapping[str, binary.Metric],
@@ -55,9 +55,9 @@ def measure(
     """
 
     def group(chosen: NDArray[np.bool_]) -> Group:
-        known = labels[chosen]
-        found = binary.estimate(known, scores[chosen], metrics, seed=seed, resamples=resamples, advance=advance)
-        return Group(len(known), int(known.sum()), found)
+        truth = labels[chosen]
+        estimates = binary.estimate(truth, scores[chosen], metrics, seed=seed, resamples=resamples, advance=advance)
+        return Group(len(truth), int(truth.sum()), estimates)
 
     whole = group(np.ones(len(rows), np.bool_))
     if len(rows.sources) == 1:

@@ -73,14 +73,14 @@ def layout_of(
         pctr = like[0] if len(like) == 1 else None
     if row.typed and isinstance(row.values.get("imp"), list):
         return Layout(whole_requests=True, pctr=pctr)
-    wanted = [] if requests is None else [c.column for c in requests.columns if c.field in fields]
-    if any(row.get(names.get(column, column)) is not MISSING for column in wanted):
+    read_columns = [] if requests is None else [c.column for c in requests.columns if c.field in fields]
+    if any(row.get(names.get(column, column)) is not MISSING for column in read_columns):
         return Layout(requests=requests, fields=fields, pctr=pctr)
     if pctr is None:
         what = (
             f"{model} does not say how a log's columns lie in a BidRequest (build it again), and the row is none"
             if requests is None
-            else f"there is none of the columns {', '.join(wanted)}, which {model} reads"
+            else f"there is none of the columns {', '.join(read_columns)}, which {model} reads"
         )
         raise ConfigError(
             f"{row.file}: {what}, and no click probabilities; the columns are {', '.join(row.values)}. "
@@ -113,7 +113,7 @@ def read_impressions(
     column = Labels(CLICK, names, positive=positive, head=CLICK)
     events: list[bytes] = []
     pctr: list[float] = []
-    found: dict[str, list[str]] = {name: [] for name in slices}
+    slice_values: dict[str, list[str]] = {name: [] for name in slices}
     for index, row in all_rows(paths):
         if settled is None:
             assert not isinstance(layout, Layout)
@@ -133,11 +133,11 @@ def read_impressions(
             events.append(_whole(row))
         elif settled.requests is not None:
             events.append(_event(row, settled.requests, settled.fields, names))
-        for name, values in found.items():
+        for name, values in slice_values.items():
             values.append(slice_value(row, name))
     clicks = np.array(column.numbers(), np.int8)
     both_classes(paths, clicks == 1, "a click", "no click")
-    few_values(found)
+    few_values(slice_values)
     return ImpressionRows(
         sources=tuple(map(str, paths)),
         source=np.array(source, np.int64),
@@ -147,7 +147,7 @@ def read_impressions(
         market_prices=np.array(prices) if prices else None,
         pctr=np.array(pctr) if pctr else None,
         pctr_column=None if settled is None else settled.pctr,
-        slices={name: tuple(values) for name, values in found.items()},
+        slices={name: tuple(values) for name, values in slice_values.items()},
     )
 
 

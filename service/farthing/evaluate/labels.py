@@ -84,13 +84,13 @@ class Labels:
             self._values.append(text)
             self._first_word = self._first_word or row
             return math.nan
-        found = number(
+        label = number(
             row, self._name, self._names, low=self._low, high=self._high, nullable=self._nullable,
             optional=self._optional,
         )  # fmt: skip
-        self._numbers += not math.isnan(found)
-        self._values.append(found)
-        return found
+        self._numbers += not math.isnan(label)
+        self._values.append(label)
+        return label
 
     def numbers(self) -> list[float]:
         """Give all labels: 0 and 1 in place of words.
@@ -118,7 +118,7 @@ class Labels:
             return set(self._positive)
         if self._numbers:
             row.fail(
-                f"{column} is {json.dumps(first, ensure_ascii=False)}, expected a number as in other rows; mend it, or "
+                f"{column} is {json.dumps(first, ensure_ascii=False)}, expected a number as in other rows; fix it, or "
                 f"say which labels count as yes: {self._mend}"
             )
         if (understood := _understood(words, self._head)) is not None:

@@ -1,4 +1,4 @@
-"""What ``farthing evaluate`` was asked, and what it gives back."""
+"""The options of ``farthing evaluate``, and its result."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class EvaluateOptions(EvaluateFlags):
     data: tuple[Path, ...]
 
     def only(self, task: str, *meant: str) -> None:
-        """Raise ConfigError where a flag is given that speaks of another task; ``meant`` are this task's own."""
+        """Raise ConfigError where a flag of another task is given; ``meant`` are this task's own."""
         of_tasks = (
             "head",
             "slices",
@@ -105,7 +105,7 @@ class EvaluateOptions(EvaluateFlags):
             default = type(self).__dataclass_fields__[name].default
             if name not in meant and getattr(self, name) != default:
                 flag = "--" + {"slices": "slice"}.get(name, name).replace("_", "-")
-                raise ConfigError(f"{flag} says nothing to a bundle of the task {task}; leave it out")
+                raise ConfigError(f"{flag} does not apply to a bundle of the task {task}; leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,6 @@ class Result:
     drawn_title: str = ""
 
 
-def facts(**known: Any) -> dict[str, Any]:
+def facts(**values: Any) -> dict[str, Any]:
     """Leave out what is not known."""
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}

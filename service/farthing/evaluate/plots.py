@@ -129,9 +129,9 @@ def _reliability_of_small(figure: Figure, counts: ScoreCounts) -> None:
 
 
 def _precision_recall(axes: Axes, counts: ScoreCounts, cut: float | None) -> None:
-    hits, said = _cumulated(counts)
-    precision, recall = hits / said, hits / hits[-1]
-    share = hits[-1] / said[-1]
+    hits, called = _cumulated(counts)
+    precision, recall = hits / called, hits / hits[-1]
+    share = hits[-1] / called[-1]
     axes.step(np.append(0, recall), np.append(precision[0], precision), where="pre", color=INK, linewidth=1.5)
     axes.axhline(share, color=FAINT, linewidth=1, linestyle="--", label=f"share of positives, {share:.3f}")
     if cut is not None and (at := np.count_nonzero(counts.scores >= cut) - 1) >= 0:
@@ -143,9 +143,9 @@ def _precision_recall(axes: Axes, counts: ScoreCounts, cut: float | None) -> Non
 
 
 def _lift(axes: Axes, counts: ScoreCounts, cut: float | None) -> None:
-    hits, said = _cumulated(counts)
-    chosen, share = said / said[-1], hits[-1] / said[-1]
-    lift = hits / said / share
+    hits, called = _cumulated(counts)
+    chosen, share = called / called[-1], hits[-1] / called[-1]
+    lift = hits / called / share
     axes.plot(chosen, lift, color=INK, linewidth=1.5)
     axes.axhline(1, color=FAINT, linewidth=1, linestyle="--", label="no better than chance")
     if cut is not None and (at := np.count_nonzero(counts.scores >= cut) - 1) >= 0:

@@ -29,6 +29,6 @@ def read_histogram(path: Path) -> NDArray[np.float64]:
     prices, counts = [price for price, _ in cells], np.array([count for _, count in cells])
     if prices != list(range(len(prices))) or not counts[1:].sum() > 0:
         raise ConfigError(
-            f"{path}: market_price must be 0, 1, 2, ... with counts that are not all 0; mend or leave out the rows"
+            f"{path}: market_price must be 0, 1, 2, ... with counts that are not all 0; fix or remove the rows"
         )
     return counts

@@ -44,8 +44,8 @@ def write_rank_plots(
         place = np.arange(1, DEPTH + 1)
         left, right = figure.subplots(1, 2)
         for axes, what, index in ((left, "precision", 0), (right, "recall", 1)):
-            for (name, found), colour in zip(curves.items(), (INK, FAINT, MARK), strict=False):
-                axes.plot(place, found[index], color=colour, marker="o", markersize=3, linewidth=1.5, label=name)
+            for (name, curve), colour in zip(curves.items(), (INK, FAINT, MARK), strict=False):
+                axes.plot(place, curve[index], color=colour, marker="o", markersize=3, linewidth=1.5, label=name)
             axes.set(xlabel="first k candidates", ylabel=f"mean {what}", xlim=(0.5, DEPTH + 0.5), ylim=(0, 1.02))
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False, fontsize=9)

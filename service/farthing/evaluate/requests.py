@@ -85,16 +85,16 @@ class RequestMap:
         BundleError
             It is not as this Farthing writes it.
         """
-        found = next((source[_KEY] for source in training_data if _KEY in source), None)
-        if found is None:
+        entry = next((source[_KEY] for source in training_data if _KEY in source), None)
+        if entry is None:
             return None
         try:
             return cls(
-                id=found["id"],
-                click=found["click"],
-                absent=tuple(found["absent"]),
-                columns=tuple(LogColumn(**column) for column in found["columns"]),
-                constants=tuple((path, value) for path, value in found["constants"]),
+                id=entry["id"],
+                click=entry["click"],
+                absent=tuple(entry["absent"]),
+                columns=tuple(LogColumn(**column) for column in entry["columns"]),
+                constants=tuple((path, value) for path, value in entry["constants"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(

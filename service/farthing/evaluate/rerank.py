@@ -56,15 +56,7 @@ def evaluate(scorer: Scorer, options: EvaluateOptions, track: Track) -> Result:
     report = Report(
         model=scorer.model_id,
         task=scorer.task,
-        facts=facts(
-            queries=len(rows.qids),
-            queries_without_positive=ours.without_positive,
-            positive_from=options.positive_from,
-            first_stage=options.first_stage,
-            rows_without_first_stage=rows.left_out if compared else None,
-            repeated_candidates=rows.repeated,
-            qrels=None if options.qrels is None else str(options.qrels),
-        ),
+        facts=_facts(rows, ours, options),
         whole=whole,
         sources={
             name: _group(rows, ours, rows.source == index, options, advance) if several else whole
@@ -91,6 +83,18 @@ def evaluate(scorer: Scorer, options: EvaluateOptions, track: Track) -> Result:
         notes=_notes(rows, ours, options),
         draw=draw,
         drawn_title=f"{scorer.model_id}, {len(rows.qids):,} queries",
+    )
+
+
+def _facts(rows: CandidateRows, ours: ranking.QueryMetrics, options: EvaluateOptions) -> dict[str, Any]:
+    return facts(
+        queries=len(rows.qids),
+        queries_without_positive=ours.without_positive,
+        positive_from=options.positive_from,
+        first_stage=options.first_stage,
+        rows_without_first_stage=None if rows.first_stage is None else rows.left_out,
+        repeated_candidates=rows.repeated,
+        qrels=None if options.qrels is None else str(options.qrels),
     )
 
 

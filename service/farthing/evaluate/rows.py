@@ -99,20 +99,20 @@ def read_labelled(
         A row is not as it must be, or all rows have one label.
     """
     if plan.has_array:
-        raise ConfigError("the bundle scores several rows an event; rows of one label each do not fit it")
+        raise ConfigError("the bundle scores several rows per event; it cannot be measured on rows with one label each")
     source, places, events = [], [], []
     column = Labels(LABEL, names, positive=positive, head=head)
-    found: dict[str, list[str]] = {name: [] for name in slices}
+    slice_values: dict[str, list[str]] = {name: [] for name in slices}
     for index, row in all_rows(paths):
         column.add(row)
         source.append(index)
         places.append(row.place)
         events.append(_event(row, plan, names))
-        for name, values in found.items():
+        for name, values in slice_values.items():
             values.append(slice_value(row, name))
     shares = np.array(column.numbers())
     both_classes(paths, shares >= POSITIVE_SHARE, f"label {POSITIVE_SHARE} or more", f"label under {POSITIVE_SHARE}")
-    few_values(found)
+    few_values(slice_values)
     return LabelledRows(
         sources=tuple(map(str, paths)),
         source=np.array(source, np.int64),
@@ -120,7 +120,7 @@ def read_labelled(
         events=tuple(events),
         labels=(shares >= POSITIVE_SHARE).astype(np.int8),
         soft=int(((shares > 0) & (shares < 1)).sum()),
-        slices={name: tuple(values) for name, values in found.items()},
+        slices={name: tuple(values) for name, values in slice_values.items()},
     )
 
 
@@ -148,71 +148,95 @@ def read_candidates(
         A row is not as it must be, a judged document stands twice in a query, no row is left, or no label reaches
         ``positive_from`` or all do.
     """
-    found: dict[tuple[int, str], list[int]] = {}
-    queries: dict[tuple[int, str], str] = {}
-    docids: list[str] = []
-    seen: set[tuple[int, str, str]] = set()
-    titles, texts, labels, scores = [], [], [], []
-    column = Labels(LABEL, names, high=math.inf, nullable=True, mend="write numbers, 0 for what is not relevant")
-    left_out = repeated = 0
+    read = _Candidates(names, first_stage, qrels)
     for index, row in all_rows(paths):
-        score = math.nan if first_stage is None else number(row, first_stage, {}, nullable=True, optional=True)
-        if first_stage is not None and math.isnan(score):
-            left_out += 1
-            continue
-        title, text = string(row, "title", names, optional=True), string(row, "text", names)
-        if not (title.strip() or text.strip()):
-            row.fail("title and text are both empty; take the row out")
-        key = (index, string(row, "qid", names))
-        query, docid = string(row, "query", names), string(row, "docid", names)
-        first = queries.setdefault(key, query)
-        if first != query and _letters(first) != _letters(query):  # the first spelling stands for all
-            row.fail(f"query {key[1]} has another text than in rows before it; give each query an id of its own")
-        if (*key, docid) in seen:
-            if qrels is not None:
-                row.fail(f"{docid} is a candidate of {key[1]} for the second time; its judgement would count twice")
-            repeated += 1
-        seen.add((*key, docid))
-        found.setdefault(key, []).append(len(docids))
-        docids.append(docid)
-        titles.append(title)
-        texts.append(text)
-        if qrels is None:
-            column.add(row)
-        else:
-            labels.append(_relevance(row, names, qrels.get((key[1], docid), math.nan)))
-        scores.append(score)
-    if not docids:
+        read.add(index, row)
+    if not read.docids:
         raise DataError(f"{files(paths)}: no row has a score in {first_stage}; name the column with --first-stage")
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(rows) for rows in found.values()])
-    judged = np.array(column.numbers() if qrels is None else labels)[order]
+    order = np.concatenate([rng.permutation(rows) for rows in read.rows_of.values()])
+    judged = read.labels()[order]
     both_classes(
         paths, judged >= positive_from, f"label {positive_from:g} or more", f"label under {positive_from:g}",
         "give data that has them, or another --positive-from",
     )  # fmt: skip
     return CandidateRows(
         sources=tuple(map(str, paths)),
-        source=np.array([key[0] for key in found], np.int64),
-        qids=tuple(key[1] for key in found),
-        queries=tuple(queries.values()),
-        query_indptr=np.concatenate([[0], np.cumsum([len(rows) for rows in found.values()])]).astype(np.int64),
-        docids=tuple(docids[k] for k in order),
-        titles=tuple(titles[k] for k in order),
-        texts=tuple(texts[k] for k in order),
+        source=np.array([key[0] for key in read.rows_of], np.int64),
+        qids=tuple(key[1] for key in read.rows_of),
+        queries=tuple(read.queries.values()),
+        query_indptr=np.cumsum([0, *(len(rows) for rows in read.rows_of.values())], dtype=np.int64),
+        docids=tuple(read.docids[k] for k in order),
+        titles=tuple(read.titles[k] for k in order),
+        texts=tuple(read.texts[k] for k in order),
         labels=judged,
-        first_stage=None if first_stage is None else np.array(scores)[order],
-        left_out=left_out,
-        repeated=repeated,
+        first_stage=None if first_stage is None else np.array(read.scores)[order],
+        left_out=read.left_out,
+        repeated=read.repeated,
     )
+
+
+class _Candidates:
+    """Candidates as they are read, row by row; what :func:`read_candidates` takes is explained there."""
+
+    def __init__(
+        self, names: Mapping[str, str], first_stage: str | None, qrels: Mapping[tuple[str, str], float] | None
+    ) -> None:
+        self._names, self._first_stage, self._qrels = names, first_stage, qrels
+        self._seen: set[tuple[int, str, str]] = set()
+        mend = "write numbers, 0 for what is not relevant"
+        self._column = Labels(LABEL, names, high=math.inf, nullable=True, mend=mend)
+        self._judged: list[float] = []
+        self.rows_of: dict[tuple[int, str], list[int]] = {}  # (file, qid) -> its candidates
+        self.queries: dict[tuple[int, str], str] = {}
+        self.docids: list[str] = []
+        self.titles: list[str] = []
+        self.texts: list[str] = []
+        self.scores: list[float] = []
+        self.left_out = self.repeated = 0
+
+    def add(self, index: int, row: Row) -> None:
+        """Take a row of the file ``index``. Raises DataError where it is not as it must be."""
+        names, score = self._names, math.nan
+        if self._first_stage is not None:
+            score = number(row, self._first_stage, {}, nullable=True, optional=True)
+            if math.isnan(score):
+                self.left_out += 1
+                return
+        title, text = string(row, "title", names, optional=True), string(row, "text", names)
+        if not (title.strip() or text.strip()):
+            row.fail("title and text are both empty; take the row out")
+        key = (index, string(row, "qid", names))
+        query, docid = string(row, "query", names), string(row, "docid", names)
+        first = self.queries.setdefault(key, query)
+        if first != query and _letters(first) != _letters(query):  # the first spelling stands for all
+            row.fail(f"query {key[1]} has another text than in rows before it; give each query an id of its own")
+        if (*key, docid) in self._seen:
+            if self._qrels is not None:
+                row.fail(f"{docid} is a candidate of {key[1]} for the second time; its judgement would count twice")
+            self.repeated += 1
+        self._seen.add((*key, docid))
+        self.rows_of.setdefault(key, []).append(len(self.docids))
+        self.docids.append(docid)
+        self.titles.append(title)
+        self.texts.append(text)
+        self.scores.append(score)
+        if self._qrels is None:
+            self._column.add(row)
+        else:
+            self._judged.append(_relevance(row, names, self._qrels.get((key[1], docid), math.nan)))
+
+    def labels(self) -> Floats:
+        """Give the labels in the order of the rows: their own, or those of the judgements that stand apart."""
+        return np.array(self._column.numbers() if self._qrels is None else self._judged)
 
 
 def _relevance(row: Row, names: Mapping[str, str], judged: float) -> float:
     """Give what judgements that stand apart say of a candidate, NaN for nothing; a label in the row must agree."""
     label = number(row, LABEL, names, low=0.0, nullable=True, optional=True)
     if not math.isnan(label) and label != judged:
-        said = "do not have it" if math.isnan(judged) else f"say {judged:g}"
-        row.fail(f"label is {label:g}, the judgements of --qrels {said}; give those that belong to the rows")
+        judgement = "do not have it" if math.isnan(judged) else f"say {judged:g}"
+        row.fail(f"label is {label:g}, the judgements of --qrels {judgement}; give those that belong to the rows")
     return judged
 
 
@@ -267,7 +291,7 @@ def _event(row: Row, plan: FieldPlan, names: Mapping[str, str]) -> bytes:
     try:
         return json.dumps(event, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        row.fail(f"{', '.join(event)} hold half of a surrogate pair, which is not text; mend or take out the row")
+        row.fail(f"{', '.join(event)} hold half of a surrogate pair, which is not text; fix or remove the row")
 
 
 def _field(row: Row, field: Field, names: Mapping[str, str]) -> object:

@@ -33,7 +33,7 @@ def score(
         refused = np.flatnonzero(scored.status)
         if len(refused):
             reason = Status(int(scored.status[refused[0]])).name.lower()
-            raise DataError(f"{places[start + refused[0]]}: cannot be scored ({reason}); mend or take out the row")
+            raise DataError(f"{places[start + refused[0]]}: cannot be scored ({reason}); fix or remove the row")
         parts.append(scored.scores)
         advance(len(scored))
     return np.concatenate(parts)

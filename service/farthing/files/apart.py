@@ -36,13 +36,13 @@ def keep_apart(inputs: Iterable[Named], outputs: Iterable[Named]) -> None:
         what = _identity(path) if path else None
         if what is None:
             continue
-        said = "standard output" if path == STANDARD_OUTPUT else f"{name} {path}"
+        output = "standard output" if path == STANDARD_OUTPUT else f"{name} {path}"
         source = next((other for other, its in read if its == what), None)
         if source is not None:
-            raise ConfigError(f"{said}: is the same file as the input {source}, which it would destroy; name another")
+            raise ConfigError(f"{output}: is the same file as the input {source}, which it would destroy; name another")
         if what in written:
-            raise ConfigError(f"{said}: is the same file as {written[what]}; give each output a file of its own")
-        written[what] = said
+            raise ConfigError(f"{output}: is the same file as {written[what]}; give each output a file of its own")
+        written[what] = output
 
 
 def _identity(path: str | Path) -> tuple[object, ...] | None:

@@ -1,8 +1,8 @@
 """Rows of JSON lines, CSV or TSV, one after the other, each with its place.
 
 The first character that is not white space decides: ``{`` or ``[`` begins JSON lines, anything else is a table with a
-header (RFC 4180). Its cells are parted by tabs where the header has one, by semicolons where it has those and no comma,
-else by commas. All text is UTF-8.
+header (RFC 4180). Its cells are separated by tabs where the header has one, by semicolons where it has those and no
+comma, else by commas. All text is UTF-8.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _repeated(names: list[str]) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A file, a pipe or standard input as lines of bytes, unpacked: gzip and zstd are told by the first bytes.
+"""A file, a pipe or standard input as lines of bytes, unpacked: gzip and zstd are recognised by the first bytes.
 
 Nothing is read ahead of what is used, so that a pipe that stays open is read as it is written, and no file has to fit
 into memory.
@@ -34,8 +34,8 @@ _ZSTD: Final = (
 )  # frames, skippable ones
 _UNREADABLE: Final = {
     b"PK\x03\x04": "a zip file or a spreadsheet; save it as CSV in UTF-8, or unpack it first",
-    b"\xfd7zX": "packed by xz; unpack it first, or pack it by gzip or zstd",
-    b"\x04\x22\x4d\x18": "packed by lz4; unpack it first, or pack it by gzip or zstd",
+    b"\xfd7zX": "compressed with xz; decompress it first, or use gzip or zstd",
+    b"\x04\x22\x4d\x18": "compressed with lz4; decompress it first, or use gzip or zstd",
 }
 _MAGIC: Final = (_GZIP, *_ZSTD, *_UNREADABLE)
 
@@ -59,16 +59,16 @@ class Source:
         Raises
         ------
         DataError
-            The file cannot be read on: it is cut off or damaged.
+            The file cannot be read to its end: it is cut off or damaged.
         """
         number = 0
         try:
             for number, line in enumerate(self._unpacked, 1):
                 yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
         except (EOFError, OSError, zlib.error, zstd.ZstdError) as error:
-            raise DataError(f"{self.name}, after line {number}: cannot be read on ({error}); get the file again") from (
-                error
-            )
+            raise DataError(
+                f"{self.name}, after line {number}: cannot be read any further ({error}); get the file again"
+            ) from (error)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def open_source(file: str | Path, name: str | None = None) -> Iterator[Source]:
     Raises
     ------
     ConfigError
-        It cannot be opened, or is packed by what is not read here.
+        It cannot be opened, or is compressed in a format that is not read here.
     """
     name = str(file) if name is None else name
     with ExitStack() as stack:
@@ -109,7 +109,7 @@ def read_lines(file: str | Path, name: str | None = None) -> Iterator[tuple[int,
     ConfigError
         The file cannot be opened.
     DataError
-        It cannot be read on.
+        It cannot be read to its end.
     """
     with open_source(file, name) as source:
         for number, line in source.lines():

@@ -51,7 +51,7 @@ class LedgerApp:
         self.ready = False
         self._restored = asyncio.Event()
         self.records = 0  # read since the start
-        self.refused = 0  # of them, such that cannot be read
+        self.refused = 0  # of them, those that could not be read
         self.app: Any = _make_app(settings)
         self.accounts = self._table("accounts")
         self.workers = self._table("workers")

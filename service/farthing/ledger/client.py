@@ -1,4 +1,4 @@
-"""Asks a running ledger over HTTP: what ``farthing audit`` and ``farthing breakeven --ledger`` begin with."""
+"""Asks a running ledger over HTTP, for ``farthing audit`` and ``farthing breakeven --ledger``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ask(address: str, path: str) -> Any:
     Raises
     ------
     ConfigError
-        The address is none, or what answers there is no ledger.
+        It is not an HTTP address, or what answers there is not a ledger.
     StartError
         Nobody answers there, or the ledger is still restoring its books.
     """
@@ -35,15 +35,15 @@ def ask(address: str, path: str) -> Any:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--ledger {address}: write an address such as http://127.0.0.1:9465")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            text = answer.read(MOST_BYTES)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+            text = response.read(MOST_BYTES)
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read(500).decode("utf-8", "replace").strip()
+            reply = error.read(500).decode("utf-8", "replace").strip()
         if error.code == 503:
-            raise StartError(f"the ledger at {address} is not ready ({said}); ask again in a while") from error
+            raise StartError(f"the ledger at {address} is not ready ({reply}); ask again in a while") from error
         raise ConfigError(
-            f"--ledger {address}: {path} answers {error.code} ({said}); is that the address of `farthing ledger`?"
+            f"--ledger {address}: {path} returned {error.code} ({reply}); is that the address of `farthing ledger`?"
         ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
@@ -54,5 +54,5 @@ def ask(address: str, path: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise ConfigError(
-            f"--ledger {address}: {path} gives no JSON; is that the address of `farthing ledger`?"
+            f"--ledger {address}: {path} did not return JSON; is that the address of `farthing ledger`?"
         ) from error

@@ -1,7 +1,7 @@
-"""The ledger's Prometheus metrics: counts and dollars as the statement of all time has them.
+"""The ledger's Prometheus metrics: counts and dollars of all time, as in the statement.
 
 Dollars here are floats because Prometheus knows no other number; the exact ones are in ``/api/statement``. Labels come
-from the settings and from what was scored: routes, models and forms, each a short closed list.
+from the settings and from what was scored: routes, models and pricing modes, each a short closed list.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from prometheus_client.registry import Collector
 
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.statement import Book, make_statement
+from farthing.ledger.statement import PriceBook, make_statement
 from farthing.meter.money import SCENARIOS
 from farthing.meter.opponents import MODES
 
 
-class Source(Protocol):
-    """What figures are taken from: the running app."""
+class RunningLedger(Protocol):
+    """What the metrics are taken from: the running app."""
 
     records: int
     refused: int
@@ -34,8 +34,8 @@ class Source(Protocol):
 class Figures(Collector):
     """Collects when Prometheus asks."""
 
-    def __init__(self, source: Source, book: Book) -> None:
-        self._source = source
+    def __init__(self, source: RunningLedger, book: PriceBook) -> None:
+        self._running = source
         self._book = book
 
     def describe(self) -> Iterator[Metric]:
@@ -44,33 +44,33 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the metrics as they stand."""
-        books, _ = self._source.books()
+        books, _ = self._running.books()
         ledger = books.copied()  # scraped in a thread of its own, while the app posts
         now_ms = time.time_ns() // 1_000_000
-        found = families()
-        found["ready"].add_metric([], float(self._source.ready))
-        found["records"].add_metric([], self._source.records)
-        found["refused"].add_metric([], self._source.refused)
-        found["workers"].add_metric([], len(ledger.workers(now_ms)))
-        found["core_seconds"].add_metric([], ledger.reserved_core_ms() / 1000)
-        found["cpu_seconds"].add_metric([], ledger.cpu_ns() / 1e9)
+        metrics = families()
+        metrics["ready"].add_metric([], float(self._running.ready))
+        metrics["records"].add_metric([], self._running.records)
+        metrics["refused"].add_metric([], self._running.refused)
+        metrics["workers"].add_metric([], len(ledger.workers(now_ms)))
+        metrics["core_seconds"].add_metric([], ledger.reserved_core_ms() / 1000)
+        metrics["cpu_seconds"].add_metric([], ledger.cpu_ns() / 1e9)
         for subject, total in ledger.totals(None, now_ms).items():
             for outcome, n in (("scored", total.scored), ("dead", total.dead)):
-                found["events"].add_metric([subject.topic, subject.model, outcome], n)
-        if self._source.ready and ledger.accounts:
-            said = make_statement(ledger, self._book, "all", now_ms)
+                metrics["events"].add_metric([subject.topic, subject.model, outcome], n)
+        if self._running.ready and ledger.accounts:
+            statement = make_statement(ledger, self._book, "all", now_ms)
             for scenario in SCENARIOS:
-                found["own"].add_metric([scenario], float(said.own.usd.at(scenario)))
+                metrics["own"].add_metric([scenario], float(statement.own.usd.at(scenario)))
             for model in self._book.meter.compare_with:
                 for mode in MODES:
-                    avoided, saved = said.avoided(model, mode.name), said.saved(model, mode.name)
+                    avoided, saved = statement.avoided(model, mode.name), statement.saved(model, mode.name)
                     if avoided is None or saved is None:
                         continue
                     for scenario in SCENARIOS:
                         labels = [model, mode.name, scenario]
-                        found["avoided"].add_metric(labels, float(avoided.at(scenario)))
-                        found["saved"].add_metric(labels, float(saved[scenario]))
-        return iter(found.values())
+                        metrics["avoided"].add_metric(labels, float(avoided.at(scenario)))
+                        metrics["saved"].add_metric(labels, float(saved[scenario]))
+        return iter(metrics.values())
 
 
 def families() -> dict[str, Any]:
@@ -80,7 +80,7 @@ def families() -> dict[str, Any]:
     return {
         "ready": gauge("farthing_ledger_ready", "1 when the books are restored from their changelogs.", labels=[]),
         "records": counter("farthing_ledger_records", "Usage records and heartbeats read since the start.", labels=[]),
-        "refused": counter("farthing_ledger_refused_records", "Of them, such that cannot be read.", labels=[]),
+        "refused": counter("farthing_ledger_refused_records", "Of them, those that could not be read.", labels=[]),
         "workers": gauge("farthing_ledger_workers", "Workers whose last heartbeat is fresh.", labels=[]),
         "core_seconds": counter(
             "farthing_ledger_reserved_core_seconds", "Core-seconds reserved by workers, idle or not.", labels=[]

@@ -53,8 +53,8 @@ class History:
     @classmethod
     def restored(cls, values: Iterator[bytes]) -> History:
         """Read the table's values. Raises ValueError when one is damaged."""
-        found = sorted((Snapshot.decode(value) for value in values), key=lambda snapshot: snapshot.minute)
-        return cls({snapshot.minute: snapshot for snapshot in found})
+        snapshots = sorted((Snapshot.decode(value) for value in values), key=lambda snapshot: snapshot.minute)
+        return cls({snapshot.minute: snapshot for snapshot in snapshots})
 
     def note(self, ledger: Ledger, now_ms: int) -> tuple[Snapshot | None, list[bytes]]:
         """Take a snapshot when a new minute has begun.

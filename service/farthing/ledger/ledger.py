@@ -78,9 +78,9 @@ class Ledger:
 
     def post(self, record: UsageRecord) -> Account | None:
         """Post a usage record; gives the account when it changed, to be written down."""
-        known = self.accounts.get(record.key)
-        account = post(known, record)
-        if account is known:
+        previous = self.accounts.get(record.key)
+        account = post(previous, record)
+        if account is previous:
             return None
         with self._lock:
             self.accounts[record.key] = account
@@ -88,22 +88,22 @@ class Ledger:
 
     def beat(self, beat: Heartbeat) -> bool:
         """Note a heartbeat; False when a later one of the same process is known."""
-        known = self.beats.get(beat.key)
-        if known is not None and known.at_ms >= beat.at_ms:
+        previous = self.beats.get(beat.key)
+        if previous is not None and previous.at_ms >= beat.at_ms:
             return False
         with self._lock:
             self.beats[beat.key] = beat
         for route, counts in beat.events_by_age.items():
             self._ages.setdefault(route, Counter()).update(counts)
-        if known is not None:
-            for route, counts in known.events_by_age.items():
+        if previous is not None:
+            for route, counts in previous.events_by_age.items():
                 self._ages[route].subtract(counts)
         return True
 
     def subjects(self) -> list[Subject]:
         """List what was ever scored, in a stable order."""
-        found = {Subject(a.record.topic, a.record.model, a.record.task) for a in self.accounts.values()}
-        return sorted(found, key=lambda s: (s.topic, s.model, s.task))
+        subjects = {Subject(a.record.topic, a.record.model, a.record.task) for a in self.accounts.values()}
+        return sorted(subjects, key=lambda s: (s.topic, s.model, s.task))
 
     def totals(self, window: str | None, now_ms: int) -> dict[Subject, UsageTotals]:
         """Add up all partitions' counts, of one window so far (a key of WINDOWS_MS) or of all time."""
@@ -119,15 +119,15 @@ class Ledger:
             totals[subject].append(record.totals)
             if opening is not None:
                 openings[subject].append(opening)
-        return {s: added_up(found) - added_up(openings[s]) for s, found in totals.items()}
+        return {s: added_up(parts) - added_up(openings[s]) for s, parts in totals.items()}
 
     def scored(self) -> dict[Subject, int]:
         """Count the scored events of all time."""
-        found: dict[Subject, int] = defaultdict(int)
+        scored: dict[Subject, int] = defaultdict(int)
         for account in self.accounts.values():
             record = account.record
-            found[Subject(record.topic, record.model, record.task)] += record.totals.scored
-        return dict(found)
+            scored[Subject(record.topic, record.model, record.task)] += record.totals.scored
+        return dict(scored)
 
     def tenants(self, most: int) -> dict[str, TenantCount]:
         """Add up tenants over all counts: the ``most`` that scored most, the others together under OTHER."""
@@ -141,10 +141,10 @@ class Ledger:
         ranked = sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))
         for _, rest in ranked[most:]:
             other = [a + b for a, b in zip(other, rest, strict=True)]
-        found = {name: TenantCount(*sum_) for name, sum_ in ranked[:most]}
+        ranked_tenants = {name: TenantCount(*sum_) for name, sum_ in ranked[:most]}
         if any(other):
-            found[OTHER] = TenantCount(*other)
-        return found
+            ranked_tenants[OTHER] = TenantCount(*other)
+        return ranked_tenants
 
     def reserved_core_ms(self) -> int:
         """Core-milliseconds that all worker processes ever known have held."""
@@ -168,8 +168,8 @@ class Ledger:
         """Give the last process of each worker, by the worker's name."""
         latest: dict[str, Heartbeat] = {}
         for beat in self.beats.values():
-            known = latest.get(beat.worker)
-            if known is None or beat.started_at_ms > known.started_at_ms:
+            later = latest.get(beat.worker)
+            if later is None or beat.started_at_ms > later.started_at_ms:
                 latest[beat.worker] = beat
         return [latest[name] for name in sorted(latest)]
 
@@ -212,7 +212,7 @@ class Ledger:
         return (None, None) if first is last else (first, last)
 
     def last_edge_ms(self) -> int | None:
-        """Give the last edge of the older workers' latencies, to say "over" of; None when all tell every age."""
+        """Give the last edge of the older workers' latencies, for "over so many ms"; None when all report every age."""
         return (
             max((max(b.latency_edges_ms, default=0) for b in self.beats.values() if b.ages is None), default=0) or None
         )
@@ -225,11 +225,11 @@ class Ledger:
 
     def lag(self, now_ms: int) -> dict[str, int]:
         """Lag by route (see :mod:`farthing.kafka.lag`), as far as the living workers last knew it."""
-        found: dict[str, int] = defaultdict(int)
+        lags: dict[str, int] = defaultdict(int)
         for beat in self.workers(now_ms):
             for route, lag in beat.lag.items():
-                found[route] += lag
-        return dict(found)
+                lags[route] += lag
+        return dict(lags)
 
 
 def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:

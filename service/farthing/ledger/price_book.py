@@ -1,4 +1,4 @@
-"""Reads what dollars are made from, as the settings name it: prices of a day, terms, prompts, a bill. No Faust here."""
+"""Reads what dollars are made from, as the settings say: prices of a day, terms, prompts, a bill. No Faust here."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from farthing.config import Settings
 from farthing.errors import ConfigError
 from farthing.files import read_rows
-from farthing.ledger.statement import Book
+from farthing.ledger.statement import PriceBook
 from farthing.meter.calibration import read_export
 from farthing.meter.facts import load_facts
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import load_prompts
 
 
-def load_book(settings: Settings, day: datetime.date) -> Book:
+def load_book(settings: Settings, day: datetime.date) -> PriceBook:
     """Read what dollars are made from: prices of ``day``, providers' terms, prompts, the bill.
 
     Raises
     ------
     ConfigError
-        A file that the settings name cannot be read, or says what cannot be.
+        A file that the settings name cannot be read, or makes no sense.
     """
     meter = settings.meter
     prices = PriceList(day, meter.price_file)
@@ -34,7 +34,7 @@ def load_book(settings: Settings, day: datetime.date) -> Book:
             raise ConfigError(f"meter.usage_export: {error}") from error
         bill = read_export(rows, meter.usage_export.name, provider, prices)
     system_text = _text(meter.system_prompt_file, "meter.system_prompt_file")
-    return Book(meter, prices, load_facts(meter.facts_file), load_prompts(), system_text, bill)
+    return PriceBook(meter, prices, load_facts(meter.facts_file), load_prompts(), system_text, bill)
 
 
 def _text(path: Path | None, setting: str) -> str | None:

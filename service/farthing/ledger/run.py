@@ -28,7 +28,7 @@ EXIT_TIMEOUT_S: Final = 15.0  # a stop in good order takes a second or two; only
 
 
 def assemble(settings: Settings) -> LedgerApp:
-    """Make the app and hang its pages on it. Raises ConfigError."""
+    """Make the app and add its pages to it. Raises ConfigError."""
     book = load_book(settings, datetime.datetime.now(datetime.UTC).date())
     ledger = LedgerApp(settings, book.prompts.keys())
     registry = CollectorRegistry()

@@ -12,7 +12,9 @@ from farthing.meter.money import usd
 from farthing.meter.opponents import ModeName
 
 
-def cost_series(said: Statement, snapshots: Sequence[Snapshot], model: str, form: ModeName | None) -> dict[str, Any]:
+def cost_series(
+    statement: Statement, snapshots: Sequence[Snapshot], model: str, mode: ModeName | None
+) -> dict[str, Any]:
     """Give the middle of both costs at the window's beginning, at each snapshot in it, and now.
 
     The statement's dollars are spread over the window by what they grow with: the API's and the variable part of own
@@ -25,25 +27,25 @@ def cost_series(said: Statement, snapshots: Sequence[Snapshot], model: str, form
         The window's statement.
     snapshots:
         Running totals, oldest first; those outside the window are left out.
-    model, form:
-        The opponent; None is the cheapest form.
+    model, mode:
+        The alternative; None is its cheapest mode.
 
     Returns
     -------
     ``at_s`` (seconds since the epoch), ``own_usd`` and ``api_usd``, each with one entry a point; ``api_usd`` has None
     where it is undefined.
     """
-    inside = [s for s in snapshots if said.from_ms < s.minute * MINUTE_MS < said.now_ms]
-    times_ms = [said.from_ms, *(s.minute * MINUTE_MS for s in inside), said.now_ms]
-    scored = [0, *(sum(s.scored.values()) - said.scored_before for s in inside), said.scored]
-    core_ms = [0, *(s.core_ms - said.core_ms_before for s in inside), said.own.core_ms]
-    events = [_share(n, said.scored) for n in scored]
-    cores = [_share(n, said.own.core_ms) for n in core_ms]
-    clock = [_share(ms - said.from_ms, said.now_ms - said.from_ms) for ms in times_ms]
-    avoided = said.avoided(model, form)
+    inside = [s for s in snapshots if statement.from_ms < s.minute * MINUTE_MS < statement.now_ms]
+    times_ms = [statement.from_ms, *(s.minute * MINUTE_MS for s in inside), statement.now_ms]
+    scored = [0, *(sum(s.scored.values()) - statement.scored_before for s in inside), statement.scored]
+    core_ms = [0, *(s.core_ms - statement.core_ms_before for s in inside), statement.own.core_ms]
+    events = [_share(n, statement.scored) for n in scored]
+    cores = [_share(n, statement.own.core_ms) for n in core_ms]
+    clock = [_share(ms - statement.from_ms, statement.now_ms - statement.from_ms) for ms in times_ms]
+    avoided = statement.avoided(model, mode)
     return {
         "at_s": [ms // 1000 for ms in times_ms],
-        "own_usd": [usd(said.own.so_far(*shares).mid) for shares in zip(cores, events, clock, strict=True)],
+        "own_usd": [usd(statement.own.so_far(*shares).mid) for shares in zip(cores, events, clock, strict=True)],
         "api_usd": [None if avoided is None else usd(avoided.mid * share) for share in events],
     }
 

@@ -1,7 +1,8 @@
-"""What the books say in dollars: own cost, every form of every opponent, what was saved, and what is cheaper now.
+"""The books in dollars: own cost, every pricing mode of every alternative, what was saved, and what is cheaper now.
 
 Pure. Counts are the ledger's, exact; own cost comes from clocks (cores reserved, idle or not) and from the plan of the
-``[meter]`` settings for what no clock tells (broker, storage, network, people, training). Dollars are made here, once.
+``[meter]`` settings for what no clock measures (broker, storage, network, people, training). Dollars are made here,
+once.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TURNED: Final[dict[Scenario, Scenario]] = {"low": "high", "mid": "mid", "high":
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class PriceBook:
     """Everything that dollars are made from, besides the counts. Read once at start."""
 
     meter: MeterSettings
@@ -49,23 +50,23 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One route and model in a window: counts, and the comparison at today's rate."""
+    """One route and model in a window: counts, and the comparison at the current rate."""
 
     subject: Subject
     used: UsageTotals
     study: Study
 
     def offer(self, model: str, mode: ModeName) -> Offer | None:
-        """Give an opponent's form; None where it is not offered."""
+        """Give an alternative in one pricing mode; None where it is not offered."""
         return self._of(model).offers.get(mode)
 
     def avoided(self, model: str, mode: ModeName) -> Interval | None:
-        """Give what the window's events would have cost; None where the form is not offered."""
+        """Give what the window's events would have cost; None where the mode is not offered."""
         offer = self.offer(model, mode)
         return None if offer is None else offer.usd_per_event.times(self.used.scored)
 
     def best_mode(self, model: str) -> ModeName:
-        """Give the cheapest form of a model: the strongest opponent."""
+        """Give a model's cheapest pricing mode: the strongest alternative."""
         return self._of(model).best.mode.name
 
     def _of(self, model: str) -> ModelStudy:
@@ -92,7 +93,7 @@ class OwnCost:
         return _added(self.lines.values())
 
     def so_far(self, cores: Fraction, events: Fraction, time: Fraction) -> Interval:
-        """Give what it came to when these shares (0 to 1) of the window's cores, events and time had passed."""
+        """Give the cost so far, once these shares (0 to 1) of the window's cores, events and time had passed."""
         return (
             _added(self.with_cores.values()).times(cores)
             + _added(self.with_events.values()).times(events)
@@ -102,7 +103,7 @@ class OwnCost:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The ledger's answer for one window."""
+    """What the books say of one window."""
 
     window: WindowName
     from_ms: int
@@ -115,7 +116,7 @@ class Statement:
 
     @property
     def busiest(self) -> Line | None:
-        """The line with most events a day: what verdicts speak of. None when nothing was ever scored."""
+        """The line with most events a day: the verdict is about it. None when nothing was ever scored."""
         return max(self.lines, key=lambda line: (line.study.events_per_day, line.used.scored), default=None)
 
     @property
@@ -124,9 +125,9 @@ class Statement:
         return sum(line.used.scored for line in self.lines)
 
     def avoided(self, model: str, mode: ModeName | None) -> Interval | None:
-        """Give what all routes' events would have cost on a model; ``mode`` None takes each route's cheapest form.
+        """Give what all routes' events would have cost on a model; ``mode`` None takes each route's cheapest.
 
-        None when nothing was scored, or some route's events cannot be had in that form.
+        None when nothing was scored, or some route's events cannot be priced in that mode.
         """
         total: Interval | None = None
         for line in self.lines:
@@ -139,14 +140,14 @@ class Statement:
         return total
 
     def saved(self, model: str, mode: ModeName | None) -> dict[Scenario, Fraction] | None:
-        """Give avoided less own: may be below zero. Low takes the cheapest API and the dearest own cost."""
+        """Give avoided less own: may be below zero. Low takes the low API cost and the high own cost."""
         avoided = self.avoided(model, mode)
         if avoided is None:
             return None
         return {s: avoided.at(s) - self.own.usd.at(_TURNED[s]) for s in SCENARIOS}
 
 
-def make_statement(ledger: Ledger, book: Book, window: WindowName, now_ms: int) -> Statement:
+def make_statement(ledger: Ledger, book: PriceBook, window: WindowName, now_ms: int) -> Statement:
     """Make the statement of a window up to ``now_ms`` (milliseconds since the epoch).
 
     Raises
@@ -187,8 +188,8 @@ def sampled_texts(ledger: Ledger, model: str) -> TextSample:
     return sampled
 
 
-def _study(book: Book, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
-    """Compare at the rate of now, with the sizes of what was scored."""
+def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
+    """Compare at the current rate, with the sizes of what was scored."""
     prompt = book.prompts.get(subject.task)
     if prompt is None:
         raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
@@ -220,7 +221,7 @@ def _events_per_day(
     return {s: max(1, round(Fraction(total.scored * DAY_MS, took_ms))) for s, total in ever.items()}, "all time"
 
 
-def _own(ledger: Ledger, book: Book, lines: Sequence[Line], from_ms: int, now_ms: int) -> OwnCost:
+def _own(ledger: Ledger, book: PriceBook, lines: Sequence[Line], from_ms: int, now_ms: int) -> OwnCost:
     meter = book.meter
     core_ms = sum(
         beat.cores * max(0, min(beat.at_ms, now_ms) - max(beat.started_at_ms, from_ms))

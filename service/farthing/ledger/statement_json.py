@@ -25,13 +25,13 @@ CURVE_POINTS: Final = 49
 LEAST_PER_DAY, MOST_PER_DAY = 3, 12  # powers of ten
 TENANTS: Final = 20
 CHEAPEST: Final = "cheapest"
-"""The mode that takes for each route the form that costs least: the strongest opponent."""
+"""The mode that takes each route's cheapest: the strongest alternative."""
 
-_LABELS: Final[dict[str, str]] = {CHEAPEST: "cheapest form"} | {str(mode.name): mode.label for mode in MODES}
+_LABELS: Final[dict[str, str]] = {CHEAPEST: "cheapest pricing mode"} | {str(mode.name): mode.label for mode in MODES}
 
 
 def choice(model: str | None, mode: str, models: tuple[str, ...]) -> tuple[str, ModeName | None]:
-    """Give the opponent that a request asks for: its model, and its form or None for the cheapest.
+    """Give the alternative that a request asks for: its model, and its mode or None for the cheapest.
 
     Parameters
     ----------
@@ -53,45 +53,47 @@ def choice(model: str | None, mode: str, models: tuple[str, ...]) -> tuple[str, 
     return chosen, None if mode == CHEAPEST else mode  # type: ignore[return-value]
 
 
-def answer(ledger: Ledger, said: Statement, model: str | None, mode: str, models: tuple[str, ...]) -> dict[str, Any]:
-    """Give one window's statement against one model and form.
+def statement_body(
+    ledger: Ledger, statement: Statement, model: str | None, mode: str, models: tuple[str, ...]
+) -> dict[str, Any]:
+    """Give one window's statement against one model and pricing mode.
 
     ``model``, ``mode`` and ``models`` as :func:`choice` takes them, which raises ConfigError.
     """
-    chosen, form = choice(model, mode, models)
-    avoided = said.avoided(chosen, form)
-    saved = said.saved(chosen, form)
-    busiest = said.busiest
-    scored = said.scored
-    p99 = _latest_p99(ledger, said)
-    alive = ledger.workers(said.now_ms)
+    chosen, mode_name = choice(model, mode, models)
+    avoided = statement.avoided(chosen, mode_name)
+    saved = statement.saved(chosen, mode_name)
+    busiest = statement.busiest
+    scored = statement.scored
+    p99 = _latest_p99(ledger, statement)
+    alive = ledger.workers(statement.now_ms)
     return {
-        "at_ms": said.now_ms,
-        "window": said.window,
-        "from_ms": said.from_ms,
+        "at_ms": statement.now_ms,
+        "window": statement.window,
+        "from_ms": statement.from_ms,
         "model": chosen,
         "mode": mode,
         "models": list(models),
         "modes": [{"mode": name, "label": label} for name, label in _LABELS.items()],
         "events": {
             "scored": scored,
-            "dead": sum(line.used.dead for line in said.lines),
-            "rows": sum(line.used.rows for line in said.lines),
+            "dead": sum(line.used.dead for line in statement.lines),
+            "rows": sum(line.used.rows for line in statement.lines),
         },
         "events_per_second": _rate(ledger.events_per_second(60_000)),
         "latency_p99_ms": None if p99 is None or math.isinf(p99) else int(p99),
         "latency_p99_over_ms": ledger.last_edge_ms() if p99 is not None and math.isinf(p99) else None,
-        "lag": sum(ledger.lag(said.now_ms).values()) if ledger.lag_is_known(said.now_ms) else None,
-        "own": _own(ledger, said),
+        "lag": sum(ledger.lag(statement.now_ms).values()) if ledger.lag_is_known(statement.now_ms) else None,
+        "own": _own(ledger, statement),
         "avoided_usd": avoided,
         "avoided_usd_per_million": _per_million(avoided, scored),
         "saved_usd": None if saved is None else {s: usd(saved[s]) for s in SCENARIOS},
-        "comparison": None if busiest is None else _comparison(busiest, said.rate_basis),
-        "opponents": [one for line in said.lines for one in _opponents(line)],
-        "routes": [_route(ledger, line) for line in said.lines],
-        "tenants": _tenants(ledger, said, avoided),
-        "workers": [_worker(beat, True, said.now_ms) for beat in alive]
-        + [_worker(beat, False, said.now_ms) for beat in ledger.missed(said.now_ms)],
+        "comparison": None if busiest is None else _comparison(busiest, statement.rate_basis),
+        "opponents": [one for line in statement.lines for one in _opponents(line)],
+        "routes": [_route(ledger, line) for line in statement.lines],
+        "tenants": _tenants(ledger, statement, avoided),
+        "workers": [_worker(beat, True, statement.now_ms) for beat in alive]
+        + [_worker(beat, False, statement.now_ms) for beat in ledger.missed(statement.now_ms)],
     }
 
 
@@ -99,20 +101,20 @@ def _rate(rates: Mapping[Subject, Fraction] | None) -> Decimal | None:
     return None if rates is None else Decimal(f"{float(sum(rates.values())):.1f}")
 
 
-def _latest_p99(ledger: Ledger, said: Statement) -> float | None:
-    found = [ledger.latency_ms(line.subject.topic, 0.99, 60_000) for line in said.lines]
-    return max((ms for ms in found if ms is not None), default=None)
+def _latest_p99(ledger: Ledger, statement: Statement) -> float | None:
+    latencies_ms = [ledger.latency_ms(line.subject.topic, 0.99, 60_000) for line in statement.lines]
+    return max((ms for ms in latencies_ms if ms is not None), default=None)
 
 
 def _per_million(of: Interval | None, events: int) -> Interval | None:
     return None if of is None or not events else of.times(Fraction(MILLION, events))
 
 
-def _own(ledger: Ledger, said: Statement) -> dict[str, Any]:
-    own = said.own
+def _own(ledger: Ledger, statement: Statement) -> dict[str, Any]:
+    own = statement.own
     return {
         "usd": own.usd,
-        "usd_per_million": _per_million(own.usd, said.scored),
+        "usd_per_million": _per_million(own.usd, statement.scored),
         "by": dict(own.lines),
         "reserved_core_hours": usd(Fraction(own.core_ms, 3_600_000)),
         "cpu_core_hours_ever": usd(Fraction(ledger.cpu_ns(), 3_600 * 10**9)),
@@ -120,7 +122,7 @@ def _own(ledger: Ledger, said: Statement) -> dict[str, Any]:
 
 
 def _comparison(line: Line, basis: RateBasis) -> dict[str, Any]:
-    """Say what is cheaper at the rate of now, and from which rate that turns round."""
+    """Say what is cheaper at the current rate, and from which rate the other is."""
     of = line.study
     step = Fraction(MOST_PER_DAY - LEAST_PER_DAY, CURVE_POINTS - 1)
     powers = [Fraction(10 ** float(LEAST_PER_DAY + step * k)) for k in range(CURVE_POINTS)]
@@ -166,13 +168,13 @@ def _opponents(line: Line) -> Iterable[dict[str, Any]]:
                 "notes": [] if offer is None else list(offer.notes),
                 "limits": [
                     {
-                        "tier": found.tier.tier,
-                        "fits": found.fits,
+                        "tier": feasibility.tier.tier,
+                        "fits": feasibility.fits,
                         "demands": [
-                            {"what": d.what, "needed": usd(d.needed), "allowed": d.allowed} for d in found.demands
+                            {"what": d.what, "needed": usd(d.needed), "allowed": d.allowed} for d in feasibility.demands
                         ],
                     }
-                    for found in one.limits.get(mode, ())
+                    for feasibility in one.limits.get(mode, ())
                 ],
             }
 
@@ -205,12 +207,12 @@ def _route(ledger: Ledger, line: Line) -> dict[str, Any]:
     }
 
 
-def _tenants(ledger: Ledger, said: Statement, avoided: Interval | None) -> list[dict[str, Any]]:
+def _tenants(ledger: Ledger, statement: Statement, avoided: Interval | None) -> list[dict[str, Any]]:
     """All time, whatever the window; a tenant's dollars are its share of the bytes of the window's dollars."""
-    found = ledger.tenants(TENANTS)
-    total = sum(count.prompt_bytes for count in found.values())
+    counts = ledger.tenants(TENANTS)
+    total = sum(count.prompt_bytes for count in counts.values())
     rows = []
-    for name, count in found.items():
+    for name, count in counts.items():
         share = Fraction(count.prompt_bytes, total) if total else None
         rows.append(
             {
@@ -241,7 +243,7 @@ def _share(cpu_ns: int, core_ms: int) -> Decimal | None:
     return None if not core_ms else usd(Fraction(cpu_ns, core_ms * MILLION)).quantize(Decimal("0.001"))
 
 
-def accounts(found: Mapping[bytes, Account]) -> list[dict[str, Any]]:
+def accounts(by_key: Mapping[bytes, Account]) -> list[dict[str, Any]]:
     """Every count as it stands: what an audit compares the topics with."""
     return [
         {
@@ -257,5 +259,5 @@ def accounts(found: Mapping[bytes, Account]) -> list[dict[str, Any]]:
             "payload_bytes": account.record.totals.payload_bytes,
             "prompt_bytes": account.record.totals.prompt_bytes,
         }
-        for _, account in sorted(found.items())
+        for _, account in sorted(by_key.items())
     ]

@@ -24,8 +24,8 @@ from farthing.ledger.first_event import FirstEvent
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.series import cost_series
-from farthing.ledger.statement import Book, Statement, WindowName, make_statement
-from farthing.ledger.statement_json import CHEAPEST, accounts, answer, choice
+from farthing.ledger.statement import PriceBook, Statement, WindowName, make_statement
+from farthing.ledger.statement_json import CHEAPEST, accounts, choice, statement_body
 from farthing.meter.money import json_text
 from farthing.process.http import PROBES, Endpoint, bind, cannot_listen, forgiving, probe_routes, this_process
 
@@ -78,7 +78,7 @@ class Pages:
     def __init__(
         self,
         books: Callable[[], tuple[Ledger, History]],
-        book: Book,
+        book: PriceBook,
         *,
         ready: Callable[[], tuple[bool, str]],
         metrics: Callable[[], bytes],
@@ -165,7 +165,9 @@ class Pages:
         ledger, _ = self._books()
         statement = await self.statement(_window(request))
         models = self._book.meter.compare_with
-        body = answer(ledger, statement, request.query.get("model"), request.query.get("mode", CHEAPEST), models)
+        body = statement_body(
+            ledger, statement, request.query.get("model"), request.query.get("mode", CHEAPEST), models
+        )
         return web.Response(text=json_text(body), content_type="application/json")
 
     async def _history(self, request: web.Request) -> web.Response:

@@ -7,11 +7,12 @@
     prompts     what would be sent and answered for one event of a task
     rates       what one call costs, by its context tier
     prices      rates of a model as of a date, with their basis               (genai-prices, or the user's file)
-    opponents   the same events on that model: naive, cached, batch, packed, all of them; the free endpoint
-    limits      whether the provider would take this traffic
+    opponents   the alternatives: the same events on a model's API, naive, cached, batch, packed, all combined
+    limits      whether the provider would take this traffic; the free endpoints
     own_cost    reserved cores, people, storage, training
-    breakeven   curve, threshold, payback, verdict; sensitivity says what they hang on
+    breakeven   curve, threshold, payback, verdict; sensitivity: the threshold with one assumption changed
     calibration list price against the bill
+    study       one comparison with all of these in it
 
 Counts are integers, arithmetic is exact (:class:`fractions.Fraction`), dollars are :class:`decimal.Decimal` and are
 made once, at the end. Every estimate carries low, mid and high. Undefined is not zero: what has no price is None.

@@ -72,12 +72,12 @@ def threshold(own: OwnPlan, api_usd_per_event: Interval, free_up_to: Interval | 
     own:
         The deployment.
     api_usd_per_event:
-        The opponent, in dollars an event.
+        The alternative, in dollars an event.
     free_up_to:
         Events a day that an endpoint takes for nothing.
     """
-    found = {s: _cheaper_for_good(own, api_usd_per_event.at(_TURNED[s]), s) for s in SCENARIOS}
-    return Threshold(found["low"], found["mid"], found["high"]).raised_to(free_up_to)
+    volumes = {s: _cheaper_for_good(own, api_usd_per_event.at(_TURNED[s]), s) for s in SCENARIOS}
+    return Threshold(volumes["low"], volumes["mid"], volumes["high"]).raised_to(free_up_to)
 
 
 def _cheaper_for_good(own: OwnPlan, api_usd: Fraction, scenario: Scenario) -> int | None:
@@ -138,7 +138,7 @@ def verdict(events_per_day: int, at: Threshold) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Payback:
-    """Days until what was spent once is earned back; None is not within ten years. Low is the soonest."""
+    """Days until the one-off costs are paid back; None is not within ten years. Low is the soonest."""
 
     low: int | None
     mid: int | None
@@ -150,9 +150,9 @@ class Payback:
 
 
 def payback(own: OwnPlan, point: Point, yearly_price_fall: Decimal) -> Payback:
-    """Days until the one-off costs are earned back at a volume.
+    """Days until the one-off costs are paid back at a volume.
 
-    Each day earns the API's price of that day less the running cost without the spread one-off part. The API's price
+    Each day saves the API's price of that day less the running cost without the spread one-off part. The API's price
     falls by ``yearly_price_fall`` (0.3: by 30 %) a year, a little every day.
     """
 
@@ -192,7 +192,7 @@ def after_years(api_usd_per_event: Interval, years: int, yearly_price_fall: Deci
 
 
 def error_usd_allowed(point: Point, gap: Fraction) -> Interval | None:
-    """Give what an error more may cost at most, for the tuned model to stay cheaper with ``gap`` more wrong answers.
+    """Give the most that one error may cost if the tuned model is to stay cheaper with ``gap`` more wrong answers.
 
     None when the tuned model is not cheaper even without errors.
     """

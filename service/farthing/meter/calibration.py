@@ -4,7 +4,7 @@ Providers' exports differ and change. A row is one sum over some time: model, to
 has them, requests. Columns are found by their names, those of OpenAI's and Anthropic's exports among them, in any
 order; others are ignored. Sums hide the size of single calls: context tiers are applied to the mean call of a row
 where requests are given, and to no call where they are not. The ratio holds for the rows that could be priced; the
-dollars of those that could not are told.
+dollars of those that could not are reported beside it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from farthing.errors import ConfigError, DataError
 from farthing.meter.prices import PriceBasis, PriceList
 from farthing.meter.rates import Call, Rates
 
-Field = Literal[
+ExportField = Literal[
     "model", "input", "uncached", "cached", "written", "output", "requests", "batch", "usd", "cents", "currency"
 ]
 
 # Names of columns, lower case, with _ for spaces. "input" counts cached tokens too, "uncached" does not.
-COLUMNS: Final[Mapping[Field, tuple[str, ...]]] = {
+COLUMNS: Final[Mapping[ExportField, tuple[str, ...]]] = {
     "model": ("model", "model_version", "model_name", "snapshot_id", "line_item"),
     "input": ("input_tokens", "prompt_tokens", "n_context_tokens_total", "context_tokens"),
     "uncached": (
@@ -119,57 +119,68 @@ def read_export(
     DataError
         A needed column is missing, a row cannot be read, or the bill is not in dollars: which, and what to do.
     """
-    at: dict[Field, str] = {}
+    at: dict[ExportField, str] = {}
     columns: Sequence[str] | None = None
-    sums: dict[str, list[Fraction]] = {}
-    counts: dict[str, int] = {}
-    bases: dict[str, PriceBasis] = {}
-    unpriced: dict[str, Fraction] = {}
-    unpriced_rows = 0
+    sums = _Sums(provider, prices)
     for number, row in lines:
         if columns is None or row.keys() != set(columns):
             columns, at = tuple(row), _columns(tuple(row), source)
         if not any(_text(cell).strip() for cell in row.values()):
             continue
-        cells = _Row(row, at, f"{source} line {number}")
-        billed = cells.dollars()
-        name = cells.text("model")
-        model = name if ":" in name else f"{provider}:{name}"
-        try:
-            found = prices.prices(model)
-        except ConfigError:
-            unpriced[name] = unpriced.get(name, Fraction(0)) + billed
-            unpriced_rows += 1
-            continue
-        rates = found.standard
-        if cells.is_batch():
-            if found.batch is None:
-                unpriced[f"{name} (batch)"] = unpriced.get(f"{name} (batch)", Fraction(0)) + billed
-                unpriced_rows += 1
-                continue
-            rates = found.batch
-        total = sums.setdefault(found.model, [Fraction(0), Fraction(0)])
-        total[0] += _list_price(rates, cells)
-        total[1] += billed
-        counts[found.model] = counts.get(found.model, 0) + 1
-        bases[found.model] = found.basis
-    if not counts and not unpriced_rows:
+        sums.add(_Row(row, at, f"{source} line {number}"))
+    if not sums.bills and not sums.unpriced_rows:
         raise DataError(f"{source}: has a header but no rows")
-    bills = tuple(
-        ModelBill(model, counts[model], sums[model][0], sums[model][1], bases[model]) for model in sorted(sums)
-    )
     return Calibration(
-        source, bills, unpriced_rows, sum(unpriced.values(), Fraction(0)), tuple(sorted(unpriced)), "requests" in at
+        source,
+        tuple(sums.bills[model] for model in sorted(sums.bills)),
+        sums.unpriced_rows,
+        sum(sums.unpriced_usd.values(), Fraction(0)),
+        tuple(sorted(sums.unpriced_usd)),
+        "requests" in at,
     )
 
 
-def _columns(header: Sequence[str], source: str) -> dict[Field, str]:
+class _Sums:
+    """An export's rows added up: a bill for each model, and the dollars of what has no price."""
+
+    def __init__(self, provider: str, prices: PriceList) -> None:
+        self._provider, self._prices = provider, prices
+        self.bills: dict[str, ModelBill] = {}
+        self.unpriced_usd: dict[str, Fraction] = {}
+        self.unpriced_rows = 0
+
+    def add(self, cells: _Row) -> None:
+        """Add a row, which says how many dollars were billed for how many tokens of a model."""
+        billed, name = cells.dollars(), cells.text("model")
+        try:
+            prices = self._prices.prices(name if ":" in name else f"{self._provider}:{name}")
+        except ConfigError:
+            self._add_unpriced(name, billed)
+            return
+        rates = prices.batch if cells.is_batch() else prices.standard
+        if rates is None:
+            self._add_unpriced(f"{name} (batch)", billed)
+            return
+        bill = self.bills.get(prices.model, ModelBill(prices.model, 0, Fraction(0), Fraction(0), prices.basis))
+        self.bills[prices.model] = replace(
+            bill,
+            rows=bill.rows + 1,
+            list_usd=bill.list_usd + _list_price(rates, cells),
+            billed_usd=bill.billed_usd + billed,
+        )
+
+    def _add_unpriced(self, name: str, billed: Fraction) -> None:
+        self.unpriced_usd[name] = self.unpriced_usd.get(name, Fraction(0)) + billed
+        self.unpriced_rows += 1
+
+
+def _columns(header: Sequence[str], source: str) -> dict[ExportField, str]:
     names = [name.strip().lower().replace(" ", "_") for name in header]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{source}: the header names {', '.join(twice)} twice; rename or remove one of the two")
-    at: dict[Field, str] = {}
-    for field, known in COLUMNS.items():
-        place = next((header[names.index(name)] for name in known if name in names), None)
+    at: dict[ExportField, str] = {}
+    for field, aliases in COLUMNS.items():
+        place = next((header[names.index(name)] for name in aliases if name in names), None)
         if place is not None:
             at[field] = place
     missing = [field for field in ("model", "output") if field not in at]
@@ -178,9 +189,9 @@ def _columns(header: Sequence[str], source: str) -> dict[Field, str]:
     if "usd" not in at and "cents" not in at:
         missing.append("usd")
     if missing:
-        wanted = "; ".join(f"{field}: one of {', '.join(COLUMNS[field])}" for field in missing)  # type: ignore[index]
+        needed = "; ".join(f"{field}: one of {', '.join(COLUMNS[field])}" for field in missing)  # type: ignore[index]
         raise DataError(
-            f"{source}: columns are missing. Found {', '.join(names) or 'none'}. Needed: {wanted}. "
+            f"{source}: columns are missing. Found {', '.join(names) or 'none'}. Needed: {needed}. "
             "Join the provider's usage and cost exports by model and day, or rename columns"
         )
     return at
@@ -223,16 +234,16 @@ def _text(cell: object) -> str:
 class _Row:
     """One row's cells by field, with errors that say where."""
 
-    def __init__(self, cells: Mapping[str, object], at: Mapping[Field, str], place: str) -> None:
+    def __init__(self, cells: Mapping[str, object], at: Mapping[ExportField, str], place: str) -> None:
         self._cells, self._at, self.place = cells, at, place
 
-    def has(self, field: Field) -> bool:
+    def has(self, field: ExportField) -> bool:
         return field in self._at
 
-    def text(self, field: Field) -> str:
+    def text(self, field: ExportField) -> str:
         return _text(self._cells[self._at[field]]).strip() if field in self._at else ""
 
-    def count(self, field: Field) -> int:
+    def count(self, field: ExportField) -> int:
         text = self.text(field)
         if not text:
             return 0
@@ -256,10 +267,10 @@ class _Row:
     def is_batch(self) -> bool:
         return self.text("batch").lower() in ("true", "1", "batch")
 
-    def _number(self, field: Field, text: str) -> Decimal:
+    def _number(self, field: ExportField, text: str) -> Decimal:
         if "," in text and not _GROUPED.fullmatch(text):
             raise DataError(
-                f"{self.place}: {field} (column {self._at[field]}) is {text!r}: its comma may part thousands or "
+                f"{self.place}: {field} (column {self._at[field]}) is {text!r}: its comma may separate thousands or "
                 "decimals; write the number without one, with a point before decimals"
             )
         try:

@@ -21,7 +21,7 @@ from farthing.blocks import Int64s
 
 PER_OCTAVE: Final = 16
 EXACT_TO_MS: Final = 2 * PER_OCTAVE
-LAST_OCTAVE: Final = 42  # 2^42 ms are 139 years: an event of 1970 is not too old to be told
+LAST_OCTAVE: Final = 42  # 2^42 ms are 139 years: an event of 1970 is still counted
 
 EDGES_MS: Final[Int64s] = np.concatenate(
     [np.arange(EXACT_TO_MS + 1)]

@@ -34,7 +34,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """One form against one tier. ``demands`` is empty when the tier publishes nothing that applies."""
+    """One pricing mode against one tier. ``demands`` is empty when the tier publishes nothing that applies."""
 
     tier: LimitFact
     demands: tuple[Demand, ...]
@@ -54,7 +54,7 @@ class Feasibility:
 def feasibility(
     offer: Offer, tiers: Sequence[LimitFact], events_per_day: int, peak_to_mean: Fraction
 ) -> tuple[Feasibility, ...]:
-    """Hold one form of the opponent against each published tier, with its middle token counts."""
+    """Check one pricing mode of an alternative against each published tier, with its middle token counts."""
     return tuple(Feasibility(tier, _demands(offer, tier, events_per_day, peak_to_mean)) for tier in tiers)
 
 
@@ -108,7 +108,7 @@ def free_offer(endpoint: FreeEndpoint, traffic: Traffic, tokens_per_byte: Interv
     per_event = tokens_per_byte.times(Interval.of(*endpoint.token_factor)).times(
         Fraction(traffic.prompt_bytes, traffic.events)
     )
-    found: list[Fraction] = []
+    events_per_day: list[Fraction] = []
     binding = "requests a minute"
     for scenario in SCENARIOS:
         bounds: dict[str, Fraction] = {}
@@ -121,8 +121,8 @@ def free_offer(endpoint: FreeEndpoint, traffic: Traffic, tokens_per_byte: Interv
         if not bounds:
             raise ValueError(f"{endpoint.endpoint}: its highest tier states no limit")
         least = min(bounds, key=lambda what: bounds[what])
-        found.append(bounds[least])
+        events_per_day.append(bounds[least])
         if scenario == "mid":
             binding = least
-    few, middle, many = sorted(found)
+    few, middle, many = sorted(events_per_day)
     return FreeOffer(endpoint, Interval(few, middle, many), binding)

@@ -1,4 +1,4 @@
-"""The same events on a frontier-model API, in every form that a careful buyer would try.
+"""The alternatives: the same events on a frontier-model API, in every pricing mode that a careful buyer would try.
 
 naive, then prompt caching, batch discount and packing several events into one prompt, each alone, then all of them
 together. The rules of stacking:
@@ -14,7 +14,7 @@ together. The rules of stacking:
 4. *All combined* is packed, in batches, and cached where that makes it cheaper.
 5. The price tier of a call is that of its whole input, cached tokens too.
 
-A form that the provider does not offer has no price: it is None, not zero. Calls longer than the context window cannot
+A mode that the provider does not offer has no price: it is None, not zero. Calls longer than the context window cannot
 be made; they are left out of the dollars and out of the events that these pay for, and are counted.
 """
 
@@ -37,7 +37,7 @@ ModeName = Literal["naive", "cached", "batch", "packed", "combined"]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A form of calling the API. ``cached`` in ``combined`` is used only where it pays."""
+    """A pricing mode: a way to call the API. ``cached`` in ``combined`` is used only where it pays."""
 
     name: ModeName
     label: str
@@ -100,7 +100,7 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What one form costs in one scenario, and what the provider would see of it. All of ``events``."""
+    """What one mode costs in one scenario, and what the provider would see of it, for all of ``events``."""
 
     usd: Fraction
     events: int  # that the dollars pay for
@@ -112,7 +112,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One form of the opponent with its interval: ``bills`` by scenario; low is the cheapest for the buyer."""
+    """One mode of an alternative with its interval: ``bills`` by scenario; low is the cheapest for the buyer."""
 
     mode: Mode
     bills: Mapping[Scenario, Bill]
@@ -126,7 +126,7 @@ class Offer:
 
 
 class Opponent:
-    """One model against which the same traffic is priced.
+    """One alternative: a model on which the same traffic is priced.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class Opponent:
         return self.prices.model
 
     def offer(self, mode: Mode, traffic: Traffic) -> Offer | None:
-        """Price the traffic in one form; None when the provider does not offer it or no call is possible."""
+        """Price the traffic in one mode; None when the provider does not offer it or no call is possible."""
         rates, notes = self._rates(mode)
         if rates is None:
             return None
@@ -178,7 +178,7 @@ class Opponent:
         return Offer(mode, bills, traffic.events - fitting.events, tuple(notes))
 
     def offers(self, traffic: Traffic, *, without_batch: bool = False) -> dict[ModeName, Offer | None]:
-        """All forms side by side; ``without_batch`` where answers cannot wait for a day."""
+        """All modes side by side; ``without_batch`` where answers cannot wait for a day."""
         modes = [replace(mode, batch=False) for mode in MODES if mode.name != "batch"] if without_batch else MODES
         return {mode.name: self.offer(mode, traffic) for mode in modes}
 
@@ -187,10 +187,10 @@ class Opponent:
         if not mode.batch:
             return standard, []
         if self.prices.batch is not None:
-            return self.prices.batch.scaled(self.list_to_bill), ["batch price of the catalogue"]
+            return self.prices.batch.scaled(self.list_to_bill), ["batch price from the catalogue"]
         fact = self.facts.batch(self.model)
         if fact is None or not fact.offered:
-            # Combined without a batch form is still packed and cached; batch alone is not offered.
+            # Combined without a batch price is still packed and cached; batch alone is not offered.
             return (standard, ["no batch price"]) if mode.name == "combined" else (None, [])
         factor = 1 - exact(fact.discount)
         cached = standard.cached
@@ -223,15 +223,15 @@ class Opponent:
         """Give the expected price of one call, and its expected tokens."""
         best_call = Call(shape.input, shape.output)
         best = rates.call_usd(best_call)
-        hit = self._hit_rate(mode, scenario)
+        hit_rate = self._hit_rate(mode, scenario)
         for prefix, read in self._cacheable(rates, shape.prefix) if mode.cached else ():
             size = prefix + shape.rest
             written = read if rates.cache_write is not None else Fraction(0)
-            found = rates.call_usd(Call(size, shape.output, cached_tokens=read))
-            missed = rates.call_usd(Call(size, shape.output, written_tokens=written))
-            usd = hit * found + (1 - hit) * missed
+            hit_usd = rates.call_usd(Call(size, shape.output, cached_tokens=read))
+            miss_usd = rates.call_usd(Call(size, shape.output, written_tokens=written))
+            usd = hit_rate * hit_usd + (1 - hit_rate) * miss_usd
             if usd < best:
-                best, best_call = usd, Call(size, shape.output, cached_tokens=hit * read)
+                best, best_call = usd, Call(size, shape.output, cached_tokens=hit_rate * read)
         return best, best_call
 
     def _cacheable(self, rates: Rates, prefix: Fraction) -> list[tuple[Fraction, Fraction]]:
@@ -274,14 +274,14 @@ class Opponent:
         if fact is None or rates.cached is None:
             return "no price for cached input"
         have = self.prompt.system.mid
-        said = f"instructions of about {round(have):,} tokens, least that can be cached {fact.min_tokens:,}"
+        note = f"instructions of about {round(have):,} tokens; the cache takes {fact.min_tokens:,} or more"
         if have >= fact.min_tokens:
-            return said
+            return note
         _, call = self._price(mode, rates, self.prompt.shape(Fraction(0), Fraction(1), 1, "mid"), "mid")
-        return f"{said}: {'padded up to it' if call.cached_tokens else 'not cached, padding would cost more'}"
+        return f"{note}: {'padded to that' if call.cached_tokens else 'not cached, as padding would cost more'}"
 
 
 def cheapest(offers: Sequence[Offer | None]) -> Offer | None:
     """Give the offer with the lowest middle price; None when there is none."""
-    known = [offer for offer in offers if offer is not None]
-    return min(known, key=lambda offer: offer.usd_per_event.mid, default=None)
+    offered = [offer for offer in offers if offer is not None]
+    return min(offered, key=lambda offer: offer.usd_per_event.mid, default=None)

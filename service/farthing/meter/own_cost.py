@@ -1,8 +1,7 @@
-"""What scoring costs oneself: whole cores reserved (idle included), storage, network, people, training, spread out.
+"""What it costs to score events yourself: reserved cores (idle or not), storage, network, people, one-off costs.
 
-Two views. :class:`OwnPlan` prices a plan for some volume: it buys whole cores, with headroom. :class:`OwnUse` prices
-what a deployment did: the cores it kept reserved, and, beside them, the CPU that it used. The first comes from stated
-numbers, the second from clocks, and says so.
+This prices a plan, from stated numbers: it buys whole cores for some volume, with headroom. What a deployment did use
+is priced by the ledger, from clocks (:mod:`farthing.ledger.statement`).
 """
 
 from __future__ import annotations
@@ -123,28 +122,3 @@ class OwnPlan:
             "training, labels, setting up": self.one_off_usd.times(Fraction(1, self.horizon_days)),
             "errors the API would not make": Interval.of(self.accuracy_gap * Fraction(self.error_usd) * n),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class OwnUse:
-    """What a deployment used in some time, in integers, from clocks.
-
-    ``reserved_core_ns`` is cores kept times wall time, idle or not; ``cpu_ns`` is CPU time that its processes used.
-    """
-
-    reserved_core_ns: int
-    cpu_ns: int
-    events: int
-
-    def __add__(self, other: OwnUse) -> OwnUse:
-        return OwnUse(
-            self.reserved_core_ns + other.reserved_core_ns, self.cpu_ns + other.cpu_ns, self.events + other.events
-        )
-
-    def reserved_usd(self, core_hour_usd: Decimal) -> Fraction:
-        """Give what the reserved cores cost: the number that is paid."""
-        return Fraction(self.reserved_core_ns, 3_600 * 10**9) * Fraction(core_hour_usd)
-
-    def usd_per_million(self, core_hour_usd: Decimal) -> Fraction | None:
-        """Dollars of reserved cores per million events; None when nothing was scored."""
-        return None if not self.events else self.reserved_usd(core_hour_usd) * 1_000_000 / self.events

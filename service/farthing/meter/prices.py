@@ -155,7 +155,7 @@ class PriceList:
         Raises
         ------
         ConfigError
-            Nobody knows the model, or it has no price per token; the message names close ones.
+            The model is unknown, or it has no price per token; the message names similar ones.
         """
         if model not in self._found:
             self._found[model] = self._look_up(model)
@@ -165,25 +165,25 @@ class PriceList:
         for entry in self._own.price:
             if entry.model == model:
                 return self._from_own(entry)
-        found = self._from_catalogue(model)
+        prices = self._from_catalogue(model)
         for discount in self._own.discount:
-            if any(fnmatchcase(found.model, pattern) for pattern in discount.models):
-                return self._discounted(found, discount)
-        return found
+            if any(fnmatchcase(prices.model, pattern) for pattern in discount.models):
+                return self._discounted(prices, discount)
+        return prices
 
     def _from_own(self, entry: _OwnPrice) -> ModelPrices:
         basis = PriceBasis(entry.model, f"{self._path}: {entry.source}", entry.date, self.as_of, ("own price file",))
         batch = None if entry.batch is None else _own_rates(entry.batch, ())
         return ModelPrices(basis, _own_rates(entry, entry.tiers), batch, entry.context_window)
 
-    def _discounted(self, found: ModelPrices, discount: _Discount) -> ModelPrices:
+    def _discounted(self, prices: ModelPrices, discount: _Discount) -> ModelPrices:
         factor = 1 - Fraction(discount.percent) / 100
         note = f"less {discount.percent} % ({self._path}: {discount.source}, {discount.date})"
         return replace(
-            found,
-            basis=replace(found.basis, notes=(*found.basis.notes, note)),
-            standard=found.standard.scaled(factor),
-            batch=None if found.batch is None else found.batch.scaled(factor),
+            prices,
+            basis=replace(prices.basis, notes=(*prices.basis.notes, note)),
+            standard=prices.standard.scaled(factor),
+            batch=None if prices.batch is None else prices.batch.scaled(factor),
         )
 
     def _from_catalogue(self, model: str) -> ModelPrices:
@@ -193,8 +193,8 @@ class PriceList:
         provider_id, _, name = model.partition(":")
         provider = next((p for p in providers if p.id == provider_id), None)
         if provider is None or not name:
-            known = ", ".join(sorted(p.id for p in providers))
-            raise ConfigError(f"{model!r}: write provider:model, the provider one of {known}")
+            provider_ids = ", ".join(sorted(p.id for p in providers))
+            raise ConfigError(f"{model!r}: write provider:model, the provider one of {provider_ids}")
         # An id of the catalogue is its own name: the patterns of some match what providers answer, and not the id.
         info = next((model for model in provider.models if model.id.lower() == name.lower()), None)
         info = info or provider.find_model(name.lower(), all_providers=providers)
@@ -281,7 +281,7 @@ def _later_changes(info: ModelInfo, as_of: datetime.date) -> tuple[datetime.date
 def newest_date(providers: Sequence[Provider], as_of: datetime.date) -> datetime.date | None:
     """Newest date not after ``as_of`` that any entry states: the catalogue carries no date of its own.
 
-    Entries tell since when a price holds, or in a comment when it was verified.
+    Entries say from when a price holds, or in a comment when it was verified.
     """
     dates: set[datetime.date] = set()
     for provider in providers:
@@ -289,11 +289,11 @@ def newest_date(providers: Sequence[Provider], as_of: datetime.date) -> datetime
             entries = [*(info.prices if isinstance(info.prices, list) else ()), *(info.price_variants or ())]
             dates |= {start for e in entries if (start := getattr(e.constraint, "start_date", None)) is not None}
             dates |= {datetime.date.fromisoformat(text) for text in _DATE.findall(info.price_comments or "")}
-    return max((found for found in dates if found <= as_of), default=None)
+    return max((date for date in dates if date <= as_of), default=None)
 
 
 def _alike(name: str, provider: Provider) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, [info.id for info in provider.models], n=3, cutoff=0.4)
-    return f"Close: {', '.join(f'{provider.id}:{found}' for found in close)}. " if close else ""
+    return f"Similar: {', '.join(f'{provider.id}:{id_}' for id_ in close)}. " if close else ""

@@ -68,7 +68,7 @@ class Rates:
         return total
 
     def first_tier(self) -> int | None:
-        """Input tokens above which a call gets dearer; None when it never does."""
+        """Input tokens above which a call costs more per token; None when it never does."""
         starts = [above for rate in (self.input, self.output) for above, _ in rate.tiers]
         return min(starts, default=None)
 

@@ -21,7 +21,7 @@ OTHER: Final = ""
 
 
 class TenantCount(NamedTuple):
-    """What one tenant's events came to; its share of the money follows from calls and bytes."""
+    """One tenant's counts; its share of the money follows from them."""
 
     scored: int
     dead: int
@@ -183,7 +183,7 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
         body = json.loads(value)
         version = body["v"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"no {what}: {value[:80]!r}") from error
+        raise ValueError(f"not a {what}: {value[:80]!r}") from error
     if version != FORMAT_VERSION:
         raise ValueError(
             f"a {what} of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: update the older side"
@@ -191,19 +191,19 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
     return dict(body)
 
 
-def _ages(found: Any) -> dict[str, dict[int, int]] | None:
+def _ages(by_route: Any) -> dict[str, dict[int, int]] | None:
     """Older heartbeats have none; what is there is [edge, events, edge, events, ...] by route."""
-    if found is None:
+    if by_route is None:
         return None
-    if any(len(pairs) % 2 for pairs in found.values()):
+    if any(len(pairs) % 2 for pairs in by_route.values()):
         raise TypeError("ages are [edge, events, edge, events, ...], and a number is missing")
     return {
         str(route): dict(zip(map(_whole, pairs[::2]), map(_whole, pairs[1::2]), strict=True))
-        for route, pairs in found.items()
+        for route, pairs in by_route.items()
     }
 
 
 def _whole(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r} is no whole number from 0 on")
+        raise TypeError(f"{value!r} is not a whole number of 0 or more")
     return value

@@ -1,4 +1,4 @@
-"""What the answer hangs on: the threshold again with one assumption changed at a time."""
+"""Sensitivity: the threshold again with one assumption changed at a time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def cases(
         ),
         *(case(f"cores {share.numerator * 100 // share.denominator}% busy", replace(own, utilization=share),
                api_usd_per_event) for share in UTILIZATIONS if share != own.utilization),
-        *(case("no labelling cost" if not n else f"labelling {n}x as dear", relabelled(n), api_usd_per_event)
+        *(case("no labelling cost" if not n else f"labelling at {n} times the cost", relabelled(n), api_usd_per_event)
           for n in LABELLING_FACTORS),
         case("people's time not counted", replace(own, people_usd_per_month=Decimal(0)), api_usd_per_event),
     )  # fmt: skip

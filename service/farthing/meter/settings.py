@@ -1,6 +1,6 @@
 """The sections ``[meter]`` and ``[ledger]`` of the settings: every assumption about money, and where books are kept.
 
-Where in doubt, defaults make Farthing dearer and the API cheaper, so that a result in favour of a tuned model holds.
+Defaults are high for Farthing's costs and low for the API's, so that a verdict in favour of a tuned model holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One comparison with everything in it: the traffic, every model in every form, own cost, the threshold, the verdict.
+"""One comparison with everything in it: the traffic, every model in every mode, own cost, threshold and verdict.
 
 What ``farthing breakeven`` prints and what a live page shows are both made here, so they cannot disagree.
 """
@@ -86,7 +86,7 @@ class ModelStudy:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The whole comparison. ``models[0]`` is the one that the verdict speaks of."""
+    """The whole comparison. ``models[0]`` is the one that the verdict is about."""
 
     task: str
     events_per_day: int
@@ -98,10 +98,10 @@ class Study:
     own: OwnPlan
     labelling_usd: Interval
     label_source: str
-    now: Point  # against the best form that is paid for
+    now: Point  # against the cheapest paid mode
     threshold: Threshold  # against everything, free endpoints too
     threshold_paid: Threshold
-    thresholds: Mapping[ModeName, Threshold]  # against each form of the chosen model
+    thresholds: Mapping[ModeName, Threshold]  # against each mode of the chosen model
     verdict: Verdict
     payback: Payback
     sensitivity: tuple[Case, ...]
@@ -110,7 +110,7 @@ class Study:
 
     @property
     def chosen(self) -> ModelStudy:
-        """The model that the verdict speaks of."""
+        """The model that the verdict is about."""
         return self.models[0]
 
     @property
@@ -119,23 +119,15 @@ class Study:
         return self.free is not None and self.events_per_day <= self.free.events_per_day.mid
 
     def points(self, volumes: tuple[int, ...]) -> tuple[Point, ...]:
-        """Both costs at some volumes, against the best form that is paid for."""
+        """Both costs at some volumes, against the cheapest paid mode."""
         return curve(self.own, self.chosen.best.usd_per_event, volumes)
 
 
 def study(
-    settings: MeterSettings,
-    task: str,
-    entry: TaskPrompt,
-    events_per_day: int,
-    prices: PriceList,
-    facts: Facts,
-    *,
-    traffic: Traffic | None = None,
-    tokens: TokenBasis | None = None,
-    system_text: str | None = None,
+    settings: MeterSettings, task: str, entry: TaskPrompt, events_per_day: int, prices: PriceList, facts: Facts, *,
+    traffic: Traffic | None = None, tokens: TokenBasis | None = None, system_text: str | None = None,
     calibration: Calibration | None = None,
-) -> Study:
+) -> Study:  # fmt: skip
     """Compare.
 
     Parameters
@@ -166,25 +158,12 @@ def study(
     if tokens is None:
         tokens = TokenBasis(entry.scripts)
 
-    def opponent(model: str) -> tuple[Opponent, TokenEstimate]:
-        found = prices.prices(model)
-        prompt = prompt_model(
-            task,
-            entry,
-            facts.bytes_per_token,
-            facts.tokenizer(found.model),
-            system_text=system_text,
-            system_tokens=settings.system_prompt_tokens
-            if settings.system_prompt_tokens is not None or not tokens.is_own(found.model, facts)
-            else tokens.system_tokens,
-        )
-        estimate = tokens.estimate(found.model, facts)
-        packing = Packing(settings.pack_events, settings.pack_input_tokens)
-        ratio = _ratio(settings, calibration, found.model)
-        return Opponent(found, prompt, facts, estimate.per_byte, packing, ratio), estimate
+    def alternative(model: str) -> tuple[Opponent, TokenEstimate]:
+        ratio = _ratio(settings, calibration, prices.prices(model).model)
+        return _opponent(settings, task, entry, prices.prices(model), facts, tokens, system_text, ratio)
 
-    models = tuple(_model(*opponent(model), settings, traffic, events_per_day) for model in settings.compare_with)
-    labelling_usd, label_source = _labelling(settings, traffic, opponent)
+    models = tuple(_model(*alternative(model), settings, traffic, events_per_day) for model in settings.compare_with)
+    labelling_usd, label_source = _labelling(settings, traffic, alternative)
     own = own_plan(settings, traffic, labelling_usd)
     free = _free(settings, task, traffic, tokens, facts)
     free_up_to = None if free is None else free.events_per_day
@@ -192,18 +171,8 @@ def study(
     now = curve(own, best, (events_per_day,))[0]
     at = threshold(own, best, free_up_to)
     return Study(
-        task=task,
-        events_per_day=events_per_day,
-        traffic=traffic,
-        measured=measured,
-        settings=settings,
-        models=models,
-        free=free,
-        own=own,
-        labelling_usd=labelling_usd,
-        label_source=label_source,
-        now=now,
-        threshold=at,
+        task=task, events_per_day=events_per_day, traffic=traffic, measured=measured, settings=settings, models=models,
+        free=free, own=own, labelling_usd=labelling_usd, label_source=label_source, now=now, threshold=at,
         threshold_paid=threshold(own, best),
         thresholds={
             name: threshold(own, offer.usd_per_event) for name, offer in models[0].offers.items() if offer is not None
@@ -213,7 +182,34 @@ def study(
         sensitivity=cases(own, labelling_usd, best, free_up_to, events_per_day, settings.price_fall_per_year),
         errors_allowed={gap: error_usd_allowed(now, gap) for gap in GAPS},
         calibration=calibration,
+    )  # fmt: skip
+
+
+def _opponent(
+    settings: MeterSettings,
+    task: str,
+    entry: TaskPrompt,
+    prices: ModelPrices,
+    facts: Facts,
+    tokens: TokenBasis,
+    system_text: str | None,
+    list_to_bill: Fraction,
+) -> tuple[Opponent, TokenEstimate]:
+    """Make a model an alternative: with what would be sent to it, in its own tokens."""
+    counted = settings.system_prompt_tokens
+    if counted is None and tokens.is_own(prices.model, facts):
+        counted = tokens.system_tokens
+    prompt = prompt_model(
+        task,
+        entry,
+        facts.bytes_per_token,
+        facts.tokenizer(prices.model),
+        system_text=system_text,
+        system_tokens=counted,
     )
+    estimate = tokens.estimate(prices.model, facts)
+    packing = Packing(settings.pack_events, settings.pack_input_tokens)
+    return Opponent(prices, prompt, facts, estimate.per_byte, packing, list_to_bill), estimate
 
 
 def own_plan(settings: MeterSettings, traffic: Traffic, labelling_usd: Interval) -> OwnPlan:
@@ -296,13 +292,13 @@ def _free(settings: MeterSettings, task: str, traffic: Traffic, tokens: TokenBas
 
 
 def _labelling(
-    settings: MeterSettings, traffic: Traffic, opponent: Callable[[str], tuple[Opponent, TokenEstimate]]
+    settings: MeterSettings, traffic: Traffic, alternative: Callable[[str], tuple[Opponent, TokenEstimate]]
 ) -> tuple[Interval, str]:
     if settings.label_usd is not None:
         return Interval.of(settings.label_usd * settings.labels), f"{settings.labels:,} labels at ${settings.label_usd}"
     if not settings.labels:
         return Interval.of(0), "no labels bought"
-    teacher, _ = opponent(settings.teacher)
+    teacher, _ = alternative(settings.teacher)
     offer = teacher.offer(MODES[0], traffic)
     if offer is None:
         raise ConfigError(f"meter.teacher = {settings.teacher!r}: no call to it is possible for these events")

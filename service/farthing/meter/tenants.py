@@ -1,7 +1,7 @@
 """Counting a block's usage by tenant: names become small numbers in one pass, without an object for an event.
 
-A tenant is what a configured field of the event says. A worker tells the first :data:`CAPACITY` names that it meets
-apart; further ones, names over :data:`LONGEST_BYTES`, and events that name nobody or cannot be read, are counted
+A tenant is what a configured field of the event says. A worker tells apart the first :data:`CAPACITY` names that it
+meets; further ones, names over :data:`LONGEST_BYTES`, and events that name nobody or cannot be read, are counted
 together as OTHER. So no number of made-up tenants takes more memory or time than this.
 """
 
@@ -48,38 +48,70 @@ def _word(buffer: Bytes, at: int, end: int) -> np.uint64:
     return np.uint64(word & mask)
 
 
+@kernel(inline=True)
+def _number_of(
+    buffer: Bytes, start: int, stop: int, slots: Int32s, pool: Bytes, sizes: Int64s, n_names: Int64s
+) -> np.int64:
+    """Look a name up, and add it where it is new and there is room; gives its number, that of OTHER without room."""
+    hashed = _BASIS
+    for place in range(start, stop, 8):
+        hashed = (hashed ^ _word(buffer, place, stop)) * _MULTIPLIER
+        hashed ^= hashed >> np.uint64(32)
+    slot = np.int64(hashed & np.uint64(N_SLOTS - 1))
+    while True:
+        number = np.int64(slots[slot])
+        if number == 0:
+            if n_names[0] < CAPACITY:
+                number = np.int64(n_names[0])
+                slots[slot] = np.int32(number)
+                for k in range(stop - start):
+                    pool[LONGEST_BYTES * number + k] = buffer[start + k]
+                sizes[number] = stop - start
+                n_names[0] += 1
+            break
+        if sizes[number] == stop - start:
+            ours = LONGEST_BYTES * number - start
+            place = start
+            while place < stop and load_u64(pool, ours + place) == _word(buffer, place, stop):
+                place += 8
+            if place >= stop:
+                break
+        slot = (slot + 1) & (N_SLOTS - 1)
+    return number
+
+
 def count_tenants_reference(
     bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
-    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, n_names: Int64s, seen: Int64s, rows: Int64s,
 ) -> int:  # fmt: skip
     """Plain form of :func:`count_tenants`; it keeps no index (``slots``, ``seen``)."""
-    ids = {pool[LONGEST_BYTES * k :][: sizes[k]].tobytes(): k for k in range(1, int(known[0]))}
-    found: dict[tuple[int, int], int] = {}
+    ids = {pool[LONGEST_BYTES * k :][: sizes[k]].tobytes(): k for k in range(1, int(n_names[0]))}
+    row_of: dict[tuple[int, int], int] = {}
     for part in range(len(bounds) - 1):
         for event in range(bounds[part], bounds[part + 1]):
             name = buffer[start[event] : stop[event]].tobytes() if presence[event] == _PRESENT else b""
             tenant = ids.get(name, 0)
-            if not tenant and 0 < len(name) <= LONGEST_BYTES and known[0] < CAPACITY:
-                tenant = ids[name] = int(known[0])
+            if not tenant and 0 < len(name) <= LONGEST_BYTES and n_names[0] < CAPACITY:
+                tenant = ids[name] = int(n_names[0])
                 pool[LONGEST_BYTES * tenant :][: len(name)] = np.frombuffer(name, np.uint8)
                 sizes[tenant] = len(name)
-                known[0] += 1
-            at = found.get((part, tenant), -1)
+                n_names[0] += 1
+            at = row_of.get((part, tenant), -1)
             if at < 0:
-                at = found[part, tenant] = len(found)
+                at = row_of[part, tenant] = len(row_of)
                 rows[at] = part, tenant, 0, 0, 0
             if status[event]:
                 rows[at, DEAD] += 1
             else:
                 rows[at, SCORED] += 1
                 rows[at, PROMPT_BYTES] += prompt_bytes[event]
-    return len(found)
+    return len(row_of)
 
 
 @kernel(reference=count_tenants_reference)
 def count_tenants(
     bounds: Int64s, status: Bytes, prompt_bytes: Int64s, presence: Bytes, buffer: Bytes, start: Int64s, stop: Int64s,
-    slots: Int32s, pool: Bytes, sizes: Int64s, known: Int64s, seen: Int64s, rows: Int64s,
+    slots: Int32s, pool: Bytes, sizes: Int64s, n_names: Int64s, seen: Int64s, rows: Int64s,
 ) -> int:  # fmt: skip
     """Count the events of each part of a block by tenant.
 
@@ -89,7 +121,7 @@ def count_tenants(
         As :func:`farthing.meter.count.count_usage` has them.
     presence, buffer, start, stop:
         The tenants' names: uint8 (n,) Presence, and int64 (n,) places in a buffer.
-    slots, pool, sizes, known:
+    slots, pool, sizes, n_names:
         The names met so far, added to: an open-addressed index int32 (N_SLOTS,) of their numbers, 0 where free; their
         bytes, LONGEST_BYTES each, filled with zeros; int64 (CAPACITY,) how many of those; int64 (1,) how many names,
         OTHER (number 0) among them.
@@ -107,32 +139,8 @@ def count_tenants(
         first_row = n_rows
         for event in range(bounds[part], bounds[part + 1]):
             tenant = np.int64(0)
-            at, end = start[event], stop[event]
-            if presence[event] == _PRESENT and 0 < end - at <= LONGEST_BYTES:
-                hashed = _BASIS
-                for place in range(at, end, 8):
-                    hashed = (hashed ^ _word(buffer, place, end)) * _MULTIPLIER
-                    hashed ^= hashed >> np.uint64(32)
-                slot = np.int64(hashed & np.uint64(N_SLOTS - 1))
-                while True:
-                    tenant = np.int64(slots[slot])
-                    if tenant == 0:
-                        if known[0] < CAPACITY:
-                            tenant = np.int64(known[0])
-                            slots[slot] = np.int32(tenant)
-                            for k in range(end - at):
-                                pool[LONGEST_BYTES * tenant + k] = buffer[at + k]
-                            sizes[tenant] = end - at
-                            known[0] += 1
-                        break
-                    if sizes[tenant] == end - at:
-                        ours = LONGEST_BYTES * tenant - at
-                        place = at
-                        while place < end and load_u64(pool, ours + place) == _word(buffer, place, end):
-                            place += 8
-                        if place >= end:
-                            break
-                    slot = (slot + 1) & (N_SLOTS - 1)
+            if presence[event] == _PRESENT and 0 < stop[event] - start[event] <= LONGEST_BYTES:
+                tenant = _number_of(buffer, start[event], stop[event], slots, pool, sizes, n_names)
             row = seen[tenant]
             if row < first_row or row >= n_rows or rows[row, TENANT] != tenant:
                 row = n_rows
@@ -173,7 +181,7 @@ class TenantNames:
         self._slots = np.zeros(N_SLOTS, np.int32)
         self._pool = np.zeros(CAPACITY * LONGEST_BYTES, np.uint8)
         self._sizes = np.zeros(CAPACITY, np.int64)
-        self._known = np.ones(1, np.int64)
+        self._n_names = np.ones(1, np.int64)
         self._seen = np.zeros(CAPACITY, np.int64)
         self._rows = np.empty((0, N_COLUMNS), np.int64)
         self._texts: dict[int, str] = {0: OTHER}
@@ -191,18 +199,18 @@ class TenantNames:
             self._rows = np.empty((most, N_COLUMNS), np.int64)
         n_rows = count_tenants(
             bounds, status, prompt_bytes, column.presence, buffer, start, stop, self._slots, self._pool, self._sizes,
-            self._known, self._seen, self._rows,
+            self._n_names, self._seen, self._rows,
         )  # fmt: skip
         return TenantRows(self, self._rows[:n_rows].copy())
 
     def text(self, tenant: int) -> str:
         """Give a tenant's name: a JSON string's text, any other value as it was written."""
-        known = self._texts.get(tenant)
-        if known is None:
+        text = self._texts.get(tenant)
+        if text is None:
             token = self._pool[LONGEST_BYTES * tenant :][: self._sizes[tenant]].tobytes().decode()
             quoted = self._tokens and token.startswith('"')
-            known = self._texts[tenant] = str(json.loads(token)) if quoted else token
-        return known
+            text = self._texts[tenant] = str(json.loads(token)) if quoted else token
+        return text
 
 
 class TenantTotals:
@@ -225,19 +233,19 @@ class TenantTotals:
 
     def largest(self, most: int) -> dict[str, TenantCount]:
         """Give the ``most`` tenants with most events, largest first; OTHER is what is left and not among them."""
-        found = dict(self._carried)
+        counts = dict(self._carried)
         if self._names is not None:
             sizes = self._counts[1:, 0] + self._counts[1:, 1]
-            largest = np.argsort(-sizes, kind="stable")[: most + len(found)] + 1
+            largest = np.argsort(-sizes, kind="stable")[: most + len(counts)] + 1
             for tenant, (scored, dead, size) in zip(largest.tolist(), self._counts[largest].tolist(), strict=True):
                 if scored or dead:
                     name = self._names.text(tenant)
-                    known = found.get(name)  # carried, or the same text written otherwise
-                    if known is not None:
-                        scored, dead, size = scored + known.scored, dead + known.dead, size + known.prompt_bytes
-                    found[name] = TenantCount(scored, dead, size)
-        found.pop(OTHER, None)
-        ranked = sorted(found.items(), key=lambda item: (-item[1].scored - item[1].dead, item[0]))
+                    before = counts.get(name)  # carried, or the same text written otherwise
+                    if before is not None:
+                        scored, dead, size = scored + before.scored, dead + before.dead, size + before.prompt_bytes
+                    counts[name] = TenantCount(scored, dead, size)
+        counts.pop(OTHER, None)
+        ranked = sorted(counts.items(), key=lambda item: (-item[1].scored - item[1].dead, item[0]))
         return dict(ranked[:most])
 
 

@@ -70,7 +70,7 @@ def script_of(text: str) -> Script:
 
 @dataclass(frozen=True, slots=True)
 class TextSample:
-    """Counts of some sampled texts; they add up. The last five are filled when a tokenizer counted the tokens."""
+    """Counts of some sampled texts; they add up. The last six are filled when a tokenizer counted the tokens."""
 
     texts: int = 0
     bytes_by_script: Mapping[Script, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -242,8 +242,8 @@ def _tiktoken(path: Path) -> Callable[[str], int]:
 
     constructor = openai_public.ENCODING_CONSTRUCTORS.get(path.stem)
     if constructor is None:
-        known = ", ".join(sorted(openai_public.ENCODING_CONSTRUCTORS))
-        raise ValueError(f"name it after its encoding, one of {known}")
+        encodings = ", ".join(sorted(openai_public.ENCODING_CONSTRUCTORS))
+        raise ValueError(f"name it after its encoding, one of {encodings}")
     ranks = {}
     for line in path.read_bytes().splitlines():
         if line:

@@ -149,7 +149,7 @@ class UsageTotals:
             body = json.loads(text)
             version = body["v"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"no usage total: {text[:80]!r}") from error
+            raise ValueError(f"not a usage total: {text[:80]!r}") from error
         if version != FORMAT_VERSION:
             raise ValueError(
                 f"a usage total of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: "
@@ -162,7 +162,7 @@ class UsageTotals:
             triples = [flat[at : at + 3] for at in range(0, len(flat), 3)]
             calls = {at: SizeCount(n, size) for at, n, size in triples}
             if len(calls) != len(triples):
-                raise ValueError("a size class stands twice")
+                raise ValueError("a size class appears twice")
             return cls(body["s"], body["d"], body["r"], body["b"], calls)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"a damaged usage total ({error}): {text[:80]!r}") from error

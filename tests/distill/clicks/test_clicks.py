@@ -143,7 +143,7 @@ def test_logs_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"no columns \['floor', 'os', 'size'\]"):
         read_clicks(tmp_path / "other.csv", read)
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"id,os,size,floor,click\n")[:-12])
-    with pytest.raises(DataError, match="cannot be read on"):
+    with pytest.raises(DataError, match="cannot be read any further"):
         read_clicks(tmp_path / "cut.gz", read)
 
 

@@ -30,7 +30,7 @@ from farthing.distill.ranking.data import (
 from farthing.distill.ranking.features import SMALL_RANKS, boundaries_of, make_spec
 from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.golden import GOLDEN_ODD, GOLDEN_REFUSED, golden_events
-from farthing.distill.ranking.recipe import Pairs, read_recipe
+from farthing.distill.ranking.recipe import PairSettings, read_recipe
 from farthing.distill.ranking.train import soft_targets, targets
 from farthing.distill.ranking.word_vectors import learn_vectors, sentences
 from farthing.distill.ranking.words import average_words, build_lexicon, reduce_vectors
@@ -113,7 +113,7 @@ def test_labels_scores_and_first_stages(tmp_path):
         (b"{", r"row 1 \(line 1\): not JSON"), (b'{"qid":1}', "has no query, its keys are qid; name the right one in the recipe"),
         (b"\n\n", "has no rows"), (b"\x1f\x8bx", "get the file again"), (b"[1]", "expected one object a line"),
         (b'{"qid":1,"query":"q","docid":2,"label":"x","text":""}', r'row 1 \(line 1\): label is "x", expected a number'),
-        (b'{"qid":1,"query":"q","docid":2,"label":NaN,"text":""}', "NaN is no JSON number"),
+        (b'{"qid":1,"query":"q","docid":2,"label":NaN,"text":""}', "NaN is not a JSON number"),
         (b'{"qid":1,"query":"q","docid":2,"label":-1,"text":""}', "label is -1, expected 0 or more"),
         (b'{"qid":1,"query":"q","docid":2,"label":1}', ":1: has no text"),
         (b'{"qid":1,"query":null,"docid":2,"label":1,"text":""}', ":1: query is null"),
@@ -434,12 +434,14 @@ def test_boundaries_cut_into_even_parts():
 
 def test_specs_are_made_for_their_lexicon(train):
     lexicon = build_lexicon(train, slots=1024, least_texts=1, vectors={})
-    settings = Pairs(n_buckets=1024, numbers=("bm25", "bm25.rank"), crosses=(("bm25", "bm25.rank"),), intervals=5)
+    settings = PairSettings(
+        n_buckets=1024, numbers=("bm25", "bm25.rank"), crosses=(("bm25", "bm25.rank"),), intervals=5
+    )
     spec = make_spec(settings, lexicon, train.columns(), 10.0)
     block = Featurizer(spec, lexicon)(train.columns())
     assert len(block) == train.indptr[-1] and len(spec.lexicon_sha256) == 64
     with pytest.raises(ConfigError, match="colour unknown"):
-        make_spec(Pairs(numbers=("colour",)), lexicon, train.columns(), 10.0)
+        make_spec(PairSettings(numbers=("colour",)), lexicon, train.columns(), 10.0)
 
 
 @pytest.mark.parametrize("name", ["rerank", "wikiqa", "home_depot"])

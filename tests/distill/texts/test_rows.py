@@ -1,4 +1,4 @@
-"""Data files are read, and whatever is wrong with one is said with its file, its row and the mend."""
+"""Data files are read, and whatever is wrong with one is said with its file, its row and the remedy."""
 
 import csv
 import gzip
@@ -63,7 +63,7 @@ def test_gzip_and_csv_give_the_same_rows(tmp_path):
     [
         ({"label": 2}, r"train\.jsonl, row 8 \(line 8\): label is 2, expected a number from 0 to 1"),
         ({"label": -0.5}, r"train\.jsonl, row 8 \(line 8\): label is -0.5"),
-        ({"label": float("nan")}, r"train\.jsonl, row 8 \(line 8\): .*NaN is no JSON number"),
+        ({"label": float("nan")}, r"train\.jsonl, row 8 \(line 8\): .*NaN is not a JSON number"),
         (
             {"label": "yes"},
             r'train\.jsonl, row 8 \(line 8\): label is "yes", expected a number as in other rows.*positive = ',
@@ -71,7 +71,7 @@ def test_gzip_and_csv_give_the_same_rows(tmp_path):
         ({"answers": {"big": 1.5}}, r"train\.jsonl:8: answers\.big is 1\.5"),
         ({"answers": {}}, r"train\.jsonl:8: no column 'answers\.big'.*null"),
         ({"id": "r3"}, r"train\.jsonl:8: id 'r3' stands in line 4 too"),
-        ({"text": None}, r"train\.jsonl:8: the event would be refused when served.*mend"),
+        ({"text": None}, r"train\.jsonl:8: the event would be refused when served.*fix"),
         ({"text": 5}, r"train\.jsonl:8: the event would be refused when served"),
     ],
 )
@@ -185,7 +185,7 @@ boundaries = [1.0]
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("channel,price,spam\na,1,0\nb,nan,1\n", r"train\.csv:3: price is 'nan', expected a finite number; mend"),
+        ("channel,price,spam\na,1,0\nb,nan,1\n", r"train\.csv:3: price is 'nan', expected a finite number; fix"),
         ("channel,price,spam\na,1,0\nb,much,1\n", r"train\.csv:3: price is 'much'"),
         (
             "channel,price,spam\na,1,0\nb,1,2\n",
@@ -197,7 +197,7 @@ boundaries = [1.0]
         ),
         (
             "channel,spam\na,0\nb,1\n",
-            r"train\.csv: no row has price, which the feature price reads; mend \[\[field\]\]",
+            r"train\.csv: no row has price, which the feature price reads; fix \[\[field\]\]",
         ),
         ("channel,price\na,1\n", r"train\.csv:2: no column 'spam' for head spam; the row has channel, price"),
         ("channel,price,spam\na,1\n", r"train\.csv, row 1 \(line 2\): has 2 cells, the header 3"),
@@ -205,7 +205,7 @@ boundaries = [1.0]
         ("channel,price,spam\n" + "".join(f"a,{k},1\n" for k in range(90)), r"train\.csv: the train split has only"),
     ],
 )
-def test_wrong_csv_names_file_row_and_mend(tmp_path, content, said):
+def test_wrong_csv_names_file_row_and_remedy(tmp_path, content, said):
     (tmp_path / "train.csv").write_text(content)
     path = tmp_path / "r.toml"
     path.write_text(CSV_RECIPE)

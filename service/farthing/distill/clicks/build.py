@@ -17,7 +17,7 @@ from farthing.distill.clicks.recipe import ClickRecipe, Market
 from farthing.distill.clicks.teacher import Teacher
 from farthing.distill.clicks.train import train
 from farthing.distill.draft import Draft
-from farthing.distill.gate import Loss
+from farthing.distill.gate import RoundingLoss
 from farthing.distill.measure import auc, measure_clicks, sigmoid
 from farthing.distill.quantize import quantize
 from farthing.distill.show import Say
@@ -130,7 +130,7 @@ def _measured(log: ClickLog, int8: Floats, float32: Floats, teacher: Teacher | N
     measured = {"fp32": measure_clicks(log.clicks, float32), "int8": measure_clicks(log.clicks, int8)}
     if teacher is not None:
         measured["teacher"] = measure_clicks(log.clicks, teacher.predict(log))
-    loss = Loss("AUC", 100 * (measured["fp32"]["auc"]["value"] - measured["int8"]["auc"]["value"]), "test")
+    loss = RoundingLoss("AUC", 100 * (measured["fp32"]["auc"]["value"] - measured["int8"]["auc"]["value"]), "test")
     say(f"test {json.dumps(measured)}; {loss}")
     loss.check()
     return measured
@@ -149,7 +149,7 @@ class _Parser:
         if len(refused):
             raise ConfigError(
                 f"row {refused[0] + 2} of a log is refused by the plan (status {columns.status[refused[0]]}): "
-                f"{events[refused[0]][:200]!r}; mend the recipe's [[column]] and [[constant]]"
+                f"{events[refused[0]][:200]!r}; fix the recipe's [[column]] and [[constant]]"
             )
         return self._featurize(columns, records.buffer)
 
@@ -178,15 +178,15 @@ def fit_market(
 def measure_slices(log: ClickLog, scores: Floats, field: str) -> dict[str, dict[str, float]]:
     """Measure each value of a field apart; AUC where there are clicks and others."""
     values = np.array([str(value) for value in log.cells[field]])
-    found: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, float]] = {}
     for value in np.unique(values).tolist():
         rows = values == value
         area = auc(log.clicks[rows], scores[rows])
-        found[value] = {
+        measured[value] = {
             "rows": int(rows.sum()),
             "clicks": int(log.clicks[rows].sum()),
             "click_share": round(float(log.clicks[rows].mean()), 5),
             "mean_probability": round(float(scores[rows].mean()), 5),
             **({"auc": round(area, 4)} if np.isfinite(area) else {}),
         }
-    return found
+    return measured

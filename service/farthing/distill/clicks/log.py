@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.clicks.recipe import ClickRecipe
-from farthing.errors import ConfigError, DataError
+from farthing.distill.data_files import read_data_rows
+from farthing.errors import DataError
 from farthing.evaluate.cells import string
 from farthing.evaluate.labels import Labels
 from farthing.evaluate.requests import Value, encode, put
-from farthing.files import file_sha256, read_rows
+from farthing.files import file_sha256
 
 Floats = NDArray[np.float32]
 
@@ -45,43 +46,36 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
     ConfigError
         The file is missing.
     DataError
-        It cannot be read as rows, has none or one class only, or a row is not as stated: file, row and mend are named.
+        It cannot be read as rows, has none or one class only, or a row is not as stated; file and row are named.
     """
     source, requests = recipe.source, recipe.requests()
-    wanted = {source.id, source.click, *(column.column for column in recipe.column)}
+    required = {source.id, source.click, *(column.column for column in recipe.column)}
     events: list[bytes] = []
     folds: list[int] = []
     labels = Labels(source.click, {}, head="click", mend="write 0 and 1")
     cells: dict[str, list[Value]] = {column.field: [] for column in recipe.column}
     seen: dict[str, int] = {}
-    try:
-        for row in read_rows(path):
-            place = f"{path}:{row.line}"
-            missing = sorted(wanted - row.values.keys())
-            if missing:
-                raise DataError(
-                    f"{place}: has no columns {missing}; name the log's own in the recipe, or mend the file"
-                )
-            name = string(row, source.id, {})
-            if seen.setdefault(name, row.line) != row.line:
-                raise DataError(f"{place}: {source.id} {name!r} is also that of line {seen[name]}; make ids unique")
-            if 0.0 < labels.add(row) < 1.0:
-                raise DataError(
-                    f"{place}: {source.click} is {row.values[source.click]!r}, expected 0 or 1; mend the row"
-                )
-            folds.append(int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big"))
-            request = requests.blank(name)
-            for column in requests.columns:
-                try:
-                    value = column.value(row.values[column.column], requests.absent)
-                except ValueError as error:
-                    raise DataError(f"{place}: {error}") from error
-                cells[column.field].append(value)
-                if value is not None:
-                    put(request, column.path, value)
-            events.append(encode(request))
-    except ConfigError as error:
-        raise ConfigError(f"{error}; --data is the folder that has the log") from error
+    for row in read_data_rows(path):
+        place = f"{path}:{row.line}"
+        missing = sorted(required - row.values.keys())
+        if missing:
+            raise DataError(f"{place}: has no columns {missing}; name the log's own in the recipe, or fix the file")
+        name = string(row, source.id, {})
+        if seen.setdefault(name, row.line) != row.line:
+            raise DataError(f"{place}: {source.id} {name!r} is also that of line {seen[name]}; make ids unique")
+        if 0.0 < labels.add(row) < 1.0:
+            raise DataError(f"{place}: {source.click} is {row.values[source.click]!r}, expected 0 or 1; fix the row")
+        folds.append(int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big"))
+        request = requests.blank(name)
+        for column in requests.columns:
+            try:
+                value = column.value(row.values[column.column], requests.absent)
+            except ValueError as error:
+                raise DataError(f"{place}: {error}") from error
+            cells[column.field].append(value)
+            if value is not None:
+                put(request, column.path, value)
+        events.append(encode(request))
     clicks = np.array(labels.numbers(), np.float32)
     if not 0 < clicks.sum() < len(clicks):
         raise DataError(

@@ -17,7 +17,7 @@ from farthing.payload import FieldPlan
 from farthing.tasks.bidding import FIELDS
 
 
-class Source(Section):
+class ClickSource(Section):
     """One click log: CSV, TSV or JSON lines, packed or not. Paths are relative to the data folder."""
 
     name: str
@@ -95,7 +95,7 @@ class ClickRecipe(Recipe):
 
     task: Literal["bidding"]
     shipped: bool = Field(False, description="whether the licence lets the weights be shipped")
-    source: Source
+    source: ClickSource
     column: tuple[Column, ...] = Field(min_length=1)
     constant: tuple[Constant, ...] = ()
     features: dict[str, Any]
@@ -114,9 +114,9 @@ class ClickRecipe(Recipe):
     def plan(self) -> FieldPlan:
         """Give the field plan: what every bidding plan reads, then the features' fields and the campaign's."""
         fields = [PlanField(*entry) for entry in FIELDS]
-        known = {field.name for field in fields}
+        task_fields = {field.name for field in fields}
         numbers = {f.field for f in self.spec().features if isinstance(f, NumericFeature)}
-        wanted = {
+        used = {
             name
             for f in self.spec().features
             if not isinstance(f, PairFeature)
@@ -125,7 +125,7 @@ class ClickRecipe(Recipe):
         fields += [
             PlanField(column.field, column.path, "number" if column.field in numbers else "raw")
             for column in self.column
-            if column.field in wanted - known
+            if column.field in used - task_fields
         ]
         fields += [PlanField(name, f"imp[*].{path}", "raw") for name, path in self.offered().items()]
         return FieldPlan(tuple(fields))

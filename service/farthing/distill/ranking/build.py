@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.distill.draft import Draft
-from farthing.distill.gate import Loss
+from farthing.distill.gate import RoundingLoss
 from farthing.distill.quantize import quantize
 from farthing.distill.ranking import lists as more
 from farthing.distill.ranking.card import card
@@ -35,7 +35,7 @@ from farthing.distill.ranking.lexicon import TextSource, lexicon_of
 from farthing.distill.ranking.measure import per_query
 from farthing.distill.ranking.recipe import RankingRecipe
 from farthing.distill.ranking.teacher import BiEncoder
-from farthing.distill.ranking.train import Lists, logits_of, soft_targets, targets, train
+from farthing.distill.ranking.train import TrainingLists, logits_of, soft_targets, targets, train
 from farthing.distill.ranking.words import average_words
 from farthing.distill.show import Say
 from farthing.distill.student import Student
@@ -137,35 +137,35 @@ def _lists(
     recipe: RankingRecipe, train_set: QuerySet, learnt_from: Sequence[TextSource], teacher: BiEncoder | None, say: Say
 ) -> tuple[QuerySet, Floats]:
     """Make the lists and the teacher's target for each: its softmax, mixed with the gold label where there is one."""
-    wanted = recipe.lists
-    if teacher is None or not wanted.depth_used:
+    settings = recipe.lists
+    if teacher is None or not settings.depth_used:
         return QuerySet((), train_set.sha256), np.zeros(0, np.float32)
-    depth, seed = wanted.depth, wanted.seed
-    sets = [more.make_lists(train_set, queries=wanted.queries, sentences=wanted.sentences, depth=depth, seed=seed)]
-    if wanted.glosses:
+    depth, seed = settings.depth, settings.seed
+    sets = [more.make_lists(train_set, queries=settings.queries, sentences=settings.sentences, depth=depth, seed=seed)]
+    if settings.glosses:
         names = {entry.name for entry in recipe.words.glosses}
         passages = more.runs([text for s in learnt_from if s.name in names for text in s.texts], seed)
         sets.append(
-            more.make_lists(passages, queries=0, sentences=wanted.glosses, depth=depth, seed=seed, name="gloss")
+            more.make_lists(passages, queries=0, sentences=settings.glosses, depth=depth, seed=seed, name="gloss")
         )
-    if wanted.own:
+    if settings.own:
         sets.append(train_set)
-    made = more.forget(joined(sets), FORGET_SHARE, np.random.default_rng(seed))
-    texts = sorted({c.text for q in (*train_set.queries, *made.queries) for c in q.candidates})
-    questions = sorted({q.text for q in made.queries})
+    retrieved = more.forget(joined(sets), FORGET_SHARE, np.random.default_rng(seed))
+    texts = sorted({c.text for q in (*train_set.queries, *retrieved.queries) for c in q.candidates})
+    questions = sorted({q.text for q in retrieved.queries})
     place = {text: k for k, text in enumerate(texts)}
-    asked = dict(zip(questions, teacher(questions, wanted.max_tokens, say), strict=True))
-    vectors = teacher(texts, wanted.max_tokens, say)
+    asked = dict(zip(questions, teacher(questions, settings.max_tokens, say), strict=True))
+    vectors = teacher(texts, settings.max_tokens, say)
     opinions = [
-        vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] / wanted.temperature
-        + wanted.first_stage_weight * more.standard_scores(q)
-        for q in made.queries
+        vectors[[place[c.text] for c in q.candidates]] @ asked[q.text] / settings.temperature
+        + settings.first_stage_weight * more.standard_scores(q)
+        for q in retrieved.queries
     ]
-    soft = soft_targets(np.concatenate(opinions), made.indptr)
-    gold = targets(made.gains, made.indptr)
-    labelled = np.repeat([q.gains.max() > 0 for q in made.queries], np.diff(made.indptr))
-    weight = np.where(labelled, np.float32(wanted.gold_weight), np.float32(0))
-    return made, (weight * gold + (1 - weight) * soft).astype(np.float32)
+    soft = soft_targets(np.concatenate(opinions), retrieved.indptr)
+    gold = targets(retrieved.gains, retrieved.indptr)
+    labelled = np.repeat([q.gains.max() > 0 for q in retrieved.queries], np.diff(retrieved.indptr))
+    weight = np.where(labelled, np.float32(settings.gold_weight), np.float32(0))
+    return retrieved, (weight * gold + (1 - weight) * soft).astype(np.float32)
 
 
 def _train(
@@ -180,8 +180,8 @@ def _train(
         recipe.pairs, lexicon, columns, average_words(parts.train), max_pieces=recipe.words.max_pieces
     )  # fmt: skip
     featurizer = Featurizer(spec, lexicon)
-    wanted = np.concatenate([targets(gold.gains, gold.indptr) if len(gold) else np.zeros(0, np.float32), soft])
-    train_lists = Lists(featurizer(columns), both.indptr, wanted)
+    target = np.concatenate([targets(gold.gains, gold.indptr) if len(gold) else np.zeros(0, np.float32), soft])
+    train_lists = TrainingLists(featurizer(columns), both.indptr, target)
     counts = np.diff(train_lists.features.indptr)
     say(f"{len(both):,} lists, {len(counts):,} pairs, {counts.mean():.0f} features a pair")
     dev = featurizer(parts.dev.columns())
@@ -216,7 +216,7 @@ def _evaluate(recipe: RankingRecipe, student: Student, stages: Stages, parts: _D
     judge = Judge(student, stages, recipe.training.metric, say)
     judge.look("dev", parts.dev)
     for name, test in parts.tests:
-        Loss(recipe.training.metric, judge.look(f"{name} test", test), "test").check(of=name)
+        RoundingLoss(recipe.training.metric, judge.look(f"{name} test", test), "test").check(of=name)
     for entry in recipe.elsewhere:
         judge.look(entry.name, *read_elsewhere(entry, data))
     return judge

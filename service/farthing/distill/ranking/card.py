@@ -106,8 +106,8 @@ def _rebuild(recipe: RankingRecipe, evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _gain(name: str, entry: Mapping[str, Any]) -> str:
-    said = [f"{m} {entry[m]['value']:+.3f} ({entry[m]['low']:+.3f} to {entry[m]['high']:+.3f})" for m in METRICS]
-    return f"{name}, int8 over the order of its first stage, query by query: {', '.join(said)}.\n"
+    gains = [f"{m} {entry[m]['value']:+.3f} ({entry[m]['low']:+.3f} to {entry[m]['high']:+.3f})" for m in METRICS]
+    return f"{name}, int8 over the order of its first stage, query by query: {', '.join(gains)}.\n"
 
 
 def _vectors_from(recipe: RankingRecipe, evaluation: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FieldColumns, RecordBlock
-from farthing.errors import ConfigError, DataError
+from farthing.distill.data_files import read_data_rows
+from farthing.errors import DataError
 from farthing.evaluate.cells import number
-from farthing.files import Row, file_sha256, read_rows
+from farthing.files import Row, file_sha256
 from farthing.payload import Field, FieldPlan, parse
 from farthing.tasks.rerank import ROW_ID_FIELD, TEXT_FIELD
 
@@ -124,9 +125,9 @@ def read_queries(
     DataError
         It is empty or a line is not as stated; the line is named.
     """
-    found: dict[str, tuple[str, list[Candidate], list[float]]] = {}
+    by_qid: dict[str, tuple[str, list[Candidate], list[float]]] = {}
     places: dict[str, str] = {}
-    for whole in _rows(path):
+    for whole in read_data_rows(path):
         row, place = whole.values, f"{path}:{whole.line}"
         _check(row, place, ("qid", "query", "docid", "label", text))
         if first_stage is not None and first_stage not in _ranks(whole):
@@ -140,7 +141,7 @@ def read_queries(
             score=None if score is None or row.get(score) in (None, "") else number(whole, score, {}),
         )
         qid, asked = str(row["qid"]), str(row["query"])
-        query, candidates, gains = found.setdefault(qid, (asked, [], []))
+        query, candidates, gains = by_qid.setdefault(qid, (asked, [], []))
         if query != asked and key_of(query) != key_of(asked):  # the first spelling stands for all
             raise DataError(
                 f"{place}: qid {qid!r} is that of another query in {places[qid]}; give each query an id of its own"
@@ -148,20 +149,13 @@ def read_queries(
         places.setdefault(qid, place)
         candidates.append(candidate)
         gains.append(gain)
-    if not found:
+    if not by_qid:
         raise DataError(f"{path}: holds no candidates; give the file of a split, with rows in it")
-    queries = [Query(qid, q, tuple(c), np.array(g, np.float32), places[qid]) for qid, (q, c, g) in found.items()]
+    queries = [Query(qid, q, tuple(c), np.array(g, np.float32), places[qid]) for qid, (q, c, g) in by_qid.items()]
     if shuffle is not None:
         rng = np.random.default_rng(shuffle)
         queries = [query.shuffled(rng) for query in queries]
     return QuerySet(tuple(queries), file_sha256(path))
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    try:
-        yield from read_rows(path)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; --data is the folder that has it") from error
 
 
 def _ranks(row: Row) -> Mapping[str, Any]:
@@ -171,15 +165,15 @@ def _ranks(row: Row) -> Mapping[str, Any]:
     return ranks
 
 
-def _check(row: Mapping[str, Any], place: str, wanted: Sequence[str]) -> None:
-    for name in wanted:
+def _check(row: Mapping[str, Any], place: str, required: Sequence[str]) -> None:
+    for name in required:
         if name not in row:
             raise DataError(
                 f"{place}: has no {name}, its keys are {', '.join(row) or 'none'}; name the right one in the recipe, "
-                "or mend the line"
+                "or fix the line"
             )
         if row[name] is None and name != "label":
-            raise DataError(f"{place}: {name} is null; mend or remove the line")
+            raise DataError(f"{place}: {name} is null; fix or remove the line")
 
 
 def check_apart(*splits: QuerySet) -> None:
@@ -201,7 +195,7 @@ def check_answerable(data: QuerySet, path: Path) -> None:
         labels = "no relevant candidate" if not data.gains.any() else "no query with both kinds of candidates"
         raise DataError(
             f"{path}: there is {labels}; nothing could be learned from it or measured on it, so give it queries with "
-            "relevant and other candidates, or mend `relevant` in the recipe"
+            "relevant and other candidates, or fix `relevant` in the recipe"
         )
 
 

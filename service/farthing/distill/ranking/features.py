@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import FieldColumns
-from farthing.distill.ranking.recipe import Pairs as Settings
+from farthing.distill.ranking.recipe import PairSettings
 from farthing.errors import ConfigError
 from farthing.features import FeatureSpec, Lexicon, PairFeature
 from farthing.features.pair_featurizer import Pairs
@@ -19,7 +19,7 @@ SMALL_RANKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
 
 
 def make_spec(
-    settings: Settings, lexicon: Lexicon, train: FieldColumns, average_words: float, *, max_pieces: int = 0
+    settings: PairSettings, lexicon: Lexicon, train: FieldColumns, average_words: float, *, max_pieces: int = 0
 ) -> FeatureSpec:
     """Choose boundaries on the training pairs; ``max_pieces`` is what the lexicon was made with.
 
@@ -50,9 +50,9 @@ def boundaries_of(name: str, values: NDArray[np.int64], intervals: int) -> tuple
     """Cut a number's values into intervals with about the same number of values; absent ones are the first."""
     if name.endswith(".rank"):
         return SMALL_RANKS
-    known = values[values != ABSENT]
-    if not len(known):
+    present = values[values != ABSENT]
+    if not len(present):
         raise ConfigError(f"pairs.numbers: {name} is absent from all training pairs; leave it out")
-    steps = np.quantile(known, np.linspace(0, 1, intervals)[:-1], method="higher")
-    cuts = sorted({int(known.min()) if (values == ABSENT).any() else int(known.min()) + 1, *map(int, steps[1:])})
+    steps = np.quantile(present, np.linspace(0, 1, intervals)[:-1], method="higher")
+    cuts = sorted({int(present.min()) if (values == ABSENT).any() else int(present.min()) + 1, *map(int, steps[1:])})
     return tuple(cuts)

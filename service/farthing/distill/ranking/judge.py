@@ -33,7 +33,7 @@ class Judge:
     metric:
         That of which points are lost.
     say:
-        Told what was measured.
+    Called with what was measured.
     """
 
     def __init__(self, student: Student, stages: Stages, metric: str, say: Say) -> None:

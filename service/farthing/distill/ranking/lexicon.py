@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.distill.data_files import read_texts
 from farthing.distill.ranking.data import QuerySet
 from farthing.distill.ranking.glosses import read_glosses
 from farthing.distill.ranking.recipe import RankingRecipe
@@ -17,7 +18,6 @@ from farthing.distill.ranking.teacher import BiEncoder, continuations, letters, 
 from farthing.distill.ranking.word_vectors import Learnt, learn_vectors, sentences
 from farthing.distill.ranking.words import WordWeights, build_lexicon, count_texts, reduce_vectors
 from farthing.distill.show import Say
-from farthing.distill.texts.rows import read_texts
 from farthing.features import Lexicon
 from farthing.features.lexicon import CONTINUES
 from farthing.files import file_sha256
@@ -98,10 +98,10 @@ def _vocabulary(recipe: RankingRecipe, counts: Counter[bytes]) -> list[bytes]:
     With pieces, all of the teacher's list have one, so that what a word is cut into is the teacher's own choice mostly.
     """
     words = recipe.words
-    known = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]
+    common = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]
     if words.max_pieces:
-        return list(dict.fromkeys([*vocabulary(), *letters(), *known[: words.vocabulary], *continuations()]))
-    return list(dict.fromkeys([*known[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
+        return list(dict.fromkeys([*vocabulary(), *letters(), *common[: words.vocabulary], *continuations()]))
+    return list(dict.fromkeys([*common[: words.vocabulary], *vocabulary()]))[: words.vocabulary]
 
 
 def _spelt(words: list[bytes]) -> list[str]:

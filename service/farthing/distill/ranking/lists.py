@@ -70,7 +70,7 @@ class FirstStage:
 
 def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
     """Cut ``n`` short runs of words out of texts: (piece, the text it is from)."""
-    found = []
+    cut = []
     low, high = PIECE_WORDS
     for text in itertools.cycle([texts[k] for k in rng.permutation(len(texts))]):
         sentences = [s.split() for s in _SENTENCE.split(text)]
@@ -79,10 +79,10 @@ def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple
             words = sentences[int(rng.integers(len(sentences)))]
             size = int(rng.integers(low, min(high, len(words)) + 1))
             start = int(rng.integers(len(words) - size + 1))
-            found.append((" ".join(words[start : start + size]).rstrip(".,;:"), text))
-        if len(found) >= n:
+            cut.append((" ".join(words[start : start + size]).rstrip(".,;:"), text))
+        if len(cut) >= n:
             break
-    return found
+    return cut
 
 
 def runs(texts: Sequence[str], seed: int) -> QuerySet:
@@ -91,13 +91,13 @@ def runs(texts: Sequence[str], seed: int) -> QuerySet:
     Raises DataError when no passage has RUN_WORDS.
     """
     rng = np.random.default_rng(seed)
-    found, start = [], 0
+    passages, start = [], 0
     while start < len(texts):
         stop = start + int(rng.integers(RUN_TEXTS[0], RUN_TEXTS[1] + 1))
-        found.append(". ".join(texts[start:stop]))
+        passages.append(". ".join(texts[start:stop]))
         start = stop
     candidates = tuple(
-        Candidate(str(k), text, None, None) for k, text in enumerate(found) if len(text.split()) >= RUN_WORDS
+        Candidate(str(k), text, None, None) for k, text in enumerate(passages) if len(text.split()) >= RUN_WORDS
     )
     if not candidates:
         raise DataError(
@@ -117,23 +117,23 @@ def make_lists(
     rng = np.random.default_rng(seed)
     titles = {c.text: c.title for q in train.queries for c in q.candidates}
     stage = FirstStage(sorted(titles))
-    wanted = [
+    asked = [
         (query.text, {c.text for c, gain in zip(query.candidates, query.gains, strict=True) if gain > 0}, "")
         for query in (train.queries[k] for k in sorted(rng.permutation(len(train))[:queries]))
     ]
     if sentences:
         cut = pieces(stage.texts, sentences, np.random.default_rng(seed))
-        wanted += [(piece, set[str](), text) for piece, text in cut]
-    found = []
-    for number, (text, answers, source) in enumerate(wanted):
+        asked += [(piece, set[str](), text) for piece, text in cut]
+    lists = []
+    for number, (text, answers, source) in enumerate(asked):
         best, scores = stage.search(text, depth)
         hits = [(stage.texts[k], float(s)) for k, s in zip(best, scores, strict=True) if stage.texts[k] != source]
         if len(hits) < 2:
             continue
         candidates = tuple(Candidate(str(k), t, titles[t], round(s, 4)) for k, (t, s) in enumerate(hits))
         gains = np.array([t in answers for t, _ in hits], np.float32)
-        found.append(Query(f"{name}-{number}", text, candidates, gains).shuffled(rng))
-    return QuerySet(tuple(found), train.sha256)
+        lists.append(Query(f"{name}-{number}", text, candidates, gains).shuffled(rng))
+    return QuerySet(tuple(lists), train.sha256)
 
 
 def forget(data: QuerySet, share: float, rng: np.random.Generator) -> QuerySet:

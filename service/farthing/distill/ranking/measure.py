@@ -33,8 +33,8 @@ def per_query(data: QuerySet, scores: Floats, judged: Sequence[Floats] | None = 
         names = [str(k) for k in range(len(data))]
         all_gains = {(n, str(d)): float(g) for n, of in zip(names, judged, strict=True) for d, g in enumerate(of)}
         ideal = ranking.ideal_of_qrels(all_gains, names)
-    found = ranking.measure_queries(gains, order, data.indptr, ideal)
-    return {"map": found.average_precision, "mrr": found.reciprocal_rank, "ndcg@10": found.ndcg}
+    metrics = ranking.measure_queries(gains, order, data.indptr, ideal)
+    return {"map": metrics.average_precision, "mrr": metrics.reciprocal_rank, "ndcg@10": metrics.ndcg}
 
 
 def measure(

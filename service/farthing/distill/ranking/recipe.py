@@ -13,7 +13,7 @@ from farthing.features import PairFeature
 from farthing.features.lexicon import MIN_SLOTS
 
 
-class Source(Section):
+class QuerySource(Section):
     """Queries with labelled candidates. Paths are relative to the data folder."""
 
     name: str
@@ -46,7 +46,7 @@ class Background(Section):
     licence: str
 
 
-class Glosses(Section):
+class GlossSource(Section):
     """A folder of WordNet 3: what its words mean, as texts to learn word vectors from."""
 
     name: str
@@ -84,7 +84,7 @@ class Words(Section):
     whole_texts: bool = Field(
         False, description="learn from the training texts whole too, not only sentence by sentence"
     )
-    glosses: tuple[Glosses, ...] = ()
+    glosses: tuple[GlossSource, ...] = ()
     max_tokens: int = Field(64, ge=8, le=512, description="of a text that vectors are learnt from")
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class Words(Section):
         return self
 
 
-class Pairs(Section):
+class PairSettings(Section):
     """The pair feature: its settings, and which numbers it has. Boundaries are quantiles of the training pairs."""
 
     n_buckets: int = 1 << 15
@@ -162,10 +162,10 @@ class RankingRecipe(Recipe):
 
     task: Literal["rerank"]
     evaluation_note: str = Field("", description="what a reader of the card must know of how tests were used")
-    source: tuple[Source, ...] = Field(min_length=1)
+    source: tuple[QuerySource, ...] = Field(min_length=1)
     elsewhere: tuple[Elsewhere, ...] = ()
     words: Words = Field(default_factory=Words)
-    pairs: Pairs
+    pairs: PairSettings
     lists: Lists = Field(default_factory=Lists)
     student: Size = Field(default_factory=Size)
     training: Training = Field(default_factory=Training)

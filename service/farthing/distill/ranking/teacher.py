@@ -72,5 +72,5 @@ def continuations() -> list[bytes]:
 
 def _pieces(prefix: str = "") -> list[str]:
     lines = (model_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-    return [piece for piece in found if piece.isascii() and piece.isalnum()]
+    pieces = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    return [piece for piece in pieces if piece.isascii() and piece.isalnum()]

@@ -25,7 +25,7 @@ Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class TrainingLists:
     """Lists to learn from."""
 
     features: FeatureBlock
@@ -51,7 +51,12 @@ def soft_targets(logits: Floats, indptr: Int64s) -> Floats:
 
 
 def train(
-    size: Size, settings: Training, n_buckets: int, train_set: Lists, dev_score: Callable[[Student], float], say: Say
+    size: Size,
+    settings: Training,
+    n_buckets: int,
+    train_set: TrainingLists,
+    dev_score: Callable[[Student], float],
+    say: Say,
 ) -> Student:
     """Train until the dev score rises no more. Deterministic by the seed, on one thread."""
     torch = seeded_torch(settings.seed)
@@ -105,11 +110,11 @@ def rows_of(indptr: Int64s, lists: Int64s) -> tuple[Int64s, Int64s]:
 
 def _listwise(torch: Any, logits: Any, segment: Any, target: Floats, n_lists: int) -> Any:
     """Mean over lists of - sum of target * log softmax."""
-    wanted = torch.from_numpy(target)
+    expected = torch.from_numpy(target)
     largest = torch.full((n_lists,), -torch.inf).scatter_reduce(0, segment, logits.detach(), "amax")
     shifted = logits - largest[segment]
     total = torch.zeros(n_lists).index_add(0, segment, shifted.exp())
-    return -(wanted * (shifted - total.log()[segment])).sum() / n_lists
+    return -(expected * (shifted - total.log()[segment])).sum() / n_lists
 
 
 def logits_of(student: Student, features: FeatureBlock) -> Floats:

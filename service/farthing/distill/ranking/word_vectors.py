@@ -68,7 +68,7 @@ def learn_vectors(
     dim:
         Elements of the vectors that are made, at most d.
     epochs, seed, say:
-        How long; by what chance; told each epoch.
+        How long; the random seed; called with a line after each epoch.
     max_pieces:
         Most pieces of a word that has no vector of its own: :func:`farthing.features.word_vectors.cut_word`.
     learn_weights:
@@ -81,13 +81,13 @@ def learn_vectors(
     torch = seeded_torch(seed)
     rng = np.random.default_rng(seed)
     indptr, ids = _ids_of(words, texts, max_pieces, rng)
-    known = np.flatnonzero(np.diff(indptr))
+    with_words = np.flatnonzero(np.diff(indptr))
     mean = taught.mean(axis=0)
     basis = _directions(taught - mean, dim)
     target = _unit((taught - mean) @ basis)
     learner = _Learner(torch, _unit((alone - alone.mean(axis=0)) @ basis), weights, learn_weights)
     for epoch in range(epochs):
-        order = rng.permutation(known)
+        order = rng.permutation(with_words)
         total = 0.0
         for rows in np.array_split(order, max(len(order) // BATCH, 1)):
             counts = indptr[rows + 1] - indptr[rows]
@@ -95,7 +95,7 @@ def learn_vectors(
             chosen = ids[np.arange(counts.sum()) + np.repeat(indptr[rows] - begins, counts)]
             kept = (rng.random(len(chosen)) >= DROPPED).astype(np.float32)
             total += learner.step(chosen, begins, kept, target[rows]) * len(rows)
-        say(f"word vectors: epoch {epoch + 1}/{epochs}, loss {total / max(len(known), 1):.4f}")
+        say(f"word vectors: epoch {epoch + 1}/{epochs}, loss {total / max(len(with_words), 1):.4f}")
     vectors = dict(zip(words, learner.vectors(), strict=True))
     return Learnt(vectors, dict(zip(words, learner.weights(), strict=True)) if learn_weights else {})
 
@@ -150,14 +150,14 @@ def _ids_of(
     def ids_of(text: str) -> list[int]:
         ids = []
         for word in folded_words(text.encode()):
-            known = word in place
-            pieces = cut(word) if max_pieces and not (known and rng.random() >= CUT) else []
-            ids += pieces or ([place[word]] if known else [])
+            has_vector = word in place
+            pieces = cut(word) if max_pieces and not (has_vector and rng.random() >= CUT) else []
+            ids += pieces or ([place[word]] if has_vector else [])
         return ids
 
-    found = [ids_of(text) for text in texts]
-    indptr = np.concatenate([[0], np.cumsum([len(row) for row in found])]).astype(np.int64)
-    return indptr, np.array(list(itertools.chain.from_iterable(found)), np.int64)
+    rows = [ids_of(text) for text in texts]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return indptr, np.array(list(itertools.chain.from_iterable(rows)), np.int64)
 
 
 def _directions(centred: Floats, dim: int) -> Floats:

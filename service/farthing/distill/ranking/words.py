@@ -80,22 +80,22 @@ def build_lexicon(
     ConfigError
         A piece finds no room, without which words would be cut otherwise than the vectors were learnt.
     """
-    known = WordWeights(train, background)
-    counts, everyday = known.counts, known.everyday
+    word_weights = WordWeights(train, background)
+    counts, everyday = word_weights.counts, word_weights.everyday
     weights = {
-        word: known.of(word)
+        word: word_weights.of(word)
         for word, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if n >= least_texts or word in vectors or everyday[word] >= least_texts
     }
     for word in [*vectors, *sorted(word for word, n in everyday.items() if n >= least_texts)]:
-        weights.setdefault(word, known.of(word))
-    question = question_words(train, known)
+        weights.setdefault(word, word_weights.of(word))
+    question = question_words(train, word_weights)
     for word in question:
         weights.setdefault(word, LARGEST_WEIGHT)
     whole, in_sums = dict[bytes, Floats](), dict(vector_weights or {})
     if max_pieces:
         alone = [word for word in weights if word not in vectors]
-        whole, in_sums = _of_pieces(alone, vectors, in_sums, known, max_pieces)
+        whole, in_sums = _of_pieces(alone, vectors, in_sums, word_weights, max_pieces)
     pieces = [entry for entry in vectors if max_pieces and (entry.startswith(CONTINUES) or len(entry) == 1)]
     lexicon = make_lexicon(
         {**{piece: weights[piece] for piece in pieces}, **weights}, slots=slots, unknown=LARGEST_WEIGHT,
@@ -109,13 +109,13 @@ def build_lexicon(
     return lexicon
 
 
-def question_words(train: QuerySet, known: WordWeights) -> list[bytes]:
+def question_words(train: QuerySet, weights: WordWeights) -> list[bytes]:
     """Give the words of many queries that are much commoner there than in texts."""
     asked = count_texts(query.text for query in train.queries)
     return [
         word
         for word, n in asked.items()
-        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * known.counts[word] / known.n_texts
+        if n >= QUESTION_SHARE * len(train) and n / len(train) >= QUESTION_LIFT * weights.counts[word] / weights.n_texts
     ]
 
 
@@ -123,11 +123,11 @@ def _of_pieces(
     alone: Sequence[bytes],
     vectors: Mapping[bytes, Floats],
     given: Mapping[bytes, int],
-    known: WordWeights,
+    word_weights: WordWeights,
     max_pieces: int,
 ) -> tuple[dict[bytes, Floats], dict[bytes, int]]:
     """Give words without a vector that of their pieces; and what words weigh in sums, 0 where they have no vector."""
-    weights = {entry: given.get(entry, known.of(entry)) for entry in vectors}
+    weights = {entry: given.get(entry, word_weights.of(entry)) for entry in vectors}
     whole = composed(alone, vectors, weights, max_pieces)
     in_sums = {
         **given,
@@ -143,12 +143,12 @@ def composed(
     """Give those of the words that are made of pieces with a vector the weighted sum of these."""
     entries = list(vectors)
     place = {entry: k for k, entry in enumerate(entries)}
-    found: dict[bytes, Floats] = {}
+    vectors_of: dict[bytes, Floats] = {}
     for word in words:
         pieces = [entries[k] for k in cut_word_reference(word, lambda piece: place.get(piece, -1), max_pieces)]
         if pieces:
-            found[word] = np.sum([np.float32(weights[piece]) * vectors[piece] for piece in pieces], axis=0)
-    return found
+            vectors_of[word] = np.sum([np.float32(weights[piece]) * vectors[piece] for piece in pieces], axis=0)
+    return vectors_of
 
 
 def count_texts(texts: Iterable[str]) -> Counter[bytes]:

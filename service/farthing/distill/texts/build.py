@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from farthing.distill.draft import Draft
-from farthing.distill.gate import Loss
+from farthing.distill.gate import RoundingLoss
 from farthing.distill.measure import Floats, sigmoid
 from farthing.distill.quantize import quantize
 from farthing.distill.show import Say, Show
@@ -186,9 +186,9 @@ def _thresholds(prepared: Prepared, int8: System) -> dict[str, Any]:
     """Choose each head's cuts on dev."""
     recipe = prepared.recipe
     thresholds = {}
-    for k, (known, labels) in enumerate(prepared.truths("dev")):
+    for k, (judged, labels) in enumerate(prepared.truths("dev")):
         head = recipe.heads[k]
-        cuts = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][known, k])
+        cuts = choose_cuts(recipe.cuts, head, labels, int8.scores["dev"][judged, k])
         thresholds[head] = as_thresholds(recipe, cuts)
     return thresholds
 
@@ -236,7 +236,7 @@ def _gate(recipe: TextRecipe, evaluation: dict[str, Any], say: Say) -> None:
         }
         value = evaluation["test"][head]["macro_f1"]
         both = evaluation["int8_loss"][head]
-        loss = Loss("macro-F1", both["points"], "dev and test", (both["low"], both["high"]))
+        loss = RoundingLoss("macro-F1", both["points"], "dev and test", (both["low"], both["high"]))
         say(
             f"{head}: test macro-F1 {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}); {loss} on dev "
             f"and test together, {lost['dev']:.2f} on dev, {lost['test']:.2f} on test"
@@ -260,7 +260,7 @@ def _read_elsewhere(path: Path, label: str, head: str, recipe: TextRecipe) -> tu
     for line, row in read_rows(path, set()):
         text = row.get(name)
         if not isinstance(text, str):
-            raise DataError(f"{path}:{line}: expected {name} as text; mend the row or the recipe")
+            raise DataError(f"{path}:{line}: expected {name} as text; fix the row or the recipe")
         texts.append(text)
         labels.add(row)
     return tuple(texts), np.array(labels.numbers(), np.float32)

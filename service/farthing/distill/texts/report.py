@@ -45,10 +45,10 @@ def baseline(prepared: Prepared) -> System:
     scores = {part: np.full((len(texts), len(heads)), np.nan, np.float32) for part, texts in parts.items()}
     gold = prepared.splits.train.gold
     for k in range(len(heads)):
-        known = ~np.isnan(gold[:, k])
-        if known.any():
-            texts = [t for t, wanted in zip(prepared.texts["train"], known, strict=True) if wanted]
-            model = linear.fit(texts, gold[known, k] >= 0.5)
+        has_gold = ~np.isnan(gold[:, k])
+        if has_gold.any():
+            texts = [t for t, has in zip(prepared.texts["train"], has_gold, strict=True) if has]
+            model = linear.fit(texts, gold[has_gold, k] >= 0.5)
             for part, asked in parts.items():
                 scores[part][:, k] = sigmoid(model.tfidf_logits(asked).astype(np.float32))
     return with_cuts(scores, prepared.truths("dev"))
@@ -73,17 +73,17 @@ def _lines(built: Built, systems: dict[str, System]) -> list[str]:
         judged: dict[str, Any] = {name: judge(prepared, system, part) for name, system in systems.items()}
         for head in recipe.heads:
             rows = [
-                [names.get(name, name), *(cell(found[head][m]) for m in METRICS)]
-                for name, found in judged.items()
-                if head in found
+                [names.get(name, name), *(cell(by_head[head][m]) for m in METRICS)]
+                for name, by_head in judged.items()
+                if head in by_head
             ]
             lines += [f"## {head}, {part}", "", *table(["scored by", "macro-F1", "AUC", "AP", "ECE"], rows), ""]
     elsewhere = {name: judge_elsewhere(prepared, system) for name, system in systems.items()}
     for entry in recipe.elsewhere:
         rows = [
-            [names.get(name, name), cell(found[entry.name]["auc"]), cell(found[entry.name]["ap"])]
-            for name, found in elsewhere.items()
-            if entry.name in found
+            [names.get(name, name), cell(by_head[entry.name]["auc"]), cell(by_head[entry.name]["ap"])]
+            for name, by_head in elsewhere.items()
+            if entry.name in by_head
         ]
         lines += [f"## {entry.head} on {entry.name}, another domain", "", *table(["scored by", "AUC", "AP"], rows), ""]
     evaluation = built.manifest.evaluation

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.distill.texts.recipe import GivenTeacher, Heads, Source, TextRecipe
-from farthing.errors import ConfigError, DataError
+from farthing.distill.data_files import column, read_data_rows
+from farthing.distill.texts.recipe import GivenTeacher, Heads, LabelledSource, TextRecipe
+from farthing.errors import DataError
 from farthing.evaluate.labels import Labels
 from farthing.files import Row, file_sha256
-from farthing.files import read_rows as read_any_rows
 from farthing.payload import ABSENT, parse_path
 
 Floats = NDArray[np.float32]
@@ -102,7 +102,7 @@ def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
         event = row if source.event is None else column(row, source.event, where, "the event")
         if not isinstance(event, dict):
             raise DataError(
-                f"{where}: the event is {_short(event)}, expected an object; mend the row or [[source]] event"
+                f"{where}: the event is {_short(event)}, expected an object; fix the row or [[source]] event"
             )
         name = row.get(source.id)
         if name is not None:
@@ -144,7 +144,7 @@ def _check_fields(recipe: TextRecipe, path: Path, seen: set[str]) -> None:
         field = next(f for f in recipe.field if f.name == name)
         if field.path not in seen:
             raise DataError(
-                f"{path}: no row has {field.path}, which the feature {name} reads; mend [[field]] path in the recipe, "
+                f"{path}: no row has {field.path}, which the feature {name} reads; fix [[field]] path in the recipe, "
                 "name the event's column in [[source]] event, or take the feature out"
             )
 
@@ -164,16 +164,8 @@ def read_rows(path: Path, numbers: set[str]) -> Iterator[tuple[int, Row]]:
     DataError
         A row is not as it must be, or the file is empty; both are named.
     """
-    try:
-        for row in read_any_rows(path):
-            yield row.line, row if row.typed or not numbers & row.values.keys() else _with_numbers(row, numbers)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; --data is the folder that the recipe's paths are relative to") from error
-
-
-def read_texts(path: Path) -> list[str]:
-    """Read the column ``text`` of a file of rows. Raises DataError that names the row."""
-    return [str(column(row.values, "text", f"{path}:{n}", "text")) for n, row in read_rows(path, set())]
+    for row in read_data_rows(path):
+        yield row.line, row if row.typed or not numbers & row.values.keys() else _with_numbers(row, numbers)
 
 
 def _with_numbers(row: Row, numbers: set[str]) -> Row:
@@ -186,13 +178,13 @@ def _with_numbers(row: Row, numbers: set[str]) -> Row:
             values[name] = math.nan
         if values[name] is not None and not math.isfinite(values[name]):
             raise DataError(
-                f"{row.file}:{row.line}: {name} is {text!r}, expected a finite number; mend the cell, or empty it "
+                f"{row.file}:{row.line}: {name} is {text!r}, expected a finite number; fix the cell, or empty it "
                 "where nothing is known"
             )
     return replace(row, values=values)
 
 
-def _labels(name: str, head: str, source: Source) -> Labels:
+def _labels(name: str, head: str, source: LabelledSource) -> Labels:
     words = source.positive.get(head, ())
     mend = f'positive = {{ {head} = ["WORD"] }} in [[source]]'
     return Labels(name, {}, positive=words, head=head, nullable=True, mend=mend)
@@ -205,39 +197,18 @@ def _gold(gold: Mapping[str, Labels], heads: tuple[str, ...], n: int) -> Floats:
     return values
 
 
-def column(row: Mapping[str, Any], name: str, where: str, what: str) -> Any:
-    """Give a column, a key or keys with dots between.
-
-    Raises
-    ------
-    DataError
-        The row has no such key.
-    """
-    value: Any = row
-    if name in row:  # a key that has dots itself
-        return row[name]
-    for key in name.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            raise DataError(
-                f"{where}: no column {name!r} for {what}; the row has {', '.join(map(str, row))}. Name another column "
-                "in the recipe, or write null where a row has none"
-            )
-        value = value[key]
-    return value
-
-
 def _values(row: Mapping[str, Any], columns: Heads, heads: tuple[str, ...], output: str, where: str) -> list[float]:
     values = [math.nan] * len(heads)
     for head, name in columns.items():
-        found = column(row, name, where, f"head {head}")
-        if found is None or found == "":
+        cell = column(row, name, where, f"head {head}")
+        if cell is None or cell == "":
             continue
         try:
-            value = float(found)
+            value = float(cell)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: {name} is {_short(found)}, expected a number or null; mend the row") from error
+            raise DataError(f"{where}: {name} is {_short(cell)}, expected a number or null; fix the row") from error
         if not math.isfinite(value):
-            raise DataError(f"{where}: {name} is {value}, expected a finite number or null; mend the row")
+            raise DataError(f"{where}: {name} is {value}, expected a finite number or null; fix the row")
         if output != "logit" and not 0.0 <= value <= 1.0:
             raise DataError(
                 f'{where}: {name} is {value:g}, expected 0 to 1; scale the labels, or say output = "logit" if a '
@@ -279,7 +250,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def source_files(source: Source) -> dict[str, str]:
+def source_files(source: LabelledSource) -> dict[str, str]:
     """Give the files that a source names, by split."""
     named = {"train": source.train, "dev": source.dev, "test": source.test}
     return {split: name for split, name in named.items() if name is not None}

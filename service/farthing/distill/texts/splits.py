@@ -83,13 +83,13 @@ def read_splits(recipe: TextRecipe, data: Path, say: Say) -> Splits:
 def truth(rows: Rows, head: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Give which rows can be judged on a head, and their labels: gold, or where no row has gold the teachers' mean."""
     gold = rows.gold[:, head]
-    known = ~np.isnan(gold)
-    if known.any() or not rows.given:
-        return known, gold[known]
+    judged = ~np.isnan(gold)
+    if judged.any() or not rows.given:
+        return judged, gold[judged]
     answers = np.stack([values[:, head] for values in rows.given.values()])
-    known = np.asarray(~np.isnan(answers).all(axis=0), np.bool_)
-    mean = np.nanmean(answers[:, known], axis=0) if known.any() else np.zeros(0)
-    return known, (mean > 0).astype(np.float32)
+    judged = np.asarray(~np.isnan(answers).all(axis=0), np.bool_)
+    mean = np.nanmean(answers[:, judged], axis=0) if judged.any() else np.zeros(0)
+    return judged, (mean > 0).astype(np.float32)
 
 
 def _new(rows: Rows, others: set[str]) -> NDArray[np.bool_]:
@@ -124,11 +124,11 @@ def _check_classes(recipe: TextRecipe, splits: Splits, files: list[dict[str, Dat
     for k, head in enumerate(recipe.heads):
         for split in SPLITS:
             rows: Rows = getattr(splits, split)
-            known, labels = truth(rows, k)
+            judged, labels = truth(rows, k)
             sides = np.unique(labels >= 0.5)
             if len(sides) == 2:
                 continue
-            places = np.unique(rows.source[known]) if known.any() else np.arange(len(files))
+            places = np.unique(rows.source[judged]) if judged.any() else np.arange(len(files))
             named = ", ".join(str(files[p].get(split, files[p]["train"]).path) for p in places)
-            found = f"only labels of class {int(sides[0])}" if len(sides) else "no label and no teacher's answer"
-            raise DataError(f"{named}: the {split} split has {found} for head {head}; add rows of both classes")
+            labels_there = f"only labels of class {int(sides[0])}" if len(sides) else "no label and no teacher's answer"
+            raise DataError(f"{named}: the {split} split has {labels_there} for head {head}; add rows of both classes")

@@ -24,7 +24,7 @@ from farthing.process.output import writing
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """One student."""
 
     n_buckets: int
@@ -54,7 +54,7 @@ def combinations(recipe: TextRecipe) -> list[TextRecipe]:
     if text is None and (s.char_ngrams or s.word_bigrams):
         raise ConfigError("[sweep] varies n-grams, and [features] has no feature of kind text")
     own = ("none" if text is None or text.char_ngrams is None else text.char_ngrams, bool(text and text.word_bigrams))
-    found = []
+    varied_recipes = []
     for n_buckets, dim, grams, bigrams in itertools.product(
         s.n_buckets or (spec.n_buckets,),
         s.dim or (recipe.student.dim,),
@@ -69,7 +69,7 @@ def combinations(recipe: TextRecipe) -> list[TextRecipe]:
         )
         varied = FeatureSpec(n_buckets=n_buckets, features=features, seed=spec.seed)
         training = recipe.training.model_copy(update={"epochs": s.epochs} if s.epochs else {})
-        found.append(
+        varied_recipes.append(
             recipe.model_copy(
                 update={
                     "features": varied.to_manifest(),
@@ -78,10 +78,10 @@ def combinations(recipe: TextRecipe) -> list[TextRecipe]:
                 }
             )
         )
-    return found
+    return varied_recipes
 
 
-def sweep(recipe_path: Path, options: Options, show: Show) -> list[Point]:
+def sweep(recipe_path: Path, options: Options, show: Show) -> list[SweepPoint]:
     """Train every combination, print the table, and write ``sweep.json`` and ``sweep.png`` to ``options.out``."""
     prepared, _ = open_recipe(recipe_path, options, show)
     with writing(f"--work {options.work}"):
@@ -102,7 +102,7 @@ def sweep(recipe_path: Path, options: Options, show: Show) -> list[Point]:
     return points
 
 
-def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -> Point:
+def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -> SweepPoint:
     spec = recipe.spec()
     examples = prepared.examples(spec)
     truths = prepared.truths("dev")
@@ -115,10 +115,10 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
     scores = stages.score(examples["dev"].features).scores
     # Comments of one length for all moderation bundles; other tasks have fields of their own.
     cost = ns_per_event(stages, () if recipe.task == "moderation" else prepared.splits.dev.events)
-    heads = [(labels, scores[known, k]) for k, (known, labels) in enumerate(truths)]
+    heads = [(labels, scores[judged, k]) for k, (judged, labels) in enumerate(truths)]
     text = next((f for f in spec.features if isinstance(f, TextFeature)), None)
     grams = None if text is None else text.char_ngrams
-    return Point(
+    return SweepPoint(
         n_buckets=spec.n_buckets,
         dim=recipe.student.dim,
         char_ngrams="none" if grams is None else f"{grams[0]}..{grams[1]}",
@@ -131,7 +131,7 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
     )
 
 
-def _beats(a: Point, b: Point) -> bool:
+def _beats(a: SweepPoint, b: SweepPoint) -> bool:
     """Whether ``a`` is as cheap and as good as ``b`` and better in one of both."""
     no_worse = a.ns_per_event <= b.ns_per_event and a.macro_f1 >= b.macro_f1
     return no_worse and (a.ns_per_event, a.macro_f1) != (b.ns_per_event, b.macro_f1)
@@ -143,7 +143,7 @@ def _name(recipe: TextRecipe) -> str:
     return f"{recipe.features['n_buckets']} buckets, dim {recipe.student.dim}, n-grams {grams}"
 
 
-def _table(points: list[Point]) -> Table:
+def _table(points: list[SweepPoint]) -> Table:
     table = Table(
         "buckets", "dim", "n-grams", "bigrams", "MB", "ns/event", "macro-F1", "AUC", "", box=None, pad_edge=False
     )
@@ -157,7 +157,7 @@ def _table(points: list[Point]) -> Table:
     return table
 
 
-def plot_sweep(points: list[Point], budget_ns: float, path: Path) -> None:
+def plot_sweep(points: list[SweepPoint], budget_ns: float, path: Path) -> None:
     """Draw accuracy over cost, with the curve of the points that no other beats, and the budget.
 
     Raises

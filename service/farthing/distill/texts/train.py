@@ -61,7 +61,7 @@ def train(
     checkpoint:
         File of the state after each epoch. Where it exists, training goes on from it and ends at the same bytes.
     progress, say:
-        Told each step; told each epoch.
+        Called after each step; called with a line after each epoch.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def train(
 def _dev_score(recipe: TextRecipe, student: Student, dev_set: Examples, truth: Truths) -> tuple[float, str]:
     """Give the mean over heads of the best macro-F1 on dev, and each head's in words."""
     logits = student.forward(dev_set.features)
-    scores = [best_macro_f1(labels, logits[known, k]) for k, (known, labels) in enumerate(truth)]
+    scores = [best_macro_f1(labels, logits[judged, k]) for k, (judged, labels) in enumerate(truth)]
     return float(np.mean(scores)), " ".join(f"{h} {s:.4f}" for h, s in zip(recipe.heads, scores, strict=True))
 
 

@@ -123,17 +123,9 @@ def bid(values: Floats, multiplier: float, *, strategy: Strategy, c: float = 0.0
 
 
 def bid_in_episodes(
-    probabilities: NDArray[Any],
-    market_prices: NDArray[Any],
-    clicks: NDArray[Any],
-    *,
-    strategy: Strategy,
-    prices: PriceModel,
-    mean_probability: float,
-    budget: float,
-    episode: int = EPISODE,
-    c: float | None = None,
-) -> Replay:
+    probabilities: NDArray[Any], market_prices: NDArray[Any], clicks: NDArray[Any], *, strategy: Strategy,
+    prices: PriceModel, mean_probability: float, budget: float, episode: int = EPISODE, c: float | None = None,
+) -> Replay:  # fmt: skip
     """Bid on a stream in its order, episode by episode, each with a budget of its own.
 
     A bid wins when it reaches the market price, and pays the market price; it is cut to the budget left. Before each
@@ -161,15 +153,9 @@ def bid_in_episodes(
     ValueError
         Different lengths, no auctions, or a number that is not possible.
     """
+    _check_stream(probabilities, market_prices, clicks)
+    _check_numbers(mean_probability, budget, episode)
     n = len(probabilities)
-    if not n == len(market_prices) == len(clicks) > 0:
-        raise ValueError(f"{n} probabilities, {len(market_prices)} market prices, {len(clicks)} clicks; one at least")
-    if not (np.isfinite(probabilities).all() and np.isfinite(market_prices).all() and (market_prices >= 0).all()):
-        raise ValueError("a probability or market price is not finite, or a market price is negative")
-    if not (mean_probability > 0 and budget > 0 and episode > 0):
-        raise ValueError(
-            f"mean probability is {mean_probability}, budget {budget}, episode {episode}; expected numbers over 0"
-        )
     cost, last = prices.spend, int(np.flatnonzero(prices.impressions)[-1])
     curve = (prices.fit_c() if c is None else c) if strategy == "ortb" else 0.0
     relative = np.asarray(probabilities, np.float64) / mean_probability
@@ -180,13 +166,7 @@ def bid_in_episodes(
             left = budget
         # The bid on an average impression spends what is left evenly; that settles lambda, and so all other bids.
         average = _affordable(cost, last, left / (episode - k % episode))
-        if strategy == "constant":
-            offer = average
-        elif strategy == "linear":
-            offer = average * value
-        else:
-            offer = math.sqrt(((average + curve) ** 2 - curve**2) * value + curve**2) - curve
-        if min(offer, left) >= price:
+        if min(_scaled_bid(average, value, curve, strategy), left) >= price:
             won[k] = True
             left -= price
     starts = np.arange(0, n, episode)
@@ -196,3 +176,27 @@ def bid_in_episodes(
         clicks_won=np.add.reduceat(np.where(won, clicks, 0).astype(np.int64), starts),
         spend=np.add.reduceat(np.where(won, market_prices, 0).astype(np.float64), starts),
     )
+
+
+def _scaled_bid(average: float, value: float, curve: float, strategy: Strategy) -> float:
+    """Give the bid on an impression worth ``value`` times the average one, on which ``average`` is bid."""
+    if strategy == "constant":
+        return average
+    if strategy == "linear":
+        return average * value
+    return math.sqrt(((average + curve) ** 2 - curve**2) * value + curve**2) - curve
+
+
+def _check_stream(probabilities: NDArray[Any], market_prices: NDArray[Any], clicks: NDArray[Any]) -> None:
+    n = len(probabilities)
+    if not n == len(market_prices) == len(clicks) > 0:
+        raise ValueError(f"{n} probabilities, {len(market_prices)} market prices, {len(clicks)} clicks; one at least")
+    if not (np.isfinite(probabilities).all() and np.isfinite(market_prices).all() and (market_prices >= 0).all()):
+        raise ValueError("a probability or market price is not finite, or a market price is negative")
+
+
+def _check_numbers(mean_probability: float, budget: float, episode: int) -> None:
+    if not (mean_probability > 0 and budget > 0 and episode > 0):
+        raise ValueError(
+            f"mean probability is {mean_probability}, budget {budget}, episode {episode}; expected numbers over 0"
+        )

@@ -110,12 +110,12 @@ def estimate(
             spread[name].append(metric(counts))
         if advance is not None:
             advance(len(drawn))
-    found = {}
+    estimates = {}
     for name, metric in metrics.items():
         value, resampled = float(metric(whole)[0]), np.concatenate(spread[name])
         centred = metric is expected_calibration_error
-        found[name] = Estimate(value, *(centred_interval(value, resampled) if centred else interval(resampled)))
-    return found
+        estimates[name] = Estimate(value, *(centred_interval(value, resampled) if centred else interval(resampled)))
+    return estimates
 
 
 def macro_f1(counts: ScoreCounts, cut: float) -> Floats:
@@ -150,16 +150,16 @@ def average_precision(counts: ScoreCounts) -> Floats:
     Undefined without positives; without negatives it would be 1 whatever the scores are, so it is undefined there too.
     """
     hits = np.cumsum(counts.positives, axis=1)
-    said = hits + np.cumsum(counts.negatives, axis=1)
-    weighted = counts.positives * hits / np.maximum(said, 1)
+    called = hits + np.cumsum(counts.negatives, axis=1)
+    weighted = counts.positives * hits / np.maximum(called, 1)
     return np.where(_has_both_classes(counts), _ratio(weighted.sum(axis=1), hits[:, -1]), np.nan)
 
 
 def expected_calibration_error(counts: ScoreCounts) -> Floats:
     """Mean distance of score and share of positives in N_BINS bins of equal width, weighted by rows.
 
-    The score is the probability of a positive (M. P. Naeini, G. F. Cooper and M. Hauskrecht, AAAI 2015), 0 to 1; the
-    last bin holds 1 too.
+    The score, 0 to 1, is taken for the probability of a positive (M. P. Naeini, G. F. Cooper and M. Hauskrecht, AAAI
+    2015); the last bin holds 1 too.
     """
     bins = calibration_bins(counts)
     distance = np.abs(bins.score_sums - bins.positives).sum(axis=1)
@@ -192,7 +192,7 @@ def calibration_bins(counts: ScoreCounts) -> CalibrationBins:
     Raises
     ------
     ValueError
-        A score is no probability.
+        A score is below 0 or above 1.
     """
     if counts.scores[0] > 1 or counts.scores[-1] < 0:
         raise ValueError(f"scores go from {counts.scores[-1]} to {counts.scores[0]}, expected 0 to 1")
@@ -215,5 +215,5 @@ def _has_both_classes(counts: ScoreCounts) -> NDArray[np.bool_]:
 
 def _ratio(above: Floats, below: Floats) -> Floats:
     """Divide; NaN where there is nothing to divide by."""
-    found: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return found
+    ratios: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratios

@@ -75,8 +75,8 @@ def centred_interval(value: float, spread: Floats) -> tuple[float, float]:
     median bias: Efron and Tibshirani 1993, chapter 10 and section 14.3). The reflected (basic) interval, 2 value - high
     to 2 value - low, takes it off twice and ends below ``value`` where all resamples lie above it; the BCa interval is
     undefined there. This one holds low <= value <= high always, is as wide as the percentile interval but for the cut
-    to 0..1, and speaks of the error expected from so many rows; what bias the value itself has against endless rows
-    stays. Bundles' cards that were written with percentile intervals keep them until they are built again.
+    to 0..1, and estimates the error to be expected from so many rows; the bias that the value itself has against
+    endless rows stays. Bundles' cards that were written with percentile intervals keep them until they are built again.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ def estimate_means(
 
     def means(counts: Int64s) -> Floats:
         with np.errstate(invalid="ignore"):  # 0 / 0: no unit drawn has a value
-            found: Floats = (counts @ filled) / (counts @ defined)
-        return found
+            by_resample: Floats = (counts @ filled) / (counts @ defined)
+        return by_resample
 
     return _estimate(list(values), means, n_units, seed=seed, resamples=resamples, advance=advance)
 
@@ -133,8 +133,8 @@ def estimate_sums(
     table = np.stack(list(values.values()), axis=1)
 
     def sums(counts: Int64s) -> Floats:
-        found: Floats = counts @ table
-        return found
+        by_resample: Floats = counts @ table
+        return by_resample
 
     return _estimate(list(values), sums, n_units, seed=seed, resamples=resamples, advance=advance)
 

@@ -133,7 +133,7 @@ def estimate(
 def _queries(query_indptr: Int64s, n: int) -> Int64s:
     sizes = np.diff(query_indptr)
     if query_indptr[0] != 0 or query_indptr[-1] != n or not len(sizes) or (sizes < 1).any():
-        raise ValueError(f"query_indptr does not part {n} candidates into queries of one at least")
+        raise ValueError(f"query_indptr does not divide {n} candidates into queries of at least one")
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
@@ -160,5 +160,5 @@ def _sums(values: Floats, query_indptr: Int64s) -> Floats:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    found: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return found
+    ratios: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratios

@@ -20,7 +20,7 @@ from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, sour
 
 
 @dataclass(slots=True)
-class Answers:
+class RouteResults:
     """Running totals of one route since ``ends``; histograms of what came since :meth:`taken`."""
 
     sink: str
