@@ -236,7 +236,11 @@ def test_a_cut_text_fits_and_ends_with_a_whole_word(words, cells):
     [
         ("api", 41_700_000, "at 8.64 million events a day the API is cheaper than the tuned model: it wins above 41.7"),
         ("api", None, "the API is cheaper than the tuned model: it wins at no volume"),
-        ("tuned", 2_000_000, "at 8.64 million events a day, day after day, the tuned model is cheaper: it wins above 2 m"),
+        (
+            "tuned",
+            2_000_000,
+            "at 8.64 million events a day, day after day, the tuned model is cheaper: it wins above 2 m",
+        ),
         ("undecided", 8_000_000, "at 8.64 million events a day it is too close to call"),
     ],
 )
