@@ -1,7 +1,7 @@
 """Writes Farthing's two Grafana dashboards: ``python deploy/grafana/dashboards.py`` writes them, ``--check`` compares.
 
-A dashboard's JSON is made and not edited: what is changed in Grafana's editor is brought here by hand. Panels are laid
-out left to right in rows of 24 columns. What they show stands in operations.py and savings.py; every expression names
+The JSON is generated, never edited: copy changes from Grafana's editor to here by hand. Panels are laid
+out left to right in rows of 24 columns. What they show is in operations.py and savings.py; every expression names
 a metric that Farthing exports or a recording rule (tests/deploy/test_dashboards.py).
 """
 
@@ -119,7 +119,7 @@ def make() -> dict[str, str]:
     """Give the text of each file."""
     route = variable("route", "Route", "label_values(farthing_lag_events, route)", many=True)
     model = variable("model", "Compared with", "label_values(farthing_ledger_saved_usd, model)", many=False)
-    mode = variable("mode", "Called in the form", "label_values(farthing_ledger_saved_usd, mode)", many=False)
+    mode = variable("mode", "Pricing mode", "label_values(farthing_ledger_saved_usd, mode)", many=False)
     made = {
         "operations.json": dashboard(
             "farthing-operations",
@@ -131,7 +131,7 @@ def make() -> dict[str, str]:
         "savings.json": dashboard(
             "farthing-savings",
             "Farthing: savings",
-            "What the events would have cost at an API, and what they cost here. Estimates: service/OPERATIONS.md.",
+            "What the events would have cost with an API, and what they cost here. Runbook: service/OPERATIONS.md.",
             SAVINGS,
             (model, mode),
         ),
@@ -140,7 +140,7 @@ def make() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the files, or with ``--check`` tell which are stale (exit 1)."""
+    """Write the files, or with ``--check`` name those that are stale (exit 1)."""
     stale = 0
     for name, text in make().items():
         path = FOLDER / name

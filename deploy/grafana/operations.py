@@ -10,7 +10,7 @@ OPERATIONS = (
         (
             stat(
                 "Events a second",
-                "Scored and dead, all routes shown.",
+                "Scored events and dead letters of the routes shown.",
                 "short",
                 f"sum(route:farthing_events:rate5m{RECORDED})",
             ),
@@ -22,7 +22,7 @@ OPERATIONS = (
             ),
             stat(
                 "Behind",
-                "What is waiting, at the rate of now. The worst route.",
+                "How long the waiting events take at the current rate. The worst route.",
                 "s",
                 f"max(route:farthing_lag_seconds:ratio{RECORDED})",
                 (10, 60),
@@ -37,7 +37,7 @@ OPERATIONS = (
             ),
             stat(
                 "Dead letters",
-                "Share of the events that cannot be scored. The worst route.",
+                "Share of events that cannot be scored. The worst route.",
                 "percentunit",
                 f"max(route:farthing_dead_events:ratio_rate5m{RECORDED})",
                 (0.001, 0.01),
@@ -62,21 +62,21 @@ OPERATIONS = (
             ),
             graph(
                 "Waiting events",
-                "Grows when more comes than is scored.",
+                "Grows when more events arrive than are scored.",
                 "short",
                 Query(f"route:farthing_lag_events:sum{RECORDED}", "{{route}}"),
             ),
             graph(
-                "Age of an event when its score is there",
-                "Of the slowest worker. Includes the time before Farthing: the timestamp is the producer's or the "
-                "broker's.",
+                "Age of an event when its score is acknowledged",
+                "The slowest worker. Includes the time before Farthing, as the timestamp is set by the producer or the "
+                "broker.",
                 "s",
-                Query(f"route:farthing_event_latency_p50_seconds:max{RECORDED}", "{{route}} half"),
-                Query(f"route:farthing_event_latency_p99_seconds:max{RECORDED}", "{{route}} 99 %"),
+                Query(f"route:farthing_event_latency_p50_seconds:max{RECORDED}", "{{route}} p50"),
+                Query(f"route:farthing_event_latency_p99_seconds:max{RECORDED}", "{{route}} p99"),
             ),
             graph(
                 "Dead letters by reason",
-                "A new reason is most often a producer that changed its format.",
+                "A new reason usually means that a producer changed its format.",
                 "short",
                 Query(
                     f"sum by (route, reason) (rate(farthing_dead_events_total{WORKER}{RATE}))", "{{route}} {{reason}}"
@@ -85,7 +85,7 @@ OPERATIONS = (
             ),
             graph(
                 "Bytes a second",
-                "Fetched and produced as the broker keeps them, values uncompressed.",
+                "Fetched and produced bytes as stored by the broker; values uncompressed.",
                 "Bps",
                 Query(f"sum(rate(farthing_fetched_bytes_total{WORKER}{RATE}))", "fetched"),
                 Query(f"sum(rate(farthing_value_bytes_total{WORKER}{RATE}))", "values"),
@@ -93,7 +93,7 @@ OPERATIONS = (
             ),
             graph(
                 "Events and rows in a block",
-                "Large blocks are cheap, small ones quick; a row is what the model scores.",
+                "Large blocks cost less, small ones are quicker. A row is what the model scores.",
                 "short",
                 Query(
                     f"sum by (route) (rate(farthing_events_total{WORKER}{RATE}))"
@@ -113,7 +113,7 @@ OPERATIONS = (
         (
             graph(
                 "Time an event takes in each stage",
-                "Wall time over events. Fetch, the seven scoring stages and produce overlap each other.",
+                "Wall time divided by events. Fetch, the seven scoring stages and produce overlap.",
                 "s",
                 Query(
                     f"sum by (stage) (rate(farthing_stage_seconds_total{PROCESS}{RATE}))"
@@ -125,7 +125,7 @@ OPERATIONS = (
             ),
             graph(
                 "Busy scoring threads",
-                "1 is a thread that never waits: the worker can do no more.",
+                "At 100 % the thread never waits, and the worker can do no more.",
                 "percentunit",
                 Query(f"worker:farthing_scoring_thread_busy:ratio_rate5m{PROCESS}", WHO),
                 width=12,
@@ -149,22 +149,22 @@ OPERATIONS = (
             ),
             graph(
                 "Workers by state",
-                "Of supervised services: processes that answer, and how often one was started again.",
+                "With a supervisor: processes that answer it, and how often one was restarted.",
                 "none",
                 Query(f"sum by (farthing_worker_state) (farthing_worker_state{PROCESS})", "{{farthing_worker_state}}"),
-                Query(f"sum(farthing_workers{PROCESS})", "answering their supervisor"),
-                Query(f"sum(increase(farthing_worker_restarts_total{PROCESS}{RATE}))", "started again"),
+                Query(f"sum(farthing_workers{PROCESS})", "answering the supervisor"),
+                Query(f"sum(increase(farthing_worker_restarts_total{PROCESS}{RATE}))", "restarted"),
                 stacked=False,
             ),
             graph(
                 "Partitions of each worker",
-                "Even numbers mean even work.",
+                "Equal numbers mean equal work.",
                 "none",
                 Query(f"farthing_assigned_partitions{PROCESS}", WHO),
             ),
             graph(
                 "Held partitions, unreadable batches, dropped headers",
-                "A held partition waits for someone: /ready says why.",
+                "A held partition waits until somebody acts: /ready says why.",
                 "none",
                 Query(f"farthing_halted_partitions{PROCESS}", f"held {WHO}"),
                 Query(
@@ -176,7 +176,7 @@ OPERATIONS = (
                 ),
             ),
             Panel(
-                "Models in force",
+                "Models in use",
                 "More than one for a route is a rollout under way.",
                 "none",
                 (Query(f"count by (route, model) (farthing_model_info{WORKER})", "{{route}} {{model}}"),),
@@ -189,7 +189,7 @@ OPERATIONS = (
         (
             graph(
                 "Bid requests by outcome",
-                "bid, or the reason for none; requests marked as tests apart.",
+                "bid, or the reason for not bidding. Requests marked as tests are included.",
                 "short",
                 Query(
                     f"sum by (route, outcome) (rate(farthing_bid_requests_total{WORKER}{RATE}))",
@@ -198,8 +198,8 @@ OPERATIONS = (
                 stacked=True,
             ),
             graph(
-                "Pacing in force",
-                "Multiplier of the campaign's bids, and records of the pacing topic by what became of them.",
+                "Pacing in use",
+                "The multiplier applied to the campaign's bids, and updates read from the pacing topic.",
                 "none",
                 Query(f"min by (route) (farthing_pacing_multiplier{WORKER})", "{{route}}"),
                 Query(f"sum by (route) (increase(farthing_pacing_updates_total{WORKER}{RATE}))", "updates {{route}}"),
@@ -211,20 +211,20 @@ OPERATIONS = (
         (
             graph(
                 "Offset commits",
-                "not_ours: the partition was taken away before the commit; its next owner scores on from the last one.",
+                "not_ours: the partition was revoked before the commit; its next owner continues from the last commit.",
                 "short",
                 Query(f"sum by (outcome) (rate(farthing_commits_total{PROCESS}{RATE}))", "{{outcome}}"),
             ),
             graph(
                 "Rebalances",
-                "Number, and seconds without an assignment.",
+                "How many, and seconds without an assignment.",
                 "short",
                 Query(f"sum(increase(farthing_rebalances_total{PROCESS}{RATE}))", "rebalances"),
                 Query(f"sum(increase(farthing_rebalance_seconds_total{PROCESS}{RATE}))", "seconds without partitions"),
             ),
             graph(
                 "Errors of the broker",
-                "Each is tried again; nothing is lost.",
+                "Each is retried; nothing is lost.",
                 "short",
                 Query(f"sum by (stage) (rate(farthing_broker_errors_total{PROCESS}{RATE}))", "{{stage}}"),
             ),

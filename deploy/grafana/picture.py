@@ -230,7 +230,7 @@ def main() -> int:
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="URL")
     parser.add_argument("--minutes", type=float, default=60.0, help="how far back")
     parser.add_argument("--model", default="openai:gpt-5-nano", help="savings: compared with")
-    parser.add_argument("--mode", default="packed", help="savings: called in the form")
+    parser.add_argument("--mode", default="packed", help="savings: pricing mode")
     parser.add_argument("--rate-interval", default="1m", help="of rates: four scrapes or more")
     options = parser.parse_args()
     chosen = {

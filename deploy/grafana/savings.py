@@ -9,28 +9,28 @@ OWN = f"sum({OWN_USD})"
 EVENTS = f'sum(farthing_ledger_events_total{LEDGER[:-1]}, outcome="scored"}})'
 SAVINGS = (
     Row(
-        "Since the books began, against $model ($mode)",
+        "All time, compared with $model ($mode)",
         (
             stat(
                 "Saved",
-                "Middle estimate: what the API would have cost less what Farthing costs. Below zero: stay on the API.",
+                "Middle estimate: cost of the API minus cost of Farthing. Below zero: stay on the API.",
                 "currencyUSD",
                 f'sum(farthing_ledger_saved_usd{OPPONENT}, estimate="mid"}})',
             ),
             stat(
                 "Saved at least",
-                "The cheapest API against the dearest own cost.",
+                "The lowest API estimate minus the highest own cost.",
                 "currencyUSD",
                 f'sum(farthing_ledger_saved_usd{OPPONENT}, estimate="low"}})',
             ),
             stat(
                 "The API would have cost",
-                "Middle estimate, at list prices in the form chosen above.",
+                "Middle estimate, at list prices in the pricing mode chosen above.",
                 "currencyUSD",
                 f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})',
             ),
-            stat("Farthing cost", "Middle estimate: all cores reserved, idle time too.", "currencyUSD", OWN),
-            stat("Events scored", "As of the committed offsets.", "short", EVENTS),
+            stat("Farthing cost", "Middle estimate: all reserved cores, busy or idle.", "currencyUSD", OWN),
+            stat("Events scored", "Up to the committed offsets.", "short", EVENTS),
             stat("A million events cost", "Farthing's own cost.", "currencyUSD", f"1e6 * {OWN} / {EVENTS}"),
         ),
     ),
@@ -38,8 +38,8 @@ SAVINGS = (
         "Over time",
         (
             graph(
-                "Dollars: the API's and ours",
-                "The band between low and high is what tokens are not known exactly for.",
+                "Cost: the API and Farthing",
+                "The API's band from low to high: tokens are estimated, not counted.",
                 "currencyUSD",
                 Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="low"}})', "API, low"),
                 Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})', "API, middle"),
@@ -48,15 +48,15 @@ SAVINGS = (
                 width=12,
             ),
             graph(
-                "Saved against each model in its cheapest form",
-                "Middle estimates. The lowest curve is the strongest opponent; forms one by one: choose one above.",
+                "Saved against each model in its cheapest pricing mode",
+                "Middle estimates. The lowest curve is the strongest alternative. Choose a single pricing mode above.",
                 "currencyUSD",
                 Query(f'min by (model) (farthing_ledger_saved_usd{LEDGER[:-1]}, estimate="mid"}})', "{{model}}"),
                 width=12,
             ),
             graph(
-                "Dollars an hour: the API's and ours",
-                "What the last hour would have cost.",
+                "Cost an hour: the API and Farthing",
+                "What the last hour cost, and would have cost with the API.",
                 "currencyUSD",
                 Query(f'sum(delta(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}}[1h]))', "API, middle"),
                 Query(
@@ -65,7 +65,7 @@ SAVINGS = (
             ),
             graph(
                 "Events by route and model",
-                "The counts that the money is reckoned from.",
+                "The counts that costs are computed from.",
                 "short",
                 Query(
                     f"sum by (route, model, outcome) (rate(farthing_ledger_events_total{LEDGER}{RATE}))",
@@ -75,7 +75,7 @@ SAVINGS = (
             ),
             graph(
                 "Cores reserved",
-                "Core seconds a second, as workers report them: what is paid for.",
+                "Core seconds a second as workers report them: these are paid for.",
                 "none",
                 Query(f"sum(rate(farthing_ledger_reserved_core_seconds_total{LEDGER}{RATE}))", "reserved"),
                 Query(f"sum(rate(farthing_ledger_cpu_seconds_total{LEDGER}{RATE}))", "in use"),
@@ -93,14 +93,14 @@ SAVINGS = (
             ),
             graph(
                 "Records read and refused",
-                "A refused record is of another version, or not a worker's.",
+                "A refused record comes from another version, or not from a worker.",
                 "short",
                 Query(f"sum(rate(farthing_ledger_records_total{LEDGER}{RATE}))", "read"),
                 Query(f"sum(rate(farthing_ledger_refused_records_total{LEDGER}{RATE}))", "refused"),
             ),
             graph(
                 "Workers heard from",
-                "Fewer than are running: some worker's cost is missing.",
+                "If fewer than are running, some worker's cost is missing.",
                 "none",
                 Query(f"sum(farthing_ledger_workers{LEDGER})", "heard from"),
                 Query(

@@ -15,7 +15,7 @@ from rich.console import Console
 from farthing.__main__ import main
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.report import make_study, report
-from farthing.breakeven.words import answer, count_text, dollars, times_text
+from farthing.breakeven.words import count_text, dollars, summary, times_text
 from farthing.errors import ConfigError
 from farthing.local.comments import comment_events
 from farthing.meter.money import exact, json_text
@@ -50,16 +50,16 @@ def result(farthing):
 def words(**said):
     settings = said.pop("settings", MeterSettings())
     made = make_study(BreakevenOptions(as_of="2026-11-24", **said), settings, said.get("task", "moderation"))
-    return answer(made).plain
+    return summary(made).plain
 
 
 def test_at_small_volume_it_says_plainly_to_stay():
     said = words(events_per_day="100/s")
     first = said.splitlines()[0]
     assert first == "At 8.64 M events a day (100/s): stay on the API."
-    assert "costs nothing and takes this" in said
+    assert "costs nothing and accepts this volume" in said
     assert "its own categories only" in said
-    assert "would not be earned back" in said
+    assert "would not be paid back" in said
     paid = words(events_per_day="2M", settings=MeterSettings(free_endpoint=False))
     assert paid.startswith("At 2 M events a day")
     assert "stay on the API" in paid
@@ -70,8 +70,8 @@ def test_at_large_volume_it_says_by_how_much_it_wins_and_that_the_api_would_not_
     said = words(events_per_day="300k/s")
     assert "run a tuned model" in said.splitlines()[0]
     assert "x less" in said
-    assert "earned back in 1 day" in said
-    assert "would not take this volume" in said
+    assert "paid back in 1 day" in said
+    assert "would not accept this volume" in said
 
 
 def test_in_between_it_does_not_pretend():
@@ -206,7 +206,7 @@ def test_a_chart_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
 
     made = make_study(BreakevenOptions(as_of="2026-11-24"), MeterSettings(), "moderation")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match=r"install the extra evaluate"):
+    with pytest.raises(ConfigError, match=r"the extra evaluate"):
         write_png(made, tmp_path / "x.png")
 
 
@@ -221,7 +221,7 @@ def test_nothing_is_cut_off_in_the_terminal(width, volume, monkeypatch):
     assert command.run(options, config_file=None, as_json=False) == 0
     assert "…" not in shown.getvalue()
     assert all(len(line.rstrip()) <= width for line in shown.getvalue().splitlines())
-    for part in ("━ own", "│ now", "where a tuned model wins", "Own cost", "What it hangs on", "prices"):
+    for part in ("━ own", "│ now", "where a tuned model wins", "Own cost", "Sensitivity", "prices"):
         assert part in shown.getvalue()
 
 

@@ -89,7 +89,7 @@ def test_another_volume_may_be_asked_for(breakeven, slow):
 def test_what_the_ledger_measures_is_not_given_beside_it(breakeven, slow, flags):
     done = breakeven("--ledger", slow, *flags)
     assert done.returncode == 2
-    assert f"leave {flags[0]} away" in done.err
+    assert f"leave out {flags[0]}" in done.err
 
 
 def test_a_task_that_it_has_not_scored(slow):

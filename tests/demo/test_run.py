@@ -107,7 +107,7 @@ def test_made_up_comments_are_all_scored_once(environment):
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
     assert result["cpu_ns_per_event"] > 0
     assert_saved(result)  # by this process: the ledger is hardly up by then
-    assert "openai:gpt-5-nano, cheapest form" in done.stderr
+    assert "openai:gpt-5-nano, cheapest pricing mode" in done.stderr
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
 
 

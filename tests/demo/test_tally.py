@@ -236,7 +236,11 @@ def test_a_cut_text_fits_and_ends_with_a_whole_word(words, cells):
     [
         ("api", 41_700_000, "at 8.64 million events a day the API is cheaper than the tuned model: it wins above 41.7"),
         ("api", None, "the API is cheaper than the tuned model: it wins at no volume"),
-        ("tuned", 2_000_000, "at 8.64 million events a day, kept up, the tuned model is cheaper: it wins above 2 mill"),
+        (
+            "tuned",
+            2_000_000,
+            "at 8.64 million events a day, day after day, the tuned model is cheaper: it wins above 2 m",
+        ),
         ("undecided", 8_000_000, "at 8.64 million events a day it is too close to call"),
     ],
 )
@@ -248,7 +252,7 @@ def test_savings_in_words(verdict, threshold, said):
     }  # fmt: skip
     text = savings_words(savings)
     assert said in text
-    assert "cheapest form (combined), prices of 2026-11-24: $0.85 to $4.58 for these events" in text
+    assert "cheapest pricing mode (combined), prices of 2026-11-24: $0.85 to $4.58 for these events" in text
     assert "here: $0.042, $0.042 a million" in text
     assert savings_words(None) is None
 

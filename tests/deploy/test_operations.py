@@ -115,9 +115,9 @@ def test_the_careful_figure_is_below_what_was_measured():
 
 @pytest.mark.skipif(importlib.util.find_spec("farthing.meter") is None, reason="there is no meter")
 def test_the_calculators_prices_are_the_meters():
-    from farthing.meter.settings import Meter
+    from farthing.meter.settings import MeterSettings
 
-    meter = Meter()
+    meter = MeterSettings()
     text = CALCULATOR.read_text()
     for name in (
         "core_hour_usd",

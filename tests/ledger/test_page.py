@@ -182,7 +182,7 @@ def assert_page_says(browser, body):
         ]
         for o in offered
     ]
-    own = {**body["own"]["by"], "all": body["own"]["usd"]}
+    own = {**body["own"]["by"], "total": body["own"]["usd"]}
     assert table(browser, "own") == [
         [name, f"{shown(usd['mid'])} {interval(usd)}".strip()] for name, usd in own.items()
     ]
@@ -240,7 +240,7 @@ def test_at_100_events_a_second_it_says_stay_on_the_api(browser, slow):
     body = slow.statement(window="day")
     assert_page_says(page, body)
     assert "stay on the API" in text(page, "verdict")
-    assert "takes this volume for nothing" in text(page, "verdict")
+    assert "accepts this volume for free" in text(page, "verdict")
     assert text(page, "saved-title") == "Spent more than the API would have cost"
     assert "bad" in page.find_element(By.ID, "saved").get_attribute("class")
     assert_no_complaints(page)

@@ -29,9 +29,9 @@ MARGIN: Final = 9
 def span(study: Study) -> tuple[int, int]:
     """Powers of ten between which the chart runs: wide enough for today's volume and the thresholds."""
     seen = [study.events_per_day, study.threshold.low, study.threshold.high, study.threshold_paid.mid]
-    known = [math.log10(value) for value in seen if value]
-    first = min(FIRST_EXPONENT, math.floor(min(known)))
-    last = max(FIRST_EXPONENT + 4, min(LAST_EXPONENT + 2, math.ceil(max(known)) + 1))
+    exponents = [math.log10(value) for value in seen if value]
+    first = min(FIRST_EXPONENT, math.floor(min(exponents)))
+    last = max(FIRST_EXPONENT + 4, min(LAST_EXPONENT + 2, math.ceil(max(exponents)) + 1))
     return first, last
 
 
@@ -116,7 +116,7 @@ def _assemble(
     text.append("\n" + " " * MARGIN)
     text.append("│ now", style="magenta")
     if study.threshold.mid is not None:
-        text.append("  ┊ tuned wins from here on", style="cyan")
+        text.append("  ┊ tuned model wins from here on", style="cyan")
     text.append("  ($ a day)", style="dim")
     return text
 
@@ -174,12 +174,16 @@ def write_png(study: Study, path: Path) -> None:
     axes.axvline(study.events_per_day, color="#7a3fa0", linewidth=1.5, label="now")
     at = study.threshold
     if at.mid is not None:
-        axes.axvline(at.mid, color="#23708f", linestyle=":", linewidth=1.5, label="tuned wins from here on")
+        axes.axvline(at.mid, color="#23708f", linestyle=":", linewidth=1.5, label="tuned model wins from here on")
     if at.low is not None and at.high is not None:
         axes.axvspan(at.low, at.high, color="#23708f", alpha=0.08)
     if study.free is not None:
         axes.axvspan(
-            10**first, float(study.free.events_per_day.mid), color="#888888", alpha=0.08, label="free endpoint takes it"
+            10**first,
+            float(study.free.events_per_day.mid),
+            color="#888888",
+            alpha=0.08,
+            label="within free limits",
         )
     axes.set(xscale="log", yscale="log", xlim=(10**first, 10**last), xlabel="events a day", ylabel="US dollars a day")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power("", round(math.log10(value)))))

@@ -1,4 +1,4 @@
-"""What a running ledger has seen, as the traffic to reckon with: volume, sizes, rows and scripts of real events."""
+"""What a running ledger has seen, as the traffic to estimate with: volume, sizes, rows and scripts of real events."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def read_live(address: str, task: str | None = None) -> Live:
     Raises
     ------
     ConfigError
-        Nothing was scored, or no route has the task; the address is none, or no ledger's.
+        Nothing was scored, or no route has the task; the address is not valid, or not a ledger's.
     StartError
         Nobody answers there, or the ledger is not ready.
     """
-    said = ask(address, "/api/statement?window=all")
+    statement = ask(address, "/api/statement?window=all")
     try:
-        routes = [route for route in said["routes"] if route["scored"]]
-        wanted = [route for route in routes if task in (None, route["task"])]
-        if not wanted:
-            there = ", ".join(sorted({route["task"] for route in routes})) or "nothing"
+        routes = [route for route in statement["routes"] if route["scored"]]
+        with_task = [route for route in routes if task in (None, route["task"])]
+        if not with_task:
+            tasks = ", ".join(sorted({route["task"] for route in routes})) or "nothing"
             raise ConfigError(
-                f"--ledger {address}: it has scored {there}, and no {task or 'event'}; leave --ledger or --task away"
+                f"--ledger {address}: it has scored {tasks}, and no {task or 'event'}; leave out --ledger or --task"
             )
-        chosen = max(wanted, key=lambda route: (route["events_per_day"], route["scored"]))
-        return _live(chosen, str(said["comparison"]["events_per_day_from"]))
+        chosen = max(with_task, key=lambda route: (route["events_per_day"], route["scored"]))
+        return _live(chosen, str(statement["comparison"]["events_per_day_from"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--ledger {address}: its statement is not what this Farthing knows ({type(error).__name__}: {error}); "
-            "is it of the same version?"
+            f"--ledger {address}: this Farthing cannot read its statement ({type(error).__name__}: {error}); "
+            "are both of the same version?"
         ) from error
 
 

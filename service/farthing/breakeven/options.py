@@ -18,7 +18,7 @@ from farthing.meter.settings import MeterSettings
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _VOLUME: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbgt]?)\s*(/s|/min|/h|/d)?", re.IGNORECASE)
 MOST: Final = 10**9
-"""Bytes and rows of an event; more is a slip of the finger."""
+"""Bytes and rows of an event; more is a typing mistake."""
 _A_DAY: Final = {None: 1, "/d": 1, "/h": 24, "/min": 1_440, "/s": 86_400}
 
 
@@ -26,11 +26,11 @@ def _setting(name: str, *, flag: str | None = None) -> Parameter:
     field = MeterSettings.model_fields[name]
     default = field.get_default()
     shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
-    said = field.description or name.replace("_", " ").replace("usd", "dollars")
+    description = field.description or name.replace("_", " ").replace("usd", "dollars")
     return Parameter(
         name=flag,
         validator=as_setting(MeterSettings, name, called=f"meter.{name}"),
-        help=f"{said} [meter.{name}: {'none' if shown is None else shown}]",
+        help=f"{description} [meter.{name}: {'none' if shown is None else shown}]",
     )
 
 
@@ -54,47 +54,47 @@ def events_per_day(text: str) -> int:
 
 
 _MODEL_HELP: Final = (
-    "provider:model to compare with, the first is the one that is judged by; may be repeated "
+    "provider:model to compare with; the first one decides the verdict; may be repeated "
     f"[meter.compare_with: {', '.join(MeterSettings.model_fields['compare_with'].get_default())}]"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BreakevenOptions:
-    """What may be said on the command line; None leaves it to the settings."""
+    """What the command line may set; None leaves it to the settings."""
 
     task: Annotated[
         Literal["moderation", "classify", "rerank", "bidding"] | None,
-        Parameter(help="what is scored [that of the first route's bundle, else moderation]"),
+        Parameter(help="what is scored [the task of the first route's bundle, else moderation]"),
     ] = None
     events_per_day: Annotated[
-        str | None, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s [that of the ledger's busiest route, else 1M]")
+        str | None, Parameter(help="volume: 2000000, 2M, 1.5B, 100/s [the ledger's busiest route, else 1M]")
     ] = None
     ledger: Annotated[
-        str | None, Parameter(help="http address of a running ledger to take volume, sizes and scripts from")
+        str | None, Parameter(help="HTTP address of a running ledger; volume, sizes and scripts come from it")
     ] = None
     model: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, help=_MODEL_HELP)] = ()
     payload_bytes: Annotated[
-        int | None, Parameter(help="bytes of text in an event [the task's usual]", validator=within(1, MOST))
+        int | None, Parameter(help="bytes of text in an event [usual for the task]", validator=within(1, MOST))
     ] = None
     rows: Annotated[
         int | None,
-        Parameter(help="rows in an event: candidates of a query [the task's usual]", validator=within(1, MOST)),
+        Parameter(help="rows in an event: candidates of a query [usual for the task]", validator=within(1, MOST)),
     ] = None
-    sample: Annotated[Path | None, Parameter(help="events (JSON lines) to take sizes and scripts from")] = None
+    sample: Annotated[Path | None, Parameter(help="events (JSON lines) to measure sizes and scripts on")] = None
     tokenizer: Annotated[
-        Path | None, Parameter(help="file to count the sample's tokens with: *.json (tokenizers), *.tiktoken")
+        Path | None, Parameter(help="tokenizer file to count the sample's tokens with: *.json (tokenizers), *.tiktoken")
     ] = None
-    tokenizer_of: Annotated[str | None, Parameter(help="provider:model whose own tokenizer that is")] = None
+    tokenizer_of: Annotated[str | None, Parameter(help="provider:model that uses this tokenizer")] = None
     system_prompt_file: Annotated[Path | None, _setting("system_prompt_file")] = None
     system_prompt_tokens: Annotated[int | None, _setting("system_prompt_tokens")] = None
     pack_events: Annotated[int | None, _setting("pack_events")] = None
     answers_can_wait: Annotated[
         bool | None,
-        Parameter(negative="--realtime", help="--realtime: no batch processing, which answers within a day"),
+        Parameter(negative="--realtime", help="--realtime: leave out batch APIs, which may take a day to answer"),
     ] = None
     free_endpoint: Annotated[
-        bool | None, Parameter(help="--no-free-endpoint: a provider's free endpoint does not do your task")
+        bool | None, Parameter(help="--no-free-endpoint: no free endpoint of a provider fits your task")
     ] = None
     core_hour_usd: Annotated[Decimal | None, _setting("core_hour_usd")] = None
     utilization: Annotated[Decimal | None, _setting("utilization")] = None
@@ -111,8 +111,10 @@ class BreakevenOptions:
     price_file: Annotated[Path | None, _setting("price_file")] = None
     facts_file: Annotated[Path | None, _setting("facts_file")] = None
     usage_export: Annotated[Path | None, _setting("usage_export")] = None
-    apply_calibration: Annotated[bool | None, Parameter(negative="", help="multiply list prices by that ratio")] = None
-    as_of: Annotated[str | None, Parameter(help="day whose prices count, YYYY-MM-DD [today]")] = None
+    apply_calibration: Annotated[
+        bool | None, Parameter(negative="", help="multiply list prices by bill / list price")
+    ] = None
+    as_of: Annotated[str | None, Parameter(help="use the prices of this day, YYYY-MM-DD [today]")] = None
     plot: Annotated[Path | None, Parameter(help="write the chart as PNG (needs the extra evaluate)")] = None
 
     def conflicting(self) -> str | None:
@@ -121,11 +123,11 @@ class BreakevenOptions:
         return next((name for name, value in given if value is not None), None)
 
     def settings(self) -> dict[str, object]:
-        """Give what was said of settings, by dotted name."""
-        said = {
+        """Give the flags that are settings, by dotted name."""
+        given = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name in MeterSettings.model_fields
         }
-        flags: dict[str, object] = {f"meter.{name}": value for name, value in said.items() if value is not None}
+        flags: dict[str, object] = {f"meter.{name}": value for name, value in given.items() if value is not None}
         if self.model:
             flags["meter.compare_with"] = list(self.model)
         return flags

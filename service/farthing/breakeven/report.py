@@ -1,4 +1,4 @@
-"""``farthing breakeven``: when a tuned model pays and when the API wins; the answer in words first, then its parts."""
+"""``farthing breakeven``: when a tuned model pays and when the API wins; the verdict in words, then the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from farthing.breakeven.chart import terminal_chart, write_png
 from farthing.breakeven.live import Live, read_live
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.tables import basis, tables
-from farthing.breakeven.words import answer, calibration_words, error_words
+from farthing.breakeven.words import calibration_words, error_words, summary
 from farthing.errors import ConfigError, DataError
 from farthing.files import keep_apart, read_lines, read_rows
 from farthing.meter.calibration import Calibration, read_export
@@ -51,7 +51,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     if options.ledger is not None:
         wrong = options.conflicting()
         if wrong is not None:
-            raise ConfigError(f"--ledger measures the traffic: leave {wrong} away")
+            raise ConfigError(f"--ledger measures the traffic: leave out {wrong}")
         live = read_live(options.ledger, options.task)
     task = options.task or (_task_of(settings) if live is None else live.task)
     made = make_study(options, settings.meter, task, live)
@@ -59,7 +59,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
         write_png(made, options.plot)
     console = report_console(as_json=as_json)
     width = min(console.width, WIDEST)
-    console.print(answer(made), highlight=False, width=width)
+    console.print(summary(made), highlight=False, width=width)
     console.print()
     console.print(terminal_chart(made, width), no_wrap=True, crop=True)
     for table in tables(made):
@@ -75,10 +75,10 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
     console.print()
     console.print(basis(made), width=width)
     if live is not None:
-        said = f"sizes and scripts of {live.traffic.events:,} events of {live.topic}, from {options.ledger}"
+        origin = f"sizes and scripts of {live.traffic.events:,} events of {live.topic}, from {options.ledger}"
         if options.events_per_day is None:
-            said += f"; volume of the {live.events_per_day_from}"
-        console.print(said, highlight=False, width=width)
+            origin += f"; volume of the {live.events_per_day_from}"
+        console.print(origin, highlight=False, width=width)
     if options.plot is not None:
         console.print(f"chart written to {options.plot}", highlight=False)
     if as_json:
@@ -90,7 +90,7 @@ def make_study(options: BreakevenOptions, settings: MeterSettings, task: str, li
     """Gather what the study needs: prices of the day, facts, the sample or what the ledger has seen, the bill."""
     prompts = load_prompts()
     if task not in prompts:
-        raise ConfigError(f"task {task!r} has no prompt model; one of {', '.join(prompts)} (--task)")
+        raise ConfigError(f"task {task!r} has no prompt model; choose one of {', '.join(prompts)} (--task)")
     entry = prompts[task]
     system_text = _read(settings.system_prompt_file, "meter.system_prompt_file")
     rows = entry.rows if options.rows is None else options.rows
@@ -100,7 +100,7 @@ def make_study(options: BreakevenOptions, settings: MeterSettings, task: str, li
         volume = options.events_per_day or str(live.events_per_day)
     elif options.sample is not None:
         if options.payload_bytes is not None:
-            raise ConfigError("--sample measures the size of events: leave --payload-bytes away")
+            raise ConfigError("--sample measures the size of events: leave out --payload-bytes")
         traffic, tokens = _measure(
             options, entry.rows if options.rows is None else options.rows, system_text or entry.system
         )
@@ -195,7 +195,7 @@ def _model(one: ModelStudy) -> dict[str, object]:
         "best": one.best.mode.name,
         "usd_per_million": {name: None if offer is None else _per_million(offer) for name, offer in one.offers.items()},
         "fits_limits": {
-            name: {found.tier.tier: found.fits for found in tiers} for name, tiers in one.limits.items() if tiers
+            name: {limit.tier.tier: limit.fits for limit in tiers} for name, tiers in one.limits.items() if tiers
         },
     }
 
@@ -257,7 +257,7 @@ def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Tr
         before = calls.get(size_class(size), SizeCount(0, 0))
         calls[size_class(size)] = SizeCount(before.calls + 1, before.prompt_bytes + size)
     if sampled.texts < 2 or not sum(sampled.bytes_by_script.values()):
-        raise ConfigError(f"--sample {options.sample}: {sampled.texts} events; two with some text are the least")
+        raise ConfigError(f"--sample {options.sample}: {sampled.texts} events; at least two with some text are needed")
     traffic = Traffic(calls, Fraction(rows))
     if count is None or options.tokenizer is None:
         return traffic, TokenBasis(sampled.bytes_by_script)

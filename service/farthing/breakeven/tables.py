@@ -1,4 +1,4 @@
-"""The study's parts as tables: forms of the opponent, other models, own cost, sensitivity, what it all rests on."""
+"""The study as tables: pricing modes of the model, other models, own cost, sensitivity, assumptions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from farthing.meter.study import Study, usd_per_million
 
 
 def tables(made: Study) -> list[Table]:
-    """Give the parts: forms of the chosen model, other models, own cost, sensitivity."""
-    shown = [_forms(made)]
+    """Give the tables: pricing modes of the chosen model, other models, own cost, sensitivity."""
+    shown = [_modes(made)]
     if len(made.models) > 1:
         shown.append(_models(made))
     return [*shown, _own(made), _sensitivity(made)]
@@ -47,9 +47,9 @@ def _per_million(offer: Offer) -> Interval:
     return offer.usd_per_event.times(1_000_000)
 
 
-def _forms(made: Study) -> Table:
-    table = _table(f"{made.chosen.model}: what it asks, and where a tuned model wins")
-    table.add_column("form", no_wrap=True)
+def _modes(made: Study) -> Table:
+    table = _table(f"{made.chosen.model}: what it charges, and where a tuned model wins")
+    table.add_column("pricing mode", no_wrap=True)
     for name in ("$ per M", "low – high", "$ a day", "wins above"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("limits", no_wrap=True)
@@ -79,9 +79,9 @@ def _forms(made: Study) -> Table:
 
 
 def _fits(tiers: tuple[Feasibility, ...]) -> str:
-    for found in tiers:
-        if found.fits:
-            return f"{found.tier.tier}{'' if found.tier.certain else '?'}"
+    for tier in tiers:
+        if tier.fits:
+            return f"{tier.tier.tier}{'' if tier.tier.certain else '?'}"
     last = tiers[-1] if tiers else None
     if last is None or last.tightest is None:
         return "unknown"
@@ -91,9 +91,9 @@ def _fits(tiers: tuple[Feasibility, ...]) -> str:
 
 
 def _models(made: Study) -> Table:
-    table = _table("Other models at this volume, each in its cheapest form")
+    table = _table("Other models at this volume, each in its cheapest pricing mode")
     table.add_column("model", no_wrap=True)
-    table.add_column("form", no_wrap=True)
+    table.add_column("pricing mode", no_wrap=True)
     for name in ("$ per M", "low – high", "$ a day"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in made.models[1:]:
@@ -112,33 +112,33 @@ def _own(made: Study) -> Table:
     table.add_column("for", no_wrap=True)
     table.add_column("$ a day", justify="right", no_wrap=True)
     table.add_column("low – high", justify="right", no_wrap=True)
-    table.add_column("what is in it", overflow="fold")
+    table.add_column("details", overflow="fold")
     settings = made.settings
     core_hour = dollars(Fraction(settings.core_hour_usd))
-    said = {
+    details = {
         "worker cores": f"{workers} reserved at {core_hour}/h, {percent(busy)} busy on average",
         "broker and ledger cores": f"{cores - workers} reserved",
         "storage": f"{settings.replicas} copies for {settings.retention_days} days",
         "network": f"{dollars(Fraction(settings.network_usd_per_gb))}/GB",
         "people": f"${settings.people_usd_per_month:,} a month",
-        "training, labels, setting up": f"{dollars(made.own.one_off_usd.mid)} over {settings.horizon_days} days",
+        "training, labels, setting up": f"{dollars(made.own.one_off_usd.mid)} spread over {settings.horizon_days} days",
         "errors the API would not make": f"{percent(made.own.accuracy_gap)} at {dollars(Fraction(settings.error_usd))}",
     }
     for name, line in made.own.lines(made.events_per_day).items():
         if line.high or name in ("worker cores", "people"):
             spread = "" if line.is_exact else dollar_range(line)
-            table.add_row(name, dollars(line.mid), spread, said[name])
+            table.add_row(name, dollars(line.mid), spread, details[name])
     whole = made.now.own_usd
-    table.add_row("all", dollars(whole.mid), dollar_range(whole), "", style="green")
+    table.add_row("total", dollars(whole.mid), dollar_range(whole), "", style="green")
     return table
 
 
 def _sensitivity(made: Study) -> Table:
-    table = _table("What it hangs on")
+    table = _table("Sensitivity")
     table.add_column("if", no_wrap=True)
     table.add_column("wins above", justify="right", no_wrap=True)
     if made.free is not None:
-        table.add_column("paid only", justify="right", no_wrap=True)
+        table.add_column("paid API only", justify="right", no_wrap=True)
     table.add_column("then", no_wrap=True)
     for case in made.sensitivity:
         paid = [] if made.free is None else [count_text(case.paid.mid)]
@@ -147,15 +147,15 @@ def _sensitivity(made: Study) -> Table:
 
 
 def basis(made: Study) -> Table:
-    """Tell what every number rests on: prices and their dates, tokens, sizes, capacity, what is left out."""
+    """List the assumptions behind the numbers: prices and their dates, tokens, sizes, capacity, what is left out."""
     chosen = made.chosen
     size = Fraction(made.traffic.prompt_bytes, made.traffic.events)
     where = f"of {made.traffic.events:,} sampled events" if made.measured else "assumed (--payload-bytes, --sample)"
     low, middle, high = made.settings.events_per_s_per_core
     once = Fraction(made.settings.setup_usd + made.settings.training_usd)
-    price = f"{chosen.prices.basis}; no network is used"
+    price = f"{chosen.prices.basis}; read from disk, not from the network"
     if chosen.list_to_bill != 1:
-        price += f"; multiplied by {three(chosen.list_to_bill)}, billed over list"
+        price += f"; multiplied by {three(chosen.list_to_bill)}, the bill over the list price"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(style="dim", overflow="fold")
@@ -167,7 +167,7 @@ def basis(made: Study) -> Table:
     grid.add_row(
         "prompt",
         f"instructions of {round(chosen.prompt.system.mid):,} tokens ({chosen.prompt.system_source}); reasoning tokens "
-        "are taken as none, which favours the API",
+        "are assumed to be zero, which favours the API",
     )
     grid.add_row("events", f"{three(size)} bytes of text each, {where}")
     for offer in _noted(made):
@@ -181,13 +181,14 @@ def basis(made: Study) -> Table:
     capacity = (
         f"{low:,} / {middle:,} / {high:,} short events a second on a busy core "
         f"({three(made.own.events_per_s_per_core.mid)} of these), {percent(made.own.utilization)} of it used; "
-        f"{CAPACITY_REPORT}: {MEASURED_EVENTS_PER_S:,} on {MEASURED_CORES} cores, broker included"
+        f"{CAPACITY_REPORT}: {MEASURED_EVENTS_PER_S:,}/s on {MEASURED_CORES} cores, broker included"
     )
     grid.add_row("capacity", capacity)
     grid.add_row(
-        "spent once", f"{dollars(once)} setting up and training; {made.label_source}: {dollars(made.labelling_usd.mid)}"
+        "spent once",
+        f"{dollars(once)} setting up and training; {made.label_source}: {dollars(made.labelling_usd.mid)}",
     )
-    grid.add_row("ranges", "low to high of what is assumed (--help), not confidence intervals; ? is not confirmed")
+    grid.add_row("ranges", "lowest to highest assumption (--help), not confidence intervals; ? means not confirmed")
     return grid
 
 

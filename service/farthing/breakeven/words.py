@@ -78,8 +78,8 @@ def range_text(at: Threshold) -> str:
     return f"{count_text(at.low)} to {count_text(at.high)}"
 
 
-def answer(made: Study) -> Text:
-    """Say what to do, in a few sentences."""
+def summary(made: Study) -> Text:
+    """Say what to do and why, in a few sentences."""
     text = Text()
     rate = count_text(Fraction(made.events_per_day, SECONDS_A_DAY))
     text.append(
@@ -110,38 +110,40 @@ def _free_words(made: Study) -> str:
     span = f"{count_text(takes.mid)} a day ({count_text(takes.low)} to {count_text(takes.high)})"
     endpoint = made.free.endpoint
     if made.events_per_day <= takes.high:
-        takes_it = "takes this" if made.events_per_day <= takes.low else "may take this"
+        takes_it = "accepts this volume" if made.events_per_day <= takes.low else "may accept this volume"
         return (
             f"{endpoint.name} costs nothing and {takes_it}: {span} at {made.free.tier.tier}. It has {endpoint.caveat}."
         )
-    return f"{endpoint.name} costs nothing, but takes only about {span}."
+    return f"{endpoint.name} costs nothing, but accepts only about {span}."
 
 
 def _paid_words(made: Study) -> str:
     own, api = made.now.own_usd.mid, made.now.api_usd.mid
     best = made.chosen.best
-    form = f"{made.chosen.model} ({best.mode.label})"
+    offer = f"{made.chosen.model} ({best.mode.label})"
     naive = made.chosen.offers["naive"]
     beside = ""
     if naive is not None and naive is not best:
         beside = f"; one call an event would be {dollars(naive.usd_per_event.mid * made.events_per_day)}"
-    lead = "Paid for, " if made.free is not None and made.verdict != "tuned" else ""
+    lead = "Without the free endpoint, " if made.free is not None and made.verdict != "tuned" else ""
     if own <= api:
         less = times_text(api / own) if own else "any number of times"
         return (
-            f"{lead}{form} costs {dollars(api)} a day{beside}. A tuned model costs {dollars(own)} a day: {less} less."
+            f"{lead}{offer} costs {dollars(api)} a day{beside}. A tuned model costs {dollars(own)} a day: {less} less."
         )
     more = times_text(own / api) if api else "any number of times"
-    return f"{lead}{form} costs {dollars(api)} a day{beside}. A tuned model costs {dollars(own)} a day: {more} as much."
+    return (
+        f"{lead}{offer} costs {dollars(api)} a day{beside}. A tuned model costs {dollars(own)} a day: {more} as much."
+    )
 
 
 def _threshold_words(made: Study) -> str:
     at, paid = made.threshold, made.threshold_paid
     if at.low is None:
-        return "It would not win at any volume: an event costs more to carry than the API asks for it."
+        return "It would not win at any volume: moving an event costs more than the API charges for it."
     if at.mid is None:
-        return f"It wins from {count_text(at.low)} events a day at the earliest, and perhaps at no volume."
-    words = f"A tuned model wins above {count_text(at.mid)} events a day (somewhere in {range_text(at)})"
+        return f"It wins from {count_text(at.low)} events a day at the earliest, and perhaps never."
+    words = f"A tuned model wins above {count_text(at.mid)} events a day (estimates: {range_text(at)})"
     if made.free is not None and paid.mid is not None and paid.mid < at.mid:
         words += f"; without the free endpoint, above {count_text(paid.mid)}"
     return words + "."
@@ -154,8 +156,8 @@ def _payback_words(made: Study) -> str:
     what = f"The {dollars(once)} spent once (setting up, training, labels)"
     back = made.payback
     if back.mid is None:
-        return f"{what} would not be earned back at this volume."
-    return f"{what} {'is' if made.verdict == 'tuned' else 'would be'} earned back in {days_text(back)}."
+        return f"{what} would not be paid back at this volume."
+    return f"{what} {'is' if made.verdict == 'tuned' else 'would be'} paid back in {days_text(back)}."
 
 
 def days_text(back: Payback) -> str:
@@ -175,8 +177,8 @@ def _limit_words(made: Study) -> str:
     if demand is None or demand.times <= 1:
         return ""
     return (
-        f"The API would not take this volume as it is: {count_text(demand.needed)} {demand.what}, "
-        f"{times_text(demand.times)} the {count_text(demand.allowed)} of {last.tier.tier}{unsure(last.tier)}."
+        f"The API would not accept this volume as it is: {count_text(demand.needed)} {demand.what}, "
+        f"{times_text(demand.times)} the limit of {count_text(demand.allowed)} for {last.tier.tier}{unsure(last.tier)}."
     )
 
 
@@ -186,43 +188,40 @@ def unsure(fact: Fact) -> str:
 
 
 def error_words(made: Study) -> str:
-    """Say how dear mistakes may be; empty when the tuned model is dearer even without any."""
-    known = [(gap, allowed) for gap, allowed in made.errors_allowed.items() if allowed is not None]
-    if not known:
+    """Say how much mistakes may cost; empty when the tuned model costs more even without any."""
+    costs = [(gap, allowed) for gap, allowed in made.errors_allowed.items() if allowed is not None]
+    if not costs:
         return ""
-    first, *others = known
+    first, *others = costs
     rest = ", ".join(f"{percent(gap)}: {dollars(allowed.mid)}" for gap, allowed in others)
     return (
-        f"If the tuned model is wrong on {percent(first[0])} more of the events, it still pays while such an error "
+        f"If the tuned model is wrong on {percent(first[0])} more of the events, it still pays if such an error "
         f"costs less than {dollars(first[1].mid)}" + (f" ({rest})." if rest else ".")
     )
 
 
-def calibration_words(found: Calibration, *, applied: bool) -> Text:
-    """List price beside the bill."""
-    ratio = found.list_to_bill
+def calibration_words(calibration: Calibration, *, applied: bool) -> Text:
+    """Compare the list price with the bill."""
+    ratio = calibration.list_to_bill
     text = Text()
-    text.append(f"Bill calibration, {found.source}: ", style="bold")
+    text.append(f"Bill calibration, {calibration.source}: ", style="bold")
     if ratio is None:
         text.append("no row has a list price above zero; the ratio is undefined.")
         return text
     text.append(
-        f"list price {dollars(found.list_usd)}, billed {dollars(found.billed_usd)}: billed is {three(ratio)} of list. "
-        + (
-            "All API dollars above are multiplied by it."
-            if applied
-            else "Not applied (--apply-calibration applies it)."
-        )
+        f"list price {dollars(calibration.list_usd)}, billed {dollars(calibration.billed_usd)}: "
+        f"the bill is {three(ratio)} of the list price. "
+        + ("All API costs above are multiplied by it." if applied else "Not applied (--apply-calibration applies it).")
     )
-    for bill in found.models:
+    for bill in calibration.models:
         own = bill.list_to_bill
-        said = "undefined" if own is None else three(own)
-        text.append(f"\n  {bill.model}: {dollars(bill.list_usd)} -> {dollars(bill.billed_usd)}, {said}")
-    if found.unpriced_rows:
+        ratio_text = "undefined" if own is None else three(own)
+        text.append(f"\n  {bill.model}: {dollars(bill.list_usd)} -> {dollars(bill.billed_usd)}, {ratio_text}")
+    if calibration.unpriced_rows:
         text.append(
-            f"\n  {found.unpriced_rows} rows over {dollars(found.unpriced_usd)} have no list price here "
-            f"({', '.join(found.unpriced_models)}) and are not in the ratio."
+            f"\n  {calibration.unpriced_rows} rows over {dollars(calibration.unpriced_usd)} have no list price here "
+            f"({', '.join(calibration.unpriced_models)}) and are left out of the ratio."
         )
-    if not found.tiers_by_mean_call:
-        text.append("\n  No requests are counted in it, so context tiers could not be applied.")
+    if not calibration.tiers_by_mean_call:
+        text.append("\n  It has no count of requests, so prices by context length could not be applied.")
     return text

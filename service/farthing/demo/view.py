@@ -22,7 +22,7 @@ _FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What the table shows beside the tally."""
+    """What the table shows besides the tally."""
 
     source: str
     broker: str
@@ -45,7 +45,7 @@ class _OneLine:
 
 
 def draw(glance: Glance, tally: Tally) -> RenderableType:
-    """Make the whole picture, of one moment: what the tally counts meanwhile is in the next."""
+    """Draw one moment; what the tally counts meanwhile is in the next picture."""
     totals = tally.totals
     title = f"[bold]farthing demo[/]  {glance.source} → {glance.broker} → {glance.model}"
     parts: list[RenderableType] = [_numbers(glance, totals)]
@@ -100,7 +100,7 @@ def _flagged(totals: Totals) -> Table:
 
 
 def outcome(result: Mapping[str, Any], flagged: Sequence[Flagged] = ()) -> str:
-    """Say the result in a few short lines. Rates and what they would come to are left out of too short a run."""
+    """Say the result in a few short lines, without rates and savings if the run was too short."""
     latency = result["latency_ms"]
     lines = [
         f"{result['events_produced']:,} events in, {result['events_scored']:,} scored, "
@@ -110,7 +110,7 @@ def outcome(result: Mapping[str, Any], flagged: Sequence[Flagged] = ()) -> str:
         f"  {one.label} {one.score:.3f}  {shortened(one.text, TEXT_AT_END)}" for one in list(flagged)[-SHOWN_AT_END:]
     ]
     if result["dead"]:
-        lines.append("why an event is a dead letter: farthing score BUNDLE FILE --dead refused.jsonl")
+        lines.append("why events became dead letters: farthing score BUNDLE FILE --dead refused.jsonl")
     if result["events_per_second"]:
         lines.append(
             f"{result['events_per_second']:,} scored/s, end to end p50 {latency['p50']:,} ms, p99 {latency['p99']:,} ms"
@@ -148,7 +148,7 @@ def _is_inside_flag(text: str, at: int) -> bool:
 
 
 def savings_words(savings: Mapping[str, Any] | None) -> str | None:
-    """Say what was saved, and whether the same rate, kept up, would pay."""
+    """Say what was saved, and whether the same rate would pay in the long run."""
     if savings is None:
         return None
     avoided, a_day = savings["avoided_usd"], savings["events_per_day"]
@@ -156,11 +156,11 @@ def savings_words(savings: Mapping[str, Any] | None) -> str | None:
     wins = "it wins at no volume" if threshold is None else f"it wins above {_short(threshold)} a day"
     verdict = {
         "api": f"at {_short(a_day)} events a day the API is cheaper than the tuned model: {wins}",
-        "tuned": f"at {_short(a_day)} events a day, kept up, the tuned model is cheaper: {wins}",
+        "tuned": f"at {_short(a_day)} events a day, day after day, the tuned model is cheaper: {wins}",
         "undecided": f"at {_short(a_day)} events a day it is too close to call",
     }[savings["verdict"]]
     return (
-        f"{savings['model']}, cheapest form ({savings['mode']}), prices of {savings['prices_as_of']}: "
+        f"{savings['model']}, cheapest pricing mode ({savings['mode']}), prices of {savings['prices_as_of']}: "
         f"{_usd(avoided['low'])} to {_usd(avoided['high'])} for these events\n"
         f"here: {_usd(savings['own_usd'])}, ${savings['own_usd_per_million']:,.3f} a million\n{verdict}"
     )
@@ -175,5 +175,5 @@ def _short(n: int) -> str:
 
 
 def _usd(value: float) -> str:
-    """Give small dollars with the digits that say something."""
+    """Give small dollars with their significant digits."""
     return f"${value:,.2f}" if value >= 1 else f"${value:.2g}"

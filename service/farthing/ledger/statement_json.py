@@ -27,7 +27,7 @@ TENANTS: Final = 20
 CHEAPEST: Final = "cheapest"
 """The mode that takes each route's cheapest: the strongest alternative."""
 
-_LABELS: Final[dict[str, str]] = {CHEAPEST: "cheapest pricing mode"} | {str(mode.name): mode.label for mode in MODES}
+_LABELS: Final[dict[str, str]] = {CHEAPEST: "cheapest mode"} | {str(mode.name): mode.label for mode in MODES}
 
 
 def choice(model: str | None, mode: str, models: tuple[str, ...]) -> tuple[str, ModeName | None]:

@@ -89,27 +89,27 @@ function options(id, wanted, chosen) {
 function verdict(now) {
   const of = now.comparison;
   if (!of) return now.events.dead ? `No event has been scored yet; ${number(now.events.dead)} could not be read and are in the dead-letter topic, each with its reason.` : "No event has been scored yet.";
-  const rate = `${volume(of.events_per_day)} events a day, the rate of ${of.events_per_day_from === "last minute" ? "now" : "all time, for nothing was scored just now"},`;
+  const rate = `${volume(of.events_per_day)} events a day (${of.events_per_day_from === "last minute" ? "the current rate" : "the average of all time, as nothing was scored in the last minute"}),`;
   const from = of.threshold_events_per_day;
   const free = of.free_endpoint && of.free_endpoint.takes_this_volume;
   if (of.verdict === "tuned") {
-    return `At ${rate} the tuned model is cheaper than ${of.model} in its cheapest form; it has been since about ${volume(from.mid)} a day.`;
+    return `At ${rate} the tuned model is cheaper than ${of.model} in its cheapest pricing mode. It pays from about ${volume(from.mid)} a day.`;
   }
   const over = from.mid === null ? "At these prices it never pays." : `The tuned model pays from about ${volume(from.mid)} a day (${volume(from.low)} to ${volume(from.high)}).`;
-  if (free) return `At ${rate} stay on the API: ${of.free_endpoint.endpoint} takes this volume for nothing. ${over}`;
-  if (of.verdict === "api") return `At ${rate} stay on the API: ${of.model} in its cheapest form costs less. ${over}`;
-  return `At ${rate} it is undecided: the estimates overlap. ${over}`;
+  if (free) return `At ${rate} stay on the API: ${of.free_endpoint.endpoint} accepts this volume for free. ${over}`;
+  if (of.verdict === "api") return `At ${rate} stay on the API: ${of.model} in its cheapest pricing mode costs less. ${over}`;
+  return `At ${rate} it is too close to call: the estimates overlap. ${over}`;
 }
 
 function lagNote(now) {
-  if (now.lag !== null) return "events not yet answered";
+  if (now.lag !== null) return "events still to be scored";
   const silent = now.workers.find((w) => !w.alive), unsure = now.workers.find((w) => w.alive && w.lag === null);
   if (!now.workers.some((w) => w.alive)) return "not known: no worker is running";
-  if (unsure) return `not known yet: ${unsure.worker} is getting its partitions`;
-  return silent ? `not known: nobody reads the partitions of ${silent.worker} yet` : "not known";
+  if (unsure) return `not known yet: ${unsure.worker} is waiting for its partitions`;
+  return silent ? `not known: no worker has taken over the partitions of ${silent.worker} yet` : "not known";
 }
 
-// What a page without data is for: saying how the first event comes in.
+// A page without data says how to send the first event.
 async function begin(now) {
   const at = byId("first");
   at.hidden = now.comparison !== null || now.events.scored > 0;
@@ -117,9 +117,9 @@ async function begin(now) {
   state.routes ??= await get("api/routes").catch(() => null);
   if (!state.routes) return;
   const alive = now.workers.some((w) => w.alive), text = [];
-  if (!alive) text.push(["p", "No worker is running. Start one with the settings that this ledger has:"], ["pre", "farthing serve -c farthing.toml"]);
+  if (!alive) text.push(["p", "No worker is running. Start one with this ledger's settings:"], ["pre", "farthing serve -c farthing.toml"]);
   for (const route of state.routes) {
-    text.push(["p", `${alive ? "Workers read" : "It will read"} the topic ${route.topic} at ${route.bootstrap_servers.join(", ")}. Send it an event, with the Python that farthing is installed in:`], ["pre", route.command]);
+    text.push(["p", `${alive ? "Workers read" : "It will read"} the topic ${route.topic} at ${route.bootstrap_servers.join(", ")}. Send it an event with the Python that Farthing is installed in:`], ["pre", route.command]);
   }
   const key = JSON.stringify(text);
   if (state.first === key) return; // drawn once: a selection of the command is kept
@@ -137,7 +137,7 @@ function freeRow(of) {
   const takes = free.takes_events_per_day;
   return [{
     cells: [free.endpoint, "free endpoint", right("$0"), right(free.takes_this_volume ? "$0" : "–"),
-      { text: `takes ${volume(takes.mid)} a day (${free.limit})`, bad: !free.takes_this_volume }],
+      { text: `accepts ${volume(takes.mid)} a day (${free.limit})`, bad: !free.takes_this_volume }],
   }];
 }
 
@@ -150,14 +150,14 @@ function drawStatement(now) {
   say("saved-title", lost ? "Spent more than the API would have cost" : "Saved against the API");
   say("saved", saved === null ? "–" : dollars(lost ? -Number(saved.mid) : saved.mid), saved === null ? "" : lost ? "bad" : "good");
   say("saved-note", saved === null
-    ? now.events.scored ? "this form is not offered" : "nothing was scored in this time"
+    ? now.events.scored ? "this pricing mode is not offered" : "nothing was scored in this period"
     : `${lost && Number(saved.high) < 0 ? `between ${dollars(-saved.high)} and ${dollars(-saved.low)} more` : `between ${dollars(saved.low)} and ${dollars(saved.high)}`}; ${number(now.events.scored)} events scored, against ${now.model}, ${byId("mode").selectedOptions[0]?.text ?? ""}`);
   say("own-million", dollars(now.own.usd_per_million?.mid));
-  say("own-note", range(now.own.usd_per_million) || "cores reserved, idle too");
+  say("own-note", range(now.own.usd_per_million) || "all reserved cores, busy or idle");
   say("api-million", dollars(now.avoided_usd_per_million?.mid));
   say("api-note", range(now.avoided_usd_per_million));
   say("rate", now.events_per_second === null ? "–" : number(Math.round(now.events_per_second)));
-  say("rate-note", `${number(now.events.dead)} dead letters in this time`);
+  say("rate-note", `${number(now.events.dead)} dead letters in this period`);
   say("p99-note", now.latency_p99_ms === null && now.latency_p99_over_ms === null ? "no event in the last minute" : "event to acknowledged score");
   say("p99", now.latency_p99_over_ms !== null ? `> ${number(now.latency_p99_over_ms)} ms` : now.latency_p99_ms === null ? "–" : age(now.latency_p99_ms), now.latency_p99_over_ms !== null ? "bad" : "");
   say("lag", number(now.lag));
@@ -166,20 +166,20 @@ function drawStatement(now) {
   rows("opponents", [...freeRow(now.comparison), ...now.opponents.filter((o) => o.usd_per_million !== null).map((o) => {
     const over = o.limits.filter((t) => t.fits === false), fit = o.limits.filter((t) => t.fits === true);
     const limits = fit.length ? `within ${fit[0].tier}` : over.length ? `over ${over[over.length - 1].tier}` : "none published";
-    const form = now.mode === "cheapest" ? now.routes.find((r) => r.topic === o.topic && r.scored_by === o.scored_by)?.prices.find((p) => p.model === o.model)?.cheapest_mode : now.mode;
+    const mode = now.mode === "cheapest" ? now.routes.find((r) => r.topic === o.topic && r.scored_by === o.scored_by)?.prices.find((p) => p.model === o.model)?.cheapest_mode : now.mode;
     return {
       cells: [{ text: o.model, more: now.routes.length > 1 ? `${o.topic}, ${o.scored_by}` : "" }, o.label,
         right(dollars(o.usd_per_million.mid), range(o.usd_per_million)), right(dollars(o.usd?.mid), range(o.usd)),
         { text: limits, bad: !fit.length && over.length > 0 }],
-      kind: o.model === now.model && o.mode === form ? "chosen" : "",
+      kind: o.model === now.model && o.mode === mode ? "chosen" : "",
     };
   })]);
   rows("own", [...Object.entries(now.own.by).map(([what, usd]) => ({ cells: [what, right(dollars(usd.mid), range(usd))] })),
-    { cells: ["all", right(dollars(now.own.usd.mid), range(now.own.usd))], kind: "chosen" }]);
+    { cells: ["total", right(dollars(now.own.usd.mid), range(now.own.usd))], kind: "chosen" }]);
   const pays = now.comparison?.payback_days;
   say("payback", !pays ? "" : pays.mid === null
-    ? "At the rate of now, training and set-up are not earned back within ten years."
-    : `Training, labels and set-up (${dollars(now.comparison.one_off_usd.mid)}) are earned back within ${number(pays.mid)} ${pays.mid === 1 ? "day" : "days"} at the rate of now.`);
+    ? "At the current rate, training and set-up are not paid back within ten years."
+    : `Training, labels and set-up (${dollars(now.comparison.one_off_usd.mid)}) are paid back within ${number(pays.mid)} ${pays.mid === 1 ? "day" : "days"} at the current rate.`);
   byId("by-tenant").hidden = !now.tenants.length;
   rows("tenants", now.tenants.map((t) => ({
     cells: [t.tenant, right(number(t.scored)), right(number(t.dead)),
@@ -191,7 +191,7 @@ function drawStatement(now) {
   })));
   const notes = [];
   for (const route of now.routes) {
-    notes.push(`${route.topic}, scored by ${route.scored_by}: ${number(route.scored)} events in this time.`);
+    notes.push(`${route.topic}, scored by ${route.scored_by}: ${number(route.scored)} events in this period.`);
     for (const p of route.prices) notes.push(`${p.model}: prices of ${p.as_of} from ${p.source}${p.source_date ? ` (${p.source_date})` : ""}; tokens: ${p.tokens}.`);
   }
   if (!notes.length) notes.push("nothing yet");
@@ -265,7 +265,7 @@ function drawEven(of) {
       }
     }] },
   }), data, { now: of.events_per_day, even: of.threshold_events_per_day.mid, rest: nearest(x, Math.log10(Math.max(of.events_per_day, 1))) });
-  say("even-note", `Dollars a day by daily volume, both on a log axis; ${of.model} in its cheapest paid form. Break-even at ${volume(of.threshold_events_per_day.mid)} a day (${volume(of.threshold_events_per_day.low)} to ${volume(of.threshold_events_per_day.high)}).`);
+  say("even-note", `Cost a day by events a day, both on log axes; ${of.model} in its cheapest paid pricing mode. Break-even at ${volume(of.threshold_events_per_day.mid)} a day (${volume(of.threshold_events_per_day.low)} to ${volume(of.threshold_events_per_day.high)}).`);
 }
 
 function drawHistory(past) {
@@ -278,7 +278,7 @@ function drawHistory(past) {
     series: [{ label: "UTC", value: (_, v) => (v === null ? "–" : clock([0, 19])(v)) }, { label: "own", stroke: colour("--own"), width: 2, fill: colour("--own") + "22", value: (_, v) => dollars(v) },
       { label: "API", stroke: colour("--api"), width: 2, value: (_, v) => dollars(v) }],
   }), data);
-  say("time-note", data[0].length < 3 ? "The first points come with the next minutes." : `Dollars since ${new Date(1000 * data[0][0]).toISOString().slice(0, 16).replace("T", " ")} UTC, minute by minute; the API's at the mean price of this time.`);
+  say("time-note", data[0].length < 3 ? "The first points appear within minutes." : `Dollars since ${new Date(1000 * data[0][0]).toISOString().slice(0, 16).replace("T", " ")} UTC, minute by minute; the API's at the mean price of this period.`);
 }
 
 async function get(path) {
