@@ -37,8 +37,8 @@ fast *arguments:
 # statements and branches that the pure tests reach, kernels by their references; fails under the floor
 coverage:
     coverage erase
-    FARTHING_NO_JIT=1 coverage run -m pytest -q -p no:cacheprovider --ignore=tests/scoring/test_cpu_paths.py {{ references }}
-    coverage run -m pytest -q -p no:cacheprovider @.ci/pure
+    FARTHING_NO_JIT=1 coverage run -m pytest -q -n0 -p no:cacheprovider --ignore=tests/scoring/test_cpu_paths.py {{ references }}
+    coverage run -m pytest -q -n0 -p no:cacheprovider @.ci/pure
     coverage combine -q
     coverage report
 

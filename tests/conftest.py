@@ -24,6 +24,11 @@ def pytest_addoption(parser):
     parser.addoption("--campaign", action="store_true", help="run the long campaigns too (marker: campaign)")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One process more than there are cores: much of the time a test waits for a broker or for a process."""
+    return min((os.cpu_count() or 1) + 1, 6)
+
+
 def pytest_configure(config):
     """Where the tests with PyTorch are wanted, none may be skipped for want of it."""
     if os.environ.get("FARTHING_REQUIRE_DISTILL", "") not in ("", "0"):

@@ -26,7 +26,7 @@ def without_jit(*arguments):
 def test_the_references_pass_the_tests_of_the_kernels():
     """With fewer examples: the profile ``references`` in conftest.py."""
     places = [str(ROOT / "tests" / name) for name in SAME_TESTS]
-    done = without_jit("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *places)
+    done = without_jit("-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *places)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     passed = int(done.stdout.rpartition(" passed")[0].split()[-1])
     assert passed > 300
