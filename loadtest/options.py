@@ -75,7 +75,6 @@ def _add_events(add: Callable[..., Any]) -> None:
         action="append",
         default=[],
         metavar="NEW=OLD",
-        include_in_web_ui=False,
         help="Made-up events have the field NEW at OLD, such as text=comment.text; without it as the route's "
         "[route.fields] say. The lines of --events are sent as they are",
     )

@@ -52,7 +52,7 @@ def test_every_setting_stands_in_its_section(tables):
 def test_a_setting_is_shown_with_its_default_values_and_words(tables):
     text = tables.settings()
     assert "| `port` | `9464` | integer, ≥ 0, ≤ 65,535 |" in text
-    assert re.search(r'\| `on_corrupt_batch` \| `"halt"` \| `"halt"`, `"skip"` \| halt: stop that partition;', text)
+    assert re.search(r'\| `on_corrupt_batch` \| `"halt"` \| `"halt"`, `"skip"` \| \'halt\' stops the partition;', text)
     assert re.search(r"\| `sink` \| \*required\* \| string, not empty \| topic for scores;", text)
 
 

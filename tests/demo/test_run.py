@@ -4,10 +4,13 @@ import datetime
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -135,6 +138,19 @@ def test_rounds_bound_the_memory_and_lose_nothing(environment):
     assert_saved(result)  # by the ledger: a topic that begins anew begins a new count
 
 
+def at_work(folder):
+    """Whether the demo's worker has scored an event, and its ledger keeps the books of it."""
+    (file,) = folder.glob("farthing-demo-*/farthing.toml")
+    ports = tomllib.loads(file.read_text())
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['http']['port']}/metrics", timeout=5) as answer:
+            scored = re.findall(r'^farthing_events_total\{.*"scored".*\} (\S+)', answer.read().decode(), re.M)
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['ledger']['port']}/ready", timeout=5):
+            return sum(map(float, scored)) > 0
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc to find processes")
 @pytest.mark.parametrize("when", ["starting", "running"])
 def test_ctrl_c_leaves_nothing_behind(environment, when, tmp_path):
@@ -148,8 +164,9 @@ def test_ctrl_c_leaves_nothing_behind(environment, when, tmp_path):
             while not list(folder.glob("farthing-demo-*/worker.log")):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            if when == "running":
-                time.sleep(8)
+            while when == "running" and not at_work(folder):
+                assert time.monotonic() < deadline + 120
+                time.sleep(0.2)
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
             out, err = process.communicate(timeout=40)
         finally:

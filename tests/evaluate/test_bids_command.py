@@ -81,7 +81,7 @@ def test_probabilities_are_those_of_the_service(bundle, tmp_path, capsys):
     given = np.array([row["pctr_other"] for row in rows])
     other = report["compared"]["pctr_other of the rows"]["metrics"]
     assert other["auc"]["value"] == pytest.approx(auc(clicks, given), abs=1e-6)
-    assert "with --budget-factor bids are replayed" in " ".join(told.split())
+    assert "add --budget-factor to replay bids" in " ".join(told.split())
 
 
 def test_whole_bid_requests_are_rows_too(bundle, tmp_path, capsys):

@@ -218,7 +218,7 @@ ROUTE = '[[route]]\nbundle = "moderation"\nsource = "a"\nsink = "b"\ndead_letter
     ("fields", "said"),
     [
         ('text = "a..b"', r"route\.0\.fields: text: field path 'a\.\.b' is not like .*written \\\."),
-        ('plan.fee = "x"', r'route\.0\.fields: plan is a table, .*"plan\.fee" = "\.\.\."'),
+        ('plan.fee = "x"', r'route\.0\.fields: plan is a table: .*"plan\.fee" = "\.\.\."'),
         ('text = "comment\\.text"', "single quotes"),
         ("text = 5", r"route\.0\.fields\.text: .*string"),
         ('text = ""', "path is empty"),

@@ -142,7 +142,7 @@ class PacingReader:
             raise StartError(
                 f"{self._topic}: the pacing topic does not exist; run `farthing topics create`, or fix route.pacing"
             )
-        # No group: each worker needs all of it. No deserializer: errors inside aiokafka's fetcher are lost.
+        # No group: each worker needs all of it. Values come as bytes: errors inside aiokafka's fetcher are lost.
         self._consumer = AIOKafkaConsumer(
             self._topic,
             **self._settings.client_options(),
