@@ -53,7 +53,7 @@ def test_a_setting_is_shown_with_its_default_values_and_words(tables):
     text = tables.settings()
     assert "| `port` | `9464` | integer, ≥ 0, ≤ 65,535 |" in text
     assert re.search(r'\| `on_corrupt_batch` \| `"halt"` \| `"halt"`, `"skip"` \| \'halt\' stops the partition;', text)
-    assert re.search(r"\| `sink` \| \*required\* \| string, not empty \| topic for scores;", text)
+    assert re.search(r"\| `sink` \| \*required\* \| string, not empty \| topic to write scores to,", text)
 
 
 def test_every_error_is_in_the_tree_with_its_exit_code(tables):
