@@ -39,7 +39,7 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
     route = make_route(service, route_class=SlowRoute)
     route.gate.clear()
     route.waiting.clear()
-    async with looping(service, route, kafka={"max_partition_fetch_bytes": 60_000, "fetch_max_bytes": 60_000}) as loop:
+    async with looping(service, route, kafka={"max_partition_fetch_bytes": 1 << 16, "fetch_max_bytes": 1 << 16}) as loop:
         await loop.until(route.waiting.is_set)  # a block is fetched and being scored, the next one is fetched
         await loop.until(lambda: lag(loop, service) == 6_000)
         assert loop.pipeline.lag() == {service.source: 6_000}
@@ -54,6 +54,7 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
         await loop.until(lambda: lag(loop, service) == 0)
         await loop.commits_all(service)
         loop.pipeline._consumer.hold((service.source, 0), "a hand")
+        await asyncio.sleep(1.0)  # the fetch that is under way may still bring events of it: fetch_max_wait_ms is 250
         await service.send(comment_events(300, seed=3), batch_records=100, partition=0)
         await loop.until(lambda: lag(loop, service) == 300)  # nobody fetches what is held
         loop.pipeline._consumer._rebalance_began = 0.0
