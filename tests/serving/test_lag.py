@@ -39,7 +39,9 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
     route = make_route(service, route_class=SlowRoute)
     route.gate.clear()
     route.waiting.clear()
-    async with looping(service, route, kafka={"max_partition_fetch_bytes": 1 << 16, "fetch_max_bytes": 1 << 16}) as loop:
+    async with looping(
+        service, route, kafka={"max_partition_fetch_bytes": 1 << 16, "fetch_max_bytes": 1 << 16}
+    ) as loop:
         await loop.until(route.waiting.is_set)  # a block is fetched and being scored, the next one is fetched
         await loop.until(lambda: lag(loop, service) == 6_000)
         assert loop.pipeline.lag() == {service.source: 6_000}
