@@ -35,6 +35,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -186,6 +187,12 @@ class PriceList:
             batch=None if prices.batch is None else prices.batch.scaled(factor),
         )
 
+    @cached_property
+    def _source_date(self) -> datetime.date | None:
+        from genai_prices.data import providers
+
+        return newest_date(providers, self.as_of)
+
     def _from_catalogue(self, model: str) -> ModelPrices:
         import genai_prices
         from genai_prices.data import providers
@@ -211,7 +218,7 @@ class PriceList:
         basis = PriceBasis(
             f"{provider.id}:{info.id}",
             f"genai-prices {genai_prices.__version__}",
-            newest_date(providers, self.as_of),
+            self._source_date,
             self.as_of,
             tuple(note for note in (info.price_comments,) if note),
         )
@@ -221,7 +228,8 @@ class PriceList:
 
 
 def _cheapest(prices: Sequence[ModelPrice], model: str) -> Rates:
-    rates = [_catalogue_rates(price, model) for price in prices]
+    distinct = [price for n, price in enumerate(prices) if price not in prices[:n]]  # few models go by the hour
+    rates = [_catalogue_rates(price, model) for price in distinct]
     return min(rates, key=lambda r: (r.input.base + r.output.base, r.input.base))
 
 
