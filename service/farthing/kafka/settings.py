@@ -13,7 +13,6 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from aiokafka.helpers import create_ssl_context
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
@@ -184,6 +183,8 @@ class KafkaSettings(BaseModel):
         }
 
     def _ssl_context(self) -> ssl.SSLContext:
+        from aiokafka.helpers import create_ssl_context  # the client is slow to load, and most commands read settings
+
         cafile, certfile, keyfile = (
             None if path is None else str(path) for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
         )

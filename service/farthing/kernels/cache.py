@@ -34,6 +34,7 @@ import llvmlite
 import numba
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -58,7 +59,9 @@ class KernelCache(NullCache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, target_context: Any) -> CompileResult | None:
         """Find the compiled kernel for a signature; None when it must be compiled."""
-        target_context.refresh()
+        # What refresh() would do too, numba's thousands of implementations, takes half a second and is for compiling,
+        # which does it by itself. What is compiled already needs the symbols of the run time only.
+        rtsys.initialize(target_context)
         file = self._file(signature, target_context.codegen())
         for folder in _folders():
             try:

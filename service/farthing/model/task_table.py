@@ -16,7 +16,8 @@ from farthing.blocks import (
     RenderedValues,
     ScoreBlock,
 )
-from farthing.payload import BidTerms, Field, render_bids, render_rankings, render_scores
+from farthing.payload import Field, render_rankings, render_scores
+from farthing.payload.render_bids import BidTerms, render_bids
 from farthing.scoring.manifest import Manifest
 from farthing.tasks.bidding import Bidding
 from farthing.tasks.classify import Classify
