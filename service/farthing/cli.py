@@ -34,9 +34,9 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-model = App(name="model", help="Show a bundle, verify it on this machine, compile its kernels, time its stages.")
+model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, or bench its stages.")
 topics = App(name="topics", help="Create or check the topics that the routes need.")
-configuration = App(name="config", help="Show the settings, write a settings file to start from, or print the schema.")
+configuration = App(name="config", help="Show the settings, init a settings file to start from, or print the schema.")
 for sub in (model, topics, configuration):
     app.command(sub)
 
