@@ -58,7 +58,7 @@ def cannot_listen(section: str, host: str, port: int, error: OSError) -> StartEr
     """Say that an address of the settings cannot be bound, and what to do."""
     return StartError(
         f"{section}.host = {host!r}, {section}.port = {port}: cannot listen there ({error.strerror or error}); "
-        f"if another process has the port, set {section}.port; if the address is not this machine's, set {section}.host"
+        f"if the address is not this machine's, set {section}.host; if another process has the port, set {section}.port"
     )
 
 
