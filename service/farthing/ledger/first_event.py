@@ -1,8 +1,8 @@
 """What a page without data says: which topics are read, and a command that sends an event to each.
 
 The command is made from the settings, so it works as it is copied: from the ledger's own Kafka client where the broker
-asks for no password, else as ``python3 -m farthing.ledger.first_event TOPIC`` with the ledger's settings file, because
-the page must not show secrets. The event has the fields that the route's bundle reads.
+asks for no password, else as ``python3 -m farthing.ledger.first_event TOPIC`` with the settings file that the ledger
+has, for the page tells no secrets. The event has the fields that the route's bundle reads.
 """
 
 from __future__ import annotations
