@@ -1,4 +1,4 @@
-# What people who work on Farthing run. `just` comes with the extra dev; `.venv/bin/just --list` shows all recipes.
+# Commands for people who work on Farthing. `just` comes with the extra dev; `.venv/bin/just --list` shows all recipes.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -17,7 +17,7 @@ setup:
     .venv/bin/pip install -q -e '.[test,dev,docs,release]'
     .venv/bin/pre-commit install
 
-# lint, format, types, spelling, workflows, subjects of commits
+# lint, format, types, spelling, workflows, commit subjects
 check:
     ruff check .
     ruff format --check .
@@ -26,15 +26,15 @@ check:
     .ci/workflows
     .ci/subjects
 
-# the whole suite, or the parts that are named: just test tests/wire
+# the whole suite, or the parts that you name: just test tests/wire
 test *arguments:
     pytest {{ arguments }}
 
-# the pure tests, with no broker and no browser, on few examples each
+# the pure tests, without broker and browser, with few examples each
 fast *arguments:
     pytest -q --hypothesis-profile=references @.ci/pure {{ arguments }}
 
-# statements and branches that the pure tests reach, kernels by their references; fails under the floor
+# the statements and branches that the pure tests reach, with kernels' references; fails below the floor
 coverage:
     coverage erase
     FARTHING_NO_JIT=1 coverage run -m pytest -q -n0 -p no:cacheprovider --ignore=tests/scoring/test_cpu_paths.py {{ references }}
@@ -50,6 +50,6 @@ bench *arguments:
 docs:
     NO_MKDOCS_2_WARNING=1 mkdocs build -f .mkdocs.yml  # -q would drop the warnings, and strictness with them
 
-# what a release consists of, into dist/, after checks of version, changelog and tag: just release v0.1.0
+# the files of a release, into dist/, after checking version, changelog and tag: just release v0.1.0
 release *tag:
     python .ci/release.py {{ tag }}

@@ -1,9 +1,9 @@
-"""Gathers the pages of the site where they stand in the repository, with their links, and makes the reference pages.
+"""Gathers the pages of the site from the repository, adapts their links, and makes the reference pages.
 
-MkDocs calls the ``on_`` functions (``hooks`` in ``.mkdocs.yml``). A page keeps its text: only its links change.
-One to another page leads there, one to a picture takes the picture along, and one to anything else of the repository
-leads to that file on the web. A path in backticks that is a page of ours becomes a link to it. A built page that loads
-anything from another host is a warning, and so an error.
+MkDocs calls the ``on_`` functions (``hooks`` in ``.mkdocs.yml``). A page keeps its text, and only its links change. A
+link to another page leads to it on the site, a link to a picture brings the picture along, and a link to any other file
+of the repository leads to that file on the web. A path in backticks that is one of our pages becomes a link to it. A
+built page that loads anything from another host is a warning, and so an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(f"mkdocs.hooks.{__name__}")  # in strict mode MkDocs cou
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
 
-# Where each page of the repository stands on the site. A pattern's pages are listed by name.
+# Where each page of the repository goes on the site. A pattern's pages are listed by name.
 PAGES = {
     "README.md": "index.md",
     "models/README.md": "models/index.md",
@@ -45,14 +45,15 @@ PAGES = {
 }
 
 ENVIRONMENT = """\
-Each setting stands in `farthing.toml`, in the section under which it is listed, or in an environment variable:
-`session_timeout_ms` of `[kafka]` is `FARTHING_KAFKA__SESSION_TIMEOUT_MS`. A flag wins over a variable, a variable over
-the file. `farthing config show -c farthing.toml` says what is in force and where each value came from.
+Set each setting in `farthing.toml`, in the section under which it is listed here, or in an environment variable:
+`session_timeout_ms` of `[kafka]` is `FARTHING_KAFKA__SESSION_TIMEOUT_MS`. A flag overrides a variable, and a variable
+overrides the file. `farthing config show -c farthing.toml` says which values are in use and where each came from.
 """
 
 ERRORS = """\
-What is raised on purpose is a `FarthingError`. A bad event raises nothing: it becomes a dead letter, with one of the
-reasons below in its header `farthing.error.reason`. A dot before a name says that it is a kind of the one above.
+Every error that is raised on purpose is a `FarthingError`. A bad event raises nothing: it becomes a dead letter, with
+one of the reasons below in its header `farthing.error.reason`. A dot before a name means that it is a subclass of the
+one above.
 """
 
 REFERENCE: dict[str, Callable[[], str]] = {
@@ -63,7 +64,7 @@ REFERENCE: dict[str, Callable[[], str]] = {
         f"# Errors\n\n{ERRORS}\n{tables.error_tree()}\n## Reasons of dead letters\n\n{tables.dead_letters()}"
     ),
     "reference/python.md": lambda: (
-        "# Python\n\nAll that `farthing` exports. Names load on first use, so the import itself is cheap.\n\n"
+        "# Python\n\nEverything that `farthing` exports. Names load on first use, so the import itself is cheap.\n\n"
         + "".join(f"::: {name}\n" for name in tables.exported())
     ),
 }
@@ -84,7 +85,7 @@ def pages() -> dict[str, str]:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lay out the navigation: fixed rooms, with all decisions, cards and reports that there are."""
+    """Lay out the navigation: fixed sections, with all the decisions, cards and reports that exist."""
     placed = pages().values()
 
     def within(folder: str, *, newest_first: bool = False) -> list[Any]:
@@ -125,14 +126,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Warn of what a page would load from another host."""
+    """Warn about what a page would load from another host."""
     for address in LOADED.findall(output):
-        log.warning("%s loads %s: a page asks its own host only", page.file.src_uri, address)
+        log.warning("%s loads %s: a page may load from its own host only", page.file.src_uri, address)
     return output
 
 
 def _relinked(text: str, source: str, placed: dict[str, str], pictures: set[str]) -> str:
-    """Point the links of one page to where they lead on the site; what is in a block of code stays."""
+    """Point the links of one page to where they lead on the site; blocks of code are left alone."""
     folder = posixpath.dirname(source)
     here = posixpath.dirname(placed[source])
 
@@ -166,6 +167,6 @@ def _relinked(text: str, source: str, placed: dict[str, str], pictures: set[str]
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> Iterator[str]:
-    """Change what stands outside of fenced blocks."""
+    """Change what is outside of fenced blocks."""
     for number, part in enumerate(FENCE.split(text)):
         yield part if number % 2 else change(part)

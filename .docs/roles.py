@@ -1,4 +1,4 @@
-"""Sphinx's roles in docstrings, as Markdown: ``:meth:`load` `` becomes a span of code."""
+"""Turns Sphinx's roles in docstrings into Markdown: ``:meth:`load` `` becomes a span of code."""
 
 import re
 from typing import Any

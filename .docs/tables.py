@@ -18,11 +18,11 @@ from farthing.commands.metrics_table import table as metrics_table
 Schema = dict[str, Any]
 
 BOUNDS = (("minimum", "≥ {}"), ("exclusiveMinimum", "> {}"), ("maximum", "≤ {}"), ("exclusiveMaximum", "< {}"))
-"""JSON Schema's words for the limits of a number."""
+"""JSON Schema's keywords for the limits of a number."""
 
 
 def settings() -> str:
-    """Give every setting by section: name, default, values and what it is, from the schema of the file."""
+    """Give every setting by section, from the schema of the file: name, default, values and description."""
     schema = json.loads(config.schema())
     kinds = schema["$defs"]
     parts = []
@@ -101,7 +101,7 @@ def error_tree() -> str:
     lines = ["| error | what | stage | retriable | exit code |", "| --- | --- | --- | --- | --- |"]
     for error in _with_subclasses(errors.FarthingError):
         decided_later = "retriable" in inspect.signature(error.__init__).parameters
-        retriable = "its `retriable` says" if decided_later else "yes" if error.retriable else "no"
+        retriable = "see its `retriable`" if decided_later else "yes" if error.retriable else "no"
         depth = "·\u00a0" * (len(error.__mro__) - len(errors.FarthingError.__mro__))
         what = _escape(inspect.getdoc(error).partition("\n\n")[0])
         lines.append(f"| {depth}`{error.__name__}` | {what} | {error.stage} | {retriable} | {error.exit_code} |")

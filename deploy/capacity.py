@@ -1,8 +1,8 @@
 """From events a second to partitions, workers, cores, disks and dollars: ``python deploy/capacity.py 1_000_000``.
 
 Plain arithmetic on stated figures. Each is an option; service/OPERATIONS.md ("Capacity") says where its default comes
-from. It prices machines, disks and lines between zones. People, training and the comparison with an API are the
-business of ``farthing breakeven``.
+from. It prices machines, disks and traffic between zones. ``farthing breakeven`` covers people and training, and
+compares with an API.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LEDGER_PARTITIONS = 1_000  # input partitions that one ledger can follow at a re
 
 @dataclass(frozen=True)
 class Demand:
-    """What comes in, and what it is planned with."""
+    """What comes in, and the figures that the plan is computed from."""
 
     events_per_s: int  # the mean
     peak_to_mean: float = 3.0
-    worker_events_per_s: int = 300_000  # of one worker on two cores, at the brim
+    worker_events_per_s: int = 300_000  # of one worker on two cores, fully loaded
     planned_share: Fraction = Fraction(2, 3)  # of that, at the peak
     worker_cores: int = 2
     broker_cores_per_worker_core: float = 0.5
@@ -45,7 +45,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes. Dollars are for a month of 730 hours, with cores for the peak reserved all the time."""
+    """What is needed. Dollars are for a month of 730 hours, with cores for the peak reserved all the time."""
 
     peak_events_per_s: int
     workers: int
@@ -62,7 +62,7 @@ class Plan:
 
 
 def plan(demand: Demand) -> Plan:
-    """Reckon a plan. Two workers at least, so that one may die; partitions are a multiple of the workers, two each."""
+    """Compute a plan: at least two workers, so that one may fail, and at least two partitions for each worker."""
     d = demand
     peak = math.ceil(d.events_per_s * Fraction(str(d.peak_to_mean)))
     workers = max(2, math.ceil(peak / (d.worker_events_per_s * d.planned_share)))
@@ -73,8 +73,8 @@ def plan(demand: Demand) -> Plan:
     ledger_cores = math.ceil(partitions / LEDGER_PARTITIONS)
     stored_per_s = d.events_per_s * (d.event_bytes + d.score_bytes) * d.compressed_share
     stored_gb = stored_per_s * d.replicas * d.retention_hours * SECONDS_AN_HOUR / 1e9
-    # Each byte is produced to a leader and fetched from it, which is in the same zone one time in `zones`, and copied
-    # to the other replicas, each in another zone where there are zones enough.
+    # Each byte is produced to a leader and fetched from it. The leader is in the same zone one time in `zones`. Each
+    # byte is also copied to the other replicas, which are in zones of their own if there are enough.
     away = (d.zones - 1) / d.zones
     crossings = 2 * away + min(d.replicas, d.zones) - 1
     cores_usd = (worker_cores + broker_cores + ledger_cores) * d.core_hour_usd * HOURS_A_MONTH
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         or given["peak_to_mean"] < 1
         or not 0 < given["planned_share"] <= 1
     ):
-        parser.error("events, zones and peak-to-mean are at least 1, planned-share is above 0 and at most 1")
+        parser.error("events, zones and peak-to-mean must be at least 1, planned-share above 0 and at most 1")
     made = asdict(plan(Demand(**given)))
     if as_json:
         sys.stdout.write(json.dumps(made) + "\n")

@@ -1,7 +1,7 @@
-"""The image's health check: ask this container's own probe, exit 0 when it answers 200.
+"""The image's health check: exits 0 when this container's own probe responds with 200.
 
-``healthcheck PATH [PORT]``. Host and port are those that the service was told to listen on: FARTHING_HTTP__HOST and
-FARTHING_HTTP__PORT, or the defaults. "All addresses" are asked for on loopback.
+``healthcheck PATH [PORT]``. Host and port are those that the service listens on: FARTHING_HTTP__HOST and
+FARTHING_HTTP__PORT, or the defaults. If it listens on all addresses, loopback is used.
 """
 
 import http.client
@@ -13,7 +13,7 @@ LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 when the probe answers 200, else 1 with what it said on standard error."""
+    """Return 0 when the probe responds with 200; else write its response to standard error and return 1."""
     if not 1 <= len(arguments) <= 2:
         sys.stderr.write("usage: healthcheck PATH [PORT]\n")
         return 2
@@ -23,14 +23,14 @@ def main(arguments: list[str]) -> int:
     try:
         connection.request("GET", arguments[0])
         answer = connection.getresponse()
-        said = answer.read(1_000).decode("utf-8", "replace").strip()
+        body = answer.read(1_000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
         sys.stderr.write(f"{arguments[0]}: no answer ({error})\n")
         return 1
     finally:
         connection.close()
     if answer.status != 200:
-        sys.stderr.write(f"{arguments[0]}: {answer.status} {said}\n")
+        sys.stderr.write(f"{arguments[0]}: {answer.status} {body}\n")
         return 1
     return 0
 

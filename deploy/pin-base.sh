@@ -3,8 +3,8 @@
 #
 #   docker build -f deploy/Dockerfile $(deploy/pin-base.sh) -t farthing .
 #
-# A tag moves when the image is mended, a digest never does: build by digest, keep the printed line with the release,
-# and run this again for the next one. An argument names another image than the Dockerfile's.
+# A tag moves when the image is patched, but a digest never does. So build by digest, keep the printed line with the
+# release, and run this again for the next release. An argument names an image other than the Dockerfile's.
 set -eu
 
 here=$(dirname "$0")
@@ -23,7 +23,7 @@ case $digest in
     *) digest= ;;
 esac
 if [ -z "$digest" ]; then
-    echo "pin-base: the registry gave no digest for $image: is docker buildx there, and is the registry reached?" >&2
+    echo "pin-base: the registry gave no digest for $image. Is docker buildx installed, and is the registry reachable?" >&2
     exit 1
 fi
 echo "--build-arg PYTHON_IMAGE=$image@$digest"

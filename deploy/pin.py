@@ -1,12 +1,12 @@
-"""Write ``requirements.txt``: what Farthing needs to run, each at one version, with the SHA-256 of each of its files.
+"""Writes ``requirements.txt``: each package that Farthing needs, at one version, with the SHA-256 of each of its files.
 
 ::
 
     pip install uv && python deploy/pin.py            # newest versions that pyproject.toml allows
-    pip install uv && python deploy/pin.py --keep     # versions in the file stay as long as they are allowed
+    pip install uv && python deploy/pin.py --keep     # keeps the versions in the file where they are still allowed
 
-The file holds for all platforms and Pythons: what some of them need has a marker. It names no package index, so it
-works with any. Extras are left out: an image needs none.
+The file is for all platforms and Python versions: what only some of them need has a marker. It names no package index,
+so it works with any. Extras are left out because an image needs none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT_S = 300
 
 
 def resolve(*, keep: bool) -> str:
-    """Let uv find the versions; the text of the file."""
+    """Let uv find the versions, and return the text of the file."""
     command = [
         sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version",
         LOWEST_PYTHON, "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",
@@ -39,7 +39,7 @@ def resolve(*, keep: bool) -> str:
         sys.exit(f"pin.py: uv found no versions (is it installed? pip install uv):\n{done.stderr.strip()}")
     text = TARGET.read_text(encoding="utf-8") if keep else done.stdout
     if "://" in text:
-        sys.exit(f"pin.py: an address got into the file; a dependency comes from a URL:\n{text}")
+        sys.exit(f"pin.py: the file has an address in it, so a dependency comes from a URL:\n{text}")
     return text
 
 

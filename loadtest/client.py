@@ -1,4 +1,4 @@
-"""Farthing's settings of the broker in librdkafka's terms."""
+"""Farthing's broker settings in librdkafka's terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service under test says of itself: its workers' metrics and its ledger's statement."""
+"""What the service under test reports about itself: its workers' metrics and its ledger's statement."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _addresses(url: str) -> list[str]:
 
 def _get(url: str) -> str:
     if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url} is not an address of the web: write http://host:port")
+        raise ValueError(f"{url} is not a web address: write http://host:port")
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
         text: Any = answer.read().decode()
     return str(text)

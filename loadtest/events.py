@@ -1,7 +1,7 @@
 """What the load test sends: seeded, made-up events of the three tasks, or the lines of a file, ready to be produced.
 
-All is made before the first event is sent. While a test runs, a batch is a tuple that is handed over as it is, so that
-one generator process can send more than the service can score.
+All events are made before the first is sent. While a test runs, a batch is a tuple that is handed over as it is, so
+that one generator process can send more than the service can score.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def from_file(
     """
     values = [line for _, line in itertools.islice(read_lines(path), MOST_LINES)]
     if not values:
-        raise ConfigError(f"{path}: there are no events in it; give a file of JSON lines, packed or not")
+        raise ConfigError(f"{path}: there are no events in it; give a file of JSON lines, compressed or not")
     n = _whole_batches(len(values), batch_events)
     keyed = [(value, None if key_field is None else _key(value, key_field)) for value in values]
     return _pool(list(itertools.islice(itertools.cycle(keyed), n)), task, batch_events, malformed_share, seed)
@@ -115,7 +115,7 @@ def _whole_batches(n: int, batch_events: int) -> int:
 
 def _pool(messages: Sequence[Message], task: str, batch_events: int, malformed_share: float, seed: int) -> EventPool:
     if not 0 <= malformed_share <= 1:
-        raise ConfigError(f"a share of malformed events of {malformed_share}: it must lie between 0 and 1")
+        raise ConfigError(f"a share of malformed events of {malformed_share}: it must be between 0 and 1")
     spoilt = list(messages)
     chosen = sorted(random.Random(f"malformed {seed}").sample(range(len(spoilt)), round(len(spoilt) * malformed_share)))
     for place, spoil in zip(chosen, itertools.cycle(MALFORMED.values()), strict=False):

@@ -1,4 +1,4 @@
-"""What one generator process has: the pools of events, its users' connections, and the totals of what it sent."""
+"""What one generator process holds: pools of events, its users' connections, and the totals of what it sent."""
 
 from __future__ import annotations
 

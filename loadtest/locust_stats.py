@@ -1,8 +1,8 @@
-"""Many latencies at once into Locust's statistics: its events are for one request each, and there are 100,000 a second.
+"""Adds many latencies at once to Locust's statistics, whose own events are for one request each: 100,000 come a second.
 
-They have an entry of their own and are no part of "Aggregated", which is about what was sent. Locust keeps two digits
-of a response time, so percentiles in its page, CSV and HTML are within 5 %; the run's summary and the tab "Farthing"
-have those of :mod:`loadtest.histogram`.
+They have a separate entry and are not part of "Aggregated", which is about what was sent. Locust keeps two digits of a
+response time, so percentiles in its page, CSV and HTML are within 5 %; the run's summary and the tab "Farthing" have
+those of :mod:`loadtest.histogram`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Load for a running Farthing, by Locust: ``locust -f loadtest/locustfile.py --farthing-config farthing.toml``.
+"""Puts load on a running Farthing with Locust: ``locust -f loadtest/locustfile.py --farthing-config farthing.toml``.
 
     locust -f loadtest/locustfile.py --headless -u 10 -t 60s --csv out/run --html out/run.html ModerationUser
 
 One user is one producing connection; ten of them send 100,000 events a second. ``--shape`` says how users come and go,
 ``--help`` lists the rest under "Farthing". The exit code is 1 when the generator fell behind its schedule, events were
-lost or ``--target-p99-ms`` was missed. Distributed: ``--processes 2``, or ``--master`` and ``--worker`` as ever.
+lost or ``--target-p99-ms`` was missed. Distribute it with ``--processes 2``, or ``--master`` and ``--worker``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What metering costs the hot path: a route's blocks with the meter on and off in turns, and each part by itself.
+"""What metering costs the hot path: a route's blocks with the meter on and off in turn, and each part by itself.
 
     python -m loadtest.meter [--pairs 200] [--json]
 
-On and off are the same route on the same block, one after the other, in one process, by turns first and second. Off
-means that usage, tenants and the sample of texts are not counted; on is what a worker does. The cost
-is the median of the pairs' differences, as a part of the median with the meter off; below it stand the parts, timed
-alone, which is the finer measure: a block of scoring varies by more than the meter takes. Time is the thread's CPU
-time. Then what the event loop pays: totals into metadata and records, once a second for each partition.
+On and off are the same route on the same block, one after the other, in one process, each first in every other pair.
+Off means that usage, tenants and the sample of texts are not counted; on is what a worker does. The cost is the median
+of the pairs' differences, as a share of the median with the meter off. Below it are the parts, timed alone: a finer
+measure, because scoring a block varies by more than the meter takes. Time is the thread's CPU time. Last comes the cost
+to the event loop: totals into metadata and records, once a second for each partition.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The load test's own options, beside Locust's (``--users``, ``--run-time``, ``--headless`` and so on)."""
+"""The load test's own options, in addition to Locust's (``--users``, ``--run-time``, ``--headless`` and so on)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from farthing.kafka.settings import Codec
 
 
 def add_options(parser: Any) -> None:
-    """Add them to Locust's parser. Each can be a variable too, as its help says."""
-    group = parser.add_argument_group("Farthing", "what is sent, where, and what a run must keep")
+    """Add them to Locust's parser. Each can also be an environment variable, as its help says."""
+    group = parser.add_argument_group("Farthing", "what is sent, where, and which limits a run must meet")
     for part in (_add_targets, _add_events, _add_producers, _add_limits, _add_tab):
         part(group.add_argument)
 
@@ -25,7 +25,7 @@ def _add_targets(add: Callable[..., Any]) -> None:
         env_var="FARTHING_CONFIG",
         default="farthing.toml",
         metavar="FILE",
-        help="The service's settings: broker, security, topics. A user class is used when a route has its task.",
+        help="The service's settings file: broker, security, topics. A user class runs if a route has its task.",
     )
     add(
         "--shape",
@@ -40,7 +40,7 @@ def _add_targets(add: Callable[..., Any]) -> None:
         type=argument(float, within(0)),
         default=0.0,
         metavar="N",
-        help="Events a second of one user; 0: the user class's own",
+        help="Events per second from one user; 0: the user class's own rate",
     )
     add(
         "--batch-events",
@@ -48,7 +48,7 @@ def _add_targets(add: Callable[..., Any]) -> None:
         type=argument(int, within(0, 1_000_000)),
         default=0,
         metavar="N",
-        help="Events that one user sends at one time; 0: the user class's own",
+        help="Events that one user sends at a time; 0: the user class's own number",
     )
 
 
@@ -67,7 +67,7 @@ def _add_events(add: Callable[..., Any]) -> None:
         env_var="LOADTEST_EVENTS",
         default="",
         metavar="FILE",
-        help="Send the lines of this file (JSON lines, .gz, .zst or neither) over and over, in place of made-up events",
+        help="Send the lines of this file (JSON lines, compressed or not) over and over, instead of made-up events",
     )
     add(
         "--map",
@@ -75,7 +75,7 @@ def _add_events(add: Callable[..., Any]) -> None:
         action="append",
         default=[],
         metavar="NEW=OLD",
-        help="Made-up events have the field NEW at OLD, such as text=comment.text; without it as the route's "
+        help="Put the field NEW at OLD in made-up events, such as text=comment.text; default: where the route's "
         "[route.fields] say. The lines of --events are sent as they are",
     )
     add(
@@ -83,9 +83,9 @@ def _add_events(add: Callable[..., Any]) -> None:
         env_var="LOADTEST_KEY_FIELD",
         default="",
         metavar="NAME",
-        help="With --events: the field whose value is the record's key",
+        help="With --events: the field whose value becomes the record's key",
     )
-    add("--seed", env_var="LOADTEST_SEED", type=argument(int, within(0)), default=42, help="Of the made-up events")
+    add("--seed", env_var="LOADTEST_SEED", type=argument(int, within(0)), default=42, help="Seed of the made-up events")
 
 
 def _add_producers(add: Callable[..., Any]) -> None:
@@ -95,26 +95,26 @@ def _add_producers(add: Callable[..., Any]) -> None:
         env_var="LOADTEST_LINGER_MS",
         type=argument(int, within(0, 60_000)),
         default=5,
-        help="Of the producers, milliseconds",
+        help="Linger of the producers, in milliseconds",
     )
     add(
         "--compression",
         env_var="LOADTEST_COMPRESSION",
         choices=get_args(Codec),
         default="none",
-        help="Of the producers",
+        help="Compression of the producers",
     )
 
 
 def _add_limits(add: Callable[..., Any]) -> None:
-    """When a run is void or has failed."""
+    """When a run is void or fails."""
     add(
         "--late-ms",
         env_var="LOADTEST_LATE_MS",
         type=argument(int, within(0)),
         default=100,
         metavar="MS",
-        help="The run is void when one batch in a hundred is handed over later than this after its intended time",
+        help="The run is void if one batch in a hundred is handed over later than this after its intended time",
     )
     add(
         "--drain-s",
@@ -122,7 +122,7 @@ def _add_limits(add: Callable[..., Any]) -> None:
         type=argument(float, within(0)),
         default=30.0,
         metavar="SECONDS",
-        help="After the last event: how long to wait without any more answers before events count as lost",
+        help="After the last event: how long to wait without further answers before events count as lost",
     )
     add(
         "--target-p99-ms",
@@ -130,13 +130,13 @@ def _add_limits(add: Callable[..., Any]) -> None:
         type=argument(int, within(0)),
         default=0,
         metavar="MS",
-        help="The run fails when the end-to-end p99 is above this; 0: no target",
+        help="The run fails if the end-to-end p99 is above this; 0: no target",
     )
     add(
         "--no-scores",
         env_var="LOADTEST_NO_SCORES",
         action="store_true",
-        help="Do not read the score topics: no end-to-end latency, and nothing is known of lost events",
+        help="Do not read the score topics: end-to-end latency and lost events are then not measured",
     )
 
 
@@ -147,8 +147,8 @@ def _add_tab(add: Callable[..., Any]) -> None:
         env_var="LOADTEST_WORKER_METRICS",
         default="",
         metavar="URL[,URL]",
-        help="/metrics of the workers or of their supervisor, for the tab",
+        help="/metrics of the workers or of their supervisor, shown in the tab",
     )
-    add("--ledger", env_var="LOADTEST_LEDGER", default="", metavar="URL", help="The ledger's page, for the tab")
+    add("--ledger", env_var="LOADTEST_LEDGER", default="", metavar="URL", help="The ledger's page, shown in the tab")
     add("--summary", env_var="LOADTEST_SUMMARY", default="", metavar="FILE",
-        help="Write the counts, latencies and the verdict there as JSON")  # fmt: skip
+        help="Write the counts, the latencies and the verdict to this file as JSON")  # fmt: skip

@@ -1,8 +1,8 @@
-"""When a batch is due. Open loop: the schedule goes on whatever the broker or the service does.
+"""When a batch is due. This is an open loop: the schedule goes on whatever the broker or the service does.
 
 A generator that waits for answers before it sends again measures nothing while the service is slow, which is when
-there is most to measure (coordinated omission). Here each batch has an intended time from the start; one that is sent
-late is sent at once, bears its intended time all the same, and counts as late.
+there is most to measure (coordinated omission). Here the intended time of each batch is fixed from the start. A batch
+that is late is sent at once, still carries its intended time, and counts as late.
 """
 
 from __future__ import annotations

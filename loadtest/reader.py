@@ -1,8 +1,8 @@
-"""Reads the score and dead-letter topics in a process of its own, so that the generator's core is left alone.
+"""Reads the score and dead-letter topics in a separate process, so that it takes no CPU from the generator's core.
 
-``python -m loadtest.reader farthing.toml SOURCE...`` obeys lines on standard input: ``begin`` notes where the source
-topics end and counts from there; the end of the input ends it. It prints lines of JSON: ``{"ready": true}``, then
-``{"begun": {...}}`` to each ``begin``, and several times a second what came
+``python -m loadtest.reader farthing.toml SOURCE...`` takes commands on standard input: ``begin`` notes where the source
+topics end and counts from there; the end of the input stops it. It prints lines of JSON: ``{"ready": true}``, then
+``{"begun": {...}}`` after each ``begin``, and several times a second what has arrived
 (:meth:`loadtest.results.RouteResults.taken`).
 """
 
@@ -70,7 +70,7 @@ class Reader:
                 if task.done():
                     task.result()
         except TimeoutError as error:
-            raise StartError(f"the score topics could not be read from within {ASK_S:.0f} s; do they exist?") from error
+            raise StartError(f"the score topics could not be read within {ASK_S:.0f} s; do they exist?") from error
         finally:
             for task in tasks:
                 task.cancel()

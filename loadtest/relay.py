@@ -1,8 +1,8 @@
-"""The same fetch and produce as the service, with nothing in between: the ceiling that a scorer is compared with.
+"""The same fetch and produce as the service, with nothing in between: the upper bound that a scorer is compared with.
 
 ``python loadtest/relay.py SERVERS SOURCE SINK EVENTS -c farthing.toml`` copies that many events, prints one JSON line
-and ends. Its [kafka] settings are the service's, from that file, FARTHING_KAFKA__* variables and the same defaults, but
-for the servers and the group.
+and exits. Its [kafka] settings are the service's, from that file, FARTHING_KAFKA__* variables and the same defaults,
+except for the servers and the group.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def main():
     import uvloop
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("servers", help="host:port of some brokers, separated by commas")
-    parser.add_argument("source", help="topic to read from its beginning")
-    parser.add_argument("sink", help="topic to write, as wide as the source")
-    parser.add_argument("events", type=int, help="how many to copy")
+    parser.add_argument("servers", help="host:port of one or more brokers, separated by commas")
+    parser.add_argument("source", help="topic to read, from its beginning")
+    parser.add_argument("sink", help="topic to write to, with as many partitions as the source")
+    parser.add_argument("events", type=int, help="how many events to copy")
     parser.add_argument(
         "-c", "--config", type=Path, help="settings file of the service (TOML), for its [kafka] section"
     )

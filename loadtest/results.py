@@ -1,7 +1,7 @@
-"""What came back of a run's events: how many scores and dead letters, how late, how many twice.
+"""What came back for a run's events: how many scores and dead letters, how late, and how many twice.
 
-An event belongs to the run when its offset in the source lies at or after the source's end when the run began; what is
-still answered of earlier ones is left out.
+An event belongs to the run if its offset is at or after the end of the source topic when the run began. Answers to
+earlier events are left out.
 """
 
 from __future__ import annotations

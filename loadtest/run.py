@@ -1,12 +1,12 @@
-"""A run from its beginning to its verdict, on Locust's events. Where which part lives::
+"""A run from its beginning to its verdict, on Locust's events. Each part runs in these processes::
 
                      sends (Generator)    reads the scores, judges (Run)
     one process      yes                  yes
     master           no                   yes
     worker           yes                  no
 
-A master stops its workers by a message and waits until each has reported what it sent: the counts are exact, and the
-verdict is there before Locust writes its reports.
+A master stops its workers with a message and waits until each has reported what it sent. So the counts are exact, and
+the verdict is known before Locust writes its reports.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LoadTest:
             fields = self.targets.fields(task, self.options.map)
             if fields != route.fields:
                 log.warning(
-                    "%s: --map says that fields lie at %s, the service's [route.fields] at %s: it would not find them",
+                    "%s: --map puts fields at %s, but the service's [route.fields] say %s: it would not find them",
                     route.source, fields, route.fields,
                 )  # fmt: skip
         self.generator: Generator | None = None

@@ -1,4 +1,4 @@
-"""Locust's side of the reader: starts it, asks it to begin, and keeps what it reports, with deadlines for each."""
+"""Locust's side of the reader: starts it, asks it to begin, and keeps what it reports, with a time limit for each."""
 
 from __future__ import annotations
 

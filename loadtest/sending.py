@@ -1,7 +1,7 @@
-"""One user's connection: a producer of confluent-kafka that never blocks gevent's loop.
+"""One user's connection: a confluent-kafka producer that never blocks gevent's loop.
 
-librdkafka sends on threads of its own; Python hands events over and, by ``poll(0)`` every few milliseconds, learns
-what became of each. Waiting is always ``gevent.sleep``.
+librdkafka sends on its own threads. Python hands events over and calls ``poll(0)`` every few milliseconds to learn what
+became of each. Waiting is always ``gevent.sleep``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many users there are at each moment of a run. One user is one connection with a fixed rate, so users are load.
+"""How many users there are at each moment of a run. A user is a connection with a fixed rate, so more users, more load.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The tab "Farthing" in Locust's web page: one table of figures, brought up to date with Locust's own."""
+"""The tab "Farthing" on Locust's web page: one table of figures, updated along with Locust's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which topics a test sends to: the service's settings, and for each task the route that has it."""
+"""Which topics a test sends to: the service's settings, and the route for each task."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ def _manifest(bundle: str) -> tuple[str, FieldPlan]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         return str(manifest["task"]), FieldPlan.from_manifest(manifest["field_plan"])
     except (OSError, ValueError, KeyError, ConfigError) as error:
-        raise BundleError(f"{file}: no task and no fields can be read from it ({error})") from error
+        raise BundleError(f"{file}: its task and fields cannot be read ({error})") from error

@@ -1,11 +1,11 @@
 """How fast a backlog drains: fills a topic, lets ``farthing serve`` score it, and compares with a bare relay.
 
-``python loadtest/throughput.py --events 3000000`` starts Apache Kafka (or uses FARTHING_KAFKA_BOOTSTRAP), and prints
-what it found; with ``--json`` as one object on the last line. The rate is taken between the first and the last event
-scored, from the worker's own counters; CPU is the worker process's own, of user and system, over the same time.
+``python loadtest/throughput.py --events 3000000`` starts Apache Kafka (or uses FARTHING_KAFKA_BOOTSTRAP) and prints
+what it measured, with ``--json`` as one object on the last line. The rate is measured from the first to the last event
+scored, by the worker's own counters. CPU is the worker process's own user and system time over the same period.
 
-Relay and service read one settings file. ``--fetch-mib 8/4 --fetch-mib 4/1`` compares sizes of a fetch (of one broker,
-of one partition) in turn, ``--runs`` times each; what comes first changes from one run to the next.
+Relay and service read the same settings file. ``--fetch-mib 8/4 --fetch-mib 4/1`` compares fetch sizes (from one
+broker, from one partition) in turn, ``--runs`` times each; which comes first changes from one run to the next.
 """
 
 from __future__ import annotations
@@ -192,12 +192,12 @@ def main():
     count = argument(int, within(1))
     parser.add_argument("--events", type=count, default=1_000_000)
     parser.add_argument("--partitions", type=count, default=4)
-    parser.add_argument("--batch-records", type=count, default=1_000, help="events in one record batch of the producer")
+    parser.add_argument("--batch-records", type=count, default=1_000, help="events in each record batch produced")
     parser.add_argument("--bundle", default="moderation")
     parser.add_argument("--runs", type=count, default=1)
     parser.add_argument(
         "--fetch-mib", type=sizes, action="append", metavar="BROKER/PARTITION",
-        help="kafka.fetch_max_bytes and max_partition_fetch_bytes in MiB, to be compared; default: the settings' own",
+        help="kafka.fetch_max_bytes and max_partition_fetch_bytes in MiB; repeat it to compare; default: the settings'",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -3,9 +3,9 @@
     python loadtest/token_ratios.py --data ../shared/data/moderation --locale DJANGO/conf/locale \\
         o200k_base.tiktoken cl100k_base.tiktoken claude2.json
 
-Texts: JSON lines with a field ``text`` (each set's test or dev file), Django's translations (sentences of more than 25
-letters, in pairs, placeholders and tags removed), and made-up OpenRTB requests. Tokenizer files are the user's; nothing
-is downloaded. Prints a Markdown table.
+Texts are JSON lines with a field ``text`` (each set's test or dev file), Django's translations (sentences of more than
+25 letters, in pairs, without placeholders and tags), and made-up OpenRTB requests. You supply the tokenizer files;
+nothing is downloaded. Prints a Markdown table.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokenizers", nargs="+", type=Path)
-    parser.add_argument("--data", type=Path, help="folder with one folder for each set of comments")
+    parser.add_argument("--data", type=Path, help="folder with a subfolder for each set of comments")
     parser.add_argument("--locale", type=Path, help="django/conf/locale of an unpacked Django wheel")
     arguments = parser.parse_args()
     counts = [load_tokenizer(path) for path in arguments.tokenizers]

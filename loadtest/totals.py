@@ -1,4 +1,4 @@
-"""What a generator process sent, by route: running totals, to be added up over processes."""
+"""What a generator process sent, by route: running totals, which are added up over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run is worth anything, and whether the service held: pure arithmetic over counts."""
+"""Whether a run is valid, and whether the service met its limits: pure arithmetic on counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LATE_SHARE: Final = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run must keep. ``target_p99_ms`` None: no target."""
+    """What a run must not exceed. ``target_p99_ms`` None: no target."""
 
     late_ms: int
     drain_s: float
@@ -48,7 +48,7 @@ def reasons(
     if late is not None and late > limits.late_ms:
         failures.append(
             f"the generator saturated: one batch in a hundred was handed over {late} ms or more after its intended "
-            f"time (limit {limits.late_ms} ms); use more generator processes, or fewer events a second"
+            f"time (limit {limits.late_ms} ms); use more generator processes, or fewer events per second"
         )
     for topic, one in sent.items():
         if one.failed:
@@ -66,7 +66,7 @@ def reasons(
         if answered < one.acked:
             failures.append(
                 f"{one.acked - answered} of {one.acked} acknowledged events of {topic} had neither a score nor a dead "
-                f"letter after {limits.drain_s:.0f} s without any more: lost, or the service is behind or down"
+                f"letter after {limits.drain_s:.0f} s without any more: they are lost, or the service is behind or down"
             )
         elif answered > one.acked + one.failed:
             failures.append(

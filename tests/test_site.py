@@ -61,7 +61,7 @@ def test_every_error_is_in_the_tree_with_its_exit_code(tables):
     ours = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert set(cells(text)) == ours
     assert re.search(r"`ConfigError` \| .+ \| config \| no \| 2 \|", text)
-    assert re.search(r"`BrokerError` \| .+ \| fetch \| its `retriable` says \| 3 \|", text)
+    assert re.search(r"`BrokerError` \| .+ \| fetch \| see its `retriable` \| 3 \|", text)
 
 
 def test_every_reason_of_a_dead_letter_is_explained(tables):
@@ -122,7 +122,7 @@ def test_a_page_that_loads_from_another_host_is_a_warning(gather, caplog, output
     with caplog.at_level("WARNING", gather.log.name):  # another test may have set up logging for a command
         assert gather.on_post_page(output, page, None) == output
     assert [record.getMessage() for record in caplog.records] == (
-        [f"index.md loads {loads}: a page asks its own host only"] if loads else []
+        [f"index.md loads {loads}: a page may load from its own host only"] if loads else []
     )
 
 

@@ -187,7 +187,7 @@ def test_notes_are_the_versions_part_of_the_changelog(release):
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [("0.3.0", "has no heading"), ("0.1.0", "no date, but 'not"), ("0.0.1", "says nothing of 0.0.1")],
+    [("0.3.0", "has no heading"), ("0.1.0", "no date, but 'not"), ("0.0.1", "says nothing about 0.0.1")],
 )
 def test_a_version_without_its_part_is_refused(release, number, said):
     with pytest.raises(SystemExit, match=said):

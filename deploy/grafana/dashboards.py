@@ -124,7 +124,7 @@ def make() -> dict[str, str]:
         "operations.json": dashboard(
             "farthing-operations",
             "Farthing: operations",
-            "Are events scored, how fast, and by whom. Runbook: service/OPERATIONS.md.",
+            "Whether events are scored, how fast, and by which workers. Runbook: service/OPERATIONS.md.",
             OPERATIONS,
             (route,),
         ),

@@ -1,4 +1,4 @@
-"""The panels of the dashboard "operations": are events scored, how fast, and by whom."""
+"""The panels of the dashboard "operations": whether events are scored, how fast, and by which workers."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ OPERATIONS = (
             ),
             stat(
                 "Behind",
-                "How long the waiting events take at the current rate. The worst route.",
+                "How long the waiting events would take at the current rate, for the route furthest behind.",
                 "s",
                 f"max(route:farthing_lag_seconds:ratio{RECORDED})",
                 (10, 60),
             ),
             stat(
                 "99 % are scored within",
-                "From the event's Kafka timestamp to the acknowledgement of its score, in the last minute. The slowest "
-                "worker of the worst route.",
+                "From the event's Kafka timestamp to the acknowledgement of its score, over the last minute, for the "
+                "slowest worker of any route shown.",
                 "s",
                 f"max(route:farthing_event_latency_p99_seconds:max{RECORDED})",
                 (1, 5),
             ),
             stat(
                 "Dead letters",
-                "Share of events that cannot be scored. The worst route.",
+                "Share of events that cannot be scored, for the route with the most.",
                 "percentunit",
                 f"max(route:farthing_dead_events:ratio_rate5m{RECORDED})",
                 (0.001, 0.01),
             ),
             stat(
                 "Workers scoring",
-                "Processes in the state running.",
+                "Worker processes in the state `running`.",
                 "none",
                 'sum(farthing_worker_state{namespace=~"$namespace", farthing_worker_state="running"})',
             ),
@@ -62,14 +62,14 @@ OPERATIONS = (
             ),
             graph(
                 "Waiting events",
-                "Grows when more events arrive than are scored.",
+                "Lag. It grows when more events arrive than are scored.",
                 "short",
                 Query(f"route:farthing_lag_events:sum{RECORDED}", "{{route}}"),
             ),
             graph(
                 "Age of an event when its score is acknowledged",
-                "The slowest worker. Includes the time before Farthing, as the timestamp is set by the producer or the "
-                "broker.",
+                "For the slowest worker. It includes the time before Farthing, because the producer or the broker sets "
+                "the timestamp.",
                 "s",
                 Query(f"route:farthing_event_latency_p50_seconds:max{RECORDED}", "{{route}} p50"),
                 Query(f"route:farthing_event_latency_p99_seconds:max{RECORDED}", "{{route}} p99"),
@@ -85,7 +85,7 @@ OPERATIONS = (
             ),
             graph(
                 "Bytes a second",
-                "Fetched and produced bytes as stored by the broker; values uncompressed.",
+                "Fetched and produced bytes are counted as the broker stores them, values uncompressed.",
                 "Bps",
                 Query(f"sum(rate(farthing_fetched_bytes_total{WORKER}{RATE}))", "fetched"),
                 Query(f"sum(rate(farthing_value_bytes_total{WORKER}{RATE}))", "values"),
@@ -137,7 +137,7 @@ OPERATIONS = (
         (
             graph(
                 "Cores in use",
-                "CPU seconds a second.",
+                "CPU seconds used per second.",
                 "none",
                 Query(f"rate(farthing_cpu_seconds_total{PROCESS}{RATE})", WHO),
             ),
@@ -164,7 +164,7 @@ OPERATIONS = (
             ),
             graph(
                 "Held partitions, unreadable batches, dropped headers",
-                "A held partition waits until somebody acts: /ready says why.",
+                "A held partition is not scored; /ready says why.",
                 "none",
                 Query(f"farthing_halted_partitions{PROCESS}", f"held {WHO}"),
                 Query(
@@ -177,7 +177,7 @@ OPERATIONS = (
             ),
             Panel(
                 "Models in use",
-                "More than one for a route is a rollout under way.",
+                "More than one for a route means that a rollout is under way.",
                 "none",
                 (Query(f"count by (route, model) (farthing_model_info{WORKER})", "{{route}} {{model}}"),),
                 kind="stat",
@@ -217,7 +217,7 @@ OPERATIONS = (
             ),
             graph(
                 "Rebalances",
-                "How many, and seconds without an assignment.",
+                "How many there were, and for how many seconds workers had no assignment.",
                 "short",
                 Query(f"sum(increase(farthing_rebalances_total{PROCESS}{RATE}))", "rebalances"),
                 Query(f"sum(increase(farthing_rebalance_seconds_total{PROCESS}{RATE}))", "seconds without partitions"),

@@ -1,8 +1,8 @@
-"""Draws a dashboard's panels as Grafana would, from a running Prometheus, to one PNG: to look at, without a Grafana.
+"""Draws a dashboard's panels as Grafana would, from a running Prometheus, into one PNG. It needs no Grafana.
 
 ``python deploy/grafana/picture.py savings out.png --prometheus http://127.0.0.1:9090 --minutes 60``. Needs matplotlib
-(the extra ``evaluate``). Panels come from operations.py and savings.py as dashboards.py lays them out; a panel that
-gets no answer says so in its place.
+(the extra ``evaluate``). Panels come from operations.py and savings.py, laid out as dashboards.py does; a panel whose
+query returns nothing says so.
 """
 
 from __future__ import annotations

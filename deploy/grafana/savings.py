@@ -29,7 +29,7 @@ SAVINGS = (
                 "currencyUSD",
                 f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})',
             ),
-            stat("Farthing cost", "Middle estimate: all reserved cores, busy or idle.", "currencyUSD", OWN),
+            stat("Farthing cost", "Middle estimate. All reserved cores count, busy or idle.", "currencyUSD", OWN),
             stat("Events scored", "Up to the committed offsets.", "short", EVENTS),
             stat("A million events cost", "Farthing's own cost.", "currencyUSD", f"1e6 * {OWN} / {EVENTS}"),
         ),
@@ -39,7 +39,7 @@ SAVINGS = (
         (
             graph(
                 "Cost: the API and Farthing",
-                "The API's band from low to high: tokens are estimated, not counted.",
+                "The API's cost is a range, from low to high, because tokens are estimated, not counted.",
                 "currencyUSD",
                 Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="low"}})', "API, low"),
                 Query(f'sum(farthing_ledger_avoided_cost_usd{OPPONENT}, estimate="mid"}})', "API, middle"),
@@ -75,7 +75,7 @@ SAVINGS = (
             ),
             graph(
                 "Cores reserved",
-                "Core seconds a second as workers report them: these are paid for.",
+                "Core-seconds per second as workers report them. Reserved cores are what you pay for.",
                 "none",
                 Query(f"sum(rate(farthing_ledger_reserved_core_seconds_total{LEDGER}{RATE}))", "reserved"),
                 Query(f"sum(rate(farthing_ledger_cpu_seconds_total{LEDGER}{RATE}))", "in use"),
@@ -87,7 +87,7 @@ SAVINGS = (
         (
             graph(
                 "Ready",
-                "1: the books are restored and served.",
+                "1 when the books are restored and served.",
                 "none",
                 Query(f"farthing_ledger_ready{LEDGER}", "ready"),
             ),

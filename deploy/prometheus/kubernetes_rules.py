@@ -1,6 +1,6 @@
 """Writes the rules as a PrometheusRule: ``python deploy/prometheus/kubernetes_rules.py``; ``--check`` compares.
 
-The rules are kept once, in rules/*.yml. Indenting their text keeps comments and needs no YAML library.
+The rules are kept only once, in rules/*.yml. Indenting their text keeps the comments and needs no YAML library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 HEAD = """\
-# Made by deploy/prometheus/kubernetes_rules.py from deploy/prometheus/rules: change those.
+# Made by deploy/prometheus/kubernetes_rules.py from deploy/prometheus/rules: edit those instead.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -32,7 +32,7 @@ def make() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the file, or with ``--check`` tell whether it is stale (exit 1)."""
+    """Write the file, or with ``--check`` only exit with 1 if it is stale."""
     text = make()
     if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
         return 0

@@ -1,15 +1,15 @@
-"""Micro-benchmarks of the kernels: how long, how far from the machine's memory-copy limit, and against the budget.
+"""Micro-benchmarks of the kernels: their time, how far that is from the memory-copy limit, and from the budget.
 
     python -m loadtest.micro [--events any|real|made-up] [--block 20000] [--rounds 15] [--json] [--compile]
 
-Every stage is first compared with its references; then all cases are timed in turns, warm calls only, by the thread's
-CPU time: median, least, and spread (half the distance of the quartiles) over the rounds. ``copy`` is what a NumPy copy
-of eight megabytes reaches on this machine, bytes read plus bytes written; the ceiling is the rate at which as many
-bytes as the kernel must read and write would be copied. The budget is the design's. With ``--compile`` kernels are
-compiled anew, in an empty cache, and how long that takes is shown for each.
+Every stage is first compared with its references. Then all cases are timed in turn, warm calls only, by the thread's
+CPU time: median, least, and spread (half the distance of the quartiles) over the rounds. ``copy`` is the rate of a
+NumPy copy of eight megabytes here, bytes read plus bytes written. The ceiling is the rate at which as many bytes
+as the kernel must read and write could be copied. The budget is the design's. With ``--compile`` kernels are compiled
+again, in an empty cache, and the time of each is shown.
 
-Variants that were tried and not kept, with their figures: ``loadtest/reports/2026-11-24-kernels.md``, and for the
-embedding bag ``scoring.py``.
+Variants that were tried and not kept are in ``loadtest/reports/2026-11-24-kernels.md`` with their figures, those of the
+embedding bag in ``scoring.py``.
 """
 
 import argparse
@@ -121,10 +121,10 @@ def main():
     parser.add_argument("--events", choices=("any", "real", "made-up"), default="any")
     parser.add_argument("--block", type=int, default=20_000, help="events in the block")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=0.02, help="of one case in one round")
+    parser.add_argument("--seconds", type=float, default=0.02, help="time for one case in one round")
     parser.add_argument("--bundle", default="moderation")
-    parser.add_argument("--compile", action="store_true", help="all kernels anew, in an empty cache")
-    parser.add_argument("--json", action="store_true", help="one object as the last line")
+    parser.add_argument("--compile", action="store_true", help="compile all kernels again, in an empty cache")
+    parser.add_argument("--json", action="store_true", help="print one object on the last line")
     options = parser.parse_args()
     if options.compile and "FARTHING_MICRO_CACHE" not in os.environ:
         with tempfile.TemporaryDirectory() as cache:  # numba reads its folder when it is imported

@@ -1,7 +1,7 @@
 """What is timed: each stage as the pipeline calls it, and the kernels in it, on one block of events.
 
-A kernel's arguments are those that its stage gave it: the stage runs once with the kernel's arguments recorded. Before
-anything is timed every stage is run on a small block by its kernels and by its references, and must give the same bits.
+A kernel gets the arguments that its stage gives it: the stage runs once while they are recorded. Before anything is
+timed, every stage runs on a small block with its kernels and with its references, and both must give the same bits.
 """
 
 import importlib

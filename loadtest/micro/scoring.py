@@ -1,10 +1,10 @@
-"""Micro-benchmark of the scoring kernels: warm calls only, beside what copying the same bytes would cost.
+"""Micro-benchmark of the scoring kernels: warm calls only, compared with the cost of copying the same bytes.
 
     python loadtest/micro/scoring.py [--json]
 
 Random weights and ids: 2**18 buckets x 16 columns, 32 hidden units, 3 heads, 106 ids an event, 4096 events a block.
-Ids follow Zipf's law as n-grams do; the line of uniform ids is the worst case, a cache miss each.
-Each line is the best of many calls (the machine's other work only ever adds). ``copy`` is a NumPy copy of as many
+Ids follow Zipf's law as n-grams do; the line of uniform ids is the worst case, where each is a cache miss.
+Each line is the best of many calls (other work on the machine can only add). ``copy`` is a NumPy copy of as many
 bytes as the step reads and writes, out of a buffer that does not fit into L2: no kernel can be faster than that.
 
 Rejected for the bag (AMD EPYC, AVX2, 106 ids x 16 columns, ns an event, same day and load, 2026-11-23): the plain

@@ -1,4 +1,4 @@
-"""The events that kernels are timed on: real comments where public data lie beside the checkout, else made-up ones."""
+"""The events that kernels are timed on: real comments if public data lie beside the checkout, else made-up ones."""
 
 import itertools
 import json

@@ -34,9 +34,9 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, bench its stages.")
+model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, or bench its stages.")
 topics = App(name="topics", help="Create or check the topics that the routes need.")
-configuration = App(name="config", help="Show the settings, init a file of them, or print their schema.")
+configuration = App(name="config", help="Show the settings, init a settings file to start from, or print the schema.")
 for sub in (model, topics, configuration):
     app.command(sub)
 
@@ -90,19 +90,19 @@ def _hints(given: Path | None) -> Iterator[None]:
 
 @app.command
 def demo(options: Annotated[DemoOptions | None, Parameter(name="*")] = None) -> int:
-    """Start a local broker, a generator, a worker and the ledger: events being scored, and what that saves."""
+    """Start a local broker, a generator, a worker and the ledger, and watch events being scored and what it saves."""
     return _run(run_demo(options or DemoOptions()))
 
 
 @app.command
 def broker(
     *,
-    port: Annotated[int, Parameter(help="where it listens, on 127.0.0.1")] = 9092,
+    port: Annotated[int, Parameter(help="port to listen on, at 127.0.0.1")] = 9092,
     kind: Annotated[
-        Kind, Parameter(help="tansu: the demo's, in memory; apache-kafka: from a checkout, needs Java 17 and Maven")
+        Kind, Parameter(help="tansu: the demo's, in memory; apache-kafka: needs a checkout, Java 17 and Maven")
     ] = "tansu",
 ) -> int:
-    """Run a broker on this machine until Ctrl-C, to try a producer of your own with; nothing is kept."""
+    """Run a broker on this machine until Ctrl-C, for trying your own producer; nothing is kept."""
     from farthing.commands.broker import run
 
     return run(kind, port=port)
@@ -141,7 +141,8 @@ def serve(
 def score(
     bundle: Bundle,
     file: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="JSON lines, .gz, .zst or neither; - is standard input")
+        str,
+        Parameter(allow_leading_hyphen=True, help="JSON lines, compressed (gzip, zstd) or not; - is standard input"),
     ] = "-",
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], help="default: standard output")] = None,
@@ -150,7 +151,7 @@ def score(
     max_event_bytes: Annotated[
         int,
         Parameter(
-            help="bytes; longer events are dead",
+            help="bytes; longer events become dead letters",
             validator=as_setting(RouteSettings, "max_event_bytes", called="route.max_event_bytes"),
         ),
     ] = MAX_EVENT_BYTES,
@@ -160,14 +161,14 @@ def score(
     from farthing.commands.score import run
 
     if as_json and output is None:
-        raise ConfigError("--json prints on standard output, where the scores go: give --output FILE for the scores")
+        raise ConfigError("--json prints to standard output, where the scores go: add --output FILE for the scores")
     return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json, names=map_)
 
 
 @app.command
 def evaluate(
     bundle: Bundle,
-    *data: Annotated[Path, Parameter(help="labelled rows: JSON lines, CSV or TSV, .gz, .zst or neither")],
+    *data: Annotated[Path, Parameter(help="labelled rows: JSON lines, CSV or TSV, compressed (gzip, zstd) or not")],
     flags: Annotated[EvaluateFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Measure a bundle on labelled rows, with bootstrap intervals.
@@ -187,7 +188,7 @@ def breakeven(
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> int:
-    """Estimate when a tuned model pays for itself and when the API is cheaper: a summary, then its parts."""
+    """Estimate when a tuned model pays for itself and when the API is cheaper: a summary, then the details."""
     from farthing.breakeven.report import run
 
     with _hints(config_file):
@@ -198,13 +199,24 @@ def breakeven(
 def distill(
     recipe: Annotated[Path, Parameter(help="recipe (TOML); models/recipes has some")],
     *,
-    data: Annotated[Path | None, Parameter(help="folder of the recipe's files; default: the recipe's folder")] = None,
-    out: Annotated[Path | None, Parameter(help="folder of the bundle; default: the recipe's name, here")] = None,
-    work: Annotated[Path | None, Parameter(help="checkpoints, answers of teachers; default: OUT.work")] = None,
+    data: Annotated[
+        Path | None, Parameter(help="folder with the recipe's data files; default: the recipe's folder")
+    ] = None,
+    out: Annotated[
+        Path | None, Parameter(help="folder for the bundle; default: the recipe's name, in the current folder")
+    ] = None,
+    work: Annotated[
+        Path | None, Parameter(help="folder for checkpoints and teachers' scores; default: OUT.work")
+    ] = None,
     threads: Annotated[
-        int, Parameter(help="threads of local teachers; their bytes depend on it", validator=within(1, 1_024))
+        int,
+        Parameter(
+            help="threads of local teachers; the bundle's bytes depend on this number", validator=within(1, 1_024)
+        ),
     ] = 1,
-    sweep: Annotated[bool, Parameter(negative="", help="try the sizes in [sweep]: table and plot to OUT")] = False,
+    sweep: Annotated[
+        bool, Parameter(negative="", help="try the sizes in [sweep], and write a table and a plot to OUT")
+    ] = False,
     report: Annotated[Path | None, Parameter(help="also write a comparison with the teachers (Markdown)")] = None,
 ) -> int:
     """Train a small int8 model on teachers' labels and write a bundle (extra distill). Resumes where it stopped."""
@@ -215,7 +227,7 @@ def distill(
 
 @app.command
 def ledger(*, config_file: FoundConfigFile = None) -> int:
-    """Keep the books of what was scored, and show what it cost and saved: a page, its JSON, metrics."""
+    """Keep the books of what was scored, and show what it cost and saved, as a page, JSON and metrics."""
     from farthing.ledger.platform import require_faust
     from farthing.process import logs
 
@@ -254,14 +266,14 @@ def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell
     try:
         script = app.generate_completion(shell=shell)
     except ShellDetectionError as error:
-        raise ConfigError(f"cannot see which shell this is: name one of {', '.join(get_args(Shell))}") from error
+        raise ConfigError(f"cannot tell which shell this is: name one of {', '.join(get_args(Shell))}") from error
     write_text(script.rstrip("\n") + "\n")
     return 0
 
 
 @model.command(name="show")
 def model_show(bundle: str, *, as_json: AsJson = False) -> int:
-    """Print what a bundle says of itself."""
+    """Print what a bundle says about itself."""
     from farthing.commands.model import show
 
     return show(bundle, as_json=as_json)
@@ -277,7 +289,7 @@ def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
 
 @model.command(name="warm")
 def model_warm(bundle: str, *, as_json: AsJson = False) -> int:
-    """Compile what scoring and serving a bundle needs, and keep it on disk (in NUMBA_CACHE_DIR, where that is set)."""
+    """Compile the kernels that a bundle needs, and keep them on disk (in NUMBA_CACHE_DIR, if that is set)."""
     from farthing.commands.model import warm
 
     return warm(bundle, as_json=as_json)
@@ -315,7 +327,7 @@ def topics_create(
 
 @topics.command(name="check")
 def topics_check(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
-    """Check that all topics exist and that sinks have enough partitions; exit 1 when one is not as it must be."""
+    """Check that all topics exist and that sinks have enough partitions; exit 1 if not."""
     from farthing.commands.topics import check
 
     with _settings(config_file) as loaded:
@@ -333,7 +345,7 @@ def config_show(*, config_file: FoundConfigFile = None, as_json: AsJson = False)
 
 @configuration.command(name="init")
 def config_init(path: Path = Path("farthing.toml")) -> int:
-    """Write a settings file to start from; an existing file is not touched."""
+    """Write a settings file to start from; an existing file is left alone."""
     from farthing.commands.config import init
 
     return init(path)

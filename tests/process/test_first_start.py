@@ -26,7 +26,7 @@ def test_patience_lasts_as_long_as_there_is_progress():
     assert not patience.ends("a")
     now[0] += 2
     assert patience.ends("a")
-    assert str(patience) == "within 11 s, the last 11 s of them without progress"
+    assert str(patience) == "within 11 s, the last 11 s without progress"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

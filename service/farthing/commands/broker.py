@@ -1,4 +1,4 @@
-"""``farthing broker``: a broker on a fixed port of this machine, to try a producer of one's own with."""
+"""``farthing broker``: a broker on a fixed port of this machine, for trying your own producer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def how_to(address: str, port: int) -> str:
     if f'"localhost:{port}"' not in config.EXAMPLE:
         settings += f', then bootstrap_servers = ["{address}"] in farthing.toml'
     return (
-        f"a broker listens on {address}; what it holds is gone when it ends, by Ctrl-C\n"
+        f"a broker is listening on {address}; Ctrl-C stops it, and its data is then gone\n"
         f"settings:   {settings}\n"
         "topics:     farthing topics create -c farthing.toml --partitions 4\n"
         "scores:     farthing serve -c farthing.toml\n"

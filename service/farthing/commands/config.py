@@ -38,7 +38,7 @@ def init(path: Path) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(config.EXAMPLE)
     except FileExistsError as error:
-        raise ConfigError(f"{path}: exists already; name another file or move it away") from error
+        raise ConfigError(f"{path}: already exists; name another file, or move this one away") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
     Console(stderr=True).print(f"wrote {path}", highlight=False, markup=False)

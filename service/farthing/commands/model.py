@@ -32,7 +32,7 @@ BENCH_RANKINGS = 256
 
 
 def show(bundle: str, *, as_json: bool) -> int:
-    """Print what a bundle says of itself."""
+    """Print what a bundle says about itself."""
     folder = find_bundle(bundle)
     loaded: Bundle | Scorer = Scorer.load(folder) if is_column_bundle(folder) else Bundle.load(folder)
     manifest = loaded.manifest
@@ -93,8 +93,8 @@ def _checked(checked: Verification) -> str:
     if not checked.golden_events:  # a model of number columns has none
         return f"operators, inputs and outputs are allowed; {batches} (sizes {sizes})"
     return (
-        f"digests hold; {checked.golden_events} golden events give their integers bit for bit; the whole model run "
-        f"plainly differs by at most {checked.plain_score_difference:.1e}; {batches} (sizes {sizes})"
+        f"digests match; {checked.golden_events} golden events give the recorded integers bit for bit; scores of the "
+        f"whole ONNX model differ by at most {checked.plain_score_difference:.1e}; {batches} (sizes {sizes})"
     )
 
 
@@ -116,7 +116,8 @@ def warm(bundle: str, *, as_json: bool) -> int:
     seconds = time.perf_counter() - began
     folder = writable_folder()
     facts = {"compiled": len(compiled), "seconds": round(seconds, 1), "folder": None if folder is None else str(folder)}
-    console.print(f"{len(compiled)} kernels compiled in {seconds:.1f} s; kept in {folder}", highlight=False)
+    kept = "not kept, as no folder is writable: set NUMBA_CACHE_DIR" if folder is None else f"kept in {folder}"
+    console.print(f"{len(compiled)} kernels compiled in {seconds:.1f} s; {kept}", highlight=False)
     if as_json:
         write_json(facts)
     return 0 if folder is not None else 1

@@ -21,7 +21,7 @@ FieldMap = Annotated[
     Parameter(
         name="--map",
         negative="",
-        help="NEW=OLD: the field NEW lies at OLD in an event, such as text=comment.text; a dot in a key is written \\.",
+        help="NEW=OLD: read the field NEW from OLD in an event, as in text=comment.text; write \\. for a dot in a key",
     ),
 ]
-Bundle = Annotated[str, Parameter(help="folder of a bundle, or a shipped one: moderation, rerank, bidding")]
+Bundle = Annotated[str, Parameter(help="folder of a bundle, or a shipped bundle: moderation, rerank, bidding")]

@@ -148,7 +148,7 @@ def run(
         highlight=False,
     )
     if totals.dead and dead is None:
-        console.print("the dead events were not kept: give --dead FILE", style="yellow")
+        console.print("the dead events were not kept; --dead FILE keeps them", style="yellow")
     if as_json:
         report = {
             "events": totals.events,

@@ -66,7 +66,7 @@ class FileEvents:
         self._values: Iterator[bytes] = _lines(path)
         first = next(self._values, None)
         if first is None:
-            raise ConfigError(f"--events {path}: no events; give a file of JSON lines, packed or not")
+            raise ConfigError(f"--events {path}: no events; give a file of JSON lines, compressed or not")
         self._values = itertools.chain([first], self._values)
 
     def take(self, n: int) -> Chunk | None:

@@ -23,7 +23,7 @@ def field_map(options: DemoOptions) -> dict[str, str]:
     """Read ``--map``; raises ConfigError before anything is started."""
     fields = parse_pairs(options.names)
     if fields and options.events is None:
-        raise ConfigError(f"{FLAG} says where fields lie in your own events: give them with --events FILE")
+        raise ConfigError(f"{FLAG} says where fields are in your own events: name them with --events FILE")
     with naming(FLAG):
         text_path(manifest_of(options.task), fields)
     return fields

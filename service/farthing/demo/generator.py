@@ -74,7 +74,7 @@ class Generator:
         spent = 0.0
         while not stop.is_set() and not self._events.done and (seconds is None or spent < seconds):
             if self.produced - self._tally.answered > MOST_WAITING:
-                self.state = "generator waits"
+                self.state = "generator waiting"
                 await asyncio.sleep(TICK_S)
                 spent += self._pass()
                 self._due = 0.0  # what could not be sent is not made up for

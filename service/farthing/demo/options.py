@@ -19,10 +19,12 @@ ROUND_BYTES = 256 << 20
 class DemoOptions:
     """What may be said on the command line."""
 
-    task: Annotated[Literal["moderation"], Parameter(help="what to score")] = "moderation"
-    events: Annotated[Path | None, Parameter(help="JSON lines to replay (.gz, .zst or neither) [made-up ones]")] = None
+    task: Annotated[Literal["moderation"], Parameter(help="the task to show")] = "moderation"
+    events: Annotated[
+        Path | None, Parameter(help="JSON lines to replay, compressed (gzip, zstd) or not; default: made-up comments")
+    ] = None
     names: FieldMap = ()
-    rate: Annotated[float, Parameter(help="events per second; 0 is flat out", validator=within(0))] = 50_000.0
+    rate: Annotated[float, Parameter(help="events per second; 0: as fast as possible", validator=within(0))] = 50_000.0
     seconds: Annotated[
         float | None,
         Parameter(help="stop after this many seconds; default: at Ctrl-C", validator=within(0, above=True)),

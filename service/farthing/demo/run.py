@@ -58,7 +58,7 @@ async def run_demo(options: DemoOptions) -> int:
         The broker or the worker did not start.
     """
     if options.rate < 0 or (options.seconds is not None and options.seconds <= 0):
-        raise ConfigError("--rate must be 0 (flat out) or more and --seconds more than 0")
+        raise ConfigError("--rate must be 0 (as fast as possible) or more, and --seconds more than 0")
     fields = field_map(options)
     logs.configure(level=logs.ERROR)
     console = Console(stderr=True)
@@ -129,7 +129,7 @@ class _Demo:
         self._cpu_before: tuple[float, float] | None = None  # seconds and events at the first score
         self._cpu_after: tuple[float, float] | None = None
         self._savings: dict[str, Any] | None = None
-        self._savings_note: str | None = "the demo ended before it was known"
+        self._savings_note: str | None = "the demo ended before its savings were known"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, send and read until ``stop``, the time is up or the file ends, and end everything."""

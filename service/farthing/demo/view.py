@@ -53,7 +53,7 @@ def draw(glance: Glance, tally: Tally) -> RenderableType:
         parts += [Text(), _labels(totals, tally.mildest)]
     if totals.flagged:
         parts += [Text(), _flagged(totals)]
-    return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C ends it", subtitle_align="right")
+    return Panel(Group(*parts), title=title, title_align="left", subtitle="Ctrl-C to stop", subtitle_align="right")
 
 
 def _numbers(glance: Glance, totals: Totals) -> Table:
@@ -153,10 +153,10 @@ def savings_words(savings: Mapping[str, Any] | None) -> str | None:
         return None
     avoided, a_day = savings["avoided_usd"], savings["events_per_day"]
     threshold = savings["threshold_events_per_day"]["mid"]
-    wins = "it wins at no volume" if threshold is None else f"it wins above {_short(threshold)} a day"
+    wins = "never wins" if threshold is None else f"wins above {_short(threshold)} a day"
     verdict = {
-        "api": f"at {_short(a_day)} events a day the API is cheaper than the tuned model: {wins}",
-        "tuned": f"at {_short(a_day)} events a day, day after day, the tuned model is cheaper: {wins}",
+        "api": f"at {_short(a_day)} events a day the API is cheaper than the tuned model, which {wins}",
+        "tuned": f"at {_short(a_day)} events a day, day after day, the tuned model is cheaper: it {wins}",
         "undecided": f"at {_short(a_day)} events a day it is too close to call",
     }[savings["verdict"]]
     return (

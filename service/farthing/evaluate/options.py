@@ -26,43 +26,45 @@ class EvaluateFlags:
     """The flags of ``farthing evaluate``."""
 
     head: Annotated[
-        str | None, Parameter(help="moderation, classify: the score that is measured; default: the first head")
+        str | None, Parameter(help="moderation, classify: the score to measure; default: the first head's")
     ] = None
     names: Annotated[
         tuple[str, ...],
         Parameter(
-            name="--map", negative="", help="NEW=OLD: the column OLD holds NEW (text, label, qid, click, pctr, ...)"
+            name="--map", negative="", help="NEW=OLD: read NEW (text, label, qid, click, pctr, ...) from the column OLD"
         ),
     ] = ()
     slices: Annotated[
-        tuple[str, ...], Parameter(name="--slice", negative="", help="field: also measure each of its values")
+        tuple[str, ...],
+        Parameter(name="--slice", negative="", help="field: also measure each of its values separately"),
     ] = ()
     positive: Annotated[
         tuple[str, ...],
         Parameter(
-            negative="", help="label that counts as yes, all others as no; may be repeated [numbers; pairs as yes, no]"
+            negative="",
+            help="label that counts as yes, all others as no; may be repeated; default: numbers, or pairs like yes, no",
         ),
     ] = ()
     first_stage: Annotated[
         str | None, Parameter(help="rerank: column with the first stage's score; rows without one are left out")
     ] = None
-    qrels: Annotated[Path | None, Parameter(help="rerank: judgements (qid, docid, label), where they stand apart")] = (
-        None
-    )
+    qrels: Annotated[
+        Path | None, Parameter(help="rerank: file with the judgements (qid, docid, label), if they are separate")
+    ] = None
     positive_from: Annotated[
         float,
-        Parameter(help="rerank: the label that a relevant candidate has at least", validator=within(0, above=True)),
+        Parameter(help="rerank: the lowest label of a relevant candidate", validator=within(0, above=True)),
     ] = 1.0
     budget_factor: Annotated[
         float | None,
         Parameter(
-            help="bidding: bid on rows with market_price, for this share of what all of them cost in training",
+            help="bidding: bid on rows with market_price; the budget is this share of what all cost in training",
             validator=within(0, 1, above=True, such_as="0.03125"),
         ),
     ] = None
     prices: Annotated[
         Path | None,
-        Parameter(help="bidding: training's market prices (market_price, impressions); default: beside DATA"),
+        Parameter(help="bidding: file of training's market prices (market_price, impressions); default: beside DATA"),
     ] = None
     strategy: Annotated[Strategy, Parameter(help="bidding: how bids are made")] = "ortb"
     click_rate: Annotated[
@@ -77,7 +79,7 @@ class EvaluateFlags:
     resamples: Annotated[int, Parameter(help="bootstrap resamples for the 95 % intervals", validator=within(1))] = (
         RESAMPLES
     )
-    seed: Annotated[int, Parameter(help="of the bootstrap", validator=within(0))] = 0
+    seed: Annotated[int, Parameter(help="seed of the bootstrap", validator=within(0))] = 0
     as_json: AsJson = False
 
 

@@ -53,9 +53,9 @@ PATHS: Final = {
     "/api/history": "the same, minute by minute",
     "/api/accounts": "every count in the books",
     "/api/routes": "the topics that are read, and a command to send an event to each",
-    "/openapi.json": "what these answer",
+    "/openapi.json": "what these return",
     **PROBES,
-    "/ready": "200 when the books are restored; else 503",
+    "/ready": "200 when the books are restored; otherwise 503",
 }
 ANY_NAME: Final = "*"
 STATEMENT_KEPT_MS: Final = 500
@@ -133,7 +133,7 @@ class Pages:
         try:
             if request.path.removesuffix("/") not in UNDER_ANY_NAME and not self._serves(_host_name(request.host)):
                 raise web.HTTPForbidden(
-                    text="this name is not served here: add it to ledger.allowed_hosts, or use the address\n"
+                    text="this host name is not allowed: add it to ledger.allowed_hosts, or use the address\n"
                 )
             response = await handler(request)
         except ConfigError as error:

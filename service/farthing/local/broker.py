@@ -175,8 +175,8 @@ def kafka_jars() -> Path:
     pom = Path(__file__).resolve().parents[3] / "deploy" / "kafka" / "pom.xml"
     if not pom.exists():
         raise StartError(
-            f"deploy/kafka/pom.xml is not in this installation (looked at {pom}): Apache Kafka is started from a "
-            f"checkout only; set {BOOTSTRAP_VARIABLE} to a broker of your own"
+            f"there is no {pom}: Apache Kafka can be started only from a checkout, which has deploy/kafka/pom.xml; "
+            f"or set {BOOTSTRAP_VARIABLE} to a broker of your own"
         )
     digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farthing" / f"kafka-{digest}"
@@ -184,12 +184,15 @@ def kafka_jars() -> Path:
         return cache
     maven = shutil.which("mvn")
     if maven is None:
-        raise StartError(f"Maven (mvn) is not on the PATH: it fetches Apache Kafka once; or set {BOOTSTRAP_VARIABLE}")
+        raise StartError(
+            f"Maven (mvn) is not on the PATH: install it to fetch Apache Kafka once, or set {BOOTSTRAP_VARIABLE} to a "
+            "broker of your own"
+        )
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as name:
         target = Path(name) / "jars"
         command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-        _run_to_end(command, DOWNLOAD_TIMEOUT_S, "fetching Apache Kafka by Maven")
+        _run_to_end(command, DOWNLOAD_TIMEOUT_S, "fetching Apache Kafka with Maven")
         with contextlib.suppress(OSError):  # another process was faster
             target.rename(cache)
     return cache
@@ -200,9 +203,9 @@ def _run_to_end(command: Sequence[str], timeout_s: float, what: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise StartError(f"{what} did not end within {timeout_s:.0f} s; try again when the machine is less busy") from (
-            error
-        )
+        raise StartError(
+            f"{what} did not finish within {timeout_s:.0f} s; try again when the machine is less busy"
+        ) from error
     if done.returncode:
         raise StartError(f"{what} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
@@ -211,7 +214,10 @@ def _java() -> str:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if java is None or not Path(java).exists():
-        raise StartError(f"Java 17 or later is not on the PATH: Apache Kafka needs it; or set {BOOTSTRAP_VARIABLE}")
+        raise StartError(
+            f"Java 17 or later is not on the PATH: install it for Apache Kafka, or set {BOOTSTRAP_VARIABLE} to a "
+            "broker of your own"
+        )
     return java
 
 

@@ -43,8 +43,8 @@ def _require_free(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise StartError(
-                f"port {port} cannot be listened on ({error.strerror}): perhaps a broker runs there already; stop it, "
-                "or choose another port with --port"
+                f"port {port} cannot be listened on ({error.strerror}): perhaps a broker is already running there; "
+                "stop it, or choose another port with --port"
             ) from error
     return port
 

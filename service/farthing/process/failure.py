@@ -42,7 +42,7 @@ def last_word(error: BaseException) -> int:
         _say(f"{place}the disk is full ({error.strerror}); make room and run the command again")
         return OutputError.exit_code
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror or error):
-        _say("no folder for temporary files can be written; set TMPDIR to one that can")
+        _say("no folder for temporary files is writable; set TMPDIR to one that is")
         return StartError.exit_code
     _say(f"something unexpected happened: {reason(error)}. This is a bug in Farthing: {report(error)}")
     return INTERNAL_EXIT_CODE
@@ -54,12 +54,12 @@ def install_hooks() -> None:
     def of_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
             name = arguments.thread.name if arguments.thread is not None else "?"
-            _say(f"thread {name} ended: {reason(arguments.exc_value)}. {report(arguments.exc_value)}")
+            _say(f"thread {name} failed: {reason(arguments.exc_value)}. {report(arguments.exc_value)}")
 
     def unraisable(arguments: sys.UnraisableHookArgs) -> None:
         error = arguments.exc_value
         if error is not None and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
-            _say(f"an error could not be passed on: {reason(error)}. {report(error)}")
+            _say(f"an error was raised where nothing could catch it: {reason(error)}. {report(error)}")
 
     threading.excepthook = of_thread
     sys.unraisablehook = unraisable
@@ -96,7 +96,7 @@ def report(error: BaseException) -> str:
     except OSError as failed:
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         places = ", ".join(f"{Path(f.filename).name}:{f.lineno} in {f.name}" for f in reversed(frames)) or "no frames"
-        return f"please report it with this place (no file could be written: {failed.strerror or failed}): {places}"
+        return f"please report it with this location (no file could be written: {failed.strerror or failed}): {places}"
     return f"please report it with the file {file}, which has the details"
 
 

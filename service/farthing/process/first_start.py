@@ -97,7 +97,7 @@ class Patience:
     def __str__(self) -> str:
         """Say how long the wait was."""
         waited_s = self._clock() - self._began_s
-        return f"within {waited_s:.0f} s, the last {self._clock() - self._sign_s:.0f} s of them without progress"
+        return f"within {waited_s:.0f} s, the last {self._clock() - self._sign_s:.0f} s without progress"
 
 
 def cpu_ticks(pid: int) -> int | None:

@@ -16,9 +16,9 @@ from farthing.errors import StartError
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PROBES: Final = {
-    "/live": "200 whenever the process answers at all",
-    "/ready": "200 when events are being scored; else 503 and what it waits for",
-    "/metrics": "figures for Prometheus",
+    "/live": "200 whenever the process responds at all",
+    "/ready": "200 when events are being scored; otherwise 503 and the reason",
+    "/metrics": "metrics for Prometheus",
 }
 
 
@@ -58,7 +58,7 @@ def cannot_listen(section: str, host: str, port: int, error: OSError) -> StartEr
     """Say that an address of the settings cannot be bound, and what to do."""
     return StartError(
         f"{section}.host = {host!r}, {section}.port = {port}: cannot listen there ({error.strerror or error}); "
-        f"another process has the port, or the address is not this machine's: set {section}.port"
+        f"if the address is not this machine's, set {section}.host; if another process has the port, set {section}.port"
     )
 
 

@@ -17,8 +17,8 @@ def wrong_python(version: "tuple[int, ...] | None" = None) -> "str | None":
         return None
     oldest, newest, this = (f"{major}.{minor}" for major, minor in (OLDEST, NEWEST, running))
     return (
-        f"Farthing needs Python {oldest} to {newest}, and {sys.executable} is {this}: "
-        f"make the environment with another one, e.g. `python{newest} -m venv .venv`"
+        f"Farthing needs Python {oldest} to {newest}, but {sys.executable} is {this}: "
+        f"create the environment with another one, such as `python{newest} -m venv .venv`"
     )
 
 

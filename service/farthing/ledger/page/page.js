@@ -88,14 +88,14 @@ function options(id, wanted, chosen) {
 
 function verdict(now) {
   const of = now.comparison;
-  if (!of) return now.events.dead ? `No event has been scored yet; ${number(now.events.dead)} could not be read and are in the dead-letter topic, each with its reason.` : "No event has been scored yet.";
+  if (!of) return now.events.dead ? `No event has been scored yet; ${number(now.events.dead)} could not be scored and are in the dead-letter topic, each with its reason.` : "No event has been scored yet.";
   const rate = `${volume(of.events_per_day)} events a day (${of.events_per_day_from === "last minute" ? "the current rate" : "the average of all time, as nothing was scored in the last minute"}),`;
   const from = of.threshold_events_per_day;
   const free = of.free_endpoint && of.free_endpoint.takes_this_volume;
   if (of.verdict === "tuned") {
     return `At ${rate} the tuned model is cheaper than ${of.model} in its cheapest pricing mode. It pays from about ${volume(from.mid)} a day.`;
   }
-  const over = from.mid === null ? "At these prices it never pays." : `The tuned model pays from about ${volume(from.mid)} a day (${volume(from.low)} to ${volume(from.high)}).`;
+  const over = from.mid === null ? "At these prices the tuned model never pays." : `The tuned model pays from about ${volume(from.mid)} a day (${volume(from.low)} to ${volume(from.high)}).`;
   if (free) return `At ${rate} stay on the API: ${of.free_endpoint.endpoint} accepts this volume for free. ${over}`;
   if (of.verdict === "api") return `At ${rate} stay on the API: ${of.model} in its cheapest pricing mode costs less. ${over}`;
   return `At ${rate} it is too close to call: the estimates overlap. ${over}`;
