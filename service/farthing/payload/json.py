@@ -252,7 +252,7 @@ def parse_event(
 
 @kernel(inline=True)
 def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64]) -> None:
-    """Give a field that is missing, null or of the wrong type the positions and number that say so."""
+    """Return a field that is missing, null or of the wrong type the positions and number that say so."""
     if presence[f, slot] == MISSING:
         starts[f, slot] = -1
         stops[f, slot] = -1

@@ -53,7 +53,7 @@ class FieldPath:
         return event
 
     def put(self, event: dict[str, Any], value: object, row: int = 0) -> None:
-        """Put a value at this path of an event (in element ``row`` of an array), creating what is missing on the way."""
+        """Put a value at this path of an event (in an array's element ``row``), creating what is missing on the way."""
         at = event
         for place, key in enumerate(self.keys[:-1]):
             if place == self.array:
