@@ -208,7 +208,7 @@ def _refuse_overlaps(fields: Sequence[Field]) -> None:
             above = f.parsed.keys[:depth]
             if above in ends:
                 raise ConfigError(
-                    f"field path '{ends[above].path}' ({ends[above].name}) is above field path '{f.path}' "
+                    f"field path '{ends[above].path}' ({ends[above].name}) lies above field path '{f.path}' "
                     f"({f.name}); a value can be read whole or in parts, not both"
                 )
             other = passed.setdefault(above, f)

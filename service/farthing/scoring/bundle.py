@@ -46,7 +46,7 @@ from farthing.scoring.manifest import (
 from farthing.scoring.tensors import QuantizedTensors
 
 MAX_FILE_BYTES = 1 << 30
-"""A file beyond this is refused before it is read."""
+"""A larger file is refused before it is read."""
 _SHOWN_FILES = 5
 
 
@@ -79,9 +79,11 @@ class Bundle:
         """
         folder = Path(path)
         _check_present(folder)
-        contents = {name: _read(folder / name) for name in (*DIGESTED, SUMS)}
+        names = (*DIGESTED, SUMS)
+        advice = f"a bundle holds {', '.join(names)}. Copy the whole folder again"
+        contents = {name: read_file(folder / name, advice) for name in names}
         if f"  {FEATURES}\n".encode() in contents[SUMS]:
-            contents[FEATURES] = _read(folder / FEATURES)
+            contents[FEATURES] = read_file(folder / FEATURES, advice)
         _check_sums(contents)
         manifest, files = Manifest.from_json(contents[MANIFEST])
         if (FEATURES in files) != (FEATURES in contents):
@@ -180,25 +182,23 @@ def _check_present(folder: Path) -> None:
         )
 
 
-def _read(file: Path) -> bytes:
+def read_file(file: Path, advice: str) -> bytes:
+    """Read one file of a bundle; ``advice`` ends the error, with what to do when it cannot be read.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, unreadable, too large, or not a regular file: reading a pipe could wait for ever.
+    """
     try:
-        size = regular_size(file)
-        if size > MAX_FILE_BYTES:
-            raise BundleError(f"{file} has {size} bytes, expected at most {MAX_FILE_BYTES}")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are allowed")
         return file.read_bytes()
     except OSError as error:
-        raise BundleError(
-            f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; a bundle holds "
-            f"{', '.join((*DIGESTED, SUMS))}. Copy the whole folder again"
-        ) from error
-
-
-def regular_size(file: Path) -> int:
-    """Give a file's bytes; OSError where it is no regular one: to read a pipe would wait for ever."""
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return status.st_size
+        raise BundleError(f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; {advice}") from error
 
 
 def _check_sums(contents: Mapping[str, bytes]) -> None:

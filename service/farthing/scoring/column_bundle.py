@@ -31,7 +31,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import BundleError
-from farthing.scoring.bundle import MAX_FILE_BYTES, regular_size
+from farthing.scoring.bundle import read_file
 from farthing.scoring.columns import BatchCheck, ColumnSession
 from farthing.scoring.manifest import Manifest
 
@@ -81,7 +81,7 @@ class ColumnManifest(BaseModel):
         return math.nan if isinstance(self.missing, str) else self.missing
 
     def as_manifest(self) -> Manifest:
-        """Give what a whole bundle's manifest would say."""
+        """Return what a whole bundle's manifest would say."""
         required = self.missing == "refuse"
         plan = [
             {"name": name, "path": path, "kind": "number", "required": required}
@@ -129,7 +129,8 @@ class ColumnBundle:
         BundleError
             One is missing, not as it must be, or the model is not the one whose digest is stated.
         """
-        text = _read(folder / COLUMN_MANIFEST)
+        advice = f"a model of number columns needs {COLUMN_MANIFEST} and the model's file in one folder"
+        text = read_file(folder / COLUMN_MANIFEST, advice)
         try:
             manifest = ColumnManifest.model_validate(tomllib.loads(text.decode()))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -140,7 +141,7 @@ class ColumnBundle:
                 for e in error.errors(include_url=False)
             )
             raise BundleError(f"{COLUMN_MANIFEST}: {problems}") from error
-        data = _read(folder / manifest.model)
+        data = read_file(folder / manifest.model, advice)
         digest = hashlib.sha256(data).hexdigest()
         if manifest.sha256 not in (None, digest):
             raise BundleError(
@@ -180,19 +181,9 @@ class ColumnBundle:
 
 
 def is_column_bundle(folder: Path) -> bool:
-    """Tell whether a folder holds a model of number columns."""
+    """Return whether a folder holds a model of number columns."""
     try:
         # By name: a link to nothing is one that someone made, and reading it says what is wrong.
         return any(entry.name == COLUMN_MANIFEST for entry in folder.iterdir())
     except OSError:  # the folder cannot be read: who reads it next says so
         return False
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = regular_size(path)
-        if size > MAX_FILE_BYTES:
-            raise BundleError(f"{path.name}: has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path.name}: cannot be read ({error.strerror}); it must lie in {path.parent}") from error
