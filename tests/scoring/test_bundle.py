@@ -136,7 +136,7 @@ def drop(key):
             "task: manifest.json says 'rerank', the metadata of model.onnx 'moderation'",
         ),
         (lambda m: m.update(feature_fingerprint="11"), "feature_fingerprint: manifest.json says '11'.*'00'"),
-        (lambda m: m.update(evaluation={"auc": float("nan")}), "NaN is no JSON number"),
+        (lambda m: m.update(evaluation={"auc": float("nan")}), "NaN is not a JSON number"),
     ],
 )
 def test_bad_manifests(bundle, change, message):
