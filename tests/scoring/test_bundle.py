@@ -236,7 +236,7 @@ F32_NAN = np.array([1e-3, np.nan, 1e-3], np.float32)
         ),
         (set_tensor("hidden_bias", np.zeros(24, np.int64)), r"expected int32 \(24,\), found int64 \(24,\)"),
         (set_tensor("table", np.zeros((5, 15), np.int8)), "table: has 15 columns, expected a multiple of 16"),
-        (set_tensor("table", np.ones((65, 16), np.int8)), "tensor table is not what its other tensors make it"),
+        (set_tensor("table", np.ones((65, 16), np.int8)), "tensor table does not follow from the other tensors"),
         (set_tensor("table", np.zeros(16, np.int8)), "table"),
         (
             set_tensor("padding_id", np.asarray(3, np.int64)),

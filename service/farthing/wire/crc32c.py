@@ -52,7 +52,7 @@ def _product_reference(a: int, b: int) -> int:
 
 
 def _powers() -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Give x**(8 * 2**k) for k from 0 on."""
+    """Return x**(8 * 2**k) for k from 0 on."""
     power = 1 << 30  # x
     for _ in range(3):
         power = _product_reference(power, power)
