@@ -1,7 +1,7 @@
-"""The break-even chart: cost a day over events a day, both axes logarithmic, in the terminal or as PNG.
+"""Draws the break-even chart, cost a day over events a day on logarithmic axes, in the terminal or as PNG.
 
-Only drawing: the curves are points of :mod:`farthing.meter.breakeven`. Floats are used here for places on a canvas,
-never for money that is shown as a number.
+The curves are points from :mod:`farthing.meter.breakeven`. Floats are used here for places on a canvas, never for money
+that is shown as a number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARGIN: Final = 9
 
 
 def span(study: Study) -> tuple[int, int]:
-    """Powers of ten between which the chart runs: wide enough for today's volume and the thresholds."""
+    """Return the chart's range in powers of ten: wide enough for today's volume and the thresholds."""
     seen = [study.events_per_day, study.threshold.low, study.threshold.high, study.threshold_paid.mid]
     exponents = [math.log10(value) for value in seen if value]
     first = min(FIRST_EXPONENT, math.floor(min(exponents)))
