@@ -224,7 +224,7 @@ def _without_tiers(rates: Rates) -> Rates:
 
 _COUNT: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
 _GROUPED: Final = re.compile(r"-?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|,\d{3}\.\d+)")
-"""Thousands beyond doubt: two commas or more, or a comma and a point after it."""
+"""Numbers whose commas surely separate thousands: there are two or more, or a point comes after one."""
 
 
 def _text(cell: object) -> str:
