@@ -1,4 +1,4 @@
-"""Recipes: readable TOML files that say all that goes into a bundle."""
+"""Recipes of moderation and classify: TOML files that define everything that goes into a bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farthing.payload import FieldPlan
 from farthing.tasks import classify, moderation
 
 INTERVALS = "intervals"
-"""Key of a numeric feature: so many intervals, their boundaries taken from the training files."""
+"""Key of a numeric feature: a number of intervals, whose boundaries are taken from the training files."""
 
 Heads = dict[str, str]
 """Head -> column. A column is a key of the row, or keys with dots between."""
@@ -32,7 +32,7 @@ class EventField(Section):
 
 
 class LabelledSource(Section):
-    """One data set: JSON lines, CSV or TSV, packed or not. Paths are relative to the data folder."""
+    """One data set: JSON lines, CSV or TSV, compressed or not. Paths are relative to the data folder."""
 
     name: str
     train: str
@@ -50,7 +50,7 @@ class LabelledSource(Section):
 
 
 class GivenTeacher(Section):
-    """A teacher whose answers stand in the data files."""
+    """A teacher whose predictions are in the data files."""
 
     kind: Literal["given"]
     name: str
@@ -59,7 +59,7 @@ class GivenTeacher(Section):
 
 
 class LinearTeacher(Section):
-    """TF-IDF and naive-Bayes logistic regressions, trained on gold; what they say of their own texts is out of fold."""
+    """TF-IDF and naive-Bayes logistic regressions, trained on gold; predictions on their own texts are out of fold."""
 
     kind: Literal["linear"]
     name: str = "linear"
@@ -138,7 +138,7 @@ class Cuts(Section):
 
 
 class Card(TrainingCost):
-    """What people must know of the bundle and no program can."""
+    """What people must know about the bundle and no program can find out."""
 
     intended_use: str = "Not stated in the recipe."
     limits: str = "Not stated in the recipe."
@@ -146,14 +146,14 @@ class Card(TrainingCost):
 
 
 class Slice(Section):
-    """Test rows that mention one of some words; they may be called positive by mistake more often than others."""
+    """Test rows that mention one of some words, which may be false positives more often than others."""
 
     name: str
     words: tuple[str, ...] = Field(min_length=1, description="whole words, in lower case")
 
 
 class Elsewhere(Section):
-    """A set of another domain that nothing was trained or chosen on: how far a head travels."""
+    """A set of another domain that nothing was trained or chosen on; it shows how well a head transfers."""
 
     name: str
     file: str
@@ -203,30 +203,30 @@ class TextRecipe(Recipe):
 
     @property
     def local_teachers(self) -> tuple[LinearTeacher | MiniLMTeacher, ...]:
-        """Teachers that are trained here."""
+        """The teachers that are trained here."""
         return tuple(t for t in self.teacher if not isinstance(t, GivenTeacher))
 
     def plan(self) -> FieldPlan:
-        """Give the field plan."""
+        """Return the field plan."""
         return FieldPlan(tuple(PlanField(f.name, f.path, f.kind, f.required) for f in self.field))
 
     def spec(self) -> FeatureSpec:
-        """Give the feature spec.
+        """Return the feature spec.
 
-        Numeric features that name ``intervals`` have one boundary until :mod:`farthing.distill.texts.intervals` has
-        settled them: enough to check the recipe before any file is read.
+        Numeric features with ``intervals`` have one boundary until :mod:`farthing.distill.texts.intervals` has found
+        them, which is enough to check the recipe before any file is read.
         """
         entries = [_settled(entry) for entry in self.features.get("features", ())]
         return FeatureSpec.from_manifest({**self.features, **({"features": entries} if entries else {})})
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the bundle's labels are."""
+        """The bundle's labels."""
         return moderation.LABELS if self.task == "moderation" else classify.labels_of(self.heads)
 
     @property
     def text_field(self) -> str | None:
-        """Name of the first text feature's field: what local teachers read."""
+        """Name of the first text feature's field, which local teachers read."""
         return next((f.field for f in self.spec().features if isinstance(f, TextFeature)), None)
 
     @model_validator(mode="after")
@@ -296,5 +296,5 @@ def _settled(entry: Any) -> Any:
 
 
 def read_recipe(path: Path) -> tuple[TextRecipe, str]:
-    """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
+    """Read a recipe; returns its SHA-256 too. Raises ConfigError if it is invalid."""
     return read_recipe_file(path, TextRecipe)
