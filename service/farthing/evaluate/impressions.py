@@ -99,8 +99,7 @@ def read_impressions(
 ) -> ImpressionRows:
     """Read rows that are one impression each: ``click`` (0 or 1), perhaps ``market_price``, and what ``layout`` says.
 
-    ``layout`` may also be a function that makes it from the first row. ``positive`` are the words in ``click`` that
-    count as a click.
+    ``layout`` may be a function that makes it from the first row. ``positive`` are the words for a click.
 
     Raises
     ------

@@ -56,7 +56,7 @@ MAX_TERMS: Final = 1 << 16  # most words of a text times pieces of a word, so th
 
 @dataclass(frozen=True, slots=True)
 class PairFeature:
-    """Features of a query (one an event) and a candidate's text (one a row).
+    """Features of a query (one per event) and a candidate's text (one per row).
 
     Texts are folded and split into words as by a :class:`~farthing.features.spec.TextFeature` with both switches on;
     the first ``max_words`` words of a text and ``max_query_words`` of a query are read.

@@ -117,7 +117,7 @@ class FeatureSpec:
             if isinstance(feature, CrossFeature) and not set(feature.fields) <= crossable:
                 missing = ", ".join(sorted(set(feature.fields) - crossable))
                 raise ConfigError(
-                    f"cross of {feature.fields}: {missing} is no categorical or numeric feature of this spec"
+                    f"cross of {feature.fields}: {missing} is not a categorical or numeric feature of this spec"
                 )
 
     @property

@@ -246,7 +246,7 @@ def _inputs_of(
     for name in columns:
         value = values[name]
         if len(value.shape) > 2 or (len(value.shape) == 2 and value.shape[1] != 1):
-            raise BundleError(f"model: input {name} has the shape {value.shape}, expected one number a row")
+            raise BundleError(f"model: input {name} has the shape {value.shape}, expected one number per row")
         inputs.append((name, _INPUT_TYPES[value.type], len(value.shape)))
     return False, inputs
 

@@ -156,16 +156,16 @@ class ClickRecipe(Recipe):
         for feature in spec.features:
             if isinstance(feature, CategoricalFeature | NumericFeature):
                 if feature.field not in names:
-                    raise ValueError(f"feature {feature.field} is no [[column]] and no field of the task")
+                    raise ValueError(f"feature {feature.field} is neither a [[column]] nor a field of the task")
                 in_array = next(field.in_array for field in plan.fields if field.name == feature.field)
                 if feature.per_row != in_array:
                     raise ValueError(
                         f"feature {feature.field}: per_row is {feature.per_row}, its path says {in_array}: fields "
-                        "below imp[*] have one value an impression"
+                        "below imp[*] have one value per impression"
                     )
         unknown = set(self.slices) - {column.field for column in self.column}
         if unknown:
-            raise ValueError(f"slices names {sorted(unknown)}, which is no [[column]]")
+            raise ValueError(f"slices names {sorted(unknown)}, which is not a [[column]]")
         if (self.market is None) != (self.campaign.get("strategy", "linear") != "ortb"):
             raise ValueError("[market] and the campaign's strategy = 'ortb' belong together")
         return self

@@ -114,7 +114,7 @@ class Training(Section):
     def _something_is_trained(self) -> Training:
         if self.epochs == 0 and self.start == "random":
             raise ValueError(
-                "epochs = 0 keeps the start, and start = 'random' is no model; raise epochs or start linear"
+                "epochs = 0 keeps the start, and a random start is not a model; raise epochs, or set start = 'linear'"
             )
         return self
 
@@ -242,7 +242,7 @@ class TextRecipe(Recipe):
         numbers = {f.name for f in self.field if f.kind == "number"}
         strangers = {f["field"] for f in self.features.get("features", ()) if INTERVALS in f} - numbers
         if strangers:
-            raise ValueError(f"features {sorted(strangers)} have {INTERVALS} and are no [[field]] of kind number")
+            raise ValueError(f"features {sorted(strangers)} have {INTERVALS} but are not a [[field]] of kind number")
         self._heads_fit()
         return self._teachers_fit()
 
@@ -260,9 +260,9 @@ class TextRecipe(Recipe):
         for source in self.source:
             unknown = source.teacher.keys() - given
             if unknown:
-                raise ValueError(f"source {source.name}: teacher {sorted(unknown)} is no [[teacher]] of kind given")
+                raise ValueError(f"source {source.name}: teacher {sorted(unknown)} is not a [[teacher]] of kind given")
             if headless := sorted(source.positive.keys() - source.gold.keys()):
-                raise ValueError(f"source {source.name}: positive names {headless}, which are no heads of its gold")
+                raise ValueError(f"source {source.name}: positive names {headless}, which are not heads of its gold")
             if not source.gold and not source.teacher and not self.local_teachers:
                 raise ValueError(
                     f"source {source.name} has neither gold nor a teacher: nothing could be learned from it"
@@ -271,7 +271,7 @@ class TextRecipe(Recipe):
             if isinstance(teacher, MiniLMTeacher):
                 strangers = {*teacher.sources, *teacher.most_rows} - {s.name for s in self.source}
                 if strangers:
-                    raise ValueError(f"teacher {teacher.name} names {sorted(strangers)}, which are no sources")
+                    raise ValueError(f"teacher {teacher.name} names {sorted(strangers)}, which are not sources")
         unknown = ({e.head for e in self.elsewhere} | set(self.cuts.deciding)) - set(self.heads)
         if unknown:
             raise ValueError(
