@@ -1,7 +1,7 @@
-"""The sections of the settings: each setting is stated once, here, with its unit, range and default.
+"""The sections of the settings: each setting is defined once, here, with its unit, range and default.
 
-``[kafka]`` stands in :mod:`farthing.kafka.settings`, ``[meter]`` and ``[ledger]`` in :mod:`farthing.meter.settings`.
-Where values come from is :mod:`farthing.config`.
+``[kafka]`` is in :mod:`farthing.kafka.settings`, ``[meter]`` and ``[ledger]`` are in :mod:`farthing.meter.settings`.
+:mod:`farthing.config` reads the values.
 """
 
 from __future__ import annotations

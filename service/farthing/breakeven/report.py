@@ -288,6 +288,6 @@ def _text_of(line: bytes, where: str) -> str:
         bare = line.decode()
         value = json.loads(bare)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not JSON ({error}); mend or remove the line") from error
+        raise ConfigError(f"{where} is not JSON ({error}); fix or remove the line") from error
     text = value.get("text") if isinstance(value, dict) else None
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else bare

@@ -78,7 +78,7 @@ def layout_of(
         return Layout(requests=requests, fields=fields, pctr=pctr)
     if pctr is None:
         what = (
-            f"{model} does not say how a log's columns lie in a BidRequest (build it again), and the row is none"
+            f"{model} does not say where a log's columns go in a BidRequest (build it again), and the row is not one"
             if requests is None
             else f"there is none of the columns {', '.join(read_columns)}, which {model} reads"
         )

@@ -98,7 +98,7 @@ def _read(recipe: ClickRecipe, data: Path, say: Say) -> dict[str, ClickLog]:
     if shared:
         row, name = shared[0]
         raise DataError(
-            f"{data / source.test}:{row}: {source.id} {name!r} stands in {data / source.train} too, as do "
+            f"{data / source.test}:{row}: {source.id} {name!r} is in {data / source.train} too, as are "
             f"{len(shared) - 1} more; a row in two splits makes the evaluation too good: split the log anew"
         )
     return logs

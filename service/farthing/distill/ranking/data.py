@@ -183,7 +183,7 @@ def check_apart(*splits: QuerySet) -> None:
         for query in split.queries:
             if query.id in seen:
                 raise DataError(
-                    f"{query.place}: qid {query.id!r} stands in {seen[query.id]} too, another split; remove it from "
+                    f"{query.place}: qid {query.id!r} is in {seen[query.id]} too, another split; remove it from "
                     "one, or give different queries different ids"
                 )
         seen |= {query.id: query.place for query in split.queries}

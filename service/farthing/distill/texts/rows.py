@@ -107,7 +107,7 @@ def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
         name = row.get(source.id)
         if name is not None:
             if str(name) in ids:
-                raise DataError(f"{where}: id {name!r} stands in line {ids[str(name)]} too; give each row its own id")
+                raise DataError(f"{where}: id {name!r} is in line {ids[str(name)]} too; give each row its own id")
             ids[str(name)] = line
         seen |= {f.path for f in recipe.field if f.path not in seen and _has(event, f.path)}
         events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))

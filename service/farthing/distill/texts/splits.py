@@ -114,7 +114,7 @@ def _check_ids(parts: dict[str, DataFile]) -> None:
         for name, line in part.ids.items():
             if name in seen:
                 raise DataError(
-                    f"{part.path}:{line}: id {name!r} stands in {seen[name]} too, another split; a row in two splits "
+                    f"{part.path}:{line}: id {name!r} is in {seen[name]} too, another split; a row in two splits "
                     "makes the evaluation too good: remove it from one, or give different rows different ids"
                 )
             seen[name] = f"{part.path}:{line}"
