@@ -240,7 +240,7 @@ F32_NAN = np.array([1e-3, np.nan, 1e-3], np.float32)
         (set_tensor("table", np.zeros(16, np.int8)), "table"),
         (
             set_tensor("padding_id", np.asarray(3, np.int64)),
-            "padding_id is not what .*expected int64 64, found int64 3",
+            "padding_id does not follow from .*expected int64 64, found int64 3",
         ),
         (set_tensor("length_divisor", np.ones(1, np.float32)), "length_divisor: has 1 entry"),
         (set_tensor("input_scale", np.ones(2, np.float32)), r"input_scale has shape \(2,\), expected a scalar"),
