@@ -209,7 +209,7 @@ def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
     dense = stages.hashed.dense
     expected = dense(inputs)
     for size in _BATCH_SIZES:
-        # Rows run alone cost most: every so many of them is enough.
+        # Rows run alone cost most, so only a regular sample of them is run.
         starts = range(0, _STRESS_ROWS, size) if size > 3 else range(0, _STRESS_ROWS, 11)
         for start in starts:
             rows = slice(start, min(start + size, _STRESS_ROWS))

@@ -68,7 +68,7 @@ class Words(Section):
         0,
         ge=0,
         le=16,
-        description="a word without a vector is cut into at most so many of the teacher's word pieces, whose vectors "
+        description="a word without a vector is cut into at most this many of the teacher's word pieces, whose vectors "
         "are learnt too: all of the teacher's words and pieces have one then, beside vocabulary words of the training "
         "texts; 0: such a word has none",
     )

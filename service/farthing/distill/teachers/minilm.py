@@ -41,7 +41,7 @@ class MiniLMTeacher(Section):
     sources: tuple[str, ...] = Field((), description="sources whose texts it labels; empty: all. It costs 10 ms a text")
     label_elsewhere: bool = Field(True, description="whether it is measured on the sets of other domains too")
     stop_after: float = Field(1.0, gt=0, le=1, description="share of the steps after which it is good enough")
-    most_rows: dict[str, int] = Field(default_factory=dict, description="source -> at most so many of its texts")
+    most_rows: dict[str, int] = Field(default_factory=dict, description="source -> the most of its texts that are used")
     weight: float = Field(1.0, gt=0)
     label_copies: bool = Field(True, description="whether it labels the perturbed copies too; the slowest part")
 
