@@ -115,7 +115,7 @@ def parse_path(text: str) -> FieldPath:
             else "the field path is empty; name a key of the event, like 'a.b' or 'a[*].b'"
         )
     if len(arrays) > 1:
-        raise ConfigError(f"field path '{text}' goes through more than one array; only one is allowed")
+        raise ConfigError(f"field path '{text}' goes through two arrays; only one is allowed")
     if arrays and arrays[0] == len(keys) - 1:
         raise ConfigError(f"field path '{text}' ends in an array; name a key of its elements")
     try:
