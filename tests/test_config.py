@@ -1,6 +1,7 @@
 """Settings: order of sources, origins, and errors that say what, where and what to do."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,30 @@ def test_defaults_never_lose_data(toml):
     assert settings.kafka.isolation_level == "read_committed"
     assert settings.worker.on_corrupt_batch == "halt"
     assert settings.http.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_setting"),
+    [
+        ("FARTHING_KAFKA__GROUP_ID", "another", True),
+        ("farthing_worker__workers", "3", True),
+        ("FARTHING_METER", '{"enabled": false}', True),
+        ("FARTHING_ROUTE", '[{"bundle":"moderation","source":"a","sink":"b","dead_letters":"c"}]', True),
+        ("FARTHING_NO_JIT", "1", False),
+        ("FARTHING_CONFIG", "other.toml", False),
+        ("FARTHING_KAFKA_BOOTSTRAP", "elsewhere:9092", False),
+        ("NUMBA_CACHE_DIR", "somewhere", False),
+    ],
+)
+def test_an_environment_without_settings_lacks_what_is_read_and_nothing_else(
+    toml, monkeypatch, name, value, is_setting
+):
+    path = toml(MINIMAL)
+    from_file = config.load(path, environment=False).settings
+    monkeypatch.setenv(name, value)
+    assert (config.load(path).settings != from_file) == is_setting
+    assert config.load(path, environment=False).settings == from_file
+    assert (name not in config.without_settings(os.environ)) == is_setting
 
 
 def test_flag_beats_environment_beats_file_beats_default(toml, monkeypatch):

@@ -6,10 +6,10 @@
     FetchedPartition   FieldColumns       ScoreBlock      RenderedValues     OutputBatch
              RecordBlock       FeatureBlock      DecisionBlock (RankingBlock, BidBlock)
 
-*event* is one Kafka record; *row* is one thing the model scores (moderation: one row an event; rerank: one row a
-candidate; bidding: one row an impression). All blocks are frozen; arrays are written by the stage that makes them and
-only read after. Ragged data is ``start``/``stop`` (n,) where it is a view into received bytes, ``data`` + ``indptr``
-(n+1,) where we wrote it. No other module defines what an array in these means.
+An *event* is the value of one Kafka record; a *row* is what the model scores once (moderation: one row per event;
+rerank: one per candidate; bidding: one per impression). All blocks are frozen; arrays are written by the stage that
+makes them and only read afterwards. Ragged data is ``start``/``stop`` (n,) where it is a view into received bytes, and
+``data`` with ``indptr`` (n+1,) where we wrote it. What an array in a block means is defined here and nowhere else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_EVENT_BYTES: Final = 1 << 20
 
 
 class Status(IntEnum):
-    """What became of one event: 0 is scored, all others are reasons for the dead-letter topic.
+    """What became of one event: 0 means scored, all others are reasons for a dead letter.
 
     Values are stable: they travel in metrics (``reason`` label, by lower-cased name) and in dead-letter headers.
     """
@@ -53,23 +53,23 @@ class Status(IntEnum):
     NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or something else where a path needs a container
     MISSING_FIELD = 13  # a required field is absent
     NULL_FIELD = 14  # a required field is null
-    WRONG_TYPE = 15  # a field has another type than its plan says
+    WRONG_TYPE = 15  # a field has another type than the plan's
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
 
 
 class Presence(IntEnum):
-    """Whether a field is there: missing and null are different things."""
+    """Whether an event has a field: missing and null are different things."""
 
     MISSING = 0
     NULL = 1
     PRESENT = 2
-    WRONG_TYPE = 3  # only in rows: another type than the plan says (outside the array, that refuses the event)
+    WRONG_TYPE = 3  # only in rows: another type than the plan's (outside the array, that refuses the event)
 
 
 class Outcome(IntEnum):
-    """What became of one impression, or of a whole bid request: 0 is a bid, all others are reasons for none.
+    """What became of one impression, or of a whole bid request: 0 means a bid, all others are reasons for none.
 
     Values are stable: they are the labels of a bidding bundle, travel in metrics (by lower-cased name) and, as
     OpenRTB's ``nbr``, in the responses.
@@ -90,10 +90,10 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchedPartition:
-    """What one fetch brought for one partition, as the broker sent it.
+    """What one fetch returned for one partition, as the broker sent it.
 
-    ``data`` holds whole record batches, then perhaps the first part of another, which is left for the next fetch. It
-    may be a view of the whole response, which it keeps alive.
+    ``data`` has whole record batches, then perhaps the first part of another, which is left for the next fetch. It may
+    be a view of the whole response, and then keeps it alive.
     ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
     read_committed), as Kafka's Fetch response gives them.
     """
@@ -173,7 +173,7 @@ class RecordBlock:
 
 @dataclass(frozen=True, slots=True)
 class TextColumn:
-    """Strings of one field, unescaped UTF-8, copied together."""
+    """Strings of one field, unescaped to UTF-8 and copied one after another."""
 
     presence: Bytes  # (n,) Presence
     data: Bytes  # (n_bytes,)
@@ -204,7 +204,7 @@ Column = TextColumn | RawColumn | NumberColumn
 class FieldColumns:
     """The plan's fields of n events. Refused events keep their places: their fields are missing, and they have no rows.
 
-    Columns of fields inside the plan's array have one entry a row, all others one an event.
+    Columns of fields inside the plan's array have one entry per row, all others one per event.
     """
 
     status: Bytes  # (n,) Status
@@ -217,7 +217,7 @@ class FieldColumns:
 
 @dataclass(frozen=True, slots=True)
 class FeatureBlock:
-    """Hashed feature ids of each row, in compressed sparse row form; repeats count."""
+    """Hashed feature ids of each row, as compressed sparse rows; repeats count."""
 
     indptr: Int64s  # (n_rows+1,)
     indices: Int32s  # (nnz,) 0 <= id < n_buckets
@@ -228,7 +228,7 @@ class FeatureBlock:
 
 @dataclass(frozen=True, slots=True)
 class NumberBlock:
-    """Number columns of each row, for models that read numbers as they are."""
+    """Number columns of each row, for models that read numbers directly."""
 
     values: NDArray[np.float64]  # (n_rows, n_columns); NaN where there is none
 
@@ -238,10 +238,10 @@ class NumberBlock:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBlock:
-    """What the model gives for each row."""
+    """What the model returns for each row."""
 
-    logits: Int32s  # (n_rows, n_heads) integer logits: equal on every machine; (n_rows, 0) of a model without
-    scores: NDArray[np.float32]  # (n_rows, n_heads) from 0 to 1, one a head
+    logits: Int32s  # (n_rows, n_heads) integer logits: the same on every machine; (n_rows, 0) if the model has none
+    scores: NDArray[np.float32]  # (n_rows, n_heads) from 0 to 1
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -249,17 +249,17 @@ class ScoreBlock:
 
 @dataclass(frozen=True, slots=True)
 class DecisionInputs:
-    """What a decision may depend on besides fields and scores. Pure rooms have no clock: they get the time here."""
+    """What a decision may depend on besides fields and scores. Pure rooms have no clock: the time comes from here."""
 
     buffer: Bytes  # of the RecordBlock that was parsed: raw columns are views into it
-    timestamps_ms: Int64s  # (n,) of the events; -1 is none
+    timestamps_ms: Int64s  # (n,) of the events; -1: none
     now_ms: int = 0  # milliseconds since the epoch; bid responses name it
     pacing: float = 1.0  # multiplier of the campaign's bids, over 0 and at most 1; bid responses name it too
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionBlock:
-    """What to answer to each event. ``status`` is final; labels index the bundle's names."""
+    """The decision on each event. ``status`` is final; labels index the bundle's names."""
 
     status: Bytes  # (n,) Status
     scores: NDArray[np.float32]  # (n_rows, n_heads)
@@ -268,10 +268,10 @@ class DecisionBlock:
 
 @dataclass(frozen=True, slots=True)
 class BidBlock:
-    """What to answer to each bid request: bids, or the reason for none."""
+    """The decision on each bid request: bids, or the reason for none."""
 
     status: Bytes  # (n,) Status
-    scores: NDArray[np.float32]  # (n_rows, n_heads); the first head's is that of a click
+    scores: NDArray[np.float32]  # (n_rows, n_heads); the first head's is the score for a click
     labels: Bytes  # (n_rows,) Outcome of each impression
     prices_micros: (
         Int64s  # (n_rows,) millionths of the currency per thousand impressions (CPM); 0 where there is no bid
@@ -292,7 +292,7 @@ class RankingBlock(DecisionBlock):
 
 @dataclass(frozen=True, slots=True)
 class RenderedValues:
-    """Output values of the events with status OK, in order: value k answers event ``events[k]``."""
+    """Output values of the events with status OK, in order: value k belongs to event ``events[k]``."""
 
     events: Int64s  # (m,) row numbers in the RecordBlock, ascending
     data: Bytes  # (n_bytes,)

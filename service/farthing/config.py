@@ -37,10 +37,14 @@ __all__ = [
     "named_file",
     "schema",
     "with_file",
+    "without_settings",
 ]
 
 FILE_NAME: Final = "farthing.toml"
 """The settings file that is found by itself in the current folder."""
+
+_PREFIX: Final = str(Settings.model_config["env_prefix"])
+_NESTED: Final = str(Settings.model_config["env_nested_delimiter"])
 
 # Commands that take the settings file, where a message puts them in backquotes.
 _COMMAND: Final = re.compile(r"`(farthing (?:serve|ledger|audit|topics create|topics check|config show))(?=[ `])")
@@ -74,7 +78,13 @@ class Loaded:
             yield name, value, origin if origin is not None else "default"
 
 
-def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: type[Settings] = Settings) -> Loaded:
+def load(
+    path: Path | None,
+    flags: Mapping[str, object] | None = None,
+    kind: type[Settings] = Settings,
+    *,
+    environment: bool = True,
+) -> Loaded:
     """Read the settings.
 
     Parameters
@@ -85,6 +95,8 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: typ
         Values given on the command line, by dotted name (``worker.workers``); None: not given.
     kind:
         ``Assumptions`` where no route is needed.
+    environment:
+        Whether environment variables count.
 
     Raises
     ------
@@ -94,7 +106,7 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: typ
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     sources = [
         ("flag", _nest(given)),
-        ("environment", _environment()),
+        ("environment", _environment() if environment else {}),
         (str(path), _toml(path) if path is not None else {}),
     ]
     origins: dict[str, str] = {}
@@ -112,13 +124,13 @@ def load(path: Path | None, flags: Mapping[str, object] | None = None, kind: typ
 
 
 def named_file() -> Path | None:
-    """Give the settings file that the variable FARTHING_CONFIG names, for programs with flags of their own."""
+    """Return the settings file that the variable FARTHING_CONFIG names, for programs with flags of their own."""
     name = os.environ.get("FARTHING_CONFIG")
     return Path(name) if name else None
 
 
 def found_file() -> Path | None:
-    """Give the settings file of a command without ``-c``: FARTHING_CONFIG's, else the current folder's if any."""
+    """Return the settings file of a command without ``-c``: FARTHING_CONFIG's, else the current folder's if any."""
     here = Path(FILE_NAME)
     # A broken link counts: somebody made it, and reading it says what is wrong.
     return named_file() or (here if os.path.lexists(here) else None)
@@ -132,8 +144,16 @@ def with_file(text: str, path: Path | None) -> str:
     return _COMMAND.sub(lambda match: f"`{match[1]}{flag}", text)
 
 
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the variables that settings are read from: for a process that is to have its file's settings alone.
+
+    Others stay, whatever they begin with, such as ``FARTHING_NO_JIT``.
+    """
+    return {name: value for name, value in environment.items() if not _is_setting(name)}
+
+
 def schema() -> str:
-    """Give the JSON Schema of the settings file, indented."""
+    """Return the JSON Schema of the settings file, indented."""
     return json.dumps(Settings.model_json_schema(), indent=2)
 
 
@@ -161,8 +181,15 @@ def _environment() -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None}
 
 
+def _is_setting(variable: str) -> bool:
+    """Whether pydantic reads a setting from a variable: ``FARTHING_WORKER`` (JSON), ``FARTHING_WORKER__WORKERS``."""
+    lower = variable.lower()
+    section = lower.removeprefix(_PREFIX.lower()).split(_NESTED)[0]
+    return lower.startswith(_PREFIX.lower()) and section in Settings.model_fields
+
+
 def _env_name(dotted: str) -> str:
-    return "FARTHING_" + dotted.upper().replace(".", "__")
+    return _PREFIX + dotted.upper().replace(".", _NESTED)
 
 
 def _nest(flat: Mapping[str, object]) -> dict[str, Any]:

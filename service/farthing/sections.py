@@ -1,7 +1,7 @@
-"""The sections of the settings: each setting is stated once, here, with its unit, range and default.
+"""The sections of the settings: each setting is defined once, here, with its unit, range and default.
 
-``[kafka]`` stands in :mod:`farthing.kafka.settings`, ``[meter]`` and ``[ledger]`` in :mod:`farthing.meter.settings`.
-Where values come from is :mod:`farthing.config`.
+``[kafka]`` is in :mod:`farthing.kafka.settings`, ``[meter]`` and ``[ledger]`` are in :mod:`farthing.meter.settings`.
+:mod:`farthing.config` reads the values.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
@@ -152,6 +152,18 @@ class Settings(BaseSettings):
     http: HttpSettings = Field(default_factory=lambda: HttpSettings(), description="probes and metrics")
     meter: MeterSettings = Field(default_factory=lambda: MeterSettings(), description="what scoring costs and saves")
     ledger: LedgerSettings = Field(default_factory=lambda: LedgerSettings(), description="where the books are kept")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the given values alone: :mod:`farthing.config` has merged them, the environment's among them."""
+        return (init_settings,)
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

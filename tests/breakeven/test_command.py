@@ -164,7 +164,7 @@ def test_a_line_of_a_sample_that_is_not_json_is_named_by_its_number(farthing, tm
     assert done.returncode == 2
     said = " ".join(done.stderr.split())
     assert f"{path}: line 4 is not JSON" in said
-    assert "mend or remove the line" in said
+    assert "fix or remove the line" in said
 
 
 def test_a_sample_that_is_cut_off_is_refused(farthing, tmp_path):

@@ -66,6 +66,22 @@ def made(monkeypatch):
             one._process.wait(10)
 
 
+def test_settings_in_the_users_shell_do_not_reach_it(tmp_path, monkeypatch):
+    file = tmp_path / "farthing.toml"
+    file.write_text(
+        '[kafka]\nbootstrap_servers = ["here:9092"]\n'
+        '[[route]]\nbundle = "moderation"\nsource = "in"\nsink = "out"\ndead_letters = "dead"\n'
+    )
+    monkeypatch.setenv("FARTHING_KAFKA__BOOTSTRAP_SERVERS", "elsewhere:9092")
+    monkeypatch.setenv("FARTHING_ROUTE__0__SOURCE", "another")
+    child = Child("worker", ["config", "show", "-c", str(file)], tmp_path / "log", "http://127.0.0.1:1")
+    child.start()
+    assert child._process.wait(120) == 0
+    shown = (tmp_path / "log").read_text()
+    assert "here:9092" in shown
+    assert "elsewhere" not in shown and "another" not in shown
+
+
 async def test_it_waits_as_long_as_kernels_are_compiled(made, tmp_path):
     child = made(tmp_path, "return (200, '') if waited > 6 else (503, f'joining: {int(waited * 2)} of 12')")
     heard = []

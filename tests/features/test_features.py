@@ -280,7 +280,7 @@ def test_a_column_of_another_kind_is_refused(feature, said):
         ({"n_buckets": 3}, "power of two"), ({"hash": "md5"}, "md5"), ({"features": []}, "needs a feature"), ({"colour": 1}, "colour"),
         ({"features": [{"kind": "image", "field": "a"}]}, "image"), ({"features": [{"kind": "text", "char_ngrams": [0, 4]}]}, "char_ngrams"),
         ({"features": [{"kind": "numeric", "field": "a", "boundaries": [2, 1]}]}, "ascending"),
-        ({"features": [{"kind": "cross", "fields": ["a", "b"]}]}, "no categorical"), ({"seed": -1}, "seed"),
+        ({"features": [{"kind": "cross", "fields": ["a", "b"]}]}, "not a categorical"), ({"seed": -1}, "seed"),
     ],
 )  # fmt: skip
 def test_impossible_specs_are_refused(spec, said):

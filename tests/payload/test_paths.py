@@ -121,7 +121,7 @@ def test_an_id_may_be_mapped_where_the_plan_has_none():
         (TEXT, {"txt": "body"}, r"^txt=body: nothing is called 'txt' here; known are id, text; did you mean text\?"),
         (TEXT, {"text": "a..b"}, "^text=a..b: .*empty key"),
         (TEXT, {"text": ""}, "^text=: .*empty"),
-        (TEXT, {"text": "a[*].b"}, "one value an event"),
+        (TEXT, {"text": "a[*].b"}, "one value per event"),
         (TEXT, {"text": "id"}, "two fields, id and text"),
         (TEXT, {"text": "id.x"}, "lies above"),
         (TEXT, {"id": "text.x"}, "lies above"),

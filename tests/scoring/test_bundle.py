@@ -136,7 +136,7 @@ def drop(key):
             "task: manifest.json says 'rerank', the metadata of model.onnx 'moderation'",
         ),
         (lambda m: m.update(feature_fingerprint="11"), "feature_fingerprint: manifest.json says '11'.*'00'"),
-        (lambda m: m.update(evaluation={"auc": float("nan")}), "NaN is no JSON number"),
+        (lambda m: m.update(evaluation={"auc": float("nan")}), "NaN is not a JSON number"),
     ],
 )
 def test_bad_manifests(bundle, change, message):
@@ -236,11 +236,11 @@ F32_NAN = np.array([1e-3, np.nan, 1e-3], np.float32)
         ),
         (set_tensor("hidden_bias", np.zeros(24, np.int64)), r"expected int32 \(24,\), found int64 \(24,\)"),
         (set_tensor("table", np.zeros((5, 15), np.int8)), "table: has 15 columns, expected a multiple of 16"),
-        (set_tensor("table", np.ones((65, 16), np.int8)), "tensor table is not what its other tensors make it"),
+        (set_tensor("table", np.ones((65, 16), np.int8)), "tensor table does not follow from the other tensors"),
         (set_tensor("table", np.zeros(16, np.int8)), "table"),
         (
             set_tensor("padding_id", np.asarray(3, np.int64)),
-            "padding_id is not what .*expected int64 64, found int64 3",
+            "padding_id does not follow from .*expected int64 64, found int64 3",
         ),
         (set_tensor("length_divisor", np.ones(1, np.float32)), "length_divisor: has 1 entry"),
         (set_tensor("input_scale", np.ones(2, np.float32)), r"input_scale has shape \(2,\), expected a scalar"),

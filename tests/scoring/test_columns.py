@@ -149,7 +149,7 @@ def test_several_heads_are_the_output_s_columns(tmp_path):
         ('["churn"]', '["none"]', "a head is called 'none'"),
         ('name = "churn"', 'name = "a churn"', r"manifest\.toml: name"),
         ('"churn.onnx"', '"../churn.onnx"', r"manifest\.toml: model"),
-        ('"churn.onnx"', '"other.onnx"', r"other\.onnx: cannot be read"),
+        ('"churn.onnx"', '"other.onnx"', r"cannot read other\.onnx: No such file"),
         ('"probabilities"', '"label"', r"output label is tensor\(int64\)"),
         ('"probabilities"', '"scores"', "there is no output scores; the outputs are label"),
         ('licence = "ours"', f'sha256 = "{"0" * 64}"', rf"churn\.onnx: SHA-256 is .*says {'0' * 64}; copy the model"),

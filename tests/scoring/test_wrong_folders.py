@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_read(bundle):
         (b"", b"x", "name: Field required"),
         (b"= 3", b"x", "not TOML"),
         (b"name = '\xff'", b"x", "not TOML"),
-        (COLUMNS, None, "model.onnx: cannot be read"),
+        (COLUMNS, None, "cannot read model.onnx: No such file"),
         (COLUMNS, b"junk", "not an ONNX model"),
     ],
 )
@@ -114,5 +114,15 @@ def test_number_columns(manifest, model, said, tmp_path):
 def test_a_manifest_that_is_a_link_to_nothing_is_named(tmp_path):
     (tmp_path / "manifest.toml").symlink_to("nowhere")
     assert is_column_bundle(tmp_path)
-    with pytest.raises(BundleError, match=r"manifest\.toml: cannot be read"):
+    with pytest.raises(BundleError, match=r"cannot read manifest\.toml: No such file"):
         ColumnBundle.load(tmp_path)
+
+
+def test_a_file_beyond_the_limit_is_refused_unread(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("farthing.scoring.bundle.MAX_FILE_BYTES", 1000)
+    (bundle / MODEL).write_bytes(bytes(1001))
+    (tmp_path / "manifest.toml").write_bytes(COLUMNS)
+    (tmp_path / "model.onnx").write_bytes(bytes(1001))
+    for load, folder in ((Bundle.load, bundle), (ColumnBundle.load, tmp_path)):
+        with pytest.raises(BundleError, match=r"has [\d,]+ bytes, at most 1,000 are allowed"):
+            load(folder)

@@ -1,4 +1,4 @@
-"""The ledger's counts of one route beside those of its topics: where they differ, and what else is not as it should be.
+"""Compares the ledger's counts of one route with those of its topics, and says where they differ or are inconsistent.
 
 The books and the topics are compared up to the offset that the books have reached, so an audit may run while events
 are scored: what was answered since then is reported, but it is not a difference.
@@ -48,16 +48,16 @@ class Compared:
     later: int
     foreign: int
     skipped_batches: int
-    findings: tuple[str, ...]  # why it does not agree; none: it does
+    findings: tuple[str, ...]  # why it does not agree; empty if it does
     unknown: str | None = None  # why it cannot be recounted
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as JSON types."""
+        """Return the comparison as JSON types."""
         return {name: getattr(self, name) for name in self.__slots__} | {"findings": list(self.findings)}
 
 
 def counted_to(accounts: Sequence[LedgerCount]) -> dict[int, int]:
-    """Give for each partition the offset before which some count has counted."""
+    """Return the offset that the ledger's counts of each partition have reached."""
     ends: dict[int, int] = {}
     for account in accounts:
         ends[account.partition] = max(ends.get(account.partition, 0), account.next_offset)

@@ -1,4 +1,4 @@
-"""A set of offsets of one partition: a bit for each, in pages, of which those that are full take no memory."""
+"""A set of offsets of one partition: one bit for each, in pages; full pages take no memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mark_reference(bits: Bytes, places: Int64s) -> int:
 
 @kernel(reference=mark_reference)
 def mark(bits: Bytes, places: Int64s) -> int:
-    """Set bits, the lowest of a byte first; gives how many were not set. Places are int64 (n,) below 8 x len(bits)."""
+    """Set bits, the lowest of a byte first; returns how many were clear. Places are int64 (n,) below 8 x len(bits)."""
     new = 0
     for k in range(len(places)):
         place = places[k]
@@ -39,7 +39,7 @@ def mark(bits: Bytes, places: Int64s) -> int:
 
 
 class OffsetSet:
-    """Offsets from 0 on. Memory: a bit for each offset of a page that has some and lacks some; pages are 2**20."""
+    """Offsets from 0 on. Only pages (of 2**20 offsets) that are partly filled take memory: one bit per offset."""
 
     def __init__(self) -> None:
         self._pages: dict[int, Bytes | None] = {}  # None: full
@@ -49,7 +49,7 @@ class OffsetSet:
         return sum(self._counts.values())
 
     def add(self, offsets: Int64s) -> int:
-        """Add offsets, 0 or more, in any order, repeats too; gives how many were new."""
+        """Add offsets of at least 0, in any order, with repeats; returns how many were new."""
         pages = offsets >> PAGE_BITS
         new = 0
         for number in np.unique(pages).tolist():
@@ -76,14 +76,14 @@ class OffsetSet:
         )
 
     def shared(self, other: OffsetSet) -> int:
-        """Count the offsets that are in both."""
+        """Count the offsets that are in both sets."""
         return sum(
             int((self._bits(number, 0, PAGE) & other._bits(number, 0, PAGE)).sum())
             for number in self._counts.keys() & other._counts.keys()
         )
 
     def _bits(self, number: int, first: int, last: int) -> Bytes:
-        """Give a page's places from ``first`` to before ``last``, cut to the page, one byte each."""
+        """Return a page's places from ``first`` to before ``last``, clipped to the page, one byte each."""
         first, last = max(first, 0), max(min(last, PAGE), 0)
         bits = self._pages[number]
         if bits is None:

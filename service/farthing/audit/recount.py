@@ -1,7 +1,7 @@
-"""What the topics hold: which source offsets were answered, each counted once however often it was written.
+"""Recounts the topics: which source offsets were answered, each counted once however often it was written.
 
-A score carries its event's offset in the header ``farthing.offset``, a dead letter in ``farthing.error.offset``; the
-partition is the source's own. No Python object is made for a record.
+A score has its event's offset in the header ``farthing.offset``, a dead letter in ``farthing.error.offset``; the
+partition number is the source's. No Python object is made for a record.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from farthing.blocks import FetchedPartition
 from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
 
 SKIPPED_BATCH_HEADER: Final = b"farthing.error.next_offset"
-"""A dead letter with it holds a whole batch that could not be read: no event was counted for it."""
+"""Header of a dead letter that holds a whole unreadable batch: none of its events were counted."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of one source partition's events, as far as the books go."""
+    """What became of one source partition's events, up to where the books have counted."""
 
     scored: OffsetSet = field(default_factory=OffsetSet)
     dead: OffsetSet = field(default_factory=OffsetSet)
-    repeats: int = 0  # answers to events that had one already
-    later: int = 0  # answers to events that the books have not reached
+    repeats: int = 0  # records of events that had one already
+    later: int = 0  # records of events that the books have not reached
     foreign: int = 0  # records without the header: not written by Farthing
     skipped_batches: int = 0  # dead letters that hold whole batches
 
@@ -40,7 +40,7 @@ class Recount:
     """Counts one route's sink and dead-letter topic."""
 
     def __init__(self, sink: str, dead_letters: str, counted_to: Mapping[int, int]) -> None:
-        """``counted_to`` gives for each source partition the offset before which the books have counted."""
+        """``counted_to`` has the offset that the books have reached, for each source partition."""
         self._sink = sink
         self._dead_letters = dead_letters
         self._counted_to = counted_to
@@ -53,7 +53,7 @@ class Recount:
         return self._sink, self._dead_letters
 
     def read(self, part: FetchedPartition) -> None:
-        """Count what one fetch of either topic brought.
+        """Count what one fetch of either topic returned.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The command's run: ask the ledger, read the topics, say whether they agree."""
+"""Runs ``farthing audit``: asks the ledger, reads the topics, and says whether they agree."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SHOWN = 20
 
 
 async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
-    """Audit every route; returns the exit code: 0 they agree, 1 they do not, 4 some topic cannot be recounted.
+    """Audit every route; returns the exit code: 0 if they agree, 1 if not, 4 if some topic cannot be recounted.
 
     Raises
     ------
     ConfigError
         Routes share a topic, or what answers at the address is not a ledger.
     StartError, BrokerError
-        The ledger or the broker cannot be asked.
+        The ledger or the broker cannot be reached.
     DecodeError
         A record batch cannot be read.
     """
     _require_own_topics(settings.route)
     address = ledger or f"http://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
-    # The ledger first: what it has counted is in the topics by then, however much is answered meanwhile.
+    # The ledger comes first: what it has counted is in the topics already, however much is scored meanwhile.
     accounts = await asyncio.to_thread(_accounts, address)
     compared: list[Compared] = []
     for route in settings.route:
@@ -92,7 +92,7 @@ def _require_own_topics(routes: Sequence[RouteSettings]) -> None:
 
 
 def _reachable(host: str) -> str:
-    """Give the name to connect to for an address that is listened on."""
+    """Return the name to connect to for an address that a server listens on."""
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{name}]" if ":" in name else name
 

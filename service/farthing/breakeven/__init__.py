@@ -1,1 +1,1 @@
-"""``farthing breakeven``: options, the study, its words, tables and chart."""
+"""The command ``farthing breakeven``: its options, and the report of the study in words, tables and a chart."""

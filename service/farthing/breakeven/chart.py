@@ -1,7 +1,7 @@
-"""The break-even chart: cost a day over events a day, both axes logarithmic, in the terminal or as PNG.
+"""Draws the break-even chart, cost a day over events a day on logarithmic axes, in the terminal or as PNG.
 
-Only drawing: the curves are points of :mod:`farthing.meter.breakeven`. Floats are used here for places on a canvas,
-never for money that is shown as a number.
+The curves are points from :mod:`farthing.meter.breakeven`. Floats are used here for places on a canvas, never for money
+that is shown as a number.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
 from farthing.errors import ConfigError, extra
 from farthing.meter.money import Interval
-from farthing.meter.own_cost import OwnPlan
 from farthing.meter.study import Study
 from farthing.process.output import writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FIRST_EXPONENT: Final = 4
 LAST_EXPONENT: Final = 11
@@ -27,7 +29,7 @@ MARGIN: Final = 9
 
 
 def span(study: Study) -> tuple[int, int]:
-    """Powers of ten between which the chart runs: wide enough for today's volume and the thresholds."""
+    """Return the chart's range in powers of ten: wide enough for today's volume and the thresholds."""
     seen = [study.events_per_day, study.threshold.low, study.threshold.high, study.threshold_paid.mid]
     exponents = [math.log10(value) for value in seen if value]
     first = min(FIRST_EXPONENT, math.floor(min(exponents)))
@@ -149,6 +151,20 @@ def write_png(study: Study, path: Path) -> None:
     figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _draw_costs(axes, study, volumes)
+    _draw_volumes(axes, study, first)
+    axes.set(xscale="log", yscale="log", xlim=(10**first, 10**last), xlabel="events a day", ylabel="US dollars a day")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power("", round(math.log10(value)))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power("$", round(math.log10(value)))))
+    axes.set_title(f"{study.task}: {study.chosen.prices.basis}", fontsize=9)
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+    with writing(f"--plot {path}"):
+        figure.savefig(path, format="png")
+
+
+def _draw_costs(axes: Axes, study: Study, volumes: Sequence[int]) -> None:
+    """Draw own cost, the best pricing mode, and one call an event if that is another mode, each with its band."""
 
     def band(of: Callable[[int], Interval], colour: str, label: str, *, dashed: bool = False) -> None:
         days = [of(n) for n in volumes]
@@ -164,13 +180,16 @@ def write_png(study: Study, path: Path) -> None:
             linewidth=2,
         )
 
-    plan: OwnPlan = study.own
-    band(plan.day, "#1b7f4d", "tuned model, own cost")
+    band(study.own.day, "#1b7f4d", "tuned model, own cost")
     best = study.chosen.best
     band(best.usd_per_event.times, "#c2571a", f"{study.chosen.model}, {best.mode.label}")
     naive = study.chosen.offers["naive"]
     if naive is not None and naive is not best:
         band(naive.usd_per_event.times, "#d9a441", f"{study.chosen.model}, {naive.mode.label}", dashed=True)
+
+
+def _draw_volumes(axes: Axes, study: Study, first: int) -> None:
+    """Mark today's volume, the break-even volume with its range, and where a free endpoint is enough."""
     axes.axvline(study.events_per_day, color="#7a3fa0", linewidth=1.5, label="now")
     at = study.threshold
     if at.mid is not None:
@@ -185,11 +204,3 @@ def write_png(study: Study, path: Path) -> None:
             alpha=0.08,
             label="within free limits",
         )
-    axes.set(xscale="log", yscale="log", xlim=(10**first, 10**last), xlabel="events a day", ylabel="US dollars a day")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power("", round(math.log10(value)))))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power("$", round(math.log10(value)))))
-    axes.set_title(f"{study.task}: {study.chosen.prices.basis}", fontsize=9)
-    axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(fontsize=8)
-    with writing(f"--plot {path}"):
-        figure.savefig(path, format="png")

@@ -1,4 +1,4 @@
-"""What a running ledger has seen, as the traffic to estimate with: volume, sizes, rows and scripts of real events."""
+"""Takes the traffic to estimate with from a running ledger: volume, sizes, rows and scripts of real events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farthing.meter.usage import SizeCount
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One route as the ledger has it."""
+    """One route as the ledger has seen it."""
 
     topic: str
     task: str
@@ -32,9 +32,9 @@ def read_live(address: str, task: str | None = None) -> Live:
     Raises
     ------
     ConfigError
-        Nothing was scored, or no route has the task; the address is not valid, or not a ledger's.
+        Nothing was scored, or no route has the task; the address is not valid, or is not a ledger's.
     StartError
-        Nobody answers there, or the ledger is not ready.
+        Nothing answers there, or the ledger is not ready.
     """
     statement = ask(address, "/api/statement?window=all")
     try:
@@ -55,7 +55,7 @@ def read_live(address: str, task: str | None = None) -> Live:
 
 
 def _live(route: Mapping[str, Any], basis: str) -> Live:
-    # The numbers of classes are not looked at, only the sizes of calls in each.
+    # How many events are in each class is not used, only the sizes of their calls.
     calls = {at: SizeCount(int(one["calls"]), int(one["prompt_bytes"])) for at, one in enumerate(route["sizes"])}
     traffic = Traffic(calls, Fraction(int(route["rows"]), int(route["scored"])))
     scripts = {name: int(size) for name, size in route["sampled_bytes_by_script"].items() if size}

@@ -18,7 +18,7 @@ from farthing.meter.settings import MeterSettings
 _FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _VOLUME: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbgt]?)\s*(/s|/min|/h|/d)?", re.IGNORECASE)
 MOST: Final = 10**9
-"""Bytes and rows of an event; more is a typing mistake."""
+"""Largest size and number of rows of an event; more is a typing mistake."""
 _A_DAY: Final = {None: 1, "/d": 1, "/h": 24, "/min": 1_440, "/s": 86_400}
 
 
@@ -40,7 +40,7 @@ def events_per_day(text: str) -> int:
     Raises
     ------
     ConfigError
-        It is something else, or less than one event a day.
+        It is not a volume, or is less than one event a day.
     """
     match = _VOLUME.fullmatch(text.strip())
     if match is None:
@@ -61,7 +61,7 @@ _MODEL_HELP: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class BreakevenOptions:
-    """What the command line may set; None leaves it to the settings."""
+    """What the command line may set; None leaves the value to the settings."""
 
     task: Annotated[
         Literal["moderation", "classify", "rerank", "bidding"] | None,
@@ -118,12 +118,12 @@ class BreakevenOptions:
     plot: Annotated[Path | None, Parameter(help="write the chart as PNG (needs the extra evaluate)")] = None
 
     def conflicting(self) -> str | None:
-        """Give a flag that does not go with ``--ledger``, if one was given."""
+        """Return a flag that does not go with ``--ledger``, if one was given."""
         given = (("--sample", self.sample), ("--payload-bytes", self.payload_bytes), ("--rows", self.rows))
         return next((name for name, value in given if value is not None), None)
 
     def settings(self) -> dict[str, object]:
-        """Give the flags that are settings, by dotted name."""
+        """Return the flags that are settings, by dotted name."""
         given = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name in MeterSettings.model_fields
         }

@@ -1,4 +1,4 @@
-"""``farthing breakeven``: when a tuned model pays and when the API wins; the verdict in words, then the tables."""
+"""Runs ``farthing breakeven``: says when a tuned model pays and when the API wins, in words and then in tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEFAULT_VOLUME: Final = "1M"
 
 
 def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -> int:
-    """Carry out the command; returns the exit code."""
+    """Run the command; returns the exit code."""
     settings = config.load(config_file, options.settings(), config.Assumptions).settings
     keep_apart(
         [
@@ -87,7 +87,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
 
 
 def make_study(options: BreakevenOptions, settings: MeterSettings, task: str, live: Live | None = None) -> Study:
-    """Gather what the study needs: prices of the day, facts, the sample or what the ledger has seen, the bill."""
+    """Gather what the study needs: the day's prices, facts, the sample or the ledger's traffic, the bill."""
     prompts = load_prompts()
     if task not in prompts:
         raise ConfigError(f"task {task!r} has no prompt model; choose one of {', '.join(prompts)} (--task)")
@@ -126,7 +126,7 @@ def make_study(options: BreakevenOptions, settings: MeterSettings, task: str, li
 
 
 def report(made: Study) -> dict[str, object]:
-    """Give the study as one object, dollars with their own digits."""
+    """Return the study as one JSON object, with unrounded dollars."""
     here = made.now
     return {
         "verdict": made.verdict,
@@ -246,7 +246,7 @@ def _calibration(settings: MeterSettings, prices: PriceList) -> Calibration | No
 
 
 def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Traffic, TokenBasis]:
-    """Sizes, scripts and, with a tokenizer, tokens of the first events of a file."""
+    """Measure sizes, scripts and, with a tokenizer, tokens of a file's first events."""
     assert options.sample is not None
     count = None if options.tokenizer is None else load_tokenizer(options.tokenizer)
     sampled = TextSample()
@@ -267,9 +267,9 @@ def _measure(options: BreakevenOptions, rows: int, system_text: str) -> tuple[Tr
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Give the field ``text`` of each line's object, or the whole line where there is none; blank lines are skipped.
+    """Yield the field ``text`` of each line's object, or the whole line if there is none; blank lines are skipped.
 
-    Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark.
+    Half of a surrogate pair, which JSON can express and UTF-8 cannot, becomes a question mark.
 
     Raises
     ------
@@ -288,6 +288,6 @@ def _text_of(line: bytes, where: str) -> str:
         bare = line.decode()
         value = json.loads(bare)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not JSON ({error}); mend or remove the line") from error
+        raise ConfigError(f"{where} is not JSON ({error}); fix or remove the line") from error
     text = value.get("text") if isinstance(value, dict) else None
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else bare

@@ -1,4 +1,4 @@
-"""The study as tables: pricing modes of the model, other models, own cost, sensitivity, assumptions."""
+"""Shows the study as tables: pricing modes of the model, other models, own cost, sensitivity, assumptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from farthing.meter.study import Study, usd_per_million
 
 
 def tables(made: Study) -> list[Table]:
-    """Give the tables: pricing modes of the chosen model, other models, own cost, sensitivity."""
+    """Return the tables: pricing modes of the chosen model, other models, own cost, sensitivity."""
     shown = [_modes(made)]
     if len(made.models) > 1:
         shown.append(_models(made))

@@ -1,4 +1,4 @@
-"""The study in words: what a person reads first. Numbers are rounded here, for the eye, and nowhere else."""
+"""Puts the study into words, which a person reads first. Numbers are rounded here, for display, and nowhere else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERDICTS: Final = {"api": "stay on the API", "tuned": "run a tuned model", "unde
 
 
 def count_text(value: Fraction | int | None) -> str:
-    """Three digits at most: 8.64 M; ``never`` for None."""
+    """Format with at most three digits: 8.64 M; ``never`` for None."""
     if value is None:
         return "never"
     for step, name in _STEPS:
@@ -30,7 +30,7 @@ def count_text(value: Fraction | int | None) -> str:
 
 
 def dollars(value: Fraction) -> str:
-    """Three digits, whole dollars from a thousand on: $0.0123, $4.57, $1,234, $62.7 k, $1.30 M."""
+    """Format with three digits, or in whole dollars from a thousand on: $0.0123, $4.57, $1,234, $62.7 k, $1.30 M."""
     if value < 0:
         return "-" + dollars(-value)
     for step, name in _STEPS[:-1]:
@@ -42,12 +42,12 @@ def dollars(value: Fraction) -> str:
 
 
 def dollar_range(of: Interval) -> str:
-    """Low to high, for a table."""
+    """Format a range from low to high, for a table."""
     return dollars(of.low) if of.is_exact else f"{dollars(of.low)} – {dollars(of.high)}"
 
 
 def three(value: Fraction) -> str:
-    """Three digits, or a whole number with commas."""
+    """Format with three digits, or as a whole number with commas."""
     if value >= 1_000:
         return f"{round(value):,}"
     number = usd(value)
@@ -56,25 +56,25 @@ def three(value: Fraction) -> str:
 
 
 def plain(value: Fraction) -> str:
-    """Three digits, without zeros at the end: 30, 0.05."""
+    """Format with three digits and no trailing zeros: 30, 0.05."""
     text = three(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(share: Fraction) -> str:
-    """Give a share as percent."""
+    """Format a share as a percentage."""
     return f"{plain(share * 100)} %"
 
 
 def times_text(value: Fraction) -> str:
-    """How many times as much: 2.4x, 130x."""
+    """Format how many times as much: 2.4x, 130x."""
     if value > 10_000:
         return ">10,000x"
     return f"{round(value):,}x" if value >= 10 else f"{Decimal(round(value * 10)) / 10}x"
 
 
 def range_text(at: Threshold) -> str:
-    """Low to high; the middle stands beside it."""
+    """Format a range from low to high; the middle is shown beside it."""
     return f"{count_text(at.low)} to {count_text(at.high)}"
 
 
@@ -161,7 +161,7 @@ def _payback_words(made: Study) -> str:
 
 
 def days_text(back: Payback) -> str:
-    """Days to pay back, with the range."""
+    """Format the days until a cost is paid back, with the range."""
     late = "never" if back.high is None else f"{back.high:,}"
     low = "never" if back.low is None else f"{back.low:,}"
     middle = "never" if back.mid is None else f"{back.mid:,} day{'' if back.mid == 1 else 's'}"
@@ -183,7 +183,7 @@ def _limit_words(made: Study) -> str:
 
 
 def unsure(fact: Fact) -> str:
-    """Mark what the provider itself has not been seen to say."""
+    """Mark a fact that is not confirmed by the provider itself."""
     return "" if fact.certain else " (not confirmed)"
 
 
@@ -201,7 +201,7 @@ def error_words(made: Study) -> str:
 
 
 def calibration_words(calibration: Calibration, *, applied: bool) -> Text:
-    """Compare the list price with the bill."""
+    """Say how the bill compares with the list price."""
     ratio = calibration.list_to_bill
     text = Text()
     text.append(f"Bill calibration, {calibration.source}: ", style="bold")

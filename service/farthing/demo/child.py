@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from farthing import config
 from farthing.errors import StartError
 from farthing.process.exits import EXIT_TIMEOUT_S
 from farthing.process.first_start import Patience, cpu_ticks
@@ -42,11 +44,11 @@ class Child:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process."""
+        """Start the process, with the settings of its file alone: those in the user's shell are not the demo's."""
         with self._log.open("wb") as out:
             # A session of its own: Ctrl-C reaches the demo alone, which then ends the others in order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "farthing", *self._arguments],
+                [sys.executable, "-m", "farthing", *self._arguments], env=config.without_settings(os.environ),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
 

@@ -102,7 +102,7 @@ async def _make(kafka: KafkaSettings, topics: DemoTopics, settings_file: Path) -
                     ledger.beat(Heartbeat.decode(value))
     finally:
         await reader.close()
-    settings = config.load(settings_file).settings
+    settings = config.load(settings_file, environment=False).settings
     book = load_book(settings, datetime.datetime.now(datetime.UTC).date())
     statement = make_statement(ledger, book, "all", time.time_ns() // 1_000_000)
     return dict(json.loads(json_text(statement_body(ledger, statement, None, CHEAPEST, settings.meter.compare_with))))

@@ -1,10 +1,10 @@
-"""From labelled texts, click logs and rankings to int8 bundles (extra ``distill``). Features are those of serving.
+"""Makes int8 bundles from labelled texts, click logs and rankings (extra ``distill``), with the features of serving.
 
 ::
 
-    texts/ clicks/ ranking/     a kind of recipe each: recipe, data, teacher, training, evaluation, card
+    texts/ clicks/ ranking/     one kind of recipe each: recipe, data, teacher, training, evaluation, card
     student                     the net that all of them train
-    quantize -> draft -> gate   integers; scored by what serves them; refused where they lose too much
-    card, measure, recipe_file  what cards, evaluations and recipes have in common; data_files: and their data
-    teachers/                   models that are trained here, to teach
+    quantize -> draft -> gate   make it integers; score it as serving does; refuse it if it loses too much
+    card, measure, recipe_file  what cards, evaluations and recipes have in common; data_files: their data
+    teachers/                   models that are trained here to teach the students
 """

@@ -1,4 +1,4 @@
-"""``python -m farthing.distill`` is ``farthing distill``."""
+"""Makes ``python -m farthing.distill`` the same as ``farthing distill``."""
 
 from __future__ import annotations
 

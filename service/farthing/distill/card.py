@@ -11,9 +11,9 @@ def frame(name: str, description: str, sections: Iterable[tuple[str, Sequence[st
     Parameters
     ----------
     name, description:
-        Of the bundle.
+        The bundle's name and description.
     sections:
-        Headings and the lines below them; what stands under the description has the heading "".
+        Headings and the lines below them; the lines below the description have the heading "".
     """
     lines = [f"# {name}", "", description, ""]
     for heading, body in sections:
@@ -22,7 +22,7 @@ def frame(name: str, description: str, sections: Iterable[tuple[str, Sequence[st
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lay out a Markdown table."""
+    """Write a Markdown table."""
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 

@@ -1,4 +1,4 @@
-"""``farthing distill RECIPE``."""
+"""Runs ``farthing distill RECIPE``: makes the bundle of a recipe, whatever its task."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def run(
 ) -> int:
     """Make a bundle, or with ``try_sizes`` the table and the plot of a sweep.
 
-    Without ``data`` the recipe's folder is taken, without ``out`` a folder of the recipe's name in the current one,
-    without ``work`` that name with ``.work`` after it.
+    ``data`` is by default the recipe's folder, ``out`` a folder in the current one with the recipe's name, and ``work``
+    that name with ``.work`` after it.
     """
     out = Path(recipe.stem) if out is None else out
     options = Options(
@@ -72,7 +72,7 @@ def run(
 
 
 def _named_files(recipe: Path, data: Path) -> list[Path]:
-    """Give the files that a recipe names anywhere, of whatever task it is: none of them may be written over."""
+    """Return the files that a recipe of any task names, none of which may be overwritten."""
 
     def strings(value: object) -> Iterator[str]:
         if isinstance(value, str):
@@ -84,12 +84,12 @@ def _named_files(recipe: Path, data: Path) -> list[Path]:
     try:
         named = set(strings(tomllib.loads(recipe.read_text(encoding="utf-8"))))
         return [data / name for name in sorted(named) if 0 < len(name) < 256 and (data / name).is_file()]
-    except (OSError, ValueError):  # who reads the recipe says what is wrong with it
+    except (OSError, ValueError):  # reading the recipe will raise the error
         return []
 
 
 def _task(recipe: Path) -> object:
-    """Give what the recipe says its task is; what is wrong with the file is said by who reads the whole of it."""
+    """Return the task that the recipe states; errors in the file are raised later, when all of it is read."""
     try:
         return tomllib.loads(recipe.read_text(encoding="utf-8")).get("task")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):

@@ -1,4 +1,4 @@
-"""Rows of the data files that recipes name, whatever the recipe's kind."""
+"""Reads rows of the data files that recipes of any kind name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def read_data_rows(path: Path) -> Iterator[Row]:
     Raises
     ------
     ConfigError
-        The file cannot be opened; the message names the flag that says where data are.
+        The file cannot be opened; the message names the flag for the data folder.
     DataError
-        A row is not as it must be, or the file is empty.
+        A row is invalid, or the file is empty.
     """
     try:
         yield from read_rows(path)
@@ -27,12 +27,12 @@ def read_data_rows(path: Path) -> Iterator[Row]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Read the column ``text`` of a file of rows. Raises DataError that names the row."""
+    """Read the column ``text`` of a file of rows. Raises DataError, which names the row."""
     return [str(column(row.values, "text", f"{path}:{row.line}", "text")) for row in read_data_rows(path)]
 
 
 def column(row: Mapping[str, Any], name: str, where: str, what: str) -> Any:
-    """Give a column, a key or keys with dots between.
+    """Return the value of a column: a key, or keys with dots between.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def column(row: Mapping[str, Any], name: str, where: str, what: str) -> Any:
         The row has no such key.
     """
     value: Any = row
-    if name in row:  # a key that has dots itself
+    if name in row:  # a key may have dots itself
         return row[name]
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:

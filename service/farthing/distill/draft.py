@@ -1,4 +1,4 @@
-"""A bundle in the making: a student in integers, which what serves it scores; judged, and then written."""
+"""A bundle in the making: a student in integers that is scored as in serving, judged, and then written."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from farthing.scoring.manifest import Manifest
 from farthing.scoring.tensors import QuantizedTensors
 
 UNSAVED: Final = "unsaved"
-"""What scores are signed with before there is a bundle."""
+"""The model id that scores carry before there is a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A model that scores, and a manifest without an evaluation."""
+    """A model that can score, and its manifest, at first without an evaluation."""
 
     manifest: Manifest
     stages: Stages
@@ -50,11 +50,11 @@ class Draft:
         Parameters
         ----------
         recipe, tensors:
-            Names the bundle and its task; the model.
+            The recipe, which names the bundle and its task, and the model.
         plan, spec, lexicon:
-            What it reads of an event, what it makes of that, and the bytes of ``features.npz`` where it has some.
+            The field plan, the feature spec, and the bytes of ``features.npz`` if there are any.
         heads, labels, thresholds, settings:
-            As the task has them.
+            As the task defines them.
         training_data:
             Name, licence, rows and SHA-256 of each source.
         """
@@ -76,7 +76,7 @@ class Draft:
         return cls(manifest, Stages.of(manifest, net, model_id=UNSAVED), lexicon)
 
     def finished(self, evaluation: Mapping[str, Any], thresholds: Mapping[str, Any] | None = None) -> Draft:
-        """Give the draft with all that its manifest says; no thresholds leave those that it has."""
+        """Return the draft with a complete manifest; thresholds that are not given stay."""
         manifest = replace(self.manifest, evaluation=evaluation)
         if thresholds is not None:
             manifest = replace(manifest, thresholds=thresholds)
@@ -88,11 +88,11 @@ class Draft:
         Parameters
         ----------
         out:
-            Its folder, made if need be.
+            The folder, which is created if needed.
         golden:
-            Events that golden vectors are made of.
+            Events from which golden vectors are made.
         card:
-            Makes the card of the manifest.
+            Makes the card from the manifest.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Metrics of binary scores in the shapes that training has: those of :mod:`farthing.evaluate.measures.binary`."""
+"""Metrics of binary scores for training, computed by :mod:`farthing.evaluate.measures.binary`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Floats = NDArray[np.float32]
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Give scores, 0 to 1, from logits (training and evaluation only; serving has its own kernel)."""
+    """Return scores, 0 to 1, from logits (only for training and evaluation: serving has its own kernel)."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60).astype(np.float64))), np.float32)
 
 
 def macro_f1(labels: Floats, scores: Floats, cut: float) -> float:
-    """Give the mean of the F1 of the positive and of the negative class at ``score >= cut``; NaN without both."""
+    """Return the mean F1 of the positive and the negative class at ``score >= cut``; NaN if a class is missing."""
     return float(binary.macro_f1(_counts(labels, scores), cut)[0])
 
 
 def best_macro_f1(labels: Floats, scores: Floats) -> float:
-    """Give the highest macro-F1 that any cut reaches."""
+    """Return the highest macro-F1 of any cut."""
     counts = _counts(labels, scores)
     hits, false_alarms = np.cumsum(counts.positives[0]), np.cumsum(counts.negatives[0])
     misses, rejections = hits[-1] - hits, false_alarms[-1] - false_alarms
@@ -35,14 +35,14 @@ def best_macro_f1(labels: Floats, scores: Floats) -> float:
 
 
 def auc(labels: Floats, scores: Floats) -> float:
-    """Area under the ROC curve, ties for half; NaN when a class is missing."""
+    """Return the area under the ROC curve, where ties count half; NaN if a class is missing."""
     return float(binary.auc(_counts(labels, scores))[0])
 
 
 def measure(
     labels: Floats, scores: Floats, cut: float, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, float]]:
-    """Give ``macro_f1`` at a cut, ``auc``, ``ap`` and ``ece``, each with a 95 % bootstrap interval over rows."""
+    """Return ``macro_f1`` at a cut, ``auc``, ``ap`` and ``ece``, each with a 95 % bootstrap interval over rows."""
     metrics: dict[str, binary.Metric] = {
         "macro_f1": partial(binary.macro_f1, cut=cut),
         "auc": binary.auc,
@@ -55,7 +55,7 @@ def measure(
 def measure_clicks(
     clicks: Floats, scores: Floats, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, float]]:
-    """Give ``auc``, ``log_loss`` and ``ece`` of click probabilities, each with a 95 % bootstrap interval over rows."""
+    """Return ``auc``, ``log_loss`` and ``ece`` of click probabilities, with 95 % bootstrap intervals over rows."""
     metrics: dict[str, binary.Metric] = {
         "auc": binary.auc,
         "log_loss": binary.log_loss,
@@ -77,5 +77,5 @@ def _as_stated(estimates: Mapping[str, Estimate], digits: int) -> dict[str, dict
 
 
 def as_stated(estimate: Estimate, digits: int = 4) -> dict[str, float]:
-    """Give an estimate as manifests state it."""
+    """Return an estimate in the form of manifests."""
     return {name: round(getattr(estimate, name), digits) for name in ("value", "low", "high")}

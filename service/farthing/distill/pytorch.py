@@ -1,4 +1,4 @@
-"""PyTorch, imported late: it is in the extra ``distill`` only."""
+"""Imports PyTorch when it is needed, because only the extra ``distill`` has it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def import_torch() -> Any:
 
 
 def seeded_torch(seed: int, *, threads: int = 1) -> Any:
-    """Import PyTorch and set it so that the same training ends at the same bits: they depend on seed and threads.
+    """Import PyTorch and make it deterministic: the same seed and threads give the same bits.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A trained student to integers: static int8, calibrated once, no scale that depends on a batch."""
+"""Quantizes a trained student to static int8: calibrated once, with no scale that depends on a batch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from farthing.distill.measure import sigmoid
 from farthing.distill.student import Floats, Student, embed
 from farthing.scoring.tensors import SMALLEST_SCALE, WEIGHT_LIMIT, QuantizedTensors
 
-LENGTHS = 4096  # entries of the table of square roots; longer rows go on in proportion
+LENGTHS = 4096  # entries of the table of square roots; for longer rows the divisor grows in proportion
 TABLE_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)
-CUT_OFFS = (1e-4, 1e-3)  # shares of the inputs that may be cut at either end
+CUT_OFFS = (1e-4, 1e-3)  # shares of the inputs that may be clipped at either end
 MIGRATIONS = (1.0, 0.75, 0.5, 0.25, 0.0)
 NEXT_TO_NOTHING = 1e-4
 LARGEST_BIAS = 2.0**30  # in steps: int32 with room for a row's sum
-CALIBRATION_ROWS = 20_000  # at most, evenly spaced: more change no scale that matters
+CALIBRATION_ROWS = 20_000  # most rows that are used, evenly spaced: more would hardly change a scale
 
 
 def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
     """Quantize a student.
 
-    The table has one scale a column (8 bits), dense weights one a unit (7 bits, so that no int8 path saturates).
-    Ranges of the two activations are taken from ``calibration``, whose rows stand for what will be served. The few
-    largest values are cut.
+    The table has one scale per column (8 bits), dense weights have one per unit (7 bits, so that no int8 path
+    saturates). The ranges of the two activations are taken from ``calibration``, whose rows represent what will be
+    served. The few largest values are clipped.
 
-    All columns of the input share one scale, and so do all hidden units: one of wide spread would leave no steps for
-    the others. So each is divided by a factor that the weights behind it are multiplied by, as SmoothQuant does (Xiao
-    et al. 2023): its spread to the power m over its largest weight to the power 1 - m. Of several m, for columns and
-    units, and several shares to cut, those are taken whose scores come closest to float32's on ``calibration``.
+    All columns of the input share one scale, and so do all hidden units, so one with a wide spread would leave too few
+    steps for the others. Therefore each is divided by a factor by which the weights behind it are multiplied, as in
+    SmoothQuant (Xiao et al. 2023): its spread to the power m over its largest weight to the power 1 - m. Several m, for
+    columns and units, and several shares to clip are tried; those are used whose scores are closest to float32's on
+    ``calibration``.
     """
     ids, occurrences = np.unique(calibration.indices, return_counts=True)
     column_scale = _table_scales(student.table[ids], occurrences)
@@ -52,7 +53,10 @@ def quantize(student: Student, calibration: FeatureBlock) -> QuantizedTensors:
 
 
 def _balanced(student: Student, x: Floats, of_columns: float, of_units: float) -> tuple[Student, Floats]:
-    """Give the same function of ``x`` over the factors that are given too; a factor is above nothing, as ReLU needs."""
+    """Divide columns and units by factors and scale the weights behind them, so that the function stays the same.
+
+    Factors are above 0, as ReLU needs. Returns the columns' factors too.
+    """
     largest = np.abs(student.hidden_weight).max(axis=1)
     columns = _factor(np.abs(x - x.mean(axis=0)).mean(axis=0), largest, of_columns)
     units = _factor(student.hidden(x).max(axis=0), np.abs(student.output_weight).max(axis=1), of_units)
@@ -71,13 +75,13 @@ def _factor(spread: Floats, largest: Floats, migration: float) -> Floats:
 def _dense(
     student: Student, x: Floats, table: NDArray[np.int8], column_scale: Floats, cut_off: float
 ) -> tuple[QuantizedTensors, Floats]:
-    """Quantize all behind the table; gives the logits of ``x`` too."""
+    """Quantize everything behind the table; returns the logits of ``x`` too."""
     weight = student.hidden_weight
     low, high = (float(v) for v in np.quantile(x, [cut_off, 1 - cut_off]))
     low, high = min(low, 0.0), max(high, 0.0)
     input_scale = np.float32(max(high - low, 1e-6) / 255)
     zero_point = int(np.clip(round(-low / float(input_scale)), 0, 255))
-    # training can shrink a unit's weights to next to nothing: then they are rounded to nothing, its bias is kept
+    # Training can shrink a unit's weights to almost nothing: then they are rounded to zero, and the bias is kept.
     least = np.maximum(SMALLEST_SCALE, np.abs(student.hidden_bias) / LARGEST_BIAS)
     weight_scale, hidden_scale = _lifted(_scales(weight), input_scale, least)
     hidden_weight = np.rint(weight / weight_scale).astype(np.int8)
@@ -106,7 +110,7 @@ def _dense(
 
 
 def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
-    """Give each column the scale, of a few below its maximum's, with the least squared error over all occurrences."""
+    """Choose each column's scale: of a few below that of its maximum, the one with the least squared error."""
     largest = _at_least(np.abs(rows).max(axis=0)) / 127
     tried = [(largest * share).astype(np.float32) for share in TABLE_SHARES]
     errors = [
@@ -118,7 +122,7 @@ def _table_scales(rows: Floats, occurrences: NDArray[np.int64]) -> Floats:
 
 
 def _at_least(sizes: Floats) -> Floats:
-    """Raise what is next to nothing beside the largest: what was never learnt must not get a scale of its own."""
+    """Raise values that are tiny compared with the largest, so that what was never learnt gets no scale of its own."""
     return np.maximum(sizes, max(float(sizes.max()) * NEXT_TO_NOTHING, 1e-8))
 
 
@@ -127,7 +131,7 @@ def _scales(weight: Floats) -> Floats:
 
 
 def _lifted(scale: Floats, step: np.float32, least: float | NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Give weight scales, and the scales of their products with inputs of ``step``, which are ``least`` or more."""
+    """Return weight scales, and the scales of their products with inputs of ``step``, which are at least ``least``."""
     product = (step * scale).astype(np.float32)
     low = product < least
     return np.where(low, np.float32(least / step), scale), np.where(low, np.float32(least), product)

@@ -1,4 +1,4 @@
-"""Recipe files: TOML into a checked recipe, and the file's SHA-256; the sections that all kinds of recipes have."""
+"""Reads recipe files (TOML) into checked recipes, and has the sections that all kinds of recipes share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hidden = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Section(BaseModel):
-    """A table of a recipe: a key that it does not know is refused."""
+    """A table of a recipe: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,13 +29,13 @@ class StudentSize(Section):
 
 
 class TrainingCost(Section):
-    """What the card says that training cost."""
+    """The price of training that the card states."""
 
     core_hour_usd: float = Field(0.04, ge=0, description="what an hour of a core cost you, for the cost of training")
 
 
 class Recipe(Section):
-    """What every recipe says of its bundle."""
+    """What every recipe says about its bundle."""
 
     name: str
     task: str
@@ -46,12 +46,12 @@ R = TypeVar("R", bound=Recipe)
 
 
 def read_recipe_file(path: Path, kind: type[R]) -> tuple[R, str]:
-    """Read a recipe of a kind; gives its SHA-256 too.
+    """Read a recipe of a kind; returns its SHA-256 too.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is not TOML, or a key is missing, unknown or not possible.
+        The file cannot be read, is not TOML, or a key is missing, unknown or has an invalid value.
     """
     try:
         data = path.read_bytes()

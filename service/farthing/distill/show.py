@@ -1,4 +1,4 @@
-"""What a long run says: a progress bar on a terminal, a line now and then elsewhere."""
+"""Shows the progress of a long run: a progress bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.console import Console
 LINE_SECONDS = 30.0
 
 Say = Callable[[str], None]
-"""Takes a line."""
+"""Called with a line to print."""
 Progress = Callable[[int, int, str], None]
-"""Steps done, steps in all, what is being done."""
+"""Called with the steps done, the steps in all, and what is being done."""
 
 
 class Show:
-    """A context manager; all goes to standard error."""
+    """A context manager that prints to standard error."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -51,7 +51,7 @@ class Show:
         self._console.print(line, markup=False)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Move the bar; where there is none, print a line every half minute."""
+        """Move the bar, or print a line every half minute if there is none."""
         if self._bars is not None:
             if self._task is None:
                 self._task = self._bars.add_task(what, total=total)

@@ -1,11 +1,11 @@
-"""The student, of whatever task: hashed features -> embedding bag -> hidden ReLU layer -> one logit a head.
+"""The student for every task: hashed features -> embedding bag -> hidden ReLU layer -> one logit per head.
 
 ::
 
-    sum of the rows of ``table`` that a row's ids name, over the square root of how many they are
+    sum of the rows of ``table`` that a row's ids name, divided by the square root of their number
       -> hidden: linear, ReLU -> output: linear
 
-:class:`Student` is the weights, and needs NumPy alone; :class:`Net` is the same function in PyTorch, to be trained.
+:class:`Student` has the weights and needs only NumPy; :class:`Net` is the same function in PyTorch, to be trained.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 Drop = Callable[[int], Floats]
-"""Feature dropout: a number of ids -> what each counts (n,), 0 where it is left out, more than 1 elsewhere."""
+"""Feature dropout: from a number of ids to the weight of each (n,), 0 if it is left out, else more than 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,20 @@ class Student:
     output_bias: Floats
 
     def forward(self, features: FeatureBlock) -> Floats:
-        """Give the logits (n_rows, n_heads), in NumPy."""
+        """Return the logits (n_rows, n_heads), in NumPy."""
         return self.dense(embed(self.table, features))
 
     def hidden(self, x: Doubles | Floats) -> Doubles | Floats:
-        """Give what the hidden units say of inputs (n_rows, dim)."""
+        """Return the hidden activations for inputs (n_rows, dim)."""
         return np.maximum(x @ self.hidden_weight + self.hidden_bias, 0)
 
     def dense(self, x: Doubles | Floats) -> Floats:
-        """Give the logits of inputs (n_rows, dim)."""
+        """Return the logits for inputs (n_rows, dim)."""
         return np.asarray(self.hidden(x) @ self.output_weight + self.output_bias, np.float32)
 
 
 class Net:
-    """The student in PyTorch, at random weights.
+    """The student in PyTorch, with random weights.
 
     Parameters
     ----------
@@ -78,23 +78,23 @@ class Net:
         return [*self.bag.parameters(), *self.dense.parameters()]
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Give the parameters as optimizers take them: only the table decays."""
+        """Return the parameters for an optimizer: only the table decays."""
         return [
             {"params": self.bag.parameters(), "weight_decay": weight_decay},
             {"params": self.dense.parameters(), "weight_decay": 0.0},
         ]
 
     def logits(self, features: FeatureBlock, rows: Int64s, drop: Drop, *, rounded: bool = False) -> Any:
-        """Give the logits of some rows, (rows, n_heads).
+        """Return the logits of some rows, (rows, n_heads).
 
         Parameters
         ----------
         features, rows:
-            Which rows of which features; every row has one id at least.
+            Which rows of which features; every row has at least one id.
         drop:
-            Draws what each id counts.
+            Draws the weight of each id.
         rounded:
-            Whether weights are rounded as the int8 form will round them.
+            Whether weights are rounded as int8 will round them.
         """
         torch = self._torch
         ids, begins, counts = gather(features, rows)
@@ -110,7 +110,7 @@ class Net:
         return torch.nn.functional.linear(torch.relu(x), output, self.dense[2].bias)
 
     def student(self, weights: Sequence[Any] = ()) -> Student:
-        """Copy the weights: its own, or others in their order."""
+        """Return a student with these weights, or with others in their order."""
         table, hidden, hidden_bias, output, output_bias = (w.detach().numpy().copy() for w in (weights or self.weights))
         return Student(table, hidden.T.copy(), hidden_bias, output.T.copy(), output_bias)
 
@@ -125,13 +125,13 @@ class Net:
 
 
 def embed(table: Floats, features: FeatureBlock) -> Doubles:
-    """Give for each row the sum of the table's rows that its ids name, over the square root of their number."""
+    """Return the sum of the table's rows that each row's ids name, divided by the square root of their number."""
     sums = np.add.reduceat(table[features.indices], features.indptr[:-1], axis=0)
     return np.asarray(sums / np.sqrt(np.diff(features.indptr))[:, None], np.float64)
 
 
 def gather(features: FeatureBlock, rows: Int64s) -> tuple[Int64s, Int64s, Floats]:
-    """Give the ids of some rows one after the other, where each row begins, and how many ids it has."""
+    """Return the ids of some rows one after another, where each row begins, and how many ids it has."""
     starts, stops = features.indptr[rows], features.indptr[rows + 1]
     counts = stops - starts
     begins = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
@@ -140,6 +140,6 @@ def gather(features: FeatureBlock, rows: Int64s) -> tuple[Int64s, Int64s, Floats
 
 
 def _rounded(weight: Any, axis: int, limit: int) -> Any:
-    """Round as the int8 form will, one scale a column or unit; the gradient passes as if it were not there."""
+    """Round as int8 will, with one scale per column or unit; the gradient passes as if nothing were rounded."""
     scale = weight.detach().abs().amax(dim=axis, keepdim=True).clamp(min=1e-8) / limit
     return weight + ((weight / scale).round().clamp(-limit, limit) * scale - weight).detach()

@@ -1,4 +1,4 @@
-"""Labels that a finished model gives to none of its own rows: whoever serves it would wait for them in vain."""
+"""Warns about labels that a finished model gives to none of its own rows and so will hardly ever give when served."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ CHUNK_EVENTS: Final = 8_192
 
 
 def unsaid(scorer: Scorer, splits: Iterable[Sequence[bytes]], labels: Sequence[str]) -> str | None:
-    """Score the events of all splits, and warn of those of ``labels`` that none of them gets.
+    """Score the events of all splits, and warn about those of ``labels`` that none of them gets.
 
     Parameters
     ----------
     labels:
-    What the model can say of an event, besides ``allow`` and ``none``.
+        The labels that the model can give, besides ``allow`` and ``none``.
 
     Returns
     -------
-    The warning; None where every label was given.
+    The warning; None if every label was given.
     """
     n, missing = 0, dict.fromkeys(labels)
     for split in splits:

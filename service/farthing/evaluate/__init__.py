@@ -1,10 +1,10 @@
-"""How good are the scores? Labelled rows in, the metrics people in each field use out, with bootstrap intervals.
+"""Measures how good scores are: labelled rows in, the usual metrics of each field out, with bootstrap intervals.
 
 ::
 
     files -> rows -> scores -> measures/: binary | ranking | bidding, auctions -> report, plots
                                (bootstrap: intervals of all metrics)
 
-Those in ``measures/`` are pure functions on arrays and know nothing of bundles.
-Undefined is NaN in arrays and absent from what is printed, never 0.
+``measures/`` has pure functions on arrays, which know nothing of bundles. An undefined metric is NaN in arrays and is
+left out of what is printed; it is never 0.
 """

@@ -1,4 +1,4 @@
-"""Bidding measured: click probabilities, and what bids made from them win in a stream with recorded market prices."""
+"""Measures bidding: click probabilities, and what bids made from them win in a stream with recorded market prices."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METRICS: Mapping[str, binary.Metric] = {
 }
 
 HISTOGRAMS = "*market_price_histogram*.csv*"
-"""What the file with training's market prices is called beside a bid stream."""
+"""Name of the file with the training data's market prices, beside a bid stream."""
 
 Floats = NDArray[np.float64]
 
@@ -47,12 +47,12 @@ class MarketPriors:
     click_rate_from: str
 
     def budget(self, options: EvaluateOptions) -> float:
-        """Give the budget of an episode, in the unit of the prices."""
+        """Return the budget of an episode, in the unit of the prices."""
         assert options.budget_factor is not None
         return auctions.episode_budget(self.prices.mean, options.budget_factor, episode=options.episode)
 
     def facts(self, options: EvaluateOptions) -> dict[str, Any]:
-        """Give what a report says of the bids' settings."""
+        """Return what a report says of the bids' settings."""
         return {
             "budget_factor": options.budget_factor,
             "strategy": options.strategy,
@@ -65,7 +65,7 @@ class MarketPriors:
 
 
 def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track: Track) -> Result:
-    """Score impressions, or take the probabilities that the rows give; measure them, and bid if asked to."""
+    """Score impressions, or take the probabilities in the rows; measure them, and replay bids if asked to."""
     options.only("bidding", "slices", "positive", "budget_factor", "prices", "strategy", "click_rate", "episode")
     _check(options)
     rows = _read(scorer, manifest, options)
@@ -121,7 +121,7 @@ def evaluate(scorer: Scorer, manifest: Manifest, options: EvaluateOptions, track
 
 
 def _read(scorer: Scorer, manifest: Manifest, options: EvaluateOptions) -> ImpressionRows:
-    """Read the impressions, laid out as the bundle's training data were."""
+    """Read the impressions, laid out like the bundle's training data."""
     requests = RequestMap.from_manifest(manifest.training_data)
     columns = () if requests is None else tuple(column.column for column in requests.columns)
     names = parse_names(options.names, (CLICK, MARKET_PRICE, PCTR, *columns))
@@ -137,10 +137,10 @@ def _read(scorer: Scorer, manifest: Manifest, options: EvaluateOptions) -> Impre
 def market_of(
     options: EvaluateOptions, rows: ImpressionRows, scores: binary.Scores, manifest: Manifest | None
 ) -> MarketPriors:
-    """Settle what the bidder knows: prices in training and the share of clicks there.
+    """Find out what the bidder knows: the prices and the share of clicks in training.
 
-    Without ``--prices`` it is the histogram beside the first file; without one, the stream's own prices, which no
-    bidder could know. Without ``--click-rate`` it is that of the bundle's training data where the bundle scores
+    Without ``--prices`` the prices are the histogram beside the first file, or, without that, the stream's own, which
+    no bidder could know. Without ``--click-rate`` the share is that of the bundle's training data if the bundle scores
     (``manifest``), and else the mean of the probabilities.
 
     Raises
@@ -203,7 +203,7 @@ def _with_bids(
     sources: Mapping[str, Group],
     advance: Advance,
 ) -> tuple[Group, Mapping[str, Group]]:
-    """Add what bids win, file by file; episodes end with their file."""
+    """Measure what bids win, file by file; no episode goes beyond its file."""
     assert rows.market_prices is not None
     replays = []
     for index in range(len(rows.sources)):

@@ -1,4 +1,4 @@
-"""Cells of a row as text and numbers, and the names of columns: every refusal names file, row and what to do."""
+"""Reads cells of a row as text or numbers, under the names that columns have here; errors name file and row."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from farthing.payload.field_map import FLAG, unknown
 def parse_names(
     pairs: Sequence[str], allowed: Sequence[str], fields: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Read ``--map NEW=OLD``: each name of ``allowed`` to the column that holds it, or to the path of a JSON value.
+    """Read ``--map NEW=OLD``: from each name in ``allowed`` to the column with it, or to the path of a JSON value.
 
-    ``fields`` are other names of some: the field plan's name of what is known by its path.
+    ``fields`` are other names for some of them: the field plan's names for what is otherwise called by its path.
 
     Raises
     ------
     ConfigError
-        Not of that form, an unknown name, or one given twice.
+        A pair has another form, or a name that is unknown or given twice.
     """
     names: dict[str, str] = {}
     for new, old in parse_pairs(pairs).items():
@@ -37,7 +37,7 @@ def parse_names(
 
 
 def string(row: Row, name: str, names: Mapping[str, str], *, optional: bool = False) -> str:
-    """Read text; an identifier may be an integer in JSON."""
+    """Read a text; in JSON an identifier may be an integer."""
     value = row.get(names.get(name, name))
     if (value is MISSING or value is None) and optional:
         return ""
@@ -60,7 +60,7 @@ def number(
     nullable: bool = False,
     optional: bool = False,
 ) -> float:
-    """Read a finite number from ``low`` to ``high``; NaN for a null (CSV: empty) one where that is possible."""
+    """Read a finite number from ``low`` to ``high``; NaN for null (in CSV: empty) where that is allowed."""
     value = row.get(names.get(name, name))
     if value == "" and not row.typed:
         value = None
@@ -83,17 +83,18 @@ def number(
 
 
 def absent(row: Row, name: str, names: Mapping[str, str], value: object) -> NoReturn:
-    """Refuse a row whose ``value`` is MISSING or null; raises ConfigError where it was mapped to what is no path."""
+    """Refuse a row whose ``value`` is MISSING or null; raises ConfigError if it was mapped to an invalid path."""
     if value is MISSING:
         if name in names:
             with naming(f"{FLAG} {name}={names[name]}:"):
                 if parse_path(names[name]).array >= 0:
-                    raise ConfigError(f"{name} has one value a row, a path through an array gives one for each element")
+                    message = f"{name} has one value per row; a path through an array gives one for each element"
+                    raise ConfigError(message)
         columns = ", ".join(row.values) or "none"
         row.fail(f"has no {named(name, names)}, its columns are {columns}; name the right one with --map {name}=COLUMN")
     row.fail(f"{named(name, names)} is null; fix or remove the row")
 
 
 def named(name: str, names: Mapping[str, str]) -> str:
-    """Call a column by the name used here, and by its own where that is another."""
+    """Return the name that a column has here, and its own name if that is different."""
     return f"{name} (column {names[name]})" if name in names else name

@@ -1,4 +1,4 @@
-"""Metrics of 0/1 labels for all rows, for each file, and for each value of each slice."""
+"""Measures scores against 0/1 labels for all rows, for each file, and for each value of each slice."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def measure(
     Parameters
     ----------
     rows:
-        n rows: their files and slices.
+        The n rows, with their files and slices.
     labels, scores:
         (n,) 0 or 1; (n,) finite, a head's scores.
     metrics:
-        By name, as :func:`farthing.evaluate.measures.binary.estimate` takes them.
+        By name, as for :func:`farthing.evaluate.measures.binary.estimate`.
     """
 
     def group(chosen: NDArray[np.bool_]) -> Group:

@@ -1,4 +1,4 @@
-"""Rows of a click log as columns: requests to be scored, clicks, market prices, another model's probabilities."""
+"""Reads rows of a click log as columns: requests to score, clicks, market prices, another model's probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Int64s = NDArray[np.int64]
 CLICK: Final = "click"
 MARKET_PRICE: Final = "market_price"
 PCTR: Final = "pctr"
-"""Click probabilities that stand in the rows; by default the one column whose name begins so."""
+"""Name of the rows' own click probabilities; by default they are the one column whose name begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Layout:
     """What there is in each row besides ``click``."""
 
     requests: RequestMap | None = None  # None: the rows are not to be scored
-    whole_requests: bool = False  # each row is a BidRequest of one impression itself
-    fields: frozenset[str] = frozenset()  # the fields that are wanted of ``requests``: those that the bundle reads
+    whole_requests: bool = False  # each row is itself a BidRequest of one impression
+    fields: frozenset[str] = frozenset()  # the fields of ``requests`` that the bundle reads
     pctr: str | None = None  # column with click probabilities
 
 
@@ -41,16 +41,16 @@ NOTHING_ELSE: Final = Layout()
 
 @dataclass(frozen=True, slots=True)
 class ImpressionRows:
-    """Impressions with their clicks, in the order of the files: a bid stream is replayed in it."""
+    """Impressions with their clicks, in the order of the files, in which a bid stream is replayed."""
 
     sources: tuple[str, ...]
     source: Int64s  # (n,) index in sources
     places: tuple[str, ...]  # (n,)
-    events: tuple[bytes, ...]  # (n,) BidRequests of one impression; empty where the rows are not to be scored
+    events: tuple[bytes, ...]  # (n,) BidRequests of one impression; empty if the rows are not to be scored
     clicks: NDArray[np.int8]  # (n,)
-    market_prices: Floats | None  # (n,) the price to beat and to pay; None where the files have none
-    pctr: Floats | None  # (n,) click probabilities from elsewhere; None where the files have none
-    pctr_column: str | None  # where they come from
+    market_prices: Floats | None  # (n,) the price to beat and to pay; None if the files have none
+    pctr: Floats | None  # (n,) click probabilities from elsewhere; None if the files have none
+    pctr_column: str | None  # the column of these probabilities
     slices: Mapping[str, tuple[str, ...]]  # field -> (n,) its value in each row
 
     def __len__(self) -> int:
@@ -60,12 +60,12 @@ class ImpressionRows:
 def layout_of(
     row: Row, requests: RequestMap | None, fields: frozenset[str], names: Mapping[str, str], model: str
 ) -> Layout:
-    """Look at the first row for what the bundle reads, and for probabilities.
+    """Find out from the first row whether the rows have what the bundle reads, and probabilities.
 
     Raises
     ------
     ConfigError
-        There is neither, or nothing says where columns lie in a request.
+        They have neither, or nothing says where columns go in a request.
     """
     pctr = names.get(PCTR)
     if pctr is None:
@@ -78,7 +78,7 @@ def layout_of(
         return Layout(requests=requests, fields=fields, pctr=pctr)
     if pctr is None:
         what = (
-            f"{model} does not say how a log's columns lie in a BidRequest (build it again), and the row is none"
+            f"{model} does not say where a log's columns go in a BidRequest (build it again), and the row is not one"
             if requests is None
             else f"there is none of the columns {', '.join(read_columns)}, which {model} reads"
         )
@@ -99,14 +99,14 @@ def read_impressions(
 ) -> ImpressionRows:
     """Read rows that are one impression each: ``click`` (0 or 1), perhaps ``market_price``, and what ``layout`` says.
 
-    ``layout`` may be what gives it, from the first row. ``positive`` are the words of ``click`` that count as a click.
+    ``layout`` may be a function that makes it from the first row. ``positive`` are the words for a click.
 
     Raises
     ------
     ConfigError
         A file cannot be opened or is given twice, or a slice has too many values.
     DataError
-        A row is not as it must be, only some rows have a market price, or all rows or none have a click.
+        A row is invalid, only some rows have a market price, or all rows or none have a click.
     """
     settled = layout if isinstance(layout, Layout) else None
     source, places, prices = [], [], []
@@ -164,7 +164,7 @@ def _whole(row: Row) -> bytes:
 
 
 def _event(row: Row, requests: RequestMap, fields: frozenset[str], names: Mapping[str, str]) -> bytes:
-    """Lay a row out as a request. The columns that the bundle reads must be there."""
+    """Lay a row out as a request. It must have the columns that the bundle reads."""
     request: dict[str, Any] = requests.blank(str(row.number))
     for column in requests.columns:
         cell = row.get(names.get(column.column, column.column))

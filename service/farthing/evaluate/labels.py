@@ -1,8 +1,8 @@
-"""Labels as numbers: 0 and 1 and what lies between, or words such as OFF and NOT, yes and no.
+"""Reads labels as numbers: 0, 1 and numbers between, or words such as OFF and NOT, yes and no.
 
-Words are understood when all of a column are known: those that count as yes are named (``--positive OFF``), or the
-column has one of the pairs below, or a word and its denial (``toxic``, ``not toxic``), or the head's own name among
-others. Nothing is guessed: any other column of words is refused, with the words that it has.
+Words are understood if the user names those that count as yes (``--positive OFF``), or the column has one of the pairs
+below, or a word and its negation (``toxic``, ``not toxic``), or the head's own name among others. Nothing is guessed:
+any other column of words is refused, with the words that it has.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Labels:
     name, names:
         The column, and what ``--map`` calls it.
     positive:
-        The words or numbers that count as yes; all others are no. Empty: numbers, or words that can be understood.
+        The words or numbers that count as yes; all others are no. Empty for numbers, or words that can be understood.
     head:
-        What is measured or taught: where it is one of the words, it means yes.
+        The head that is measured or taught: if its name is one of the words, it means yes.
     low, high, nullable, optional:
-        Of numbers, as :func:`farthing.evaluate.cells.number` takes them.
+        For numbers, as for :func:`farthing.evaluate.cells.number`.
     mend:
-        How to say which words mean yes.
+        For messages: how to say which words mean yes.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Labels:
         self._numbers = 0
 
     def add(self, row: Row) -> float:
-        """Take a row's label; gives its number, NaN for a word or nothing."""
+        """Take a row's label; returns its number, or NaN for a word or nothing."""
         value = row.get(self._names.get(self._name, self._name))
         text = _plain(_text(value)) if value is not MISSING and value is not None else ""
         if text and (self._positive or (isinstance(value, str) and not _is_number(text))):
@@ -93,12 +93,12 @@ class Labels:
         return label
 
     def numbers(self) -> list[float]:
-        """Give all labels: 0 and 1 in place of words.
+        """Return all labels: 0 and 1 in place of words.
 
         Raises
         ------
         DataError
-            The words cannot be understood, stand among numbers, or are none of those that count as yes.
+            The words cannot be understood, are mixed with numbers, or include none that counts as yes.
         """
         words = {value for value in self._values if isinstance(value, str)}
         yes = self._yes(words)
@@ -130,7 +130,7 @@ class Labels:
 
 
 def _understood(words: set[str], head: str | None) -> set[str] | None:
-    """Give those of some words that mean yes; None where that cannot be told."""
+    """Return which of some words mean yes; None if that is not clear."""
     readings = {frozenset({yes} & words) for yes, no in PAIRS if words <= {yes, no}}
     if len(readings) == 1:
         return set(next(iter(readings)))

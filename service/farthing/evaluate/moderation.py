@@ -1,4 +1,4 @@
-"""Moderation measured: macro-F1 at the bundle's cut, AUC, average precision and calibration."""
+"""Measures moderation and classify: macro-F1 at the bundle's cut, AUC, average precision and calibration."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from farthing.model.scorer import Scorer
 from farthing.scoring.manifest import Manifest
 
 DEFAULT_CUT = 0.5
-"""The cut of a head that calls for no label of its own."""
+"""The cut for a head that has none in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head that is measured, and the score from which it says positive."""
+    """The head that is measured, and the score from which on it is positive."""
 
     name: str
     column: int  # in the scores
@@ -34,7 +34,7 @@ class Head:
 
     @classmethod
     def of(cls, heads: tuple[str, ...], thresholds: Mapping[str, Any], name: str | None) -> Head:
-        """Choose a head by name, or the first; its cut is where it calls for review, or for its own label.
+        """Choose a head by name, else the first; its cut is where it calls for review, or for its own label.
 
         Raises
         ------
@@ -45,14 +45,14 @@ class Head:
         if chosen not in heads:
             raise ConfigError(f"--head {chosen}: the bundle has the heads {', '.join(heads)}")
         stated = thresholds.get(chosen) or {}
-        cut = stated.get("review", stated.get("cut"))  # of moderation, of classify
+        cut = stated.get("review", stated.get("cut"))  # for moderation, for classify
         if cut is None:
             return cls(chosen, heads.index(chosen), DEFAULT_CUT, "default")
         return cls(chosen, heads.index(chosen), float(cut), "manifest")
 
 
 def metrics(cut: float) -> dict[str, binary.Metric]:
-    """Give the metrics of a head; its scores say positive from ``cut`` on, compared as float32, as the service does."""
+    """Return the metrics of a head; scores are positive from ``cut`` on, compared as float32 as in the service."""
     return {
         "macro_f1": partial(binary.macro_f1, cut=cut),
         "auc": binary.auc,

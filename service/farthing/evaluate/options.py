@@ -1,4 +1,4 @@
-"""The options of ``farthing evaluate``, and its result."""
+"""The flags of ``farthing evaluate``, and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance
 from farthing.evaluate.report import Report
 
 Track = Callable[[str, int], Advance]
-"""Begins a bar of so many steps under a name."""
+"""Begins a progress bar with a name and a number of steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,13 @@ class EvaluateFlags:
 
 @dataclass(frozen=True)
 class EvaluateOptions(EvaluateFlags):
-    """What the command line says: a bundle, labelled rows and flags."""
+    """The command line: a bundle, labelled rows and flags."""
 
     bundle: str
     data: tuple[Path, ...]
 
     def only(self, task: str, *meant: str) -> None:
-        """Raise ConfigError where a flag of another task is given; ``meant`` are this task's own."""
+        """Raise ConfigError if a flag of another task is given; ``meant`` are those of this task."""
         of_tasks = (
             "head",
             "slices",
@@ -112,15 +112,15 @@ class EvaluateOptions(EvaluateFlags):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was measured, and how it is shown."""
+    """The metrics, and how they are shown."""
 
     report: Report
     title: str  # above the table
-    notes: Sequence[str] = ()  # what a reader must know of the figures
+    notes: Sequence[str] = ()  # what a reader must know about the figures
     draw: Callable[[Path, str], Sequence[Path]] | None = field(default=None)  # folder, title -> pictures written
     drawn_title: str = ""
 
 
 def facts(**values: Any) -> dict[str, Any]:
-    """Leave out what is not known."""
+    """Leave out facts that are not known."""
     return {name: value for name, value in values.items() if value is not None}

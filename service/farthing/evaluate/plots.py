@@ -1,4 +1,4 @@
-"""Pictures of binary scores: reliability, precision and recall, lift. PNG, drawn without a display."""
+"""Draws plots of binary scores as PNG, without a display: reliability, precision and recall, lift."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _Z95: Final = 1.959964
 def write_plots(
     folder: Path, counts: ScoreCounts, *, title: str, cut: float | None = None, equal_bins: bool = True
 ) -> list[Path]:
-    """Write ``reliability.png``, ``precision_recall.png`` and ``lift.png`` into a folder, which is made if need be.
+    """Write ``reliability.png``, ``precision_recall.png`` and ``lift.png`` into a folder, which is created if needed.
 
     Parameters
     ----------
     counts:
-        Of one set of rows with both classes: m = 1.
+        Counts of one set of rows (m = 1) with both classes.
     cut:
-        Is marked where it is given.
+        Marked in the plots, if given.
     equal_bins:
-        Bins of equal width in the reliability diagram; otherwise of as many rows each, on logarithmic axes, for
-        probabilities that are all small.
+        Use bins of equal width in the reliability diagram; otherwise bins have equal numbers of rows and axes are
+        logarithmic, for probabilities that are all small.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def write_plots(
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Callable[[Figure], None]], *, title: str) -> list[Path]:
-    """Draw pictures into PNG files of a folder, which is made if need be.
+    """Draw plots into PNG files in a folder, which is created if needed.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def write_pictures(folder: Path, pictures: Mapping[str, Callable[[Figure], None]
 
 
 def wilson_interval(hits: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Give the 95 % score interval of shares (E. B. Wilson, 1927); rows of at least 1."""
+    """Return the 95 % score interval of shares (E. B. Wilson, 1927); rows of at least 1."""
     share, z2 = hits / rows, _Z95**2
     middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     half = _Z95 / (1 + z2 / rows) * np.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2))
@@ -166,7 +166,7 @@ def _cumulated(counts: ScoreCounts) -> tuple[Floats, Floats]:
 
 
 def tidy(axes: Axes) -> None:
-    """Leave out what says nothing."""
+    """Draw only the left and bottom of the frame, and a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)

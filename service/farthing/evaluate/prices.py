@@ -1,4 +1,4 @@
-"""Histograms of recorded market prices: rows with ``market_price`` (0, 1, 2, ...) and ``impressions``."""
+"""Reads histograms of recorded market prices: rows with ``market_price`` (0, 1, 2, ...) and ``impressions``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_histogram(path: Path) -> NDArray[np.float64]:
     Raises
     ------
     ConfigError
-        The file is missing or not as stated.
+        The file is missing, or is not such a histogram.
     """
     try:
         cells = [(number(row, "market_price", {}), number(row, "impressions", {})) for row in read_rows(path)]

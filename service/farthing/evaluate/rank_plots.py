@@ -1,4 +1,4 @@
-"""Pictures of rankings: how many of the first k are relevant, and how much of what is relevant they hold. PNG."""
+"""Draws plots of rankings as PNG: precision and recall of the first k candidates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPTH: Final = 20
 def write_rank_plots(
     folder: Path, relevant: NDArray[np.bool_], query_indptr: Int64s, orders: Mapping[str, Int64s], *, title: str
 ) -> list[Path]:
-    """Write ``ranks.png`` into a folder, which is made if need be.
+    """Write ``ranks.png`` into a folder, which is created if needed.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def write_rank_plots(
     query_indptr:
         (n_queries+1,) queries -> candidates; those without a relevant one are left out.
     orders:
-        By name, what :func:`farthing.evaluate.measures.ranking.rank` gave.
+        By name, what :func:`farthing.evaluate.measures.ranking.rank` returned.
 
     Raises
     ------
@@ -55,13 +55,13 @@ def write_rank_plots(
 
 
 def curves_of(ranked: NDArray[np.bool_], query_indptr: Int64s) -> tuple[Floats, Floats]:
-    """Give mean precision and mean recall of the first 1 to DEPTH candidates, over queries with a relevant one."""
+    """Return mean precision and mean recall of the first 1 to DEPTH candidates, over queries with a relevant one."""
     precision, recall = [], []
     for start, stop in itertools.pairwise(query_indptr.tolist()):
         if not ranked[start:stop].any():
             continue
         hits = np.cumsum(ranked[start : min(stop, start + DEPTH)])
-        hits = np.concatenate([hits, np.full(DEPTH - len(hits), hits[-1])])  # a short list has nothing more to give
+        hits = np.concatenate([hits, np.full(DEPTH - len(hits), hits[-1])])  # a short list has no further hits
         precision.append(hits / np.arange(1, DEPTH + 1))
         recall.append(hits / ranked[start:stop].sum())
     return np.mean(precision, axis=0), np.mean(recall, axis=0)

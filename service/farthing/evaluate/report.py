@@ -1,4 +1,4 @@
-"""What was measured, as JSON and as a table."""
+"""Shows metrics as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Metrics of some of the rows: of one file, or of those with one value of a field."""
+    """Metrics of some of the rows: those of one file, or those with one value of a field."""
 
     rows: int
     positives: int
     metrics: Mapping[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """Give JSON types; metrics that are undefined are absent."""
+        """Return the metrics as JSON types, without undefined ones."""
         metrics = {
             name: {key: round(getattr(e, key), DIGITS) for key in ("value", "low", "high")}
             for name, e in self.metrics.items()
@@ -35,11 +35,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Metrics of a model on data."""
+    """Metrics of a model on some data."""
 
     model: str
     task: str
-    facts: Mapping[str, Any]  # what the metrics depend on besides: head, cut, rows left out
+    facts: Mapping[str, Any]  # what else the metrics depend on: head, cut, rows left out
     whole: Group
     sources: Mapping[str, Group]  # by file
     slices: Mapping[str, Mapping[str, Group]]  # by field, by value
@@ -48,7 +48,7 @@ class Report:
     compared: Mapping[str, Group] = field(default_factory=dict)  # others on the same rows: a first stage, a given model
 
     def to_json(self) -> dict[str, Any]:
-        """Give the object that ``--json`` prints."""
+        """Return the object that ``--json`` prints."""
         return {
             "data": list(self.sources),
             **self.whole.to_json(),
@@ -65,7 +65,7 @@ class Report:
         }
 
     def table(self) -> Table:
-        """Lay all groups out, a line for each metric that is defined."""
+        """Make a table of all groups, with a line for each metric that is defined."""
         table = Table(
             "data", "rows", "positive", "metric", "value", f"{CONFIDENCE:.0%} interval", box=None, pad_edge=False
         )

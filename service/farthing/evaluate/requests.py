@@ -1,7 +1,7 @@
-"""Rows of a click log as BidRequests of one impression each, by the map that a bundle was trained with.
+"""Turns rows of a click log into BidRequests of one impression each, by the map that a bundle was trained with.
 
-Training and measuring lay rows out with this one module, so that a value that is compared as JSON text is the same text
-in both. A bundle's manifest keeps the map beside its training data (``columns``).
+Both training and evaluation use this module, so that values that are compared as JSON text are the same text in both. A
+bundle's manifest has the map in its training data (``columns``).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class LogColumn:
     path: str
     kind: Literal["text", "number"]
     field: str  # its name in the field plan
-    values: Mapping[str, str | float]  # what a value becomes; empty: itself
+    values: Mapping[str, str | float]  # what a value becomes; empty: it stays
 
     def value(self, cell: object, absent: Collection[str]) -> Value:
-        """Give what goes into the request; None is nothing.
+        """Return the value that goes into the request, or None for nothing.
 
         Raises
         ------
         ValueError
-            A value that the map does not know, or no number where one is wanted. The text says what and what to do.
+            The map does not have the value, or it is not a number but should be; the message says what to do.
         """
         text = "" if cell is None else cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
         if text in absent or cell is None:
@@ -57,33 +57,33 @@ class LogColumn:
 
 @dataclass(frozen=True, slots=True)
 class RequestMap:
-    """How the columns of a log lie in a BidRequest."""
+    """How the columns of a log are laid out in a BidRequest."""
 
     id: str  # column that names a row
     click: str  # column of 0 and 1
-    absent: tuple[str, ...]  # values that mean that there is none
+    absent: tuple[str, ...]  # values that mean that a cell is empty
     columns: tuple[LogColumn, ...]
     constants: tuple[tuple[str, Any], ...]  # path and value: what every request of the log has in common
 
     def blank(self, name: str) -> dict[str, Any]:
-        """Give a request with the constants alone."""
+        """Return a request with only the constants."""
         request: dict[str, Any] = {"id": name, "imp": [{"id": "1"}]}
         for path, value in self.constants:
             put(request, path, value)
         return request
 
     def to_manifest(self) -> dict[str, Any]:
-        """Give JSON types."""
+        """Return the map as JSON types."""
         return {_KEY: {**asdict(self), "constants": [list(pair) for pair in self.constants]}}
 
     @classmethod
     def from_manifest(cls, training_data: Iterable[Mapping[str, Any]]) -> RequestMap | None:
-        """Read the map of a manifest's training data; None where it keeps none.
+        """Read the map in a manifest's training data; None if there is none.
 
         Raises
         ------
         BundleError
-            It is not as this Farthing writes it.
+            It is not of the form that this Farthing writes.
         """
         entry = next((source[_KEY] for source in training_data if _KEY in source), None)
         if entry is None:
@@ -116,5 +116,5 @@ def put(request: dict[str, Any], path: str, value: object) -> None:
 
 
 def encode(request: Mapping[str, Any]) -> bytes:
-    """Write a request as it would lie in Kafka."""
+    """Return a request as it would be in Kafka."""
     return json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Rankings measured: map, mrr and ndcg@10, beside the order of the first stage where there is one."""
+"""Measures rankings: map, mrr and ndcg@10, compared with the order of the first stage if there is one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNK_QUERIES = 64
 
 
 def evaluate(scorer: Scorer, options: EvaluateOptions, track: Track) -> Result:
-    """Score lists of candidates, rank them, measure."""
+    """Score lists of candidates, rank them and measure the rankings."""
     options.only("rerank", "first_stage", "qrels", "positive_from")
     names = parse_names(options.names, NAMES)
     qrels = None if options.qrels is None else read_qrels(options.qrels, names)
@@ -99,9 +99,9 @@ def _facts(rows: CandidateRows, ours: ranking.QueryMetrics, options: EvaluateOpt
 
 
 def events_of(rows: CandidateRows, plan: FieldPlan) -> list[bytes]:
-    """Lay each query out as the event that asks for its ranking.
+    """Make the event that asks for each query's ranking.
 
-    A candidate without a text is its title: there is nothing else to read.
+    For a candidate without a text its title is used, because there is nothing else to read.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""Labelled rows as columns, ready to be scored and measured; impressions are in :mod:`farthing.evaluate.impressions`.
+"""Reads labelled rows as columns, to be scored and measured; :mod:`farthing.evaluate.impressions` reads impressions.
 
 ::
 
     moderation   text, label                                   -> LabelledRows
     rerank       qid, query, docid, title, text, label         -> CandidateRows (and a first-stage score)
 
-``names`` maps a name used here to the column that holds it (``--map text=comment``). What cannot be measured as it is
-stops with a :class:`farthing.errors.DataError` that names file, row and what to do; nothing is dropped in silence.
+``names`` maps a name used here to the column with it (``--map text=comment``). A row that cannot be measured raises a
+:class:`farthing.errors.DataError` that names file and row and says what to do; nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Int64s = NDArray[np.int64]
 
 LABEL = "label"
 POSITIVE_SHARE = 0.5
-"""A label between 0 and 1 is a share of annotators: from here on it counts as positive."""
+"""A label between 0 and 1 is a share of annotators; from this share on it counts as positive."""
 MAX_SLICES = 100
 
 
@@ -43,9 +43,9 @@ class LabelledRows:
     sources: tuple[str, ...]  # files, as they were given
     source: Int64s  # (n,) index in sources
     places: tuple[str, ...]  # (n,) file, row and line, for messages
-    events: tuple[bytes, ...]  # (n,) values as they would lie in Kafka
+    events: tuple[bytes, ...]  # (n,) values as they would be in Kafka
     labels: NDArray[np.int8]  # (n,) 1: positive
-    soft: int  # rows whose label lies between 0 and 1
+    soft: int  # number of rows whose label is between 0 and 1
     slices: Mapping[str, tuple[str, ...]]  # field -> (n,) its value in each row
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRows:
-    """Candidates of queries, those of one query together and in an order drawn at random.
+    """Candidates of queries; those of one query are together, in random order.
 
     The order of a file must not help (in some data the first candidate is often the right one), so it is not kept.
     """
@@ -65,12 +65,12 @@ class CandidateRows:
     queries: tuple[str, ...]  # (n_queries,)
     query_indptr: Int64s  # (n_queries+1,) queries -> candidates
     docids: tuple[str, ...]  # (n,)
-    titles: tuple[str, ...]  # (n,) empty where there is none
-    texts: tuple[str, ...]  # (n,) empty where there is none
+    titles: tuple[str, ...]  # (n,) empty if there is none
+    texts: tuple[str, ...]  # (n,) empty if there is none
     labels: Floats  # (n,) relevance, 0 and up; NaN: not judged
     first_stage: Floats | None  # (n,) higher is better
-    left_out: int  # rows with no first-stage score: the first stage had not found them
-    repeated: int  # rows whose document is a candidate of that query already; they stay, as separate candidates
+    left_out: int  # number of rows without a first-stage score, which the first stage did not retrieve
+    repeated: int  # number of rows whose document is already a candidate of the query; they stay separate candidates
 
     def __len__(self) -> int:
         return len(self.docids)
@@ -87,8 +87,8 @@ def read_labelled(
 ) -> LabelledRows:
     """Read rows that are one event each, with the fields of a bundle's plan and ``label``.
 
-    Labels are 0 or 1, a share of annotators between them, or words: ``positive`` are those that count as yes (see
-    :mod:`farthing.evaluate.labels`, which also takes ``head``). In CSV, text and raw fields are strings, number fields
+    Labels are 0 or 1, a share of annotators between them, or words, of which ``positive`` count as yes (see
+    :mod:`farthing.evaluate.labels`, also for ``head``). In CSV, text and raw fields are strings and number fields are
     numbers; an empty cell of a number field is null.
 
     Raises
@@ -96,7 +96,7 @@ def read_labelled(
     ConfigError
         A file cannot be opened or is given twice, the plan has rows in an array, or a slice has over MAX_SLICES values.
     DataError
-        A row is not as it must be, or all rows have one label.
+        A row is invalid, or all rows have the same label.
     """
     if plan.has_array:
         raise ConfigError("the bundle scores several rows per event; it cannot be measured on rows with one label each")
@@ -135,18 +135,18 @@ def read_candidates(
 ) -> CandidateRows:
     """Read rows that are one candidate of a query each: ``qid``, ``query``, ``docid``, ``title``, ``text``, ``label``.
 
-    A null label is a candidate that was not judged. ``first_stage`` names a column with the first stage's score
-    (higher is better); rows where it is missing or null are left out and counted. ``title`` may be missing.
-    ``qrels`` are judgements that stand apart: rows may then be without a label, and one that they have must be theirs.
-    ``positive_from`` is the label that a relevant candidate has at least; ``seed`` draws the order of candidates.
+    A null label means that the candidate was not judged. ``first_stage`` names a column with the first stage's score
+    (higher is better); rows where it is missing or null are left out and counted. ``title`` may be missing. ``qrels``
+    is a separate file of judgements: rows may then lack a label, and must agree with the file if they have one.
+    ``positive_from`` is the least label of a relevant candidate; ``seed`` determines the random order of candidates.
 
     Raises
     ------
     ConfigError
         A file cannot be opened or is given twice.
     DataError
-        A row is not as it must be, a judged document stands twice in a query, no row is left, or no label reaches
-        ``positive_from`` or all do.
+        A row is invalid, a judged document is in a query twice, no row is left, or no label reaches ``positive_from``
+        or all do.
     """
     read = _Candidates(names, first_stage, qrels)
     for index, row in all_rows(paths):
@@ -177,7 +177,7 @@ def read_candidates(
 
 
 class _Candidates:
-    """Candidates as they are read, row by row; what :func:`read_candidates` takes is explained there."""
+    """Candidates that are being read, row by row; :func:`read_candidates` explains the parameters."""
 
     def __init__(
         self, names: Mapping[str, str], first_stage: str | None, qrels: Mapping[tuple[str, str], float] | None
@@ -196,7 +196,7 @@ class _Candidates:
         self.left_out = self.repeated = 0
 
     def add(self, index: int, row: Row) -> None:
-        """Take a row of the file ``index``. Raises DataError where it is not as it must be."""
+        """Add a row of the file ``index``. Raises DataError if it is invalid."""
         names, score = self._names, math.nan
         if self._first_stage is not None:
             score = number(row, self._first_stage, {}, nullable=True, optional=True)
@@ -209,7 +209,7 @@ class _Candidates:
         key = (index, string(row, "qid", names))
         query, docid = string(row, "query", names), string(row, "docid", names)
         first = self.queries.setdefault(key, query)
-        if first != query and _letters(first) != _letters(query):  # the first spelling stands for all
+        if first != query and _letters(first) != _letters(query):  # spellings may differ; the first is used
             row.fail(f"query {key[1]} has another text than in rows before it; give each query an id of its own")
         if (*key, docid) in self._seen:
             if self._qrels is not None:
@@ -227,12 +227,12 @@ class _Candidates:
             self._judged.append(_relevance(row, names, self._qrels.get((key[1], docid), math.nan)))
 
     def labels(self) -> Floats:
-        """Give the labels in the order of the rows: their own, or those of the judgements that stand apart."""
+        """Return the labels in the order of the rows: their own, or those of the separate judgements."""
         return np.array(self._column.numbers() if self._qrels is None else self._judged)
 
 
 def _relevance(row: Row, names: Mapping[str, str], judged: float) -> float:
-    """Give what judgements that stand apart say of a candidate, NaN for nothing; a label in the row must agree."""
+    """Return a candidate's label in the separate judgements, NaN for none; a label in the row must agree."""
     label = number(row, LABEL, names, low=0.0, nullable=True, optional=True)
     if not math.isnan(label) and label != judged:
         judgement = "do not have it" if math.isnan(judged) else f"say {judged:g}"
@@ -252,7 +252,7 @@ def read_qrels(path: Path, names: Mapping[str, str]) -> dict[tuple[str, str], fl
     ConfigError
         The file cannot be opened.
     DataError
-        A row is not as it must be, or a document is judged twice.
+        A row is invalid, or a document is judged twice.
     """
     judged: dict[tuple[str, str], float] = {}
     for row in read_rows(path):
@@ -281,7 +281,7 @@ def all_rows(paths: Sequence[Path]) -> Iterator[tuple[int, Row]]:
 
 
 def _event(row: Row, plan: FieldPlan, names: Mapping[str, str]) -> bytes:
-    """Lay out the fields that the plan reads as an event's value."""
+    """Make an event's value of the fields that the plan reads."""
     event: dict[str, Any] = {}
     for field in plan.fields:
         value = _field(row, field, names)
@@ -308,7 +308,7 @@ def _field(row: Row, field: Field, names: Mapping[str, str]) -> object:
 
 
 def few_values(slices: Mapping[str, Sequence[str]]) -> None:
-    """Raise ConfigError where a field has more values than there may be slices."""
+    """Raise ConfigError if a field has too many values to be a slice."""
     for name, values in slices.items():
         if len(set(values)) > MAX_SLICES:
             raise ConfigError(
@@ -318,7 +318,7 @@ def few_values(slices: Mapping[str, Sequence[str]]) -> None:
 
 
 def slice_value(row: Row, name: str) -> str:
-    """Give a field's value as text."""
+    """Return a field's value as text."""
     value = row.get(name)
     if value is MISSING:
         row.fail(f"has no {name}; --slice needs a field that every row has")
@@ -328,7 +328,7 @@ def slice_value(row: Row, name: str) -> str:
 def both_classes(
     paths: Sequence[Path], positive: NDArray[np.bool_], yes: str, no: str, mend: str = "give data that has them"
 ) -> None:
-    """Raise DataError where all rows are alike."""
+    """Raise DataError if all rows have the same label."""
     if positive.all() or not positive.any():
         raise DataError(
             f"{files(paths)}: all {len(positive):,} rows have {yes if positive.any() else no}; metrics need "
@@ -337,5 +337,5 @@ def both_classes(
 
 
 def files(paths: Sequence[Path]) -> str:
-    """Name files in a message."""
+    """Return the names of files for a message."""
     return ", ".join(map(str, paths))

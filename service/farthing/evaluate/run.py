@@ -1,4 +1,4 @@
-"""``farthing evaluate``: read labelled rows, score them as the service would, measure, print, draw."""
+"""Runs ``farthing evaluate``: reads labelled rows, scores them as the service would, and shows the metrics."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from farthing.process.output import report_console, write_json
 from farthing.scoring.manifest import Manifest
 
 PICTURES: Final = ("reliability.png", "precision_recall.png", "lift.png", "ranks.png")
-"""What ``--plots`` may write into its folder."""
+"""Files that ``--plots`` may write into its folder."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Carry out the command; returns the exit code.
+    """Run the command; returns the exit code.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def run(options: EvaluateOptions) -> int:
     ConfigError
         A flag does not fit the bundle or the data, or a file cannot be opened.
     DataError
-        Data are not as they must be; the message names file and row.
+        The data is invalid; the message names file and row.
     """
     if options.resamples < 1:
         raise ConfigError(f"--resamples {options.resamples}: expected 1 or more")

@@ -1,4 +1,4 @@
-"""Events scored as the service would, chunk by chunk."""
+"""Scores events as the service would, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields to hashed feature ids. One seeded hash, one kernel for training and serving."""
+"""Turns fields into hashed feature ids, with one seeded hash and the same kernels for training and serving."""
 
 from farthing.features.featurize import Featurizer, featurize_texts
 from farthing.features.hashing import HASH_NAME

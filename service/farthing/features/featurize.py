@@ -1,4 +1,4 @@
-"""Columns of fields to hashed feature ids: the stage ``featurize``. Training uses this and nothing else."""
+"""The stage ``featurize``: columns of fields become hashed feature ids, in training as in serving."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Plain = _Member | CrossFeature
 
 
 def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
-    """Plain form of a Featurizer's call: one row after the other."""
+    """Plain form of a Featurizer's call: one row after another."""
     spec, ids, ends = featurizer.spec, [], [0]
     inputs = [[] if isinstance(f, PairFeature) else featurizer.inputs(f, columns) for f in spec.features]
     pair_ids = {place: pairs.ids_reference(columns) for place, pairs in featurizer.pairs.items()}
@@ -50,7 +50,7 @@ def featurize_reference(featurizer: Featurizer, columns: FieldColumns, buffer: B
 class Featurizer:
     """Turns fields into ids as a spec says.
 
-    ``lexicon`` has the words of pair features; a spec with one needs it. Raises ConfigError.
+    ``lexicon`` has the words for a pair feature. Raises ConfigError when the spec has a pair feature and it is missing.
     """
 
     def __init__(self, spec: FeatureSpec, lexicon: Lexicon | None = None) -> None:
@@ -72,11 +72,11 @@ class Featurizer:
 
     @stage(reference=featurize_reference)
     def __call__(self, columns: FieldColumns, buffer: Bytes = _NO_BYTES) -> FeatureBlock:
-        """Make the ids of every row: the bias, then each feature's in the order of the spec.
+        """Make the ids of every row: the bias, then each feature's ids in the order of the spec.
 
         ``buffer`` is the RecordBlock's; it is needed when a raw field is a categorical feature. A missing or null
-        text is an empty text. Raises ConfigError when a field of the spec is not among the columns, or of another
-        kind than its feature needs.
+        text counts as empty. Raises ConfigError when a field of the spec is not among the columns, or is not of the
+        kind that its feature needs.
         """
         parts = []
         for place, feature in enumerate(self.spec.features):
@@ -94,9 +94,9 @@ class Featurizer:
         return parts[0] if len(parts) == 1 else _join(parts)
 
     def inputs(self, feature: _Plain, columns: FieldColumns) -> list[tuple[_Member, Column]]:
-        """Find what a feature is made of: itself, or the members of a cross, each with its column.
+        """List what a feature is made of, each with its column: the members of a cross, else the feature itself.
 
-        Raises ConfigError when a field is not among the columns, or of another kind than its feature needs.
+        Raises ConfigError when a field is not among the columns, or is not of the kind that its feature needs.
         """
         members: list[tuple[_Member, Column]] = []
         for name in feature.fields if isinstance(feature, CrossFeature) else (feature.field,):
@@ -114,7 +114,7 @@ class Featurizer:
         for feature in self.spec.features:
             if isinstance(feature, CategoricalFeature | NumericFeature) and feature.field == name:
                 return feature
-        raise ConfigError(f"cross member {name!r} is no feature of this spec")
+        raise ConfigError(f"cross member {name!r} is not a feature of this spec")
 
     def _text(
         self, place: int, feature: TextFeature, column: TextColumn, row_indptr: Int64s, bias: int
@@ -160,7 +160,7 @@ class Featurizer:
 
 
 class _TextSalts:
-    """The salts of one text feature, as the kernel reads them."""
+    """The salts of one text feature, laid out for the kernel."""
 
     def __init__(self, seed: int, place: int) -> None:
         uses = (hashing.SALT_WORD, hashing.SALT_WORD_BUCKET, hashing.SALT_BIGRAM_BUCKET)
@@ -170,7 +170,7 @@ class _TextSalts:
 
 @kernel
 def join_rows(a_ptr: Int64s, a: Int32s, b_ptr: Int64s, b: Int32s, out_ptr: Int64s, out: Int32s) -> None:
-    """Write each row of two blocks one after the other."""
+    """Join two blocks: each row has its ids of the first, then those of the second."""
     at = 0
     for row in range(len(a_ptr) - 1):
         for i in range(a_ptr[row], a_ptr[row + 1]):
@@ -193,7 +193,7 @@ def _join(parts: Sequence[FeatureBlock]) -> FeatureBlock:
 
 
 def featurize_texts(spec: FeatureSpec, texts: Sequence[str | bytes], field: str = "text") -> FeatureBlock:
-    """Make the ids of texts, for training: the same kernel on a column of one field."""
+    """Make the ids of texts for training: the same kernels on a column of one field."""
     encoded = [t.encode() if isinstance(t, str) else t for t in texts]
     n = len(encoded)
     indptr = np.concatenate([[0], np.cumsum([len(t) for t in encoded])]).astype(np.int64)

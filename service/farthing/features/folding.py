@@ -1,10 +1,10 @@
-"""Folding a text, and marking what in it belongs to words: 32 bytes at a time.
+"""Folds a text and marks which of its bytes belong to words, 32 bytes at a time.
 
-Folding changes little: the case, and now and then a byte that is squeezed or becomes a space. So 32 bytes are loaded,
-made small and stored at once, and compared with a few constants and with their own neighbours on the way; out comes a
-bit for each byte that folding would change, and a bit for each that a word is made of. What stands before the first
-change is done; from there some bytes go one at a time. The step is written in LLVM's vector types, which it turns into
-what the processor has: NumPy's have no words for it.
+Folding changes little: the case, and now and then a byte that is squeezed out or becomes a space. So 32 bytes are
+loaded, lower-cased and stored at once, and compared on the way with a few constants and with their neighbours. The
+result is one bit for each byte that folding would change, and one for each byte that is part of a word. Everything
+before the first change is then done; from there on a few bytes are folded one at a time. The step is written in LLVM's
+vector types, which LLVM turns into the processor's instructions, because NumPy cannot express it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from farthing.kernels.machine import load_u8, store_u64, trailing_zeros
 
 SPACE: Final = 0x20
 LANES: Final = 32
-SINGLY: Final = 8  # bytes that go one at a time after a change: runs of what is squeezed are often longer than one
+SINGLY: Final = 8  # bytes folded one at a time after a change, because runs that are squeezed are often longer than one
 
 _ALL_LANES: Final = np.uint64((1 << LANES) - 1)
 
 
 def fold_table(feature: TextFeature) -> Bytes:
-    """Give what each byte becomes, as uint8 (256,)."""
+    """Return the table of what each byte becomes, uint8 (256,)."""
     table = np.arange(256, dtype=np.uint8)
     if feature.lowercase:
         table[ord("A") : ord("Z") + 1] += 32
@@ -49,7 +49,7 @@ WORD_BYTES: Final = _word_table()
 
 
 def fold_reference(text: bytes, feature: TextFeature) -> bytes:
-    """Plain form of what :func:`fold_text` writes."""
+    """Plain form of :func:`fold_text`: returns what it writes to ``out``."""
     table = fold_table(feature)
     out = bytearray(b" ")
     for byte in (int(table[b]) for b in text):
@@ -65,11 +65,11 @@ def fold_reference(text: bytes, feature: TextFeature) -> bytes:
 def fold_many(
     ir: Any, builder: Any, data: Any, at: Any, lowercase: Any, last: Any, before_last: Any, out: Any, n: Any
 ) -> Any:
-    """Write LANES bytes from ``data[at:]`` to ``out[n:]``, small letters for capitals where ``lowercase``.
+    """Write LANES bytes from ``data[at:]`` to ``out[n:]``, in lower case if ``lowercase``.
 
-    ``last`` and ``before_last`` are what stands before them in ``out``. In the low half of the word that it gives are
-    the bytes that folding would change (and a third equal one from 0x80 on, which it would not), in the high half those
-    of words.
+    ``last`` and ``before_last`` are the two bytes before them in ``out``. The low half of the returned word marks the
+    bytes that folding would change (and the third of equal bytes from 0x80 on, which it would not change); the high
+    half marks the bytes of words.
     """
     i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
     lanes = ir.VectorType(i8, LANES)
@@ -113,17 +113,17 @@ def fold_many(
 def fold_text(
     data: Bytes, start: int, stop: int, table: Bytes, lowercase: bool, fold: bool, out: Bytes, bits: Bytes
 ) -> int:
-    """Fold ``data[start:stop]`` to ``out``, a space before and after; returns the length.
+    """Fold ``data[start:stop]`` into ``out``, with a space before and after it; returns the length.
 
-    ``bits`` gets a bit for each byte of the result that words are made of, and zeros for 64 bytes more. ``out`` needs
-    room for LANES bytes more than the result, ``bits`` for two words more.
+    ``bits`` gets one bit for each byte of the result, 1 for a byte of a word, and zero bits for 64 bytes more. ``out``
+    needs room for LANES bytes more than the result, ``bits`` for two 64-bit words more.
     """
     out[0] = SPACE
     n, at = 1, start
     changes = _ALL_LANES if fold else np.uint64(0)
-    pending = np.uint64(0)  # the bits of the last bytes of ``out``, from the last whole byte of bits on
+    pending = np.uint64(0)  # bits that do not fill a byte of ``bits`` yet
     while at < stop:
-        # What stands before: what was squeezed is equal to it, so the text tells as well as ``out``, and sooner.
+        # The bytes before these. A squeezed byte equals its neighbour, so ``data`` has the same as ``out``, and sooner.
         last = load_u8(table, load_u8(data, at - 1)) if at > start else SPACE
         before_last = load_u8(table, load_u8(data, at - 2)) if at > start + 1 else 0
         if at + LANES <= len(data):
@@ -131,7 +131,7 @@ def fold_text(
             changed = marks & changes
             words = marks >> np.uint64(LANES)
             size = LANES
-            if changed != np.uint64(0) or stop - at < LANES:  # seldom: so the next step need not wait for this one
+            if changed != np.uint64(0) or stop - at < LANES:  # rare: predicted, so the next step need not wait
                 size = min(trailing_zeros(changed), LANES, stop - at)
                 words &= (np.uint64(1) << np.uint64(size)) - np.uint64(1)
             pending |= words << np.uint64(n & 7)
@@ -145,7 +145,7 @@ def fold_text(
         while at < end:
             byte = load_u8(table, load_u8(data, at))
             at += 1
-            # Written in any case, and counted unless it is squeezed: a branch here would be guessed wrong too often.
+            # Always written, and counted unless it is squeezed: a branch here would be mispredicted too often.
             out[n] = byte
             squeezed = fold & (byte == last) & ((byte == SPACE) | ((byte < 0x80) & (byte == before_last)))
             pending |= np.uint64(0 if squeezed else load_u8(WORD_BYTES, byte)) << np.uint64(n & 7)

@@ -1,10 +1,11 @@
-"""Byte n-grams to buckets, eight at a time.
+"""Hashes byte n-grams into buckets, eight at a time.
 
-An n-gram is a window of n bytes as a little-endian number, and its bucket one multiplication and one shift of that
-number. All windows are independent, so a processor with wide registers takes eight of them at once: sixteen bytes are
-loaded, spread to eight windows of eight bytes, cut to n bytes, multiplied and shifted. LLVM does not find that by
-itself, because the loads overlap; so the step is written in its vector types, which it turns into what the processor
-has. Without AVX2 the vectors are slower than the plain loop (no multiplication of 64-bit lanes), and the loop is taken.
+An n-gram is a window of n bytes read as a little-endian number; its bucket is one multiplication and one shift of that
+number. All windows are independent, so a processor with wide registers can do eight at once: sixteen bytes are loaded,
+spread into eight windows of eight bytes, cut to n bytes, multiplied and shifted. LLVM does not find that by itself,
+because the loads overlap; so the step is written in LLVM's vector types, which it turns into the processor's
+instructions. Without AVX2 the vectors are slower than the plain loop (64-bit lanes cannot be multiplied), so the loop
+is used.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from farthing.kernels.jit import kernel
 from farthing.kernels.machine import load_u64
 
 LANES: Final = 8
-READ_AHEAD_BYTES: Final = 2 * LANES - 1  # read past the beginning of the last n-gram
-WRITE_AHEAD_IDS: Final = LANES - 1  # written past the last id
+READ_AHEAD_BYTES: Final = 2 * LANES - 1  # bytes read past the first of the last n-gram
+WRITE_AHEAD_IDS: Final = LANES - 1  # ids written past the last one
 
 
 def hash_grams_reference(
@@ -62,7 +63,7 @@ def hash_eight(
 def hash_grams_by_one(
     text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
 ) -> int:
-    """:func:`hash_grams` by the plain loop."""
+    """:func:`hash_grams` with the plain loop."""
     count = max(n - size + 1, 0)
     ids = out[at : at + count]
     for start in range(count):
@@ -74,7 +75,7 @@ def hash_grams_by_one(
 def hash_grams_by_eight(
     text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int
 ) -> int:
-    """:func:`hash_grams` by the vector step."""
+    """:func:`hash_grams` with the vector step."""
     count = max(n - size + 1, 0)
     keep = low_bytes(np.uint64(0xFFFFFFFFFFFFFFFF), size)
     for start in range(0, count, LANES):
@@ -87,9 +88,8 @@ _fastest = hash_grams_by_eight if target_has("avx2") else hash_grams_by_one
 
 @kernel(inline=True, reference=hash_grams_reference)
 def hash_grams(text: Bytes, n: int, size: int, multiplier: np.uint64, shift: np.uint64, out: Int32s, at: int) -> int:
-    """Hash all n-grams of ``size`` bytes (1 to 8) of ``text[:n]`` to ``out`` from ``at`` on; returns the place after.
+    """Hash all n-grams of ``size`` bytes (1 to 8) in ``text[:n]`` to ``out`` from ``at`` on; returns where they end.
 
-    READ_AHEAD_BYTES after the beginning of the last n-gram are read, and WRITE_AHEAD_IDS after its id are written,
-    whatever is there.
+    Reads READ_AHEAD_BYTES past the first byte of the last n-gram, and overwrites WRITE_AHEAD_IDS ids past the last one.
     """
     return _fastest(text, n, size, multiplier, shift, out, at)

@@ -1,8 +1,8 @@
-"""What is known of words beforehand: their weights and, where wanted, their vectors. Carried in a bundle.
+"""The lexicon: words' weights and, optionally, their vectors, learnt beforehand and carried in a bundle.
 
-A word is found by its hash (:data:`WORD_SALT`): the top bits choose a group of four slots, and the low 16 bits tell
-the words of a group apart. A foreign word is taken for a known one with a chance of four in 65,535 at most. The file
-is ``features.npz``; its SHA-256 stands in the feature spec, so that a fingerprint covers it.
+A word is looked up by its hash (:data:`WORD_SALT`): the top bits choose a group of four slots, and the low 16 bits
+distinguish the words of a group. An unknown word is mistaken for a known one with a probability of at most four in
+65,535. The file is ``features.npz``; its SHA-256 is in the feature spec, so that the spec's fingerprint covers it.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from farthing.kernels.jit import kernel
 
 WAYS: Final = 4
 WORD_SALT: Final = salt(0, 8)
-"""Words are hashed alike for all specs, so that a lexicon can be made before a spec is settled."""
+"""Words are hashed the same way for all specs, so that a lexicon can be made before a spec is settled."""
 
 PIECE_SALT: Final = salt(0, 9)
 CONTINUES: Final = b"##"
-"""What a continuation, a piece that is not a word's beginning, is spelt with (as in BERT's vocabularies)."""
+"""Prefix of a continuation: a piece that does not begin a word (as in BERT's vocabularies)."""
 
-MIN_SLOTS: Final = 2 * WAYS  # of one group alone a hash would be shifted by all its bits
+MIN_SLOTS: Final = 2 * WAYS  # with a single group a hash would be shifted by all of its 64 bits
 MAX_SLOTS: Final = 1 << 24
 VECTOR_UNIT: Final = 127
-"""Length of a word vector of length one."""
+"""Integer length of a word vector whose real length is one."""
 
 _LEARNT: Final = "vector_weights"
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Words by hash. Slot k belongs to the group k // 4."""
+    """Words by hash. Slot k belongs to group k // 4."""
 
     checks: NDArray[np.uint16]  # (n_slots,) low bits of the word's hash, at least 1; 0 is an empty slot
-    weights: Bytes  # (n_slots,) how much a word tells: its inverse document frequency in steps of the maker's choice
+    weights: Bytes  # (n_slots,) how informative a word is: inverse document frequency, in steps of the maker's choice
     question: Bytes  # (n_slots,) 1 where the word says what kind of thing a query asks for
-    vectors: NDArray[np.int8]  # (n_slots, dim), dim 0 when there are none; length VECTOR_UNIT or nothing
-    unknown: Bytes  # (1,) weight of a word that is not in it
-    vector_weights: Bytes  # (n_slots,) weights in sums of vectors; where they were not learnt, the same as ``weights``
+    vectors: NDArray[np.int8]  # (n_slots, dim), dim 0 when there are none; of length VECTOR_UNIT, or zeros
+    unknown: Bytes  # (1,) weight of a word that is not in the lexicon
+    vector_weights: Bytes  # (n_slots,) weights in sums of vectors; the same as ``weights`` unless they were learnt
 
     def __post_init__(self) -> None:
         n = len(self.checks)
@@ -64,12 +64,12 @@ class Lexicon:
 
     @property
     def dim(self) -> int:
-        """Elements of a word vector; 0 when there are none."""
+        """Number of elements of a word vector; 0 when there are no vectors."""
         return int(self.vectors.shape[1])
 
     @property
     def shift(self) -> int:
-        """What a hash is shifted right by to give its group."""
+        """How many bits to shift a hash right by to get its group."""
         return 64 - (len(self.checks) // WAYS).bit_length() + 1
 
     @classmethod
@@ -79,7 +79,7 @@ class Lexicon:
         Raises
         ------
         BundleError
-            Not an .npz file, or an array that is missing or of another type.
+            Not an .npz file, or an array is missing or of another type.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -94,9 +94,9 @@ class Lexicon:
         return cls(**read)
 
     def to_npz(self) -> bytes:
-        """Write ``features.npz``: the same bytes for the same arrays.
+        """Return the bytes of ``features.npz``, the same for the same arrays.
 
-        ``vector_weights`` are left out where they are the same as ``weights``: bundles from before they were there.
+        ``vector_weights`` are left out where they equal ``weights``, as in bundles that were built before they existed.
         """
         file = io.BytesIO()
         arrays = {name: getattr(self, name) for name in self.__slots__}
@@ -106,7 +106,7 @@ class Lexicon:
         return file.getvalue()
 
     def find(self, word: bytes) -> int:
-        """Give the slot of a folded word or continuation, or -1: the plain form of :func:`find_word`."""
+        """Return the slot of a folded word or continuation, or -1: the plain form of :func:`find_word`."""
         return find_word_reference(word_hash(word), self)
 
 
@@ -122,14 +122,14 @@ def _arrays(n: int, dim: int) -> dict[str, tuple[type[np.generic], tuple[int, ..
 
 
 def word_hash(word: bytes) -> int:
-    """Hash a folded word, or a continuation (``##ing``), as lexicons and pair features do. No folded word has a #."""
+    """Hash a folded word or a continuation (``##ing``), as lexicons and pair features do. No folded word contains #."""
     if word.startswith(CONTINUES):
         return token_reference(word.removeprefix(CONTINUES), PIECE_SALT)
     return token_reference(word, WORD_SALT)
 
 
 def check_of(h: int) -> int:
-    """Give the 16 bits that tell the words of a group apart."""
+    """Return the 16 bits that distinguish the words of a group."""
     return max(h & 0xFFFF, 1)
 
 
@@ -144,7 +144,7 @@ def find_word_reference(h: int, lexicon: Lexicon) -> int:
 
 @kernel(inline=True)
 def find_word(h: np.uint64, checks: NDArray[np.uint16], shift: np.uint64) -> int:
-    """Give the slot of the word with this hash, or -1."""
+    """Return the slot of the word with this hash, or -1."""
     check = np.uint16(max(h & np.uint64(0xFFFF), np.uint64(1)))
     group = np.int64(h >> shift) * 4
     for way in range(4):
@@ -162,22 +162,24 @@ def make_lexicon(
     vectors: Mapping[bytes, NDArray[np.float32]] | None = None,
     vector_weights: Mapping[bytes, int] | None = None,
 ) -> Lexicon:
-    """Lay words out. Where a group is full, the words that come later in ``weights`` are left out: common ones first.
+    """Make a lexicon. Where a group is full, words that come later in ``weights`` are left out: list common ones first.
 
     Parameters
     ----------
     weights:
         Weights, 0 to 255, of folded words and of continuations (``##ing``).
     slots:
-        A power of two. Four times as many as words leave out one in 200 of these, twice as many one in 20.
+        A power of two. With four times as many slots as words, one word in 200 is left out; with twice as many, one in
+        20.
     unknown:
         The weight of all other words.
     question:
         Words that say what a query asks for.
     vectors:
-        Of those words that have one, all of one length; they are scaled to unit length.
+        Vectors of the words that have one, all with the same number of elements; they are scaled to unit length.
     vector_weights:
-        Weights in sums of vectors, 0 to 255, where they are not the words' own. An entry with 0 is no piece of a word.
+        Weights in sums of vectors, 0 to 255, where they differ from the words' own. An entry with weight 0 is never a
+        piece of a word.
     """
     vectors, vector_weights = vectors or {}, vector_weights or {}
     dim = len(next(iter(vectors.values()))) if vectors else 0

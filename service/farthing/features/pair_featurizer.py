@@ -1,4 +1,4 @@
-"""A pair feature over the columns of a block: its settings laid out for the kernels, and the kernels in order."""
+"""Computes a pair feature for the columns of a block: lays its settings out for the kernels and calls them in order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_BYTES = np.zeros(0, np.uint8)
 _NO_NUMBERS = np.zeros(0, np.float64)
 _NO_INDPTR = np.zeros(0, np.int64)
 _MASK = (1 << 64) - 1
-_TABLE = fold_table(TextFeature())  # texts are folded as a text feature does by default
+_TABLE = fold_table(TextFeature())  # texts are folded like a text feature's by default
 
 
 def number_hash(number: int, interval: int) -> int:
@@ -48,7 +48,7 @@ def cross_hash(cross: int, a: int, b: int) -> int:
 
 
 def bm25_divisor(feature: PairFeature) -> tuple[int, int]:
-    """Give what BM25 divides by beside the count, as whole numbers: for any text, and for each of its words."""
+    """Return what BM25's divisor adds to the count, in FRACTION: a constant, and an amount per word of the text."""
     base = round(feature.k1 * (1 - feature.b) * FRACTION)
     return base, round(feature.k1 * feature.b / feature.average_words * FRACTION)
 
@@ -63,14 +63,14 @@ class Pairs:
     lexicon:
         The words' weights and vectors.
     seed, place, bits:
-        The spec's seed, the feature's place in it, log2 of its buckets.
+        The spec's seed, the feature's place in the spec, and log2 of its number of buckets.
     """
 
     def __init__(self, feature: PairFeature, lexicon: Lexicon, *, seed: int, place: int, bits: int) -> None:
         self.feature = feature
         self._reference = PairReference(feature, lexicon, seed=seed, place=place, bits=bits)
         self._dim = lexicon.dim
-        self._known = Known(
+        self._lexicon = Known(
             lexicon.checks, lexicon.weights, lexicon.question, lexicon.vectors,
             np.uint64(lexicon.shift), int(lexicon.unknown[0]), lexicon.vector_weights,
         )  # fmt: skip
@@ -122,12 +122,12 @@ class Pairs:
             np.int32,
         )
         self._cross_indptr = np.cumsum([0, *(sizes[a] * sizes[b] for a, b in crosses)], dtype=np.int64)
-        self._wanted = np.zeros(len(NAMES), np.uint8)
-        self._wanted[self._columns] = 1
+        self._needed = np.zeros(len(NAMES), np.uint8)
+        self._needed[self._columns] = 1
 
     def __call__(self, columns: FieldColumns, *, bias: int) -> FeatureBlock:
-        """Make every row's ids; a bias of -1 is left out. Rows whose text is missing have the bias alone."""
-        numbers, ids, ids_indptr = self._scan(columns, self._wanted)
+        """Make every row's ids; a bias of -1 is left out. Rows whose text is missing get only the bias."""
+        numbers, ids, ids_indptr = self._scan(columns, self._needed)
         presence = self._text(columns, self.feature.text).presence
         n_rows = len(presence)
         per_row = 1 + len(self._columns) + len(self._crosses)
@@ -159,10 +159,10 @@ class Pairs:
         return rows
 
     def numbers(self, columns: FieldColumns) -> Int64s:
-        """Give all numbers, for choosing boundaries: int64 (n_rows, len(NAMES))."""
+        """Return all numbers, to choose boundaries by: int64 (n_rows, len(NAMES))."""
         return self._scan(columns, np.ones(len(NAMES), np.uint8))[0]
 
-    def _scan(self, columns: FieldColumns, wanted: Bytes) -> tuple[Int64s, Int32s, Int64s]:
+    def _scan(self, columns: FieldColumns, needed: Bytes) -> tuple[Int64s, Int32s, Int64s]:
         f, s = self.feature, self._settings
         queries, texts = self._text(columns, f.query), self._text(columns, f.text)
         titles = self._text(columns, f.title) if f.title else None
@@ -174,7 +174,7 @@ class Pairs:
         lengths = [queries.indptr, texts.indptr] + ([titles.indptr] if titles else [])
         longest = min(max(int(np.diff(indptr).max(initial=0)) for indptr in lengths), f.max_bytes)
         words = int(np.minimum(np.diff(texts.indptr) // 2 + 1, min(f.cross_words, f.max_words)).sum())
-        # numbers of rows that are left out, and of columns that nobody wants, are never read
+        # Numbers of rows that are left out, and of columns that are not needed, are never read.
         numbers = np.empty((n_rows, len(NAMES)), np.int64)
         sums = np.empty((n_rows, self._dim), np.int64)
         ids = np.empty(n_rows * (f.max_query_words + 4) + 2 * words, np.int32)
@@ -183,9 +183,9 @@ class Pairs:
             columns.row_indptr, queries.data, queries.indptr, texts.data, texts.indptr, texts.presence,
             titles.data if titles else _NO_BYTES, titles.indptr if titles else _NO_INDPTR,
             self._number(columns, f.score).values if f.score else _NO_NUMBERS, _TABLE,
-            s, self._known, self._query(), self._room(longest), numbers, sums, ids, ids_indptr,
+            s, self._lexicon, self._query(), self._room(longest), numbers, sums, ids, ids_indptr,
         )  # fmt: skip
-        relate(columns.row_indptr, texts.presence, sums, wanted, numbers)
+        relate(columns.row_indptr, texts.presence, sums, needed, numbers)
         return numbers, ids, ids_indptr
 
     def _query(self) -> Query:

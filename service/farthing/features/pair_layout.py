@@ -1,4 +1,4 @@
-"""What the pair kernels read and write: columns of the numbers' table, units, and room for a query and a text."""
+"""What the pair kernels read and write: columns of the table of numbers, units, and scratch for a query and a text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Known(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """A pair feature's settings as the kernels read them."""
+    """A pair feature's settings, laid out for the kernels."""
 
     max_query_words: int
     max_words: int
@@ -53,7 +53,7 @@ class Settings(NamedTuple):
     bm25_base: int  # k1 * (1 - b) in FRACTION
     bm25_slope: int  # k1 * b / average_words in FRACTION
     score_unit: float
-    word: np.uint64  # multipliers of buckets
+    word: np.uint64  # this and the next three: multipliers for the buckets of each kind of id
     cross: np.uint64
     digits: np.uint64
     follow: np.uint64
@@ -61,7 +61,7 @@ class Settings(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Room for one query, word by word in its order; a repeated word counts at its first place."""
+    """Scratch for one query, one entry per word in order; a repeated word counts at its first place."""
 
     hashes: Hashes  # (max_query_words,)
     stems: Hashes
@@ -70,20 +70,20 @@ class Query(NamedTuple):
     question: Bytes
     slot: Int64s  # in the lexicon, or -1
     head: Int64s  # (SLOTS,) first word with this top byte of its hash, or -1
-    follower: Int64s  # (max_query_words,) next word with the same, or -1
+    follower: Int64s  # (max_query_words,) next word with the same top byte, or -1
     stem_head: Int64s
     stem_follower: Int64s
     sums: Int64s  # (dim,) weighted sum of word vectors
-    kinds: Hashes  # (2,) what is asked for
+    kinds: Hashes  # (2,) the two kinds of question (see PairFeature)
 
 
 class Text(NamedTuple):
-    """Room for one candidate."""
+    """Scratch for one candidate."""
 
     folded: Bytes
     bits: Bytes
-    met: Int64s  # (max_query_words,) how often each word of the query was met
-    place: Int64s  # (max_query_words,) where it was met first
+    met: Int64s  # (max_query_words,) how often each word of the query is in the text
+    place: Int64s  # (max_query_words,) its first place there
     stem_met: Bytes
     bigram_met: Bytes
     run: Int64s  # (max_query_words + 1,)

@@ -1,4 +1,4 @@
-"""A query read for its candidates: its words hashed and weighed, in two small tables that texts are looked up in."""
+"""Reads a query: hashes and weighs its words, and puts them into two small hash tables to look up texts' words in."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _EVERYTHING: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 @kernel(inline=True)
 def stem_slot(stem: np.uint64) -> int:
-    """Give a stem's place among SLOTS."""
+    """Return a stem's place among SLOTS."""
     return np.int64((stem * M) >> _TOP_BYTE)
 
 
 @kernel(inline=True)
-def pieces_of(begin: int, end: int, known: Known, text: Text) -> int:
-    """Cut the word of ``text.folded`` at this place into ``text.pieces``; returns their number."""
-    return cut_word(text.folded, begin, end, known.checks, known.shift, known.vector_weights, text.pieces)
+def pieces_of(begin: int, end: int, lexicon: Known, text: Text) -> int:
+    """Cut the word ``text.folded[begin:end]`` into ``text.pieces``; returns the number of pieces."""
+    return cut_word(text.folded, begin, end, lexicon.checks, lexicon.shift, lexicon.vector_weights, text.pieces)
 
 
 @kernel
 def read_query(
-    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, text: Text
+    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, lexicon: Known, query: Query, text: Text
 ) -> int:
     """Fold and hash a query into ``query``; returns its number of words."""
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
     for slot in range(SLOTS):
         query.head[slot] = -1
         query.stem_head[slot] = -1
-    dim = known.vectors.shape[1]
+    dim = lexicon.vectors.shape[1]
     for d in range(dim):
         query.sums[d] = 0
     n = 0
@@ -53,9 +53,9 @@ def read_query(
         h = token(text.folded, begin, end, _SALT)
         query.hashes[n] = h
         query.stems[n] = low_bytes(load_u64(text.folded, begin), min(end - begin, s.stem_bytes))
-        slot = find_word(h, known.checks, known.shift)
+        slot = find_word(h, lexicon.checks, lexicon.shift)
         query.slot[n] = slot
-        query.question[n] = known.question[slot] if slot >= 0 else 0
+        query.question[n] = lexicon.question[slot] if slot >= 0 else 0
         place = np.int64(h >> _TOP_BYTE)
         same = query.head[place]
         while same >= 0 and query.hashes[same] != h:
@@ -64,7 +64,7 @@ def read_query(
             query.first[n], query.weight[n] = same, 0
         else:
             query.first[n] = n
-            query.weight[n] = np.int64(known.weights[slot]) if slot >= 0 else known.unknown
+            query.weight[n] = np.int64(lexicon.weights[slot]) if slot >= 0 else lexicon.unknown
             query.follower[n] = query.head[place]
             query.head[place] = n
             place = stem_slot(query.stems[n])
@@ -72,12 +72,12 @@ def read_query(
             query.stem_head[place] = n
             if slot >= 0:
                 for d in range(dim):
-                    query.sums[d] += np.int64(known.vector_weights[slot]) * np.int64(known.vectors[slot, d])
+                    query.sums[d] += np.int64(lexicon.vector_weights[slot]) * np.int64(lexicon.vectors[slot, d])
             elif dim and len(text.pieces) > 0:
-                for k in range(pieces_of(begin, end, known, text)):
+                for k in range(pieces_of(begin, end, lexicon, text)):
                     for d in range(dim):
-                        query.sums[d] += np.int64(known.vector_weights[text.pieces[k]]) * np.int64(
-                            known.vectors[text.pieces[k], d]
+                        query.sums[d] += np.int64(lexicon.vector_weights[text.pieces[k]]) * np.int64(
+                            lexicon.vectors[text.pieces[k], d]
                         )
         n += 1
         begin = next_bit(text.bits, end, n_bytes, _NOTHING)
@@ -96,7 +96,7 @@ def read_query(
 
 @kernel(inline=True)
 def place_in(query: Query, h: np.uint64) -> int:
-    """Find a word among the query's by its hash; returns its first place there, or -1."""
+    """Look a word up in the query by its hash; returns its first place there, or -1."""
     i = query.head[np.int64(h >> _TOP_BYTE)]
     while i >= 0 and query.hashes[i] != h:
         i = query.follower[i]

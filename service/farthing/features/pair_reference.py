@@ -1,4 +1,4 @@
-"""Plain form of the pair kernels: one event, in ordinary Python, as the definitions read."""
+"""Plain form of the pair kernels: one event at a time, in ordinary Python that follows the definitions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Word:
     slot: int
     weight: int
     question: bool
-    pieces: tuple[int, ...]  # slots, of a word that has none itself
+    pieces: tuple[int, ...]  # slots of the pieces of a word that has no slot itself
 
     def stem(self, n: int) -> bytes:
         return self.spelling[:n]
@@ -72,11 +72,11 @@ class PairReference:
         return out
 
     def number_id(self, number: int, interval: int) -> int:
-        """Give the id of an interval of the feature's ``number``-th number."""
+        """Return the id of an interval of the feature's ``number``-th number."""
         return self._number_bucket(combine_reference(number + 1, interval + 1))
 
     def cross_id(self, cross: int, a: int, b: int) -> int:
-        """Give the id of two intervals of the feature's ``cross``-th cross."""
+        """Return the id of two intervals of the feature's ``cross``-th cross."""
         return self._number_bucket(combine_reference(combine_reference(-cross - 1 & (1 << 64) - 1, a + 1), b + 1))
 
     def numbers(self, query: bytes, candidates: Sequence[Candidate]) -> list[dict[str, int]]:
@@ -95,14 +95,14 @@ class PairReference:
             rows[k]["central"] = _cosine(units[k], centre) if self.lexicon.dim else ABSENT
         for name in NUMBERS:
             values = [rows[k][name] for k in there]
-            known = [v for v in values if v != ABSENT]
+            defined = [v for v in values if v != ABSENT]
             for k in there:
                 value = rows[k][name]
                 rows[k][name + ".rank"] = sum(v > value for v in values)
                 if value == ABSENT:
                     rows[k][name + ".relative"] = ABSENT
                 else:
-                    low, high = min(known), max(known)
+                    low, high = min(defined), max(defined)
                     rows[k][name + ".relative"] = (value - low) * SHARE // (high - low) if high > low else SHARE
         return rows
 
@@ -171,13 +171,11 @@ class PairReference:
             products = [_dot(vectors[word.slot], vectors[w.slot]) for w in text if w.slot >= 0]
             return max([0, *products])
 
-        wanted = {w: best(w) for w in different if not w.question}
-        if sum(w.weight for w in wanted):
-            numbers["alignment"] = _share(
-                sum(w.weight * b for w, b in wanted.items()), DOT_UNIT * sum(w.weight for w in wanted)
-            )
-            heaviest = max(w.weight for w in wanted)
-            numbers["weakest"] = _share(min(b for w, b in wanted.items() if 2 * w.weight >= heaviest), DOT_UNIT)
+        best_of = {w: best(w) for w in different if not w.question}
+        if total := sum(w.weight for w in best_of):
+            numbers["alignment"] = _share(sum(w.weight * b for w, b in best_of.items()), DOT_UNIT * total)
+            heaviest = max(w.weight for w in best_of)
+            numbers["weakest"] = _share(min(b for w, b in best_of.items() if 2 * w.weight >= heaviest), DOT_UNIT)
 
     def _word_ids(self, asked: list[_Word], text: list[_Word]) -> list[int]:
         f = self.feature

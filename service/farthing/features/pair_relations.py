@@ -1,4 +1,4 @@
-"""Pairs of one event compared with one another, and all numbers turned into ids: the second half of a pair feature."""
+"""The second half of a pair feature: compares an event's candidates with one another, and turns numbers into ids."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from farthing.features.word_vectors import cosine
 from farthing.kernels.jit import kernel
 
 _PRESENT: Final = int(Presence.PRESENT)
-_UNIT: Final = 1000.0  # length that texts' vectors are brought to before they are summed
+_UNIT: Final = 1000.0  # texts' vectors are scaled to this length before they are summed
 RANK, RELATIVE = N, 2 * N
 FEW: Final = 32
-"""Up to so many candidates each is compared with each, above they are sorted."""
+"""Up to this many candidates are compared pair by pair; more are sorted."""
 
 assert len(NUMBERS) == N
 
 
 @kernel
 def centralize(rows: Int64s, n: int, sums: Int64s, units: Int64s, centre: Int64s, numbers: Int64s) -> None:
-    """Compare the texts ``rows[:n]`` with the sum of them all, each brought to the same length."""
+    """Compare the texts ``rows[:n]`` with the sum of all of them, each scaled to the same length."""
     dim = sums.shape[1]
     for d in range(dim):
         centre[d] = 0
@@ -47,7 +47,7 @@ def centralize(rows: Int64s, n: int, sums: Int64s, units: Int64s, centre: Int64s
 
 @kernel(allocates=True)
 def compare(rows: Int64s, n: int, values: Int64s, ordered: Int64s, column: int, numbers: Int64s) -> None:
-    """Give the rows their rank and relative number in one column; ``values[:n]`` are what they have there, n > 0."""
+    """Compute the rows' ranks and relative numbers in one column from its ``values[:n]``, n > 0."""
     high, low = values[0], np.int64(-ABSENT)
     for k in range(n):
         high = max(high, values[k])
@@ -73,10 +73,10 @@ def compare(rows: Int64s, n: int, values: Int64s, ordered: Int64s, column: int, 
 
 
 @kernel(allocates=True)
-def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, wanted: Bytes, numbers: Int64s) -> None:
-    """Fill in ``central``, ranks and relative numbers, event by event, for the columns that are ``wanted``.
+def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, needed: Bytes, numbers: Int64s) -> None:
+    """Fill in ``central``, ranks and relative numbers, event by event, for the columns marked in ``needed``.
 
-    ``numbers`` is (n_rows, 3 N), ``sums`` (n_rows, dim). Rows whose text is not there take no part.
+    ``numbers`` is (n_rows, 3 N), ``sums`` (n_rows, dim). Rows without a text are left out.
     """
     dim = sums.shape[1]
     longest = 0
@@ -84,7 +84,7 @@ def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, wanted: Bytes, num
         longest = max(longest, row_indptr[event + 1] - row_indptr[event])
     rows, values, ordered = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest, np.int64)
     units, centre = np.empty((longest, dim), np.int64), np.empty(dim, np.int64)
-    central = dim > 0 and (wanted[CENTRAL] or wanted[RANK + CENTRAL] or wanted[RELATIVE + CENTRAL])
+    central = dim > 0 and (needed[CENTRAL] or needed[RANK + CENTRAL] or needed[RELATIVE + CENTRAL])
     for event in range(len(row_indptr) - 1):
         n = 0
         for r in range(row_indptr[event], row_indptr[event + 1]):
@@ -96,7 +96,7 @@ def relate(row_indptr: Int64s, presence: Bytes, sums: Int64s, wanted: Bytes, num
         if central:
             centralize(rows, n, sums, units, centre, numbers)
         for column in range(N):
-            if wanted[RANK + column] or wanted[RELATIVE + column]:
+            if needed[RANK + column] or needed[RELATIVE + column]:
                 for k in range(n):
                     values[k] = numbers[rows[k], column]
                 compare(rows, n, values, ordered, column, numbers)
@@ -121,10 +121,10 @@ def emit(
     crosses: Int64s, cross_ids: Int32s, cross_indptr: Int64s, bias: int, word_ids: Int32s, word_indptr: Int64s,
     intervals: Int64s, out: Int32s, indptr: Int64s,
 ) -> None:  # fmt: skip
-    """Write each row's ids: the bias (-1: none), numbers, crosses, then the word ids that :func:`scan_pairs` found.
+    """Write each row's ids: the bias (-1: none), numbers, crosses, then the word ids from :func:`scan_pairs`.
 
-    ``number_ids`` has one id an interval, number after number, one more than there are boundaries; ``cross_ids`` one
-    for each two intervals, the second one running. ``intervals`` is room for one interval a number.
+    ``number_ids`` has one id per interval, number after number, one more for each than it has boundaries; ``cross_ids``
+    one for each pair of intervals, the second varying fastest. ``intervals`` is scratch: one interval per number.
     """
     at = 0
     indptr[0] = 0

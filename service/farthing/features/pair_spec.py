@@ -1,7 +1,7 @@
-"""What is made of a query and a candidate: the settings of the feature kind ``pair``.
+"""The settings of the feature kind ``pair``: which features are made of a query and a candidate.
 
-Of each pair these numbers are computed, all in integers (:mod:`farthing.features.pairs` says how). *weight* is a word's
-weight in the lexicon; shares are in thousandths; a word of the query counts once however often it stands there:
+These numbers are computed for each pair, all in integers (:mod:`farthing.features.pairs` says how). *weight* is a
+word's weight in the lexicon; shares are in thousandths; a word of the query counts once however often it is repeated:
 
 =============  ========================================================================================================
 bm25           BM25 of the text (Robertson and Zaragoza 2009), weights as idf
@@ -10,25 +10,25 @@ words          share of the query's words that are in the text
 stems          like coverage; a word is also there when another one begins with the same ``stem_bytes`` bytes
 bigrams        neighbours in the query that are neighbours in the text
 run            longest run of the query's words in the text
-first          place of the text's first word that is in the query and no question word
-missed         largest weight among the query's words that the text has not
-density        share of the text's weight that are words of the query
+first          place of the text's first word that is in the query and is not a question word
+missed         largest weight among the query's words that are not in the text
+density        share of the text's weight that is in words of the query
 query_words    words of the query
 text_words     words of the text
-digits         words of the text with a digit
+digits         words of the text that begin with a digit
 title          share of the query's weight whose words are in the title
 title_words    share of the title's words that are in the query
 score          the first stage's score
-cosine         cosine of the weighted sums of word vectors; of an unknown word's pieces too, with ``max_pieces``
-alignment      best cosine of each query word with a word of the text, averaged by weight
-weakest        least of these among the query's heavier half
+cosine         cosine of the weighted sums of word vectors; with ``max_pieces`` also of unknown words' pieces
+alignment      best cosine of each query word with a word of the text, averaged by weight; no question words
+weakest        least of these best cosines, among words that weigh at least half as much as the heaviest
 central        cosine of the text with the sum of all candidates' texts
 opening        like coverage; a word whose first place in the text is k, from 0, counts 8 / (8 + k) of its weight
 =============  ========================================================================================================
 
-``NAME.rank`` is how many candidates of the same event have a larger number, ``NAME.relative`` where a number lies
-between the least (0) and the largest (1000) of them. Both stay the same when candidates change places. What cannot be
-computed (no title, no score, no vector) is :data:`ABSENT`, below every boundary.
+``NAME.rank`` is how many candidates of the same event have a larger number; ``NAME.relative`` is where a number lies
+between the least (0) and the largest (1000) of them. Neither depends on the order of the candidates. A number that
+cannot be computed (no title, no score, no vector) is :data:`ABSENT`, below every boundary.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ NUMBERS: Final = (
 )  # fmt: skip
 FORMS: Final = ("", ".rank", ".relative")
 NAMES: Final = tuple(name + form for form in FORMS for name in NUMBERS)
-"""Columns of the numbers' table: first the plain ones, then ranks, then relative ones."""
+"""Columns of the table of numbers: first the plain ones, then ranks, then relative ones."""
 
 ABSENT: Final = -(1 << 60)
 MAX_QUERY_WORDS: Final = 64
 MAX_INTERVALS: Final = 256
-MAX_TERMS: Final = 1 << 16  # words of a text times pieces of a word: sums of vectors stay below 2**31
+MAX_TERMS: Final = 1 << 16  # most words of a text times pieces of a word, so that sums of vectors stay below 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class PairFeature:
-    """Features of a query (one an event) and a candidate's text (one a row).
+    """Features of a query (one per event) and a candidate's text (one per row).
 
-    Texts are folded like a :class:`~farthing.features.spec.TextFeature` with both switches on, and have the same
-    words; ``max_words`` of a text and ``max_query_words`` of a query are read.
+    Texts are folded and split into words as by a :class:`~farthing.features.spec.TextFeature` with both switches on;
+    the first ``max_words`` words of a text and ``max_query_words`` of a query are read.
 
-    Ids are, in this order: one for each of ``numbers`` (the interval it lies in), one for each of ``crosses`` (both
-    intervals together), one for each different word of the query (met or missed), and, for the kind of question that
-    is asked, one with each of the text's first ``cross_words`` words, with the number of words that have digits, and
-    with the word after the first match. The kind of question is told twice: by the query's first ``question_words``
-    words together, and by its heaviest question word.
+    The ids are, in this order: one for each of ``numbers`` (the interval it lies in), one for each of ``crosses`` (both
+    intervals together), one for each different word of the query (met or missed), and then the ids of the kind of
+    question: one with each of the text's first ``cross_words`` words, one with the number of words that begin with a
+    digit, and one with the first word after the first match that is not in the query. There are two such kinds: the
+    query's first ``question_words`` words together, and its heaviest question word.
     """
 
     kind: ClassVar[str] = "pair"
@@ -82,8 +82,8 @@ class PairFeature:
     k1: float = 1.2
     b: float = 0.75
     average_words: float = 100.0
-    max_pieces: int = 0  # a word that the lexicon has not counts by its pieces in cosine and central; 0: not at all
-    score_unit: float = 0.001  # the first stage's score is rounded to whole units
+    max_pieces: int = 0  # a word that is not in the lexicon counts by its pieces in cosine and central; 0: not at all
+    score_unit: float = 0.001  # the first stage's score is rounded to a multiple of this
     numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # NAMES -> ascending boundaries
     crosses: tuple[tuple[str, str], ...] = ()
     lexicon_sha256: str = ""

@@ -1,4 +1,4 @@
-"""A candidate's text and title read beside the query: the numbers of the pair and its word ids."""
+"""Reads a candidate's text and title: computes the pair's numbers and its word ids."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _ZERO, _NINE = 48, 57
 
 @kernel(inline=True)
 def lengthen_runs(h: np.uint64, n: int, query: Query, text: Text, longest: int) -> int:
-    """Carry the runs of query words that end at this word of the text on; returns the longest so far."""
+    """Extend the runs of query words that end at this word of the text; returns the longest so far."""
     for j in range(n - 1, -1, -1):
         if query.hashes[j] == h:
             text.run[j + 1] = text.run[j] + 1
@@ -69,14 +69,27 @@ def lengthen_runs(h: np.uint64, n: int, query: Query, text: Text, longest: int) 
     return longest
 
 
+@kernel(inline=True)
+def compare_meaning(begin: int, end: int, slot: int, lexicon: Known, query: Query, n: int, text: Text) -> None:
+    """Add a word's vector to the text's sum and compare it with the query's words; an unknown word adds its pieces."""
+    if slot >= 0:
+        add_vector(lexicon.vectors, slot, np.int32(lexicon.vector_weights[slot]), text.sums)
+        for j in range(n):
+            if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
+                text.best[j] = max(text.best[j], dot(lexicon.vectors, slot, lexicon.vectors, query.slot[j]))
+    elif len(text.pieces) > 0:
+        for k in range(pieces_of(begin, end, lexicon, text)):
+            add_vector(lexicon.vectors, text.pieces[k], np.int32(lexicon.vector_weights[text.pieces[k]]), text.sums)
+
+
 @kernel
 def read_text(
-    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, known: Known, query: Query, n: int, text: Text,
+    data: Bytes, start: int, stop: int, table: Bytes, s: Settings, lexicon: Known, query: Query, n: int, text: Text,
     row: Int64s, ids: Int32s, at: int,
 ) -> int:  # fmt: skip
     """Read a candidate's text: its numbers into ``row``, its word ids to ``ids`` from ``at`` on."""
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
-    dim = known.vectors.shape[1]
+    dim = lexicon.vectors.shape[1]
     for i in range(n):
         text.met[i] = text.run[i] = text.best[i] = 0
         text.stem_met[i] = text.bigram_met[i] = 0
@@ -94,8 +107,8 @@ def read_text(
         text.words[words] = h
         byte = load_u8(text.folded, begin)
         digits += 1 if _ZERO <= byte <= _NINE else 0
-        slot = find_word(h, known.checks, known.shift)
-        weight = np.int64(known.weights[slot]) if slot >= 0 else known.unknown
+        slot = find_word(h, lexicon.checks, lexicon.shift)
+        weight = np.int64(lexicon.weights[slot]) if slot >= 0 else lexicon.unknown
         text_weight += weight
         i = place_in(query, h)
         if i >= 0:
@@ -118,26 +131,20 @@ def read_text(
             if query.stems[j] == stem:
                 text.stem_met[j] = 1
             j = query.stem_follower[j]
-        if dim and slot >= 0:
-            add_vector(known.vectors, slot, np.int32(known.vector_weights[slot]), text.sums)
-            for j in range(n):
-                if query.slot[j] >= 0 and query.weight[j] > 0 and not query.question[j]:
-                    text.best[j] = max(text.best[j], dot(known.vectors, slot, known.vectors, query.slot[j]))
-        elif dim and len(text.pieces) > 0:
-            for k in range(pieces_of(begin, end, known, text)):
-                add_vector(known.vectors, text.pieces[k], np.int32(known.vector_weights[text.pieces[k]]), text.sums)
+        if dim:
+            compare_meaning(begin, end, slot, lexicon, query, n, text)
         words += 1
         begin = next_bit(text.bits, end, n_bytes, _NOTHING)
-    number_text(s, known, query, n, text, words, text_weight, row)
+    number_text(s, lexicon, query, n, text, words, text_weight, row)
     row[RUN], row[FIRST], row[DIGITS] = longest, first if first >= 0 else ABSENT, digits
     return word_ids(s, query, n, text, words, digits, follow, ids, at)
 
 
 @kernel
 def number_text(
-    s: Settings, known: Known, query: Query, n: int, text: Text, words: int, text_weight: int, row: Int64s
+    s: Settings, lexicon: Known, query: Query, n: int, text: Text, words: int, text_weight: int, row: Int64s
 ) -> None:
-    """Turn what was met into numbers."""
+    """Compute the pair's numbers from the words that query and text have in common."""
     total = met_weight = stem_weight = bm25 = missed = aligned = asked = np.int64(0)
     different = met = bigrams = heaviest = opening = np.int64(0)
     density = np.int64(0)
@@ -172,7 +179,7 @@ def number_text(
     row[OPENING] = opening // total if total > 0 else ABSENT
     row[DENSITY] = density * SHARE // text_weight if text_weight > 0 else ABSENT
     row[COSINE] = row[ALIGNMENT] = row[WEAKEST] = row[CENTRAL] = ABSENT
-    dim = known.vectors.shape[1]
+    dim = lexicon.vectors.shape[1]
     if dim == 0:
         return
     product = square_query = square_text = np.int64(0)
@@ -218,7 +225,7 @@ def word_ids(
 def read_title(
     data: Bytes, start: int, stop: int, table: Bytes, s: Settings, query: Query, n: int, text: Text, row: Int64s
 ) -> None:
-    """Read a candidate's title: two numbers."""
+    """Read a candidate's title: computes the numbers ``title`` and ``title_words``."""
     row[TITLE] = row[TITLE_WORDS] = ABSENT
     n_bytes = fold(data, start, min(stop, start + s.max_bytes), table, True, True, text.folded, text.bits)
     total = np.int64(0)

@@ -1,12 +1,12 @@
-"""Queries and candidates compared: the numbers and the word features of each pair, one pass over each text.
+"""Compares queries with candidates: the numbers and word features of each pair, in one pass over each text.
 
-What the numbers mean stands in :mod:`farthing.features.pair_spec`; :mod:`farthing.features.pair_reference` computes
-the same in plain Python. All sums are of integers. The floats (square roots and quotients of whole numbers below
+:mod:`farthing.features.pair_spec` says what the numbers mean; :mod:`farthing.features.pair_reference` computes the same
+in plain Python. All sums are sums of integers. The only floats (square roots and quotients of whole numbers below
 2**53, for cosines) are single IEEE 754 operations, so numbers are the same on every machine.
 
 Three kernels run over a block. :func:`scan_pairs` reads the texts, by :mod:`farthing.features.pair_query` and
 :mod:`farthing.features.pair_text`; in :mod:`farthing.features.pair_relations`, :func:`relate` compares the candidates
-of an event with one another and :func:`emit` looks the intervals' ids up.
+of an event with one another and :func:`emit` looks up the intervals' ids.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _PRESENT: Final = int(Presence.PRESENT)
 def scan_pairs(
     row_indptr: Int64s, queries: Bytes, query_indptr: Int64s, texts: Bytes, text_indptr: Int64s, presence: Bytes,
     titles: Bytes, title_indptr: Int64s, scores: NDArray[np.float64], table: Bytes,
-    s: Settings, known: Known, query: Query, text: Text,
+    s: Settings, lexicon: Known, query: Query, text: Text,
     numbers: Int64s, sums: Int64s, ids: Int32s, ids_indptr: Int64s,
 ) -> None:  # fmt: skip
     """Read all pairs of a block: plain numbers (n_rows, 3 N), text vectors (n_rows, dim), word ids.
 
-    ``title_indptr`` and ``scores`` are empty where the feature has no such field. A row whose text is not there is left
-    out: no numbers, no ids.
+    ``title_indptr`` and ``scores`` are empty where the feature has no such field. A row without a text is left out: it
+    gets no numbers and no ids.
     """
     at = 0
     ids_indptr[0] = 0
@@ -44,14 +44,14 @@ def scan_pairs(
         first_row, last_row = row_indptr[event], row_indptr[event + 1]
         if first_row == last_row:
             continue
-        n = read_query(queries, query_indptr[event], query_indptr[event + 1], table, s, known, query, text)
+        n = read_query(queries, query_indptr[event], query_indptr[event + 1], table, s, lexicon, query, text)
         for r in range(first_row, last_row):
             ids_indptr[r + 1] = at
             if presence[r] != _PRESENT:
                 continue
             row = numbers[r]
             at = read_text(
-                texts, text_indptr[r], text_indptr[r + 1], table, s, known, query, n, text, row, ids, at
+                texts, text_indptr[r], text_indptr[r + 1], table, s, lexicon, query, n, text, row, ids, at
             )  # fmt: skip
             ids_indptr[r + 1] = at
             for d in range(sums.shape[1]):

@@ -1,4 +1,4 @@
-"""What is made of an event's fields: declared once, carried in the bundle, used by training and serving alike."""
+"""Feature specs: what is made of an event's fields, declared once, carried in the bundle, for training and serving."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class TextFeature:
 
     The text is cut after ``max_bytes`` (perhaps inside a character) and folded:
 
-    - ``lowercase``: ASCII A-Z to a-z. Other letters stay: case folding beyond ASCII depends on the language.
-    - ``fold``: bytes up to 0x20 and 0x7F count as a space, runs of spaces are one; of three or more equal bytes below
-      0x80 in a row two are kept (``soooo`` is ``soo``, ``!!!!`` is ``!!``).
+    - ``lowercase``: ASCII A-Z become a-z. Other letters stay: case folding beyond ASCII depends on the language.
+    - ``fold``: bytes up to 0x20 and 0x7F become spaces, and runs of spaces one space; of three or more equal bytes
+      below 0x80 in a row, two are kept (``soooo`` becomes ``soo``, ``!!!!`` becomes ``!!``).
 
-    A word is a longest run of ASCII letters, digits, apostrophes and bytes from 0x80 on. ``words`` gives each word,
-    ``word_bigrams`` each two neighbours. ``char_ngrams`` (low, high) gives every run of that many bytes, 1 to 8, of the
-    folded text with one space put before and after it. None gives none.
+    A word is a maximal run of ASCII letters, digits, apostrophes and bytes from 0x80 on. ``words`` makes a feature of
+    each word, ``word_bigrams`` of each two neighbours, ``char_ngrams`` (low, high) of every run of low to high bytes
+    (1 to 8) of the folded text with a space added before and after it; None makes none.
     """
 
     kind: ClassVar[str] = "text"
@@ -48,12 +48,12 @@ class TextFeature:
         if not 1 <= self.max_bytes <= 1 << 24:
             raise ConfigError(f"feature {self.field}: max_bytes is {self.max_bytes}, expected 1 to {1 << 24}")
         if not (self.words or self.word_bigrams or self.char_ngrams):
-            raise ConfigError(f"feature {self.field}: nothing is switched on (words, word_bigrams, char_ngrams)")
+            raise ConfigError(f"feature {self.field}: none of words, word_bigrams and char_ngrams is switched on")
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalFeature:
-    """The whole value of a text or raw field as one feature; missing and null are values of their own."""
+    """The whole value of a text or raw field as one feature; missing and null each count as a value."""
 
     kind: ClassVar[str] = "categorical"
     field: str
@@ -62,7 +62,7 @@ class CategoricalFeature:
 
 @dataclass(frozen=True, slots=True)
 class NumericFeature:
-    """The interval that a number lies in: interval k is boundaries[k-1] <= x < boundaries[k]; missing is its own."""
+    """The interval a number is in: interval k is boundaries[k-1] <= x < boundaries[k]; missing is one of its own."""
 
     kind: ClassVar[str] = "numeric"
     field: str
@@ -76,14 +76,14 @@ class NumericFeature:
 
 @dataclass(frozen=True, slots=True)
 class CrossFeature:
-    """Combinations of values: ``fields`` name categorical or numeric features of the same spec."""
+    """The combination of several values: ``fields`` name categorical or numeric features of the same spec."""
 
     kind: ClassVar[str] = "cross"
     fields: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if len(self.fields) < 2:
-            raise ConfigError(f"cross of {self.fields}: a cross needs two fields or more")
+            raise ConfigError(f"cross of {self.fields}: a cross needs at least two fields")
 
 
 Feature = TextFeature | CategoricalFeature | NumericFeature | CrossFeature | PairFeature
@@ -94,7 +94,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """All features of a model. Every row begins with one bias feature; then features follow in this order."""
+    """All features of a model. Every row begins with one bias feature; the others follow in this order."""
 
     n_buckets: int = 1 << 18  # a power of two
     features: tuple[Feature, ...] = (TextFeature(),)
@@ -117,7 +117,7 @@ class FeatureSpec:
             if isinstance(feature, CrossFeature) and not set(feature.fields) <= crossable:
                 missing = ", ".join(sorted(set(feature.fields) - crossable))
                 raise ConfigError(
-                    f"cross of {feature.fields}: {missing} is no categorical or numeric feature of this spec"
+                    f"cross of {feature.fields}: {missing} is not a categorical or numeric feature of this spec"
                 )
 
     @property
@@ -148,7 +148,7 @@ class FeatureSpec:
         Raises
         ------
         ConfigError
-            A key is unknown or has a value that is not possible.
+            A key is unknown, or its value is not allowed.
         """
         values = dict(spec)
         try:
@@ -159,9 +159,10 @@ class FeatureSpec:
             raise ConfigError(f"feature spec: {error}; known keys: {', '.join(f.name for f in fields(cls))}") from error
 
     def to_manifest(self) -> dict[str, Any]:
-        """Give the spec as JSON types, complete: nothing is left to a default that may change.
+        """Return the spec as JSON types, complete, so that nothing depends on a default that may change.
 
-        A setting that came later is left out where it says what was so before it: fingerprints of older bundles hold.
+        A setting that was added later is left out where its value is what always held before, so that fingerprints of
+        older bundles stay valid.
         """
         features = [
             {"kind": f.kind, **{k: v for k, v in asdict(f).items() if (k, v) not in _AS_BEFORE}} for f in self.features
@@ -170,7 +171,7 @@ class FeatureSpec:
         return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the canonical JSON of :meth:`to_manifest`: equal means equal features."""
+        """SHA-256 (hex) of the canonical JSON of :meth:`to_manifest`: the same for the same features."""
         text = json.dumps(self.to_manifest(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

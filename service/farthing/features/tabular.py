@@ -1,4 +1,4 @@
-"""Categorical values, number intervals and their crosses: one id a row each."""
+"""Hashes categorical values, number intervals and their crosses: one id per row for each feature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ Hashes = NDArray[np.uint64]
 def hash_values(
     data: Bytes, start: Int64s, stop: Int64s, presence: Bytes, slots: Int64s, salts: Hashes, out: Hashes
 ) -> None:
-    """Hash each slot's bytes; ``salts`` are for values, for missing and for null. Bytes are copied for the padding."""
+    """Hash each slot's bytes; ``salts`` are for values, missing and null.
+
+    Bytes are copied first, because hashing reads past their end.
+    """
     longest = 0
     for row in range(len(slots)):
         longest = max(longest, stop[slots[row]] - start[slots[row]])
@@ -47,7 +50,7 @@ def hash_values(
 def hash_numbers(
     values: NDArray[np.float64], slots: Int64s, boundaries: NDArray[np.float64], salts: Hashes, out: Hashes
 ) -> None:
-    """Hash the number of the interval that each slot's value lies in; NaN counts as missing."""
+    """Hash the number of the interval that each slot's value is in; NaN counts as missing."""
     text = np.zeros(16, np.uint8)
     for row in range(len(slots)):
         value = values[slots[row]]
@@ -69,7 +72,7 @@ def combine_hashes(into: Hashes, other: Hashes) -> None:
 
 @kernel
 def bucket_hashes(hashes: Hashes, multiplier: np.uint64, shift: np.uint64, out: Int32s) -> None:
-    """Give each hash's bucket."""
+    """Return each hash's bucket."""
     for row in range(len(hashes)):
         out[row] = bucket(hashes[row], multiplier, shift)
 
@@ -84,7 +87,7 @@ def check_column(feature: CategoricalFeature | NumericFeature, column: Column) -
 def value_hash_reference(
     feature: CategoricalFeature | NumericFeature, column: Column, buffer: Bytes, slot: int, salts: Hashes
 ) -> int:
-    """Plain form of what :func:`value_hashes` gives for one slot."""
+    """Plain form of :func:`value_hashes` for one slot."""
     for_value, missing, null = (int(salt) for salt in salts)
     if isinstance(column, NumberColumn):
         number = float(column.values[slot])
@@ -105,7 +108,7 @@ def value_hashes(
 ) -> Hashes:
     """Hash a feature's value for each row: uint64 (n_rows,). Raw columns are views into ``buffer``.
 
-    :func:`check_column` says whether the column is one of the feature's kind.
+    :func:`check_column` checks that the column is of the kind the feature needs.
     """
     out = np.empty(len(slots), np.uint64)
     if isinstance(column, NumberColumn):
@@ -119,6 +122,6 @@ def value_hashes(
 
 
 def value_salts(seed: int, place: int) -> Hashes:
-    """Give the salts of a categorical or numeric feature: for values, missing, null."""
+    """Return the salts of a categorical or numeric feature: for values, missing, null."""
     uses = (hashing.SALT_VALUE, hashing.SALT_MISSING, hashing.SALT_NULL)
     return np.array([hashing.salt(seed, 64 * place + use) for use in uses], np.uint64)

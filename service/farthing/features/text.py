@@ -1,4 +1,4 @@
-"""Text n-grams: fold a text, then hash its words, word pairs and byte n-grams, in one pass over the rows."""
+"""Text features: folds each row's text and hashes its words, word pairs and byte n-grams, in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from farthing.features.spec import TextFeature
 from farthing.kernels.jit import kernel
 from farthing.kernels.machine import load_u64, trailing_zeros
 
-PADDING: Final = 2 + max(READ_AHEAD_BYTES, LANES)  # a space at either end; what is written and read past a text's end
+PADDING: Final = 2 + max(READ_AHEAD_BYTES, LANES)  # a space at either end, and what is touched past the text's end
 
 
 def words_of(folded: bytes) -> list[bytes]:
-    """Give the words of a folded text, in order."""
+    """Return the words of a folded text, in order."""
     marked = "".join(chr(b) if WORD_BYTES[b] else "\0" for b in folded)
     return [word.encode("latin-1") for word in marked.split("\0") if word]
 
 
 def folded_words(text: bytes) -> list[bytes]:
-    """Give the words of a text, folded with both switches on."""
+    """Return the words of a text, folded with both switches on."""
     return words_of(fold_reference(text, TextFeature()))
 
 
 def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int, bits: int) -> list[int]:
-    """Plain form of what :func:`hash_texts` gives for one row, without the bias."""
+    """Plain form of :func:`hash_texts` for one row, without the bias."""
     folded = fold_reference(text[: feature.max_bytes], feature)
 
     def salt(use: int) -> int:
@@ -56,9 +56,9 @@ def text_ids_reference(text: bytes, feature: TextFeature, seed: int, place: int,
 
 @kernel(inline=True)
 def next_bit(bits: Bytes, at: int, n: int, invert: np.uint64) -> int:
-    """Give the first place from ``at`` on whose bit is 1 (``invert`` all ones: 0), or ``n`` or more.
+    """Return the first place from ``at`` on whose bit is 1 (0 if ``invert`` is all ones); at least ``n`` if none is.
 
-    ``bits`` goes on for eight bytes after place ``n``.
+    ``bits`` must have eight more bytes after place ``n``.
     """
     while at < n:
         ahead = (load_u64(bits, at >> 3) ^ invert) >> np.uint64(at & 7)
@@ -75,8 +75,8 @@ def hash_words(
 ) -> int:  # fmt: skip
     """Hash the words and word pairs of a folded text to ``out`` from ``at`` on; returns the position after them.
 
-    ``bits`` is what :func:`fold_text` says of each byte, so that the ends of words are found without a branch per byte.
-    The text begins and ends with a space: every word ends in it. ``out`` needs room for one id more.
+    ``bits`` are the marks from :func:`fold_text`, which give the ends of words without a branch per byte. The text
+    begins and ends with a space, so every word ends inside it. ``out`` needs room for one id more.
     """
     word_salt, word_multiplier, pair_multiplier = salts[0], salts[1], salts[2]
     one, zero = np.uint64(1), np.uint64(0)
@@ -95,7 +95,7 @@ def hash_words(
             stops &= stops - one
             start = base + trailing_zeros(starts)
             starts &= starts - one
-            # Both are written in any case, and counted when they are wanted.
+            # Both are always written, and counted only if the feature has them: branches would cost more.
             out[at] = bucket(h, word_multiplier, shift)
             at += more_words
             out[at] = bucket(combine(previous, h), pair_multiplier, shift)
@@ -111,9 +111,9 @@ def hash_texts(
     salts: NDArray[np.uint64], grams: NDArray[np.uint64], shift: np.uint64, bias: int,
     text: Bytes, bits: Bytes, out: Int32s, out_indptr: Int64s,
 ) -> None:  # fmt: skip
-    """Hash the text ``data[indptr[s]:indptr[s+1]]`` of each row: s is the row (``per_row``) or its event.
+    """Hash the text ``data[indptr[s]:indptr[s+1]]`` of each row; s is the row if ``per_row``, else its event.
 
-    A bias of -1 is left out. ``text`` and ``bits`` are room for one folded text at a time: the longest and PADDING
+    A bias of -1 is left out. ``text`` and ``bits`` are scratch for one folded text at a time: the longest and PADDING
     bytes more, and as many bits.
     """
     at = 0
@@ -134,8 +134,11 @@ def hash_texts(
 
 
 def most_ids(feature: TextFeature, n_bytes: int, n_rows: int) -> int:
-    """Give an upper bound of the ids that :func:`hash_texts` makes of ``n_bytes`` in ``n_rows``, bias included."""
+    """Return an upper bound of the number of ids that :func:`hash_texts` makes from ``n_bytes`` in ``n_rows``.
+
+    The bias is included.
+    """
     low, high = feature.char_ngrams or (1, 0)
     folded = n_bytes + 2 * n_rows
-    per_word = int(feature.words) + int(feature.word_bigrams)  # a word and what parts it from the next take two bytes
+    per_word = int(feature.words) + int(feature.word_bigrams)  # a word and what follows it take at least two bytes
     return folded * (high - low + 1) + (folded // 2 + n_rows) * per_word + n_rows + WRITE_AHEAD_IDS

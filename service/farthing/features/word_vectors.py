@@ -1,9 +1,9 @@
-"""Word vectors in the kernels: sums, products, and the pieces of a word that no lexicon has.
+"""Kernels for word vectors: sums, products, and the pieces of a word that is not in the lexicon.
 
-A word that is not in the lexicon is cut as WordPiece cuts it (Wu et al. 2016, section 4.1): the longest beginning that
-is a word, then again and again the longest beginning of what is left that is a *continuation* (``##ing``). Either the
-whole word is used up, or it has no pieces at all. Entries with a vector weight of 0, those that have no vector, are no
-pieces.
+A word that is not in the lexicon is cut as WordPiece cuts it (Wu et al. 2016, section 4.1): first the longest prefix
+that is a word, then again and again the longest prefix of the rest that is a *continuation* (``##ing``). Either the
+pieces make up the whole word, or it has none. Entries with a vector weight of 0, such as those without a vector, are
+never pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from farthing.features.pair_layout import SHARE
 from farthing.features.pair_spec import ABSENT
 from farthing.kernels.jit import kernel
 
-MAX_PIECE_BYTES: Final = 16  # continuations of MiniLM's vocabulary have 10 at most
+MAX_PIECE_BYTES: Final = 16  # continuations in MiniLM's vocabulary have at most 10
 MAX_CUT_BYTES: Final = 64  # longer words have no pieces
 
 _WORD: Final = np.uint64(WORD_SALT)
@@ -30,7 +30,7 @@ _PIECE: Final = np.uint64(PIECE_SALT)
 
 @kernel(inline=True)
 def dot(a: NDArray[np.int8], at: int, b: NDArray[np.int8], to: int) -> int:
-    """Multiply two word vectors."""
+    """Return the dot product of two word vectors."""
     total = np.int32(0)
     for d in range(a.shape[1]):
         total += np.int32(a[at, d]) * np.int32(b[to, d])
@@ -48,7 +48,7 @@ def add_vector(vectors: NDArray[np.int8], slot: int, weight: np.int32, sums: Int
 
 @kernel(inline=True)
 def cosine(product: int, square_a: int, square_b: int) -> int:
-    """Give a cosine in thousandths, rounded half to even; ABSENT when a vector is nothing."""
+    """Return a cosine in thousandths, rounded half to even; ABSENT when either vector is zero."""
     if square_a == 0 or square_b == 0:
         return np.int64(ABSENT)
     length = np.sqrt(np.float64(square_a)) * np.sqrt(np.float64(square_b))
@@ -59,9 +59,9 @@ def cosine(product: int, square_a: int, square_b: int) -> int:
 def cut_word(
     folded: Bytes, begin: int, end: int, checks: NDArray[np.uint16], shift: np.uint64, weights: Bytes, slots: Int64s
 ) -> int:  # fmt: skip
-    """Cut a word into pieces of the lexicon: their slots into ``slots``; returns how many, or 0.
+    """Cut a word into pieces and write their slots in the lexicon to ``slots``; returns how many there are, or 0.
 
-    A word of more pieces than there is room for has none.
+    A word with more pieces than ``slots`` has room for has none.
     """
     if end - begin > MAX_CUT_BYTES:
         return 0
@@ -83,7 +83,7 @@ def cut_word(
 
 
 def cut_word_reference(word: bytes, find: Callable[[bytes], int], most: int) -> list[int]:
-    """Plain form of :func:`cut_word`; ``find`` gives an entry's slot, below 0 when there is none."""
+    """Plain form of :func:`cut_word`; ``find`` returns an entry's slot, or a negative number when there is none."""
     pieces: list[int] = []
     at = 0
     while at < len(word) <= MAX_CUT_BYTES:

@@ -1,14 +1,14 @@
-"""The one reader of data files: JSON lines, CSV and TSV, packed by gzip or zstd or not, from a file, a pipe or ``-``.
+"""The one reader of data files: JSON lines, CSV or TSV, perhaps compressed (gzip, zstd), from a file, a pipe or ``-``.
 
-What a file is, its content says and never its name. A byte order mark, which spreadsheets write, is skipped. Every
-message names the file, the row or the line, and what to do.
+The format is recognised by the content and never by the name. A byte order mark, which spreadsheets write, is skipped.
+Every message names the file and the row or line, and says what to do.
 
 ::
 
-    open_source(file)  -> Source                 its lines as bytes, how far they are read, how large the file is
-    read_lines(file)   -> (number, line) ...     lines that hold something: events
+    open_source(file)  -> Source                 its lines as bytes, how far it has been read, how large the file is
+    read_lines(file)   -> (number, line) ...     lines that are not blank: events
     read_rows(file)    -> Row ...                rows of JSON lines or of a table
-    keep_apart(inputs, outputs)                  refuses what would write over its own input
+    keep_apart(inputs, outputs)                  refuses an output that would overwrite an input
 """
 
 from __future__ import annotations

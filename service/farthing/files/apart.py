@@ -1,4 +1,4 @@
-"""No command writes over what it reads: inputs and outputs are compared by what they are, before any is opened."""
+"""Keeps commands from overwriting what they read: compares inputs and outputs by inode before any is opened."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Final
 from farthing.errors import ConfigError
 
 STANDARD_OUTPUT: Final = ">"
-"""Stands for standard output in a list of outputs."""
+"""Represents standard output in a list of outputs."""
 
 Named = tuple[str, str | Path | None]
-"""What messages call a file, such as ``--output``, and its path; None: it was not given."""
+"""What messages call a file, such as ``--output``, and its path; None if it was not given."""
 
 
 def keep_apart(inputs: Iterable[Named], outputs: Iterable[Named]) -> None:
-    """Refuse an output that is an input, and two outputs that are one file.
+    """Refuse an output that is also an input, and two outputs that are the same file.
 
-    Files are compared by device and inode, so that links and ``/dev/stdin`` do not hide them; those that are not there
-    yet by their full path. A terminal or ``/dev/null`` may be several things at once. ``-`` among inputs is standard
+    Files are compared by device and inode, so that links and ``/dev/stdin`` do not hide them; files that do not exist
+    yet are compared by full path. A terminal or ``/dev/null`` may be used several times. ``-`` among inputs is standard
     input.
 
     Raises
     ------
     ConfigError
-        Two are one: which, and what to do.
+        Two are the same; the message says which, and what to do.
     """
     read = [(f"{name} {path}".strip(), what) for name, path in inputs if path and (what := _identity(path))]
     written: dict[tuple[object, ...], str] = {}
@@ -46,7 +46,7 @@ def keep_apart(inputs: Iterable[Named], outputs: Iterable[Named]) -> None:
 
 
 def _identity(path: str | Path) -> tuple[object, ...] | None:
-    """Give what two names of one file have in common; None for what may be shared, and for what cannot be looked at."""
+    """Return what all names of one file have in common; None if it may be shared or cannot be examined."""
     try:
         if path in ("-", STANDARD_OUTPUT):
             stream = sys.stdin if path == "-" else sys.stdout
@@ -55,7 +55,7 @@ def _identity(path: str | Path) -> tuple[object, ...] | None:
             status = os.stat(path)
     except FileNotFoundError:
         return (os.path.normcase(os.path.realpath(path)),)
-    except (OSError, ValueError, AttributeError):  # no such stream, or not for us: opening it will say so
+    except (OSError, ValueError, AttributeError):  # no such stream, or no right to it: opening it will raise
         return None
     if stat.S_ISCHR(status.st_mode) or stat.S_ISSOCK(status.st_mode):
         return None

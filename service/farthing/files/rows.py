@@ -1,7 +1,7 @@
-"""Rows of JSON lines, CSV or TSV, one after the other, each with its place.
+"""Reads rows of JSON lines, CSV or TSV one after another, each with its place in the file.
 
-The first character that is not white space decides: ``{`` or ``[`` begins JSON lines, anything else is a table with a
-header (RFC 4180). Its cells are separated by tabs where the header has one, by semicolons where it has those and no
+The first character that is not white space decides the format: ``{`` or ``[`` begins JSON lines, anything else is a
+table with a header (RFC 4180). Cells are separated by tabs if the header has one, by semicolons if it has those and no
 comma, else by commas. All text is UTF-8.
 """
 
@@ -25,7 +25,7 @@ _QUOTED: Final = re.compile(r'"(?:[^"]|"")*(?:"|$)')
 
 
 class _Missing:
-    """What :meth:`Row.get` gives where there is no such column (null is a value)."""
+    """What :meth:`Row.get` returns where there is no such column (null is a value)."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -42,20 +42,20 @@ class Row:
     number: int  # from 1; blank lines and a header do not count
     line: int  # from 1; the line that the row begins on
     values: Mapping[str, Any]
-    typed: bool  # JSON has types; everything in a table is a string
+    typed: bool  # True for JSON, which has types; in a table everything is a string
 
     @property
     def place(self) -> str:
-        """Where the row is, for people."""
+        """The row's place in the file, for messages."""
         return f"{self.file}, row {self.number} (line {self.line})"
 
     def get(self, name: str) -> object:
-        """Give the value of a column, or of a path into nested objects; MISSING where there is none."""
+        """Return the value of a column, or of a path into nested objects; MISSING where there is none."""
         if name in self.values:
             return self.values[name]
         try:
             value = parse_path(name).find(self.values)
-        except ConfigError:  # a column may be called anything
+        except ConfigError:  # a column may have any name, even one that is not a valid path
             return MISSING
         return MISSING if value is ABSENT else value
 
@@ -65,14 +65,14 @@ class Row:
 
 
 def read_rows(file: str | Path) -> Iterator[Row]:
-    """Read a file's rows, one after the other.
+    """Yield a file's rows one after another.
 
     Raises
     ------
     ConfigError
         The file cannot be opened.
     DataError
-        No rows, not UTF-8, damaged, two columns of one name, or a row that is not JSON or does not fit the header.
+        No rows, not UTF-8, damaged, two columns with one name, or a row that is not JSON or does not fit the header.
     """
     with open_source(file) as source:
         rows = _rows(source.name, _text(source))
@@ -180,7 +180,7 @@ def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
 
 
 def _fit(lines: list[str], separator: str, n_columns: int) -> bool:
-    """Whether each line by itself has as many cells as there are columns, its quotation marks taken as text."""
+    """Whether each line by itself has as many cells as there are columns, with quotation marks taken as text."""
     return n_columns > 1 and all(line.count(separator) == n_columns - 1 for line in lines)
 
 

@@ -1,6 +1,6 @@
-"""A file, a pipe or standard input as lines of bytes, unpacked: gzip and zstd are recognised by the first bytes.
+"""Reads a file, a pipe or standard input as lines of bytes; gzip and zstd are recognised by the first bytes.
 
-Nothing is read ahead of what is used, so that a pipe that stays open is read as it is written, and no file has to fit
+Nothing is read before it is needed, so that a pipe that stays open is read as it is written to, and no file has to fit
 into memory.
 """
 
@@ -41,25 +41,25 @@ _MAGIC: Final = (_GZIP, *_ZSTD, *_UNREADABLE)
 
 
 class Source:
-    """An open file or standard input, unpacked."""
+    """An open file or standard input, decompressed."""
 
     def __init__(self, name: str, raw: _Rejoined, unpacked: BinaryIO, size_bytes: int) -> None:
         self.name = name
-        self.size_bytes = size_bytes  # of the file as it lies there; 0 where nobody knows, as of a pipe
+        self.size_bytes = size_bytes  # of the file on disk; 0 if unknown, as for a pipe
         self._raw, self._unpacked = raw, unpacked
 
     @property
     def position_bytes(self) -> int:
-        """How much of ``size_bytes`` was read, for progress."""
+        """How much of ``size_bytes`` has been read, for progress."""
         return self._raw.position
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Read lines with their numbers, from 1, each with its line end; a byte order mark is left out.
+        """Yield lines with their numbers, from 1, each with its line end; a byte order mark is left out.
 
         Raises
         ------
         DataError
-            The file cannot be read to its end: it is cut off or damaged.
+            The file cannot be read to its end: it is truncated or damaged.
         """
         number = 0
         try:
@@ -73,14 +73,14 @@ class Source:
 
 @contextmanager
 def open_source(file: str | Path, name: str | None = None) -> Iterator[Source]:
-    """Open a file, or standard input where it is ``-``; what is packed is unpacked as it is read.
+    """Open a file, or standard input for ``-``; compressed data is decompressed as it is read.
 
     ``name`` is what messages call it; without one it is the path.
 
     Raises
     ------
     ConfigError
-        It cannot be opened, or is compressed in a format that is not read here.
+        It cannot be opened, or its format or compression is not supported.
     """
     name = str(file) if name is None else name
     with ExitStack() as stack:
@@ -102,7 +102,7 @@ def open_source(file: str | Path, name: str | None = None) -> Iterator[Source]:
 
 
 def read_lines(file: str | Path, name: str | None = None) -> Iterator[tuple[int, bytes]]:
-    """Read the lines that hold more than white space, without their line ends, each with its number from 1.
+    """Yield the lines that are not blank, without their line ends, each with its number from 1.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def read_lines(file: str | Path, name: str | None = None) -> Iterator[tuple[int,
 
 
 def file_sha256(file: Path) -> str:
-    """Give the SHA-256 of a file as it lies there. Raises ConfigError where it cannot be read."""
+    """Return the SHA-256 of a file as it is on disk. Raises ConfigError if it cannot be read."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -128,13 +128,13 @@ def file_sha256(file: Path) -> str:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream whose first bytes were looked at. A read gives what is there, and waits only where there is nothing."""
+    """A stream whose first bytes can be peeked at. A read returns what is there, and waits only if there is nothing."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._head, self.position = stream, b"", 0
 
     def look(self, magic: tuple[bytes, ...]) -> bytes:
-        """Give the first bytes: as many as it takes to know which of ``magic`` the stream begins with, if any."""
+        """Return the first bytes: enough to know which of ``magic`` the stream begins with, if any."""
         while any(m.startswith(self._head) and m != self._head for m in magic):
             more = _read_some(self._stream, max(map(len, magic)) - len(self._head))
             if not more:
@@ -159,7 +159,7 @@ def _read_some(stream: BinaryIO, n: int) -> bytes:
 
 
 def _standard_input() -> BinaryIO:
-    if sys.stdin is None:  # closed by who started us
+    if sys.stdin is None:  # the parent process closed it
         raise OSError(0, "standard input is closed")
     return sys.stdin.buffer
 

@@ -1,4 +1,4 @@
-"""Kafka: group membership, raw fetch, offsets, ready-made batches out, topics. Only this room uses aiokafka."""
+"""Talks to Kafka: group membership, raw fetch, offsets, producing, topics. Only this room imports aiokafka."""
 
 from typing import TYPE_CHECKING
 

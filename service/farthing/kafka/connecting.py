@@ -1,7 +1,7 @@
-"""Connecting to the broker: one error that says what went wrong.
+"""Turns failures to connect to a broker into one error that says what went wrong.
 
-aiokafka tries one server after the other, logs the reason for each (a refused password, an unknown certificate
-authority, a closed port) and raises an error that names none. Here the reasons are taken from its log records.
+aiokafka tries one server after another, logs the reason for each failure (a refused password, an unknown certificate
+authority, a closed port) and raises an error without any of them. Here the reasons are taken from its log records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from farthing.kafka.settings import KafkaSettings
 
 
 class _Reasons(logging.Handler):
-    """Collects the errors that aiokafka logs as arguments of its messages, in the order they came, each once."""
+    """Collects the errors that aiokafka logs as arguments of its messages, in order and without repeats."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -33,14 +33,14 @@ class _Reasons(logging.Handler):
 
 
 def _ignore_dropped_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep quiet about failed connections whose futures aiokafka drops: our error gives their reason."""
+    """Stay silent about failed connections whose futures aiokafka drops: our error gives the reason."""
     if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)
 
 
 @contextmanager
 def connecting(settings: KafkaSettings) -> Iterator[None]:
-    """Turn a failure to connect, join or ask into one BrokerError with its reason, the servers and what to do.
+    """Turn a failure to connect, join or ask into one BrokerError with the reason, the servers and what to do.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Raw fetch: record batch bytes of the partitions that the group gives us, with positions of our own.
+"""Fetches raw record batches of the partitions that the group assigns to us, and keeps their positions itself.
 
-aiokafka's ``getmany`` advances positions and then may raise, which loses what it had taken; here a position advances
-only when the bytes are handed out, and goes back by :meth:`RecordConsumer.seek`.
+aiokafka's ``getmany`` advances positions and may then raise, which loses what it has taken; here a position advances
+only when the bytes are handed out, and :meth:`RecordConsumer.seek` sets it back.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ log = structlog.get_logger()
 
 IDLE_S = 0.1
 TRUNCATED_AFTER_S = 3.0
-REFUSED_AGAIN_S = 5.0  # a partition that the broker cannot read is asked for again after this time
+REFUSED_AGAIN_S = 5.0  # a partition that the broker cannot read is fetched again after this time
 
-# The broker's own trouble with one partition's log: no reason to stop the others.
+# The broker cannot read one partition's log, which is no reason to stop the others.
 _PARTITION_REFUSED = (kafka_errors.CorruptRecordException, kafka_errors.UnknownError)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one fetch brought. It is void when ``epoch`` is no longer the consumer's: a rebalance came between.
+    """What one fetch returned. It is void once the consumer has another ``epoch``, because of a rebalance.
 
-    ``answered`` says that some broker answered, perhaps with nothing new, or that there was nobody to ask.
+    ``answered`` says that some broker answered, perhaps with nothing new, or that there was no partition to ask for.
     """
 
     epoch: int
@@ -53,9 +53,8 @@ class Fetched:
 class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
-    ``on_revoked`` is awaited before partitions are given up: finish and commit what is in flight there, in good time.
-    ``on_position`` gets each partition's first offset when its position is known, and the metadata that was committed
-    with it.
+    ``on_revoked`` is awaited before partitions are given up: it must finish and commit what is in flight there soon.
+    ``on_position`` is called with each partition's first offset once there is one, and the metadata committed with it.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class RecordConsumer:
         self._fetching: Fetching
         self._positions: dict[Partition, int | None] = {}
         self._ends = LogEnds(time.monotonic)  # the offset after the last event that may be read
-        self._trouble: BrokerError | None = None  # of the last request, to be raised by the next fetch
-        self._beyond_since: dict[Partition, float] = {}  # the log's end lies before our position
+        self._trouble: BrokerError | None = None  # from the last request, to be raised by the next fetch
+        self._beyond_since: dict[Partition, float] = {}  # since when our position is beyond the log's end
         self._held = HeldPartitions()
         self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
         self._rebalance_began: float | None = time.monotonic()
@@ -92,22 +91,22 @@ class RecordConsumer:
 
     @property
     def assignment(self) -> list[Partition]:
-        """The partitions that are ours now."""
+        """The partitions assigned to us now."""
         return list(self._positions)
 
     @property
     def held(self) -> Mapping[Partition, str]:
-        """Partitions that are ours and not fetched, with the reason."""
+        """Partitions of ours that are not fetched, with the reason."""
         return self._held.reasons
 
     def lag(self, next_unacknowledged: Callable[[Partition], int | None]) -> dict[Partition, int | None] | None:
-        """Give each partition's lag (see :mod:`farthing.kafka.lag`); None while there is no assignment."""
+        """Return each partition's lag (see :mod:`farthing.kafka.lag`); None while there is no assignment."""
         if self._rebalance_began is not None:
             return None
         return {p: lag(self._ends.get(p), next_unacknowledged(p)) for p in self._positions}
 
     async def learn_ends(self, after_s: float) -> None:
-        """Ask for ends that no fetch has given for ``after_s``: of held partitions, or because scoring is slow."""
+        """Ask for log ends that no fetch has returned for ``after_s``: a partition is held, or scoring is slow."""
         partitions = self._ends.older_than(after_s, self._positions)
         if not partitions:
             return
@@ -115,22 +114,22 @@ class RecordConsumer:
         try:
             ends = await self._bounds(partitions, end=True)
         except BrokerError:
-            return  # what was heard last stands; the next fetch meets the same broker and says so
+            return  # the last ends stay; the next fetch fails at the same broker and raises
         if epoch == self.epoch:
             self._ends.asked(ends)
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Fetch on from ``offset``; what is being fetched is dropped."""
+        """Continue fetching from ``offset``; what is being fetched now is dropped."""
         if partition in self._positions:
             self._positions[partition] = offset
 
     def hold(self, partition: Partition, reason: str, *, again_in_s: float = math.inf) -> None:
-        """Fetch this partition no more for ``again_in_s``, by default until the next assignment; others go on."""
+        """Stop fetching a partition for ``again_in_s``, by default until the next assignment; others go on."""
         if partition in self._positions:
             self._held.hold(partition, reason, again_in_s)
 
     async def fetch(self) -> Fetched:
-        """Wait for the next bytes of any partition, for about ``fetch_max_wait_ms`` at most.
+        """Wait for the next bytes of any partition, about ``fetch_max_wait_ms`` at most.
 
         Raises
         ------
@@ -171,7 +170,7 @@ class RecordConsumer:
         return Fetched(epoch, tuple(part for part in parts if self._advance(part)), answered)
 
     def _advance(self, part: FetchedPartition) -> bool:
-        """Move the position on; False when there is nothing, or nothing plausible, to hand out."""
+        """Advance the position; False when there is nothing, or nothing plausible, to hand out."""
         partition = (part.topic, part.partition)
         following = next_fetch_offset(part.data, part.fetch_offset)
         if self._held.comes_early(part, following):
@@ -236,7 +235,7 @@ class RecordConsumer:
         return by_node
 
     async def _find_positions(self) -> None:
-        """Begin where the group has committed, else as ``auto_offset_reset`` says."""
+        """Find where to begin: at the group's committed offset, else where ``auto_offset_reset`` says."""
         epoch = self.epoch
         new = [partition for partition, position in self._positions.items() if position is None]
         if not new:
@@ -272,21 +271,21 @@ class RecordConsumer:
             raise BrokerError(f"asking for offsets: {type(error).__name__} {error}", retriable=True) from error
 
     async def _request(self, node: int, positions: dict[Partition, int]) -> list[FetchedPartition]:
-        """Ask one broker. One partition's trouble is kept for the next call: the others' bytes come first."""
+        """Ask one broker. An error of one partition is kept for the next call, after the bytes of the others."""
         try:
-            answers = await self._fetching.ask(node, positions)
+            responses = await self._fetching.ask(node, positions)
         except BrokerError:
             refresh_metadata(self._membership.client)
             await asyncio.sleep(RETRY_PAUSE_S)
             raise
-        return [answer.part for answer in answers if await self._is_good(answer)]
+        return [response.part for response in responses if await self._is_good(response)]
 
-    async def _is_good(self, answer: PartitionResponse) -> bool:
-        """Look for a partition's trouble, which is met or kept for the next call; note its end when there is none."""
-        part = answer.part
+    async def _is_good(self, response: PartitionResponse) -> bool:
+        """Handle a partition's error, or keep it for the next call; without one, note the end of the log."""
+        part = response.part
         partition = (part.topic, part.partition)
         try:
-            error = answer.error
+            error = response.error
             if error is None and await self._is_truncated(partition, part.fetch_offset, part.high_watermark):
                 error = kafka_errors.OffsetOutOfRangeError
             if error is not None:
@@ -295,15 +294,15 @@ class RecordConsumer:
         except BrokerError as trouble:
             self._trouble = trouble
             return False
-        self._ends[partition] = answer.readable_end
+        self._ends[partition] = response.readable_end
         return True
 
     async def _is_truncated(self, partition: Partition, position: int, high_watermark: int) -> bool:
-        """Tell whether the log has been shorter than our position for a while.
+        """Return whether the log has been shorter than our position for a while.
 
-        Apache Kafka says OFFSET_OUT_OF_RANGE when a topic was deleted and created again; not every broker does, and
-        then a worker would wait for ever and look well. A new leader's high watermark may lie behind for a moment
-        (KIP-207), so the broker is asked for the end of the log before it is believed.
+        Apache Kafka answers OFFSET_OUT_OF_RANGE when a topic has been deleted and created again. Not every broker does,
+        and a worker would then wait for ever and look healthy. A new leader's high watermark may be behind for a moment
+        (KIP-207), so the broker is asked for the end of the log before we believe it.
         """
         now = time.monotonic()
         if high_watermark >= position:

@@ -1,8 +1,8 @@
 """Waits until the broker has a coordinator for a group.
 
-A broker that has never had a group creates its topic of offsets when it is first asked for a coordinator, and until
-that is done it says that there is none. aiokafka logs each such reply as an error, ten a second, although nothing is
-wrong. So we ask first, and say what is wrong if the reply stays the same.
+A broker that has never had a group creates its topic of offsets when it is first asked for a coordinator, and replies
+that there is none until it is done. aiokafka logs each such reply as an error, ten per second, although nothing is
+wrong. So we ask first, and raise an error that explains it if the reply stays the same.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ASK_AGAIN_S: Final = 0.1
 
 
 async def wait_for_coordinator(settings: KafkaSettings, group: str) -> None:
-    """Wait until the broker names a coordinator of a group.
+    """Wait until the broker names a group's coordinator.
 
     Raises
     ------
     BrokerError
-        No broker can be reached, it refuses, or there is no coordinator within ``request_timeout_ms``.
+        No broker can be reached, the broker refuses, or there is no coordinator within ``request_timeout_ms``.
     """
     limit_s = settings.request_timeout_ms / 1000
     admin = AIOKafkaAdminClient(**settings.client_options())

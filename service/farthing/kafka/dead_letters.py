@@ -1,4 +1,4 @@
-"""The dead letter of a whole record batch that cannot be read. Those of single events are made with the scores."""
+"""Makes the dead letter of a record batch that cannot be read. Those of single events are made with the scores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from farthing.wire import MAX_DEAD_VALUE_BYTES, encode_records, header_bytes, ra
 
 
 def letter_of_batch(part: FetchedPartition, fault: DecodeError, *, topic: str, model: str) -> OutputBatch:
-    """Make a dead letter whose value is the batch as it came, cut where the broker would not take it.
+    """Make a dead letter whose value is the batch as it came, cut if it is too long for the broker.
 
     ``fault.base_offset`` says which batch of ``part.data`` it is. Headers: ``farthing.error.reason`` (the error's
-    name), ``.message``, ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.offset`` and ``.next_offset``: what was
-    skipped begins at ``.offset`` and ends before ``.next_offset``.
+    name), ``.message``, ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.offset`` and ``.next_offset``: the
+    offsets from ``.offset`` to before ``.next_offset`` were skipped.
     """
     raw = raw_batch(part.data, fault.base_offset)[:MAX_DEAD_VALUE_BYTES]
     headers = {

@@ -1,4 +1,4 @@
-"""One Fetch request: what is asked of a broker, and its response, partition by partition."""
+"""Sends one Fetch request to a broker, and takes the response apart by partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
 RETRY_PAUSE_S: Final = 0.2
-"""Pause before a broker that failed to answer properly is asked again."""
+"""Pause in seconds before a broker that did not answer properly is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class PartitionResponse:
 
 
 class Fetching:
-    """Asks brokers for bytes under the settings of one client."""
+    """Fetches bytes from brokers with the settings of one client."""
 
     def __init__(self, frames: Frames, settings: KafkaSettings) -> None:
         self._frames = frames
@@ -44,7 +44,7 @@ class Fetching:
         Raises
         ------
         BrokerError
-            It cannot be reached, or does not answer in time; ``retriable``.
+            It cannot be reached or does not answer in time; ``retriable``.
         """
         settings = self._settings
         topics: dict[str, list[tuple[int, int, int]]] = defaultdict(list)

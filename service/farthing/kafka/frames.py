@@ -1,11 +1,11 @@
-"""Fetch and Produce requests whose record batches are not copied on their way between the socket and our arrays.
+"""Sends Fetch and Produce requests without copying their record batches between the socket and our arrays.
 
-aiokafka gathers a response in a growing byte array and copies each record set out of it, and joins a request five times
-over; at a million events a second that is most of a relay's time. Here it still negotiates versions, opens connections
-and authenticates; then a connection that nobody else uses is taken over. Frames (a size of four bytes, big-endian, then
-that many bytes) are read into memory of their own, and written from the pieces where they are.
+aiokafka gathers a response in a growing byte array, copies each record set out of it, and joins the pieces of a request
+five times; at a million events a second that takes most of a relay's time. Here aiokafka still negotiates versions,
+opens connections and authenticates; then we take over a connection that nobody else uses. Frames (a big-endian size of
+four bytes, then that many bytes) are read into memory of their own, and written from where their pieces are.
 
-One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
+This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
 :mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
 ``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns ``_writer``, ``_read_task``,
 ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``;
@@ -31,50 +31,50 @@ from aiokafka.protocol.produce import ProduceRequest
 from farthing.blocks import OutputBatch
 
 GROUP: Final = "farthing.frames"
-"""Our connections' key in aiokafka's client, beside its own (default, coordination)."""
+"""Key of our connections in aiokafka's client, beside its own groups (default, coordination)."""
 
 ACKS_ALL: Final = -1
 READ_UNCOMMITTED: Final = 0
 READ_COMMITTED: Final = 1
 MOST_BYTES: Final = 1 << 30
-"""A frame that claims to be longer is none: whatever listens there does not speak Kafka's protocol."""
+"""A frame that claims to be longer is not one: whatever sent it does not speak Kafka's protocol."""
 
-SHORT_BYTES: Final = 1024  # what is copied out of a frame: numbers and names, not record sets
-GRACE_S: Final = 5.0  # for the network, on top of the time that the broker is given
+SHORT_BYTES: Final = 1024  # shorter parts of a frame are copied: numbers and names, not record sets
+GRACE_S: Final = 5.0  # for the network, on top of the broker's own time limit
 _SIZE: Final = struct.Struct(">i")
 
 
 class FrameView:
-    """A response, to be taken apart by aiokafka's types: long parts are views of the frame."""
+    """A response for aiokafka's types to parse: long parts are returned as views of the frame."""
 
     def __init__(self, frame: memoryview) -> None:
         self._frame = frame
         self._at = 0
 
     def read(self, n: int) -> bytes | memoryview:
-        """Give the next ``n`` bytes; fewer at the end, which the types refuse."""
+        """Return the next ``n`` bytes; fewer at the end, which the types refuse."""
         part = self._frame[self._at : self._at + n]
         self._at += len(part)
         return part if len(part) > SHORT_BYTES else part.tobytes()
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """Takes a connected transport over from aiokafka; responses come in the order of the requests."""
+    """Takes over a connected transport from aiokafka; responses come in the order of the requests."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._transport = connection._writer.transport
         self._waiting: deque[tuple[asyncio.Future[memoryview], int]] = deque()
         self._size = bytearray(_SIZE.size)
-        self._frame: memoryview | None = None  # None: its size is being read
+        self._frame: memoryview | None = None  # None while its size is being read
         self._filled = 0
         connection._read_task.cancel()
-        self._transport.pause_reading()  # uvloop chooses how to read when reading begins
+        self._transport.pause_reading()  # uvloop decides how to read when reading is resumed
         self._transport.set_protocol(self)
         self._transport.resume_reading()
 
     def send(self, correlation_id: int, pieces: Sequence[Any]) -> asyncio.Future[memoryview]:
-        """Write one request; the future gets its response's frame, without the size. Raises KafkaConnectionError."""
+        """Write one request; the future gets the response's frame, without the size. Raises KafkaConnectionError."""
         if self._transport.is_closing() or not self._connection.connected():
             raise KafkaConnectionError("the connection is closed")
         response: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
@@ -84,12 +84,12 @@ class FrameProtocol(asyncio.BufferedProtocol):
         return response
 
     def get_buffer(self, _hint: int) -> memoryview:
-        """Give the loop the place for what it receives next: one frame at most, so that each has memory of its own."""
+        """Return where the loop puts the next bytes: room for one frame at most, so that each has its own memory."""
         target = memoryview(self._size) if self._frame is None else self._frame
         return target[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Go on from size to frame, and from frame to the next one's size."""
+        """Switch from a size to its frame, and from a frame to the next size."""
         self._filled += nbytes
         if self._frame is None:
             if self._filled == _SIZE.size:
@@ -107,23 +107,23 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 self._break(KafkaProtocolError(f"response {received_id} came for request {correlation_id}"))
                 return
             self._waiting.popleft()
-            if not response.done():  # otherwise whoever asked has stopped waiting
+            if not response.done():  # otherwise the caller has stopped waiting
                 response.set_result(frame)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail open requests and let aiokafka know: it connects again on the next request."""
+        """Fail open requests and tell aiokafka, which connects again on the next request."""
         self._fail(KafkaConnectionError(f"connection lost: {error}" if error else "the broker closed the connection"))
         if not self._connection._closed_fut.done():
             self._connection._closed_fut.set_result(None)
         self._connection.close(reason=None, exc=error)
 
     def close(self) -> None:
-        """Close the connection: a late response must not be taken for that of another request."""
+        """Close the connection, so that a late response is not mistaken for that of another request."""
         self._break(KafkaConnectionError("the connection was closed"))
 
     def _break(self, error: Exception) -> None:
         self._fail(error)
-        self._frame, self._filled = None, 0  # a loop that goes on reading finds room, and nobody waiting
+        self._frame, self._filled = None, 0  # the loop may still read: there must be room, though nobody is waiting
         self._transport.abort()
         self._connection.close(reason=None, exc=error)
 
@@ -135,7 +135,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
 
 class Frames:
-    """Sends the two requests that carry records, on connections of its own, through an aiokafka client."""
+    """Sends the two requests that carry records, over connections of its own that an aiokafka client opens."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -151,9 +151,9 @@ class Frames:
         Raises
         ------
         KafkaError, OSError
-            No connection, or it broke, or what came is no valid response; the connection is closed then.
+            There was no connection, it broke, or the response is not valid; the connection is then closed.
         RequestTimedOutError
-            No response in time; the connection is closed.
+            There was no response in time; the connection is then closed.
         """
         connection, protocol = await self._connect(node)
         struct_ = request.prepare(connection._versions)
@@ -166,7 +166,7 @@ class Frames:
         connection, protocol = await self._connect(node)
         struct_ = ProduceRequest(None, ACKS_ALL, timeout_ms, []).prepare(connection._versions)
         if not 3 <= struct_.API_VERSION <= 8:  # KIP-98 to the last before compact encodings; one layout
-            raise KafkaProtocolError(f"Produce v{struct_.API_VERSION} is not known here")
+            raise KafkaProtocolError(f"Produce v{struct_.API_VERSION} is not supported")
         header = _header(connection, struct_)
         ordered = sorted(batches, key=_topic)
         topics = [(topic, list(group)) for topic, group in groupby(ordered, key=_topic)]
@@ -199,7 +199,7 @@ class Frames:
         try:
             struct_.parse_response_header(view)
             return struct_.RESPONSE_TYPE.decode(view)
-        except ValueError as error:  # lengths that lead out of the frame, names that are not UTF-8
+        except ValueError as error:  # lengths that run past the frame, names that are not UTF-8
             protocol.close()
             raise KafkaProtocolError(f"a response of {len(frame)} bytes cannot be parsed: {error}"[:200]) from error
 
@@ -207,13 +207,13 @@ class Frames:
 def fetch_request(
     topics: Mapping[str, Sequence[tuple[int, int, int]]], *, max_wait_ms: int, max_bytes: int, committed_only: bool
 ) -> FetchRequest:
-    """Say what to fetch: for each topic (partition, offset, bytes at most), and ``max_bytes`` in all."""
+    """Build a Fetch request: for each topic (partition, offset, most bytes), and ``max_bytes`` in all."""
     isolation = READ_COMMITTED if committed_only else READ_UNCOMMITTED
     return FetchRequest(max_wait_ms, 1, max_bytes, isolation, list(topics.items()))
 
 
 def aborted_transactions(row: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-    """Give (producer_id, first_offset) of the aborted transactions in one partition's row of a Fetch response."""
+    """Return (producer_id, first_offset) of each aborted transaction in one partition's row of a Fetch response."""
     transactions = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
     return tuple(map(tuple, transactions))
 

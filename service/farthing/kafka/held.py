@@ -1,4 +1,4 @@
-"""Partitions of ours that are not fetched for now, each with its reason, while the others go on."""
+"""Keeps the partitions of ours that are not fetched for now, each with the reason, while the others go on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Hold:
 
 
 class HeldPartitions:
-    """Which are held, why, and until when. A hold whose time is over still counts until the partition is fetched."""
+    """The held partitions, why, and until when. A hold counts even after its time, until the partition is fetched."""
 
     def __init__(self) -> None:
         self._holds: dict[Partition, _Hold] = {}
@@ -44,12 +44,12 @@ class HeldPartitions:
         self._holds[partition] = _Hold(reason, time.monotonic() + again_in_s)
 
     def blocks(self, partition: Partition) -> bool:
-        """Whether the partition is not to be fetched now."""
+        """Whether the partition must not be fetched now."""
         hold = self._holds.get(partition)
         return hold is not None and time.monotonic() < hold.until
 
     def fetched(self, partition: Partition) -> None:
-        """Note that the partition was fetched without trouble."""
+        """Note that the partition was fetched without an error."""
         if partition in self._holds and not self.blocks(partition):
             del self._holds[partition]
 
@@ -60,10 +60,10 @@ class HeldPartitions:
         self._early.clear()
 
     def comes_early(self, part: FetchedPartition, following: int) -> bool:
-        """Whether the batches reach beyond the high watermark, and may do so by chance: fetch them again, do not hold.
+        """Whether the batches are beyond the high watermark, perhaps by chance: fetch them again, and do not hold yet.
 
-        A broker notes the high watermark before it reads, so that it may send what was appended in between. A batch
-        whose base offset or length is wrong is beyond it every time.
+        A broker notes the high watermark before it reads, so it may send what was appended in between. A batch whose
+        base offset or length is wrong is beyond it every time.
         """
         partition = (part.topic, part.partition)
         if following <= part.high_watermark or following == part.fetch_offset:
@@ -73,20 +73,20 @@ class HeldPartitions:
         return self._early[partition] < EARLY_TIMES
 
     def what_is_wrong(self, part: FetchedPartition, following: int) -> str | None:
-        """Say what shows that fetched bytes are not the log's; ``following`` is the offset after their last batch.
+        """Say why fetched bytes cannot be the log's, if so; ``following`` is the offset after their last batch.
 
-        A checksum does not cover a batch's base offset and length. A broker sends whole batches, the first one however
-        long it is (KIP-74), and only what is below the high watermark.
+        A checksum does not cover a batch's base offset and length. But a broker sends at least one whole batch, however
+        long it is (KIP-74), and nothing beyond the high watermark.
         """
         partition = (part.topic, part.partition)
-        if part.fetch_offset < following > part.high_watermark:  # not: a log that now ends before our position
+        if part.fetch_offset < following > part.high_watermark:  # no batches: the log may end before our position
             return (
                 f"batches from offset {part.fetch_offset} on claim offsets up to {following - 1}, beyond the log's end"
             )
         if following > part.fetch_offset or not part.data:
             self._cuts.pop(partition, None)
             return None
-        # Other brokers may cut a batch now and then. When it is cut again and again, its length is wrong.
+        # Other brokers may sometimes cut a batch. If it is cut again and again, its length is wrong.
         self._cuts[partition] = self._cuts.get(partition, 0) + 1
         if self._cuts[partition] < CUT_TIMES:
             return None

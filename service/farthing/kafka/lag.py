@@ -1,10 +1,10 @@
-"""Lag, the one definition: a partition's high watermark minus its next unacknowledged offset.
+"""The one definition of lag: a partition's high watermark minus its next unacknowledged offset.
 
 The next unacknowledged offset is the end of the unbroken run of events whose scores and dead letters are acknowledged,
-so events that are fetched, scored or on their way out count. What a read_committed worker may not read yet does not:
-there the last stable offset takes the place of the high watermark, as in Kafka's own consumers, so an open transaction
-is no lag until it ends. Lag is counted in offsets: control batches and what compaction removed count until they are
-passed over.
+so events that are fetched, scored or being produced count. Events that a read_committed worker may not read yet do not
+count: there the last stable offset takes the place of the high watermark, as in Kafka's own consumers, so an open
+transaction adds no lag until it ends. Lag is counted in offsets: control batches and compacted events count until they
+have been skipped.
 
 Undefined is not zero. Lag is None while there is no assignment (the group is joining or rebalancing), until a
 partition's position and the end of its log are known, and while the log ends before the position (the topic was
@@ -20,7 +20,7 @@ from farthing.kafka.offsets import Partition
 
 
 def lag(end: int | None, next_unacknowledged: int | None) -> int | None:
-    """Give a partition's lag; ``end`` is its high watermark, or last stable offset."""
+    """Return a partition's lag; ``end`` is its high watermark, or last stable offset."""
     if end is None or next_unacknowledged is None or end < next_unacknowledged:
         return None
     return end - next_unacknowledged
@@ -43,33 +43,33 @@ def _sum(lags: Iterable[int | None]) -> int | None:
 
 
 class LogEnds:
-    """The end of each partition's log as a broker last gave it: with each fetch, or on request when none came."""
+    """The end of each partition's log, from the last fetch, or from asking a broker when no fetch has returned it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """``clock`` gives seconds."""
+        """``clock`` returns seconds."""
         self._clock = clock
-        self._ends: dict[Partition, tuple[int, float]] = {}  # and when we learned it
+        self._ends: dict[Partition, tuple[int, float]] = {}  # partition -> end, and when we learnt it
 
     def get(self, partition: Partition) -> int | None:
-        """Give the end that a broker last gave; None: never."""
+        """Return the end that a broker last gave; None if none has."""
         end = self._ends.get(partition)
         return None if end is None else end[0]
 
     def __setitem__(self, partition: Partition, end: int) -> None:
-        """Note what a fetch brought."""
+        """Note the end that a fetch returned."""
         self._ends[partition] = end, self._clock()
 
     def asked(self, ends: Mapping[Partition, int]) -> None:
-        """Note ends that a broker was asked for. They only raise what is known: a fetch may have overtaken them.
+        """Note ends that a broker was asked for. They only raise earlier ones, because a fetch may have overtaken them.
 
-        Some brokers, the demo's for one, also answer with an offset within the last batch.
+        Some brokers, such as the demo's, may also answer with an offset inside the last batch.
         """
         for partition, end in ends.items():
             last = self.get(partition)
             self[partition] = end if last is None else max(last, end)
 
     def older_than(self, seconds: float, partitions: Iterable[Partition]) -> list[Partition]:
-        """Give the partitions whose end was not given for so many seconds, or never."""
+        """Return the partitions whose end is older than ``seconds``, or was never given."""
         since = self._clock() - seconds
         return [partition for partition in partitions if self._ends.get(partition, (0, -math.inf))[1] < since]
 

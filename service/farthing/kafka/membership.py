@@ -1,14 +1,14 @@
-"""All that we use of aiokafka's consumer group and of its low-level client.
+"""Everything that we use of aiokafka's consumer group and of its low-level client.
 
-One of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
+This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
 :mod:`farthing.kafka.frames`. Those used here, each checked by ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer``
 ``_client`` and ``_coordinator``; of the coordinator ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
 ``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``;
 ``aiokafka.client.AIOKafkaClient`` with ``bootstrap``, ``close``, ``send``, ``set_topics``, ``add_topic``,
 ``force_metadata_update``, ``get_random_node`` and ``cluster`` (``partitions_for_topic``, ``leader_for_partition``);
 ``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range`` and ``InitProducerIdRequest`` of
-``aiokafka.protocol.transaction``. The public API has no way to fetch or send ready-made bytes, nor to commit as the
-member that one was when the partitions were assigned.
+``aiokafka.protocol.transaction``. The public API has no way to fetch or send ready-made bytes, or to commit as the
+member to which the partitions were assigned.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from farthing.kafka.settings import KafkaSettings
 log = structlog.get_logger()
 
 NOT_OURS = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
-"""How the broker refuses a commit by a member that has left the group, or of an older generation."""
+"""The broker's errors for a commit by a member that has left the group, or in an older generation."""
 
 REFUSED = (
     GroupAuthorizationFailedError,
@@ -61,13 +61,13 @@ REFUSED = (
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
 )
-"""Errors of the group that trying again will not mend."""
+"""Errors of the group that trying again will not fix."""
 
 RETRY_PAUSE_S = 0.1
 RENAMES = 3
 RENAMED_WITHIN_S = 60.0
-"""A static member keeps its member id. One that gets a new id this often has a twin with the same instance id: each
-puts the other out whenever it joins, and neither learns of it (aiokafka sends heartbeats without the instance id)."""
+"""A static member keeps its member id. One that gets a new id this often shares its instance id with another worker:
+each evicts the other whenever it joins, and neither notices (aiokafka sends heartbeats without the instance id)."""
 
 NO_METADATA: Mapping[Partition, str] = MappingProxyType({})
 
@@ -75,7 +75,7 @@ Listener = Callable[[list[Partition]], Awaitable[None]]
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """One member of a consumer group. aiokafka keeps the membership; it never fetches (its partitions are paused)."""
+    """One member of a consumer group. aiokafka keeps the membership, and never fetches: its partitions are paused."""
 
     def __init__(
         self, settings: KafkaSettings, topics: Iterable[str], *, on_revoked: Listener, on_assigned: Listener
@@ -89,7 +89,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._member_id: str | None = None
         self._renamed: deque[float] = deque(maxlen=RENAMES)
         self.failure: BaseException | None = None
-        """What a listener raised: aiokafka logs it and goes on as if nothing had happened, so we must look."""
+        """What a listener raised: aiokafka logs it and goes on as if nothing had happened, so we have to check."""
 
     async def join(self) -> None:
         """Connect and join the group; returns when partitions are assigned (perhaps none).
@@ -100,8 +100,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             The broker could not be reached, or refused.
         """
         await wait_for_coordinator(self._settings, self._settings.group_id)
-        # The range assignor alone: its state is not shared between consumers, and aiokafka sends one JoinGroup for
-        # each assignor in the list. It must be told to keep the same numbers of several topics together.
+        # Only the range assignor: its state is not shared between consumers, it gives a member the same partition
+        # numbers of all topics, and aiokafka sends one JoinGroup for each assignor in the list.
         self._consumer = AIOKafkaConsumer(
             **self._settings.consumer_options(), partition_assignment_strategy=(RangePartitionAssignor,)
         )
@@ -121,12 +121,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 ) from error
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Pass on that a rebalance begins (called by aiokafka)."""
+        """Report that a rebalance begins (called by aiokafka)."""
         await self._listen(self._on_revoked, revoked)
         self._generation = None
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Stop aiokafka's own fetching before it begins, and pass on the assignment (called by aiokafka)."""
+        """Stop aiokafka's own fetching before it begins, and report the assignment (called by aiokafka)."""
         if assigned:
             self._consumer.pause(*assigned)
         coordinator = self._consumer._coordinator
@@ -137,7 +137,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         await self._listen(self._on_assigned, assigned)
 
     def check(self) -> None:
-        """Raise what went wrong in the background: aiokafka keeps it for the next poll, and does nothing more.
+        """Raise an error from the background: aiokafka only keeps it for the next poll, and we never poll.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         except KafkaError as error:
             retriable = not ended and not isinstance(error, REFUSED)
             if retriable:
-                coordinator.request_rejoin()  # heartbeats that ended in an error only begin again with this
+                coordinator.request_rejoin()  # heartbeats that ended in an error do not begin again without this
             raise BrokerError(
                 f"consumer group {self._settings.group_id}: {type(error).__name__} {error}; check kafka.group_id, "
                 "kafka.session_timeout_ms and that this client may read the group and its topics",
@@ -202,15 +202,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     ) -> bool:
         """Commit; False when a rebalance has taken a partition away. ``metadata`` is kept beside each offset.
 
-        Only as the member, and in the generation, that the partitions were assigned to. After an expulsion aiokafka
-        would commit without a member id, which a broker takes from anyone while the group is empty; and a retry of its
-        own may come after the next rebalance.
+        Commits only as the member and in the generation that the partitions were assigned to. After an eviction,
+        aiokafka would commit without a member id, which a broker accepts from anyone while the group is empty; and its
+        own retries may come after the next rebalance.
 
         Raises
         ------
         BrokerError
-            Not within ``timeout_s`` (aiokafka itself would try for ever), or refused; not ``retriable`` where this
-            client may not commit.
+            Not acknowledged within ``timeout_s`` (aiokafka itself would try for ever), or refused; not ``retriable`` if
+            this client may not commit.
         """
         coordinator = self._consumer._coordinator
         commits = {TopicPartition(*p): OffsetAndMetadata(offset, metadata.get(p, "")) for p, offset in offsets.items()}
@@ -259,7 +259,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
 @dataclass(frozen=True, slots=True)
 class ProducerId:
-    """The id that the broker knows a producer by (KIP-98), or the error that it gave instead."""
+    """The id by which the broker knows a producer (KIP-98), or the error that it returned instead."""
 
     producer_id: int = -1
     epoch: int = -1
@@ -267,12 +267,12 @@ class ProducerId:
 
 
 def make_client(settings: KafkaSettings) -> Any:
-    """Make a low-level client for those that join no group. Raises ConfigError."""
+    """Make a low-level client for use without a group. Raises ConfigError."""
     return AIOKafkaClient(**settings.client_options())
 
 
 async def connect(client: Any, topics: Iterable[str] = ()) -> None:
-    """Find a broker, and learn which brokers lead the partitions of ``topics``. The caller limits the time."""
+    """Connect to a broker, and learn which brokers lead the partitions of ``topics``. The caller limits the time."""
     await client.bootstrap()
     names = list(topics)
     if names:
@@ -286,7 +286,7 @@ async def disconnect(client: Any, timeout_s: float) -> None:
 
 
 def refresh_metadata(client: Any) -> asyncio.Future[Any]:
-    """Have the client ask again which broker leads what; whoever must know may wait for the future."""
+    """Have the client ask again which broker leads which partition; await the future to wait for the reply."""
     update: asyncio.Future[Any] = client.force_metadata_update()
     return update
 
@@ -300,7 +300,7 @@ async def ask_producer_id(client: Any) -> ProducerId:
     """Ask any broker for a producer id, once. Raises KafkaError when none can be asked."""
     node = client.get_random_node()
     if node is None:
-        raise NodeNotReadyError("no broker is known")
+        raise NodeNotReadyError("no broker is available")
     try:
         response = await client.send(node, InitProducerIdRequest(None, 0))
     except IncompatibleBrokerVersion as error:
@@ -311,12 +311,12 @@ async def ask_producer_id(client: Any) -> ProducerId:
 
 
 def partition_count(client: Any, topic: str) -> int | None:
-    """Give the number of a topic's partitions; None while it is not known."""
+    """Return the number of a topic's partitions; None while it is not known."""
     partitions = client.cluster.partitions_for_topic(topic)
     return len(partitions) if partitions else None
 
 
 def leader_of(client: Any, partition: Partition) -> int | None:
-    """Give the node id of a partition's leader; None while it is not known."""
+    """Return the node id of a partition's leader; None while it is not known."""
     leader = client.cluster.leader_for_partition(TopicPartition(*partition))
     return None if leader is None or leader == -1 else int(leader)

@@ -1,12 +1,12 @@
-"""Which offsets may be committed: pure bookkeeping, no client, no clock.
+"""Keeps track of which offsets may be committed: pure bookkeeping without a client or a clock.
 
 Invariants, for each partition:
 
-1. A block begins where the last one ended; ``begin`` of anything else is a bug and raises.
-2. What may be committed is the end of the longest run of acknowledged blocks from the start: never past a block that
-   is in flight or has failed, whatever the order of the acknowledgements.
-3. After ``revoke`` nothing of the partition is ever committed again by this assignment: acknowledgements that come
-   late are ignored, because their tickets are of an older assignment.
+1. A block begins where the last one ended; ``begin`` with any other is a bug and raises.
+2. The committable offset is the end of the longest run of acknowledged blocks from the start. It never passes a block
+   that is in flight or has failed, whatever the order of the acknowledgements.
+3. After ``revoke`` nothing of the partition is ever committed by this assignment again: late acknowledgements are
+   ignored, because their tickets are from an older assignment.
 4. The committable offset never goes back.
 """
 
@@ -22,7 +22,7 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One block of one partition in flight."""
+    """A block of one partition that is in flight."""
 
     partition: Partition
     assignment: int
@@ -46,7 +46,7 @@ class _Owned:
 
 
 class OffsetTracker:
-    """Knows what is in flight, done and committed in each of our partitions."""
+    """Tracks what is in flight, acknowledged and committed in each of our partitions."""
 
     def __init__(self) -> None:
         self._owned: dict[Partition, _Owned] = {}
@@ -54,22 +54,22 @@ class OffsetTracker:
         self._numbers = 0
 
     def assign(self, partition: Partition, offset: int) -> None:
-        """Take a partition over; its first block begins at ``offset``, which counts as committed."""
+        """Take over a partition; its first block begins at ``offset``, which counts as committed."""
         self._assignments += 1
         self._owned[partition] = _Owned(self._assignments, offset, offset, offset)
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
-        """Give partitions up. Unknown ones are ignored."""
+        """Give up partitions. Those that are not ours are ignored."""
         for partition in partitions:
             self._owned.pop(partition, None)
 
     def begun(self, partition: Partition) -> int | None:
-        """Give the offset that the partition's next block must begin at; None when the partition is not ours."""
+        """Return the offset at which the partition's next block must begin; None when the partition is not ours."""
         owned = self._owned.get(partition)
         return None if owned is None else owned.begun
 
     def next_unacknowledged(self, partition: Partition) -> int | None:
-        """Give the offset before which everything is acknowledged; None when the partition is not ours."""
+        """Return the offset before which everything is acknowledged; None when the partition is not ours."""
         owned = self._owned.get(partition)
         return None if owned is None else owned.done
 
@@ -94,7 +94,7 @@ class OffsetTracker:
         return Ticket(partition, owned.assignment, self._numbers)
 
     def ack(self, ticket: Ticket) -> bool:
-        """Note that all of a block's output is acknowledged; False when the partition is no longer ours."""
+        """Note that a block's whole output is acknowledged; False when the partition is no longer ours."""
         owned = self._owned.get(ticket.partition)
         if owned is None or owned.assignment != ticket.assignment:
             return False
@@ -109,7 +109,7 @@ class OffsetTracker:
         return True
 
     def rewind(self, partition: Partition) -> int:
-        """Forget what is in flight; the next block begins at the offset returned. Late acknowledgements are ignored."""
+        """Forget what is in flight; the next block begins at the returned offset. Late acknowledgements are ignored."""
         owned = self._owned[partition]
         owned.flights.clear()
         owned.begun = owned.done
@@ -121,12 +121,12 @@ class OffsetTracker:
         return sum(len(self._owned[p].flights) for p in chosen)
 
     def committable(self, partitions: Iterable[Partition] | None = None) -> dict[Partition, int]:
-        """Give the next offsets that may be committed and are not yet."""
+        """Return the offsets that may be committed and have not been yet."""
         chosen = list(self._owned) if partitions is None else [p for p in partitions if p in self._owned]
         return {p: self._owned[p].done for p in chosen if self._owned[p].done > self._owned[p].committed}
 
     def committed(self, offsets: dict[Partition, int]) -> None:
-        """Note a successful commit of offsets that :meth:`committable` gave."""
+        """Note that offsets from :meth:`committable` have been committed."""
         for partition, offset in offsets.items():
             owned = self._owned.get(partition)
             if owned is not None:

@@ -1,8 +1,8 @@
-"""Pacing multipliers of campaigns, kept from a compacted topic: the latest good value of each key.
+"""Keeps campaigns' pacing multipliers from a compacted topic: the latest valid value of each key.
 
-A record's key is a campaign's name, its value ``{"multiplier": 0.8}``, over 0 and at most 1; a null value (a tombstone)
-sets the multiplier back to 1. The whole topic is read at start and then followed. After trouble it is read again from
-its beginning, so that nothing is missed that a failed fetch swallowed; until then the last values hold.
+A record's key is a campaign's name, its value ``{"multiplier": 0.8}``, more than 0 and at most 1; a null value (a
+tombstone) sets the multiplier back to 1. The whole topic is read at start and then followed. After an error it is read
+again from the beginning, so that nothing is missed that a failed fetch has lost; until then the last values hold.
 
 Only campaigns that are configured are kept, so that the topic cannot fill the memory.
 """
@@ -38,7 +38,7 @@ Update = Literal["applied", "invalid", "unknown_campaign"]
 
 
 def read_multiplier(value: bytes) -> float | None:
-    """Read a record's value; None unless it is a JSON object with a ``multiplier`` over 0 and at most 1."""
+    """Read a record's value; None unless it is a JSON object with a ``multiplier`` above 0 and at most 1."""
     if len(value) > MAX_VALUE_BYTES:
         return None
     try:
@@ -59,11 +59,11 @@ class PacingTable:
         self._values: Mapping[str, float] = {}
 
     def multiplier(self, campaign: str) -> float:
-        """Give a campaign's multiplier."""
+        """Return a campaign's multiplier."""
         return self._values.get(campaign, UNPACED)
 
     def apply(self, key: bytes | None, value: bytes | None) -> Update:
-        """Apply one record; one that is not good leaves the last value."""
+        """Apply one record; an invalid one leaves the last value."""
         name = key.decode("utf-8", "replace") if key is not None else ""
         if name not in self._campaigns:
             return "unknown_campaign"
@@ -104,14 +104,14 @@ class PacingReader:
         self._limit_s = settings.request_timeout_ms / 1000
 
     async def start(self) -> None:
-        """Read the whole topic as it is now, then follow it in a task.
+        """Read the whole topic as it is now, then start a task that follows it.
 
         Raises
         ------
         StartError
             The topic does not exist.
         BrokerError
-            The broker cannot be reached, or does not give the topic within ``request_timeout_ms``.
+            The broker cannot be reached, or does not send the topic within ``request_timeout_ms``.
         """
         try:
             with connecting(self._settings):
@@ -136,7 +136,7 @@ class PacingReader:
                 await asyncio.wait_for(consumer.stop(), timeout_s)
 
     async def _read_whole(self) -> None:
-        """Read every partition from its beginning to its present end."""
+        """Read every partition from its beginning to its current end."""
         if self._topic not in await partition_counts(self._settings, [self._topic]):
             # aiokafka would wait for it for ever.
             raise StartError(

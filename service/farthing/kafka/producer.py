@@ -1,8 +1,8 @@
 """Sends ready-made record batches in order, acks=all, idempotently where the broker can, within a time limit.
 
 aiokafka's own producer takes single records, waits without limit when the broker is gone, and stops working after
-2**31 records of one partition. Here a partition has one batch in flight at a time; a retry carries the same bytes and
-sequence, so the broker drops what it already has; sequences wrap around as the broker's do.
+2**31 records of one partition. Here a partition has one batch in flight at a time; a retry has the same bytes and
+sequence, so the broker drops what it already has; sequences wrap around like the broker's.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ log = structlog.get_logger()
 
 MAX_REQUEST_BYTES = 8 << 20
 RETRY_PAUSE_S = 0.1
-SAY_AGAIN_S = 5.0  # the same trouble is logged once in this time
+SAY_AGAIN_S = 5.0  # the same kind of error is logged at most once in this time
 SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
 
-# The broker has lost or fenced our producer id: a new one is needed, and what was in flight may or may not be written.
+# The broker has lost or fenced our producer id: we need a new one, and what was in flight may or may not be written.
 _IDENTITY_LOST = (
     kafka_errors.OutOfOrderSequenceNumber,
     kafka_errors.UnknownProducerId,
@@ -54,7 +54,7 @@ _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooL
 
 
 def next_sequence(sequence: int, count: int) -> int:
-    """Give the sequence after ``count`` records from ``sequence`` on."""
+    """Return the sequence after ``count`` records from ``sequence`` on."""
     return (sequence + count) & SEQUENCE_MASK
 
 
@@ -68,7 +68,7 @@ class BatchProducer:
         self._identity: ProducerId | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
-        self._logged: dict[str, float] = {}  # when each kind of trouble was last logged
+        self._logged: dict[str, float] = {}  # when each kind of error was last logged
         self.idempotent = False
 
     async def start(self) -> None:
@@ -84,15 +84,15 @@ class BatchProducer:
             raise
 
     async def send(self, batches: Sequence[OutputBatch]) -> None:
-        """Send batches and return when all are acknowledged by all in-sync replicas.
+        """Send batches and return when all in-sync replicas have acknowledged all of them.
 
-        Batches of a partition are written in the order given. On any error some may have been written.
+        Batches of a partition are written in the order given. After an error some may have been written.
 
         Raises
         ------
         BrokerError
-            ``retriable``: not acknowledged within ``delivery_timeout_ms``, or the producer id is lost; the caller makes
-            the batches again from uncommitted offsets. Not retriable: the broker refuses (size, authorization).
+            ``retriable``: not acknowledged within ``delivery_timeout_ms``, or the producer id is lost; the caller
+            rebuilds the batches from uncommitted offsets. Not retriable: the broker refuses (size, authorization).
         """
         deadline = time.monotonic() + self._settings.delivery_timeout_ms / 1000
         try:
@@ -105,12 +105,12 @@ class BatchProducer:
             self._needs_identity = True
             raise BrokerError(f"produce: no broker gives a proper answer ({error!r})", retriable=True) from error
         except BaseException:
-            # Some batches may or may not be in the log: their sequences cannot be used again.
+            # Batches may or may not be in the log, so their sequences cannot be used again.
             self._needs_identity = True
             raise
 
     async def partition_count(self, topic: str, *, needed: int) -> int | None:
-        """Count a topic's partitions; asks the broker again only if fewer than ``needed`` are known. None: unknown."""
+        """Count a topic's partitions, None if unknown; asks the broker again if fewer than ``needed`` are known."""
         count = partition_count(self._client, topic)
         if count is not None and count >= needed:
             return count
@@ -127,7 +127,7 @@ class BatchProducer:
             await disconnect(self._client, timeout_s)
 
     async def _identify(self) -> None:
-        """Get a producer id (KIP-98), or go on without one where the broker has none. The caller limits the time."""
+        """Get a producer id (KIP-98), or go on without one if the broker has none. The caller limits the time."""
         self._sequences.clear()
         self._identity = None
         while True:
@@ -154,7 +154,7 @@ class BatchProducer:
         return queues
 
     async def _round(self, queues: dict[Partition, deque[OutputBatch]], deadline: float) -> None:
-        """Send the first batch of every partition's queue; take away those that are acknowledged."""
+        """Send the first batch of every partition's queue; remove those that are acknowledged."""
         left = deadline - time.monotonic()
         if left <= 0:
             topic, number = next(iter(queues))
@@ -217,7 +217,7 @@ class BatchProducer:
         return retry
 
     def _refused(self, topic: str, number: int, error: type[Any], batch: OutputBatch) -> None:
-        """Raise unless the batch may simply be sent again."""
+        """Raise unless the batch can simply be sent again."""
         place = f"produce to {topic}[{number}]"
         if error in _IDENTITY_LOST:
             raise BrokerError(f"{place}: {error.__name__}; a new producer id is needed", retriable=True)

@@ -1,6 +1,6 @@
-"""Whole topics as raw record batches, from their beginning to their present end: for commands that recount.
+"""Reads whole topics as raw record batches, from their beginning to their current end, for commands that recount.
 
-No group is joined and nothing is committed, so it may run beside workers and other readers at any time.
+It joins no group and commits nothing, so it can run beside workers and other readers at any time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class TopicReader:
-    """Reads topics once. ``begins`` and ``ends`` are offsets of their logs as :meth:`start` found them."""
+    """Reads topics once. ``begins`` and ``ends`` are the first offsets and the ends of their logs at :meth:`start`."""
 
     def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class TopicReader:
         self.ends: dict[Partition, int] = {}
 
     async def start(self) -> None:
-        """Connect, and find where each partition begins and ends.
+        """Connect, and ask where each partition begins and ends.
 
         Raises
         ------
@@ -76,12 +76,12 @@ class TopicReader:
             await disconnect(self._client, CLOSE_TIMEOUT_S)
 
     async def read(self) -> AsyncIterator[FetchedPartition]:
-        """Give every partition's bytes, a few MiB at a time, each for use before the next is asked for.
+        """Yield every partition's bytes, a few MiB at a time; use each before asking for the next.
 
         Raises
         ------
         BrokerError
-            The broker refuses, or brought nothing new for ``request_timeout_ms``.
+            The broker refuses, or sent nothing new for ``request_timeout_ms``.
         """
         fetching = Fetching(Frames(self._client), self._settings)
         left = {partition: begin for partition, begin in self.begins.items() if begin < self.ends[partition]}
@@ -114,7 +114,7 @@ class TopicReader:
             elif now - since > self._limit_s:
                 (topic, number), position = next(iter(left.items()))
                 raise BrokerError(
-                    f"reading {topic}[{number}] from offset {position} on: the broker brought nothing new for "
+                    f"reading {topic}[{number}] from offset {position} on: the broker sent nothing new for "
                     f"{self._limit_s:.0f} s ({trouble})",
                     retriable=True,
                 )

@@ -1,7 +1,7 @@
-"""The section ``[kafka]`` of the settings, and the same in aiokafka's terms: one class for every client here.
+"""The section ``[kafka]`` of the settings, and its translation to aiokafka's: one class for every client here.
 
-What cannot work is refused, with the reason, before anything starts. Secrets are read from their files when a client is
-made, and kept nowhere else.
+Settings that cannot work are refused, with the reason, before anything starts. Secrets are read from their files when a
+client is made, and are kept nowhere else.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ SASL_REFUSED: Final = {
 """Kafka's mechanisms that do not work here, each with the reason."""
 
 NO_POLL_LIMIT_MS: Final = math.inf
-"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls; the
-longest time that fits into 32 bits is 25 days. Our own watchdog looks for progress instead
+"""aiokafka leaves the group for good when nobody polls for max_poll_interval_ms, and a raw fetch never polls. So this
+is the longest time that fits into 32 bits, 25 days; our own watchdog checks for progress instead
 (``worker.stall_timeout_ms``)."""
 
 MOST_MS: Final = 2**31 - 1
-"""Kafka's protocol has 32 bits for a time."""
+"""The longest time in Kafka's protocol, which has 32 bits for one."""
 
 MOST_FETCH_BYTES: Final = 1_000 << 20
-"""With its names and numbers a response stays below the longest frame that is read (``frames.MOST_BYTES``)."""
+"""Leaves room for names and numbers, so that a response stays below the longest frame (``frames.MOST_BYTES``)."""
 
 _SERVER: Final = re.compile(r"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[^\s:/\[\],]+)(?::(\d{1,5}))?")
 """A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
@@ -126,7 +126,7 @@ class KafkaSettings(BaseModel):
     )
 
     def for_worker(self, index: int | None) -> Self:
-        """Give the settings with this worker's own static member id; None: it is the only worker."""
+        """Return the settings with this worker's own static member id; ``index`` is None for the only worker."""
         if self.group_instance_id is None or index is None:
             return self
         return self.model_copy(update={"group_instance_id": f"{self.group_instance_id}-{index}"})
@@ -168,7 +168,7 @@ class KafkaSettings(BaseModel):
         return options
 
     def consumer_options(self) -> dict[str, Any]:
-        """Keyword arguments of AIOKafkaConsumer: no automatic commit, nothing skipped unless the settings say so."""
+        """Keyword arguments of AIOKafkaConsumer: no automatic commit; nothing is skipped unless the settings say so."""
         return {
             **self.client_options(),
             "group_id": self.group_id,
@@ -190,7 +190,7 @@ class KafkaSettings(BaseModel):
         )
         try:
             context: ssl.SSLContext = create_ssl_context(
-                # Never None: OpenSSL would ask for an encrypted key's password at the terminal, and wait.
+                # Never None: OpenSSL would ask for an encrypted key's password at the terminal and wait.
                 cafile=cafile,
                 certfile=certfile,
                 keyfile=keyfile,

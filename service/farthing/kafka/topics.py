@@ -1,4 +1,4 @@
-"""The topics that routes need, checked and created; and the compacted ones of the meter."""
+"""Checks and creates the topics that routes need, and the compacted topics of the meter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RouteTopicNames:
     source: str
     sink: str
     dead_letters: str
-    pacing: str | None = None  # compacted; read by every worker as a whole
+    pacing: str | None = None  # compacted; every worker reads all of it
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ class RouteTopicNames:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a topic, and what to do."""
+    """A problem with a topic, and what to do about it."""
 
     topic: str
     problem: str
@@ -67,7 +67,7 @@ async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, 
 
 
 def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:
-    """Compare the routes' topics with what there is: all must exist, sinks as wide as their source."""
+    """List what is wrong with the routes' topics: all must exist, and sinks have as many partitions as their source."""
     problems = []
     for route in routes:
         if route.source not in counts:
@@ -89,7 +89,7 @@ def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[
 
 
 async def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
-    """Delete topics; those that do not exist are passed over. Raises BrokerError."""
+    """Delete topics; those that do not exist are skipped. Raises BrokerError."""
     async with _admin(settings) as admin:
         await asyncio.wait_for(admin.delete_topics(list(names)), settings.request_timeout_ms / 1000)
 
@@ -97,11 +97,11 @@ async def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
 async def create_topics(
     settings: KafkaSettings, routes: Sequence[RouteTopicNames], *, partitions: int | None, replication_factor: int
 ) -> list[str]:
-    """Create what is missing: sources with ``partitions`` (if given), sinks and dead letters as wide as those.
+    """Create missing topics: sources with ``partitions`` (if given), sinks and dead-letter topics with as many.
 
     A pacing topic gets one partition and is compacted.
 
-    Returns the names created. Raises BrokerError.
+    Returns the names of the topics created. Raises BrokerError.
     """
     created = []
     limit = settings.request_timeout_ms / 1000
@@ -132,7 +132,7 @@ async def create_topics(
 
 
 async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:
-    """Create those compacted topics, of one partition, that do not exist; gives their names. Raises BrokerError."""
+    """Create the compacted topics, of one partition, that do not exist; returns their names. Raises BrokerError."""
     limit = settings.request_timeout_ms / 1000
     async with _admin(settings) as admin:
         existing = await _counts(admin, names, limit)

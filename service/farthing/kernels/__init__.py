@@ -1,1 +1,1 @@
-"""The only room that knows numba: what makes kernels, their cache on disk, and the pieces that they share."""
+"""The only room that imports numba: decorators that make kernels, their cache on disk, and the pieces they share."""

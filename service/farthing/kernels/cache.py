@@ -1,18 +1,18 @@
-"""Compiled kernels on disk, so that a machine compiles each once.
+"""Keeps compiled kernels on disk, so that a machine compiles each only once.
 
-It replaces numba's own cache, which takes a kernel for fresh as long as its own file keeps its time and size (although
-kernels of other files are compiled into it), uses no folder that it cannot write to, and lets a damaged file or a full
-disk end the program.
+This replaces numba's own cache, which considers a kernel fresh as long as its own file keeps its time and size
+(although kernels of other files are compiled into it), ignores folders that it cannot write to, and lets a damaged file
+or a full disk end the program.
 
-A file holds one kernel for one signature, CPU and Python: it is found by its name, and is fresh when it carries the
-stamp of the sources that all kernels are made from, of numba and of LLVM. What is stale or damaged is compiled and
-written again. Folders, in this order: ``NUMBA_CACHE_DIR``; ``__pycache__`` in the package's folder; the user's cache
-folder. The first that can be written gets new files; those before it are read all the same: a container image whose
-folder was filled when it was built starts fast with a read-only disk, as long as ``NUMBA_CPU_NAME`` and
-``NUMBA_CPU_FEATURES`` are the same then and now. Where no folder can be written, kernels are compiled in memory, with
-one warning.
+A file has one kernel for one signature, CPU and Python, which its name identifies. It is fresh if it carries the stamp
+of numba, of LLVM and of the sources that all kernels are made from; a stale or damaged one is compiled and written
+again. The folders are, in this order: ``NUMBA_CACHE_DIR``, ``__pycache__`` in the package's folder, and the user's
+cache folder. New files go to the first that can be written; those before it are still read, so that a container image
+whose folder was filled when it was built starts fast on a read-only disk, as long as ``NUMBA_CPU_NAME`` and
+``NUMBA_CPU_FEATURES`` have not changed since. If no folder can be written, kernels are compiled in memory, with one
+warning.
 
-Files are pickles: a folder that others may write to lets them run code here.
+The files are pickles: anyone who may write to such a folder can run code here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 class KernelCache(NullCache):  # type: ignore[misc]
-    """The files of one kernel, under the interface that numba's dispatchers ask for."""
+    """The files of one kernel, with the interface that numba's dispatchers expect."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         name = f"{function.__module__.removeprefix('farthing.')}.{function.__qualname__}"
@@ -53,14 +53,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
-        """Where new files go; empty where none can be written."""
+        """Where new files go; empty if none can be written."""
         folder = writable_folder()
         return "" if folder is None else str(folder)
 
     def load_overload(self, signature: Any, target_context: Any) -> CompileResult | None:
-        """Find the compiled kernel for a signature; None when it must be compiled."""
-        # What refresh() would do too, numba's thousands of implementations, takes half a second and is for compiling,
-        # which does it by itself. What is compiled already needs the symbols of the run time only.
+        """Return the compiled kernel for a signature; None if it must be compiled."""
+        # target_context.refresh() would also load numba's implementations. That takes half a second, only compiling
+        # needs them, and the compiler refreshes by itself. A compiled kernel needs no more than the run time's symbols.
         rtsys.initialize(target_context)
         file = self._file(signature, target_context.codegen())
         for folder in _folders():
@@ -74,14 +74,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, signature: Any, compiled: CompileResult) -> None:
-        """Write a kernel that was just compiled; if it cannot be written that is one warning, never an error."""
+        """Write a kernel that was just compiled; if that fails there is one warning and never an error."""
         folder = writable_folder()
         if folder is None:
             _warn_once(
                 "compiled kernels are not kept: no folder can be written "
-                f"({', '.join(str(folder) for folder in _candidates())}). Those that are missing are compiled at each "
-                "start, for up to half a minute. Set NUMBA_CACHE_DIR to a folder that this user can write, or fill one "
-                "beforehand with `farthing model warm`"
+                f"({', '.join(str(folder) for folder in _candidates())}). Missing ones are compiled at each start, for "
+                "up to half a minute. Set NUMBA_CACHE_DIR to a folder that this user can write, or fill one beforehand "
+                "with `farthing model warm`"
             )
             return
         payload = dumps(compiled._reduce())
@@ -89,7 +89,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
         part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:16]}")
         try:
             part.write_bytes(_stamp() + hashlib.sha256(payload).digest() + payload)
-            part.replace(target)  # a reader sees all of it or nothing
+            part.replace(target)  # atomic: a reader sees the whole file or none
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
@@ -102,14 +102,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
 
 
 def writable_folder() -> Path | None:
-    """Give the folder that compiled kernels are written to."""
+    """Return the folder that compiled kernels are written to."""
     folder = _folders()[-1]
     return folder if _can_be_written(folder) else None
 
 
 @cache
 def _folders() -> tuple[Path, ...]:
-    """Give the folders to look in: up to the first that can be written, which is the last."""
+    """Return the folders to look in, up to and including the first that can be written."""
     folders = []
     for folder in _candidates():
         folders.append(folder)
@@ -123,7 +123,7 @@ def _candidates() -> Iterator[Path]:
         yield Path(numba.config.CACHE_DIR) / f"farthing-{__version__}"
     yield _PACKAGE / "__pycache__"
     own = Path(AppDirs(appname="farthing", appauthor=False).user_cache_dir)
-    if own.is_absolute():  # without a home it would be a folder called ~ in the current one
+    if own.is_absolute():  # without a home directory it would be a folder called ~ in the current one
         yield own / f"kernels-{__version__}"
 
 
@@ -139,14 +139,14 @@ def _can_be_written(folder: Path) -> bool:
 
 @cache
 def _stamp() -> bytes:
-    """Digest all that decides what a kernel compiles to, except its signature and the CPU."""
+    """Return a stamp of all that decides what a kernel compiles to, except its signature and the CPU."""
     text = f"{sources_digest()} {numba.__version__} {llvmlite.__version__} {numba.config.OPT}"
     return hashlib.sha256(text.encode()).digest()
 
 
 @cache
 def sources_digest() -> str:
-    """Digest the files that have kernels and all that they import from, directly or not: 64 hexadecimal digits."""
+    """Return the SHA-256 (hex) of the files that have kernels and of all that they import, directly or indirectly."""
     sources = {path: path.read_text(encoding="utf-8") for path in sorted(_PACKAGE.rglob("*.py"))}
     compiled = [path for path, text in sources.items() if "@kernel" in text]
     for path in compiled:  # grows while it is read
@@ -162,7 +162,7 @@ def sources_digest() -> str:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Take a file apart: the stamp, the digest of the payload, the payload."""
+    """Split a file into the stamp, the payload's digest and the payload."""
     return data[:_DIGEST_BYTES], data[_DIGEST_BYTES : 2 * _DIGEST_BYTES], data[2 * _DIGEST_BYTES :]
 
 

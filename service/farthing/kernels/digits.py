@@ -1,8 +1,9 @@
-"""Decimal digits in kernels, eight at a time: for scores in records and offsets in headers.
+"""Writes decimal digits in kernels, eight at a time: for scores in records and offsets in headers.
 
-Dividing by ten, digit after digit, each step waits for the last. Here a number under 10**8 is split into two parts of
-four digits, which share one word and are split together into parts of two and of one; the divisions are multiplications
-whose error is too small to matter for so few digits. (Known as SWAR, "SIMD within a register".)
+When digits are divided off one by one, each division waits for the one before. Here a number below 10**8 is split into
+two parts of four digits, which share one word and are split together into parts of two digits and then of one; the
+divisions are multiplications whose error is too small to matter for so few digits. (Known as SWAR, "SIMD within a
+register".)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from farthing.kernels.machine import leading_zeros, store_u64, trailing_zeros
 
 EIGHT: Final = 10**8
 ZEROS: Final = np.uint64(0x3030303030303030)  # eight times "0"
-AHEAD_BYTES: Final = 8  # may be written after the last digit
+AHEAD_BYTES: Final = 8  # bytes that may be overwritten after the last digit
 _POWERS: Final = np.array([0, *(10**k for k in range(1, 19))], np.int64)
 
 
@@ -28,7 +29,7 @@ def eight_digits_reference(number: int) -> int:
 
 @kernel(inline=True, reference=eight_digits_reference)
 def eight_digits(number: int) -> np.uint64:
-    """Give the digits of a number from 0 to 10**8 - 1, one a byte (0 to 9), the first in the lowest byte."""
+    """Return the digits of a number from 0 to 10**8 - 1, one per byte (0 to 9), the first in the lowest byte."""
     n = np.uint64(number)
     high = n // np.uint64(10_000)
     fours = high | ((n - high * np.uint64(10_000)) << np.uint64(32))
@@ -45,7 +46,7 @@ def count_digits_reference(number: int) -> int:
 
 @kernel(inline=True, reference=count_digits_reference)
 def count_digits(number: int) -> int:
-    """Decimal digits of a number that is not negative: one for 0."""
+    """Count the decimal digits of a number that is not negative; 0 has one."""
     bits = 64 - leading_zeros(np.uint64(number))
     digits = (bits * 1233) >> 12  # bits * log10(2), rounded down: the number of digits, or one less
     return digits + (1 if number >= _POWERS[digits] else 0)
@@ -60,7 +61,7 @@ def write_digits_reference(out: Bytes, at: int, number: int) -> int:
 
 @kernel(inline=True, reference=write_digits_reference)
 def write_first(out: Bytes, at: int, number: int) -> int:
-    """:func:`write_digits` of a number under 10**8."""
+    """:func:`write_digits` for a number below 10**8."""
     digits = eight_digits(number)
     skipped = trailing_zeros(digits | np.uint64(1 << 56)) >> 3  # leading zeros, but not the last digit
     store_u64(out, at, (digits | ZEROS) >> np.uint64(8 * skipped))
@@ -69,9 +70,9 @@ def write_first(out: Bytes, at: int, number: int) -> int:
 
 @kernel(inline=True, reference=write_digits_reference)
 def write_digits(out: Bytes, at: int, number: int) -> int:
-    """Write an int64 that is not negative in decimal digits at ``at``; returns the position after it.
+    """Write a non-negative int64 in decimal digits at ``at``; returns the position after it.
 
-    ``out`` needs room for AHEAD_BYTES more.
+    ``out`` needs AHEAD_BYTES more than the digits take.
     """
     high = np.int64(np.uint64(number) // np.uint64(EIGHT))
     if high == 0:

@@ -1,4 +1,4 @@
-"""Instructions of the machine that numba cannot express, written in LLVM's terms: kernels call them like functions.
+"""Makes machine instructions that numba cannot express out of LLVM's, so that kernels can call them like functions.
 
 ::
 
@@ -6,9 +6,9 @@
     def load_u8(ir, builder, data, at):
         return builder.zext(builder.load(builder.gep(data, [at])), ir.IntType(64))
 
-The decorated function is run by the compiler, once for each call of the instruction in a kernel's code: it gets
-llvmlite's module ``ir``, a builder and LLVM values, and gives an LLVM value. The caller checks bounds. Under
-``FARTHING_NO_JIT=1`` nothing is compiled, and the reference takes its place.
+The compiler runs the decorated function once for each call of the instruction in a kernel's code: it gets llvmlite's
+module ``ir``, a builder and LLVM values, and returns an LLVM value. The caller checks bounds. Under
+``FARTHING_NO_JIT=1`` nothing is compiled, and the reference is called instead.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _X86_LEVELS = {"x86-64-v2": ("sse4.2",), "x86-64-v3": ("sse4.2", "avx2"), "x86-6
 
 
 def target_has(feature: str) -> bool:
-    """Whether kernels are compiled for processors with a feature (LLVM's name for it); False where none are compiled.
+    """Whether kernels are compiled for processors with a feature (LLVM's name for it); False if none are compiled.
 
-    That is what this processor has, unless ``NUMBA_CPU_FEATURES`` is set, as in an image that is made for many: then
-    what that names with a plus, and what ``NUMBA_CPU_NAME`` stands for if it is a level of x86-64.
+    The features are those of this processor, unless ``NUMBA_CPU_FEATURES`` is set, as in an image for many machines:
+    then they are those that it names with a plus, and those of ``NUMBA_CPU_NAME`` if that is a level of x86-64.
     """
     if NO_JIT:
         return False
@@ -47,12 +47,12 @@ def instruction(
     Parameters
     ----------
     returns:
-        numba's name of the result's type; ``none`` for an instruction that only writes.
+        numba's name for the type of the result; ``none`` for an instruction that only writes.
     arguments:
-        The same for each argument; ``array`` is a contiguous array, given to the function as the pointer to its first
+        The same for each argument; ``array`` is a contiguous array, which the function gets as a pointer to its first
         element.
     reference:
-        Runs in its place under ``FARTHING_NO_JIT=1``. One that only kernels call needs none.
+        Is called instead under ``FARTHING_NO_JIT=1``. An instruction that only kernels call needs none.
     """
 
     def decorate(generate: Callable[..., Any]) -> Any:

@@ -1,13 +1,12 @@
-"""The decorators that make kernels of functions.
+"""The decorators that turn functions into kernels.
 
 ``@kernel`` compiles a function that runs with the GIL released; ``@kernel(reference=f)`` also names the short
-pure-Python function beside it, with the same signature and the same result. ``@stage(reference=f)`` names that of a
-Python function around several kernels. With ``FARTHING_NO_JIT=1`` nothing is compiled: the references run (slow, for
-debugging and for tests on both paths). The body of a kernel never runs uncompiled, because its integers would not
-wrap as the machine's do: kernels that are parts of others need no reference, and refuse.
+pure-Python function beside it, with the same signature and the same result. ``@stage(reference=f)`` does that for a
+Python function around several kernels. With ``FARTHING_NO_JIT=1`` nothing is compiled and the references run instead
+(slow; for debugging, and for tests of both paths). The body of a kernel never runs uncompiled, because its integers
+would not wrap as the machine's do: a kernel that is only part of others needs no reference, and then refuses to run.
 
-Compiled code is kept on disk by :mod:`farthing.kernels.cache`. :func:`watch_compilation` reports kernels that are not
-found there.
+:mod:`farthing.kernels.cache` keeps compiled code on disk. :func:`watch_compilation` reports kernels that are not there.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _names: set[str] = set()
 
 
 def kernel_count() -> int:
-    """Count the kernels of all modules that are imported: no start compiles more kernels, most compile fewer."""
+    """Count the kernels of all imported modules: a start compiles at most this many, and usually fewer."""
     return len(_names)
 
 
@@ -50,12 +49,12 @@ def kernel(
     Parameters
     ----------
     reference:
-        Runs in its place under ``FARTHING_NO_JIT=1``. One that only other kernels call needs none.
+        Is called instead under ``FARTHING_NO_JIT=1``. A kernel that only other kernels call needs none.
     inline:
-        Have LLVM inline the function into its callers: small ones, and those with many arguments and one caller.
+        Have LLVM inline the function into its callers: for small ones, and those with many arguments and one caller.
     allocates:
         The function makes arrays. All others are compiled without numba's reference counts, whose atomic instructions
-        per array and call cost more than what a kernel does for a small event (measured: 150 ns of 450 in parsing).
+        per array and call cost more than the work of a kernel on a small event (measured: 150 ns of 450 in parsing).
 
     Returns
     -------
@@ -73,7 +72,7 @@ def kernel(
 
 
 def stage(*, reference: Callable[..., Any]) -> Callable[[F], F]:
-    """Name the reference of a Python function that calls kernels: it runs in its place under ``FARTHING_NO_JIT=1``."""
+    """Name the reference of a Python function that calls kernels; it is called instead under ``FARTHING_NO_JIT=1``."""
 
     def decorate(f: F) -> F:
         if NO_JIT:
@@ -85,12 +84,12 @@ def stage(*, reference: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def refusal(f: F) -> F:
-    """Give a stand-in for what only compiled kernels can call: it raises an error that says so."""
+    """Return a replacement for a function that only compiled kernels can call: it raises an error that says so."""
 
     @wraps(f)
     def refuse(*_arguments: Any, **_named: Any) -> Any:
         raise RuntimeError(
-            f"{f.__module__}.{f.__name__} has no reference, it is a part of compiled kernels; unset FARTHING_NO_JIT"
+            f"{f.__module__}.{f.__name__} has no reference: only compiled kernels can call it; unset FARTHING_NO_JIT"
         )
 
     return refuse  # type: ignore[return-value]
@@ -103,7 +102,7 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
 
     _names.add(f"{f.__module__}.{f.__qualname__}")
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": allocates}
-    options["no_cfunc_wrapper"] = True  # an entry for callers in C, and there are none
+    options["no_cfunc_wrapper"] = True  # it would be for callers in C, and there are none
     if inline:
         options["forceinline"] = True
     compiled = njit(**options)(f)
@@ -113,14 +112,14 @@ def _compile(f: Callable[..., Any], *, inline: bool, allocates: bool) -> Any:
     def without_literals(arguments: Any, named: Any) -> Any:
         return find(tuple(map(types.unliteral, arguments)), named)
 
-    # numba would compile a kernel once for each constant that another one passes to it; LLVM folds them anyway.
+    # Otherwise numba would compile a kernel anew for each constant that another passes to it; LLVM folds them anyway.
     compiled.get_call_template = without_literals
     return compiled
 
 
 @contextmanager
 def watch_compilation(tell: Callable[[str], None]) -> Iterator[None]:
-    """Call ``tell`` with the name of each kernel that any thread compiles meanwhile; not for those found on disk.
+    """Call ``tell`` with the name of each kernel that any thread compiles meanwhile; not for those read from disk.
 
     It is called before the kernel is compiled, in the thread that compiles it, and must not raise.
     """

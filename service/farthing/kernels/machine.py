@@ -1,7 +1,7 @@
-"""Single operations of the machine that NumPy's indexing cannot express, for kernels: the caller checks all bounds.
+"""Single machine operations for kernels that NumPy's indexing cannot express: the caller checks all bounds.
 
-Each has a plain reference, which runs in its place under ``FARTHING_NO_JIT=1``. Bytes are contiguous uint8 arrays,
-words uint64, places int64.
+Each has a plain reference, which is called instead under ``FARTHING_NO_JIT=1``. Bytes are contiguous uint8 arrays,
+words are uint64, places are int64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from farthing.kernels.jit import kernel
 
 WIDE_BYTES = 32
 SHORT_BYTES = 2 * WIDE_BYTES
-"""Up to this many bytes :func:`copy_short` copies without a call."""
+"""Up to this many bytes are copied by :func:`copy_short` without a call."""
 
 
 def trailing_zeros_reference(word: Any) -> int:
@@ -31,12 +31,12 @@ def leading_zeros_reference(word: Any) -> int:
 
 
 def load_u8_reference(data: Any, at: int) -> int:
-    """Give ``data[at]`` (uint8) as an int; the caller checks bounds."""
+    """Return ``data[at]`` (uint8) as an int; the caller checks bounds."""
     return int(data[at])
 
 
 def load_u64_reference(data: Any, at: int) -> Any:
-    """Give ``data[at:at+8]`` (uint8) as a little-endian uint64; the caller checks bounds."""
+    """Return ``data[at:at+8]`` (uint8) as a little-endian uint64; the caller checks bounds."""
     return np.uint64(int.from_bytes(data[at : at + 8].tobytes(), "little"))
 
 
@@ -104,16 +104,16 @@ def _copy(ir: Any, builder: Any, to: Any, from_: Any, size: Any) -> None:
 
 @kernel(inline=True, reference=copy_bytes_reference)
 def copy_bytes(out: Any, at: int, data: Any, start: int, stop: int) -> int:
-    """:func:`copy_bytes_reference` as one memcpy; like all kernels it does not check bounds: the caller must."""
+    """:func:`copy_bytes_reference` as one memcpy; it does not check bounds: the caller must."""
     _memcpy(out, at, data, start, stop - start)
     return at + stop - start
 
 
 @kernel(inline=True, reference=copy_bytes_reference)
 def copy_short(out: Any, at: int, data: Any, start: int, stop: int) -> int:
-    """:func:`copy_bytes` for what is mostly short: it may also write up to SHORT_BYTES of anything after it."""
+    """:func:`copy_bytes` for data that is mostly short; it may overwrite up to SHORT_BYTES after the copy."""
     if stop - start <= SHORT_BYTES and start + SHORT_BYTES <= len(data):
-        _copy_wide(out, at, data, start)  # always as many bytes: a call costs more
+        _copy_wide(out, at, data, start)  # always WIDE_BYTES: fewer would need a call, which costs more
         if stop - start > WIDE_BYTES:
             _copy_wide(out, at + WIDE_BYTES, data, start + WIDE_BYTES)
     else:

@@ -1,13 +1,13 @@
-"""The ledger as a Faust app: usage records and heartbeats in, tables with changelogs behind them.
+"""The ledger as a Faust app: reads usage records and heartbeats into tables that are backed by changelogs.
 
-``farthing ledger -c farthing.toml`` runs it; ``faust -A farthing.ledger.run worker`` does as well, with the settings
-file named by ``FARTHING_CONFIG``.
+``farthing ledger -c farthing.toml`` runs it, and so does ``faust -A farthing.ledger.run worker`` with the settings file
+named by ``FARTHING_CONFIG``.
 
-What Faust must not be trusted with, and what is done about it: it may commit past a record that is still worked on, and
-it acknowledges what raised an exception. Here records are running totals, so one that is skipped is mended by the next;
-a record that cannot be read is counted and left. Its own web server, which listens on all addresses and shows tables,
-is off; pages are served by :mod:`farthing.ledger.web`. Keys and values are raw bytes: no codec of Faust's reads them.
-Exactly-once is not offered: it is not needed, and open faults of Faust say that it would not be kept.
+Faust cannot be trusted with everything. It may commit past a record that is still being processed, and it acknowledges
+records whose processing raised: here records are running totals, so the next one makes up for one that was skipped, and
+a record that cannot be read is counted and skipped. Its own web server listens on all addresses and shows tables: it is
+off, and :mod:`farthing.ledger.web` serves the pages. Keys and values are raw bytes, so no codec of Faust's reads them.
+Exactly-once is not offered: it is not needed, and by Faust's open issues it would not hold.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from farthing.meter.tokens import TextSample
 log = structlog.get_logger()
 _Read = TypeVar("_Read", UsageRecord, Heartbeat)
 
-TAKE: Final = 1_000  # records at most that are posted together: of one account only the last is written
+TAKE: Final = 1_000  # most records that are posted together; only the last of each account is written
 WITHIN_S: Final = 0.2
 
-# aiokafka asks for a partition's next records only when those at hand are taken; while they are, it waits for the idle
-# partitions of that broker, with Faust for up to 1.5 s. So each fetch of a changelog may cost a second, however small.
+# aiokafka asks for a partition's next records only when it has handed out those it has; until then it waits for the
+# broker's idle partitions, with Faust for up to 1.5 s. So each fetch of a changelog may take a second, however small.
 FETCH_BYTES: Final = 32 << 20
 
 
 class LedgerApp:
-    """The app, its three tables and the books that are kept in step with them."""
+    """The app, its three tables, and the books that are kept in step with them."""
 
     def __init__(self, settings: Settings, tasks: Collection[str]) -> None:
-        """``tasks`` are those that have a price: what was scored by others is refused until the ledger is updated."""
+        """``tasks`` are those with a price: records of other tasks are refused until the ledger is updated."""
         self.settings = settings
         self._tasks = tasks
         self.ledger = Ledger()
@@ -51,7 +51,7 @@ class LedgerApp:
         self.ready = False
         self._restored = asyncio.Event()
         self.records = 0  # read since the start
-        self.refused = 0  # of them, those that could not be read
+        self.refused = 0  # those of them that could not be read
         self.app: Any = _make_app(settings)
         self.accounts = self._table("accounts")
         self.workers = self._table("workers")
@@ -62,11 +62,11 @@ class LedgerApp:
         self.app.timer(1.0, name="moments")(self._moment)
 
     def books(self) -> tuple[Ledger, History]:
-        """Give the books as they stand."""
+        """Return the books as they are now."""
         return self.ledger, self.history
 
     def readiness(self) -> tuple[bool, str]:
-        """Tell whether the books are restored, and why not."""
+        """Return whether the books are restored, and why not."""
         return (True, "keeping the books") if self.ready else (False, "restoring the books from their changelogs")
 
     def _topic(self, name: str) -> Any:
@@ -76,11 +76,11 @@ class LedgerApp:
         )  # fmt: skip
 
     def _table(self, name: str) -> Any:
-        # use_partitioner: writes follow the key, not the record at hand. There is one partition.
+        # use_partitioner: writes go by the key, not by the record being processed. There is one partition.
         return self.app.Table(name, partitions=1, key_type=bytes, value_type=bytes, use_partitioner=True)
 
     async def _restore(self) -> None:
-        """Read the tables. Faust runs tasks when it has filled them from their changelogs; agents begin earlier."""
+        """Read the tables. Faust runs tasks once it has filled them from their changelogs; agents begin earlier."""
         began = time.monotonic()
         self.ledger = Ledger.restored(self.accounts.items(), self.workers.items())
         self.history = History.restored(iter(self.minutes.values()))
@@ -148,12 +148,12 @@ class LedgerApp:
 def _heartbeat(value: bytes) -> Heartbeat:
     beat = Heartbeat.decode(value)
     for row in beat.sample.values():
-        TextSample.of_ints(row)  # raises when it is another version's
+        TextSample.of_ints(row)  # raises if it is from another version
     return beat
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
-    """Starts everything but Faust's web server, which ``faust worker`` would turn on whatever the settings say."""
+    """Starts everything but Faust's web server, which ``faust worker`` would start whatever the settings say."""
 
     enable_web = False
 
@@ -207,7 +207,7 @@ def _store(name: str) -> str:
 
 
 def _credentials(options: dict[str, Any]) -> Any:
-    """Give the settings' security in Faust's terms; None for plain text."""
+    """Return Faust's credentials for the settings; None for plain text."""
     protocol = options["security_protocol"]
     context = options.get("ssl_context")
     if protocol.startswith("SASL"):

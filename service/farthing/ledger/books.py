@@ -1,7 +1,7 @@
-"""The books of one count: the furthest total, and what it was when the current minute, hour and day began. Pure.
+"""The books of one count: the furthest total, and the totals when the current minute, hour and day began. Pure.
 
-A window is the difference of two totals, so a record that is lost, repeated or late changes nothing that the next one
-does not mend. One account is one value of one table: a post is one write, whatever number of windows there is.
+A window is the difference of two totals, so the next record makes up for one that is lost, repeated or late. One
+account is one value of one table: a post is one write, however many windows there are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WINDOWS_MS: Final[Mapping[str, int]] = {"minute": 60_000, "hour": 3_600_000, "da
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where a window stands: its number since the epoch, and the totals when it began."""
+    """A window: its number since the epoch, and the totals when it began."""
 
     number: int
     opening: UsageTotals
@@ -28,7 +28,7 @@ class Window:
     def moved_to(self, number: int, total: UsageTotals) -> Window:
         """Begin a later window at ``total``."""
         if number <= self.number:
-            return self  # the same, or a clock that went back: what is counted stays in the window that is open
+            return self  # the same window, or a clock that went back: counts stay in the window that is open
         return Window(number, total)
 
 
@@ -41,13 +41,13 @@ class Account:
 
     @classmethod
     def opened(cls, record: UsageRecord) -> Account:
-        """Begin with a count's first record: all of it lies in the current windows."""
+        """Begin with a count's first record: all of it is in the current windows."""
         nothing = UsageTotals()
         numbers = {name: record.at_ms // size for name, size in WINDOWS_MS.items()}
         return cls(record, {name: Window(number, nothing) for name, number in numbers.items()})
 
     def posted(self, record: UsageRecord) -> Account:
-        """Give the account with ``record``; itself when the record is not further on.
+        """Return the account with ``record``, or itself when the record is not further on.
 
         Raises
         ------
@@ -65,17 +65,17 @@ class Account:
         return Account(record, windows)
 
     def used(self, window: str, now_ms: int) -> UsageTotals:
-        """Give what was counted in the window (a key of WINDOWS_MS) that holds ``now_ms``, so far."""
+        """Return the counts so far of the window (a key of WINDOWS_MS) that contains ``now_ms``."""
         return self.record.totals - self.opening(window, now_ms)
 
     def opening(self, window: str, now_ms: int) -> UsageTotals:
-        """Give the totals when that window began: ``record.totals`` itself when nothing was counted in it."""
+        """Return the totals when that window began, or ``record.totals`` itself if nothing was counted in it."""
         return self.windows[window].moved_to(now_ms // WINDOWS_MS[window], self.record.totals).opening
 
     def encode(self) -> bytes:
-        """Give the table's value: the record as it came, then the windows as JSON, on a line of their own.
+        """Return the table's value: the record as it came, then the windows as JSON on a line of their own.
 
-        Totals that several windows begin with stand there once; number 0 is the record's own.
+        Totals with which several windows begin are written once; number 0 is the record's own.
         """
         seen = {self.record.totals.encode(): 0}
         windows = {
@@ -94,7 +94,7 @@ class Account:
             body = json.loads(tail)
             totals = [record.totals, *(UsageTotals.decode(total) for total in body["totals"])]
             windows = {
-                # Accounts of 0.1.0 also have the totals when the window before began.
+                # Accounts written by 0.1.0 also have the totals from when the window before began.
                 name: Window(int(number), totals[opening])
                 for name, (number, opening, *_) in body["windows"].items()
             }
@@ -106,5 +106,5 @@ class Account:
 
 
 def post(account: Account | None, record: UsageRecord) -> Account:
-    """Give the account of a count after one more record; ``account`` is None for the first."""
+    """Return the account of a count after one more record; ``account`` is None for the first."""
     return Account.opened(record) if account is None else account.posted(record)

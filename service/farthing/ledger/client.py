@@ -15,21 +15,21 @@ MOST_BYTES: Final = 1 << 30
 
 
 def ask(address: str, path: str) -> Any:
-    """Get one of the ledger's JSON answers.
+    """Get a JSON document from the ledger.
 
     Parameters
     ----------
     address:
-        The ledger's, such as ``http://127.0.0.1:9465``.
+        The ledger's address, such as ``http://127.0.0.1:9465``.
     path:
-        With its query, such as ``/api/accounts``.
+        A path with its query, such as ``/api/accounts``.
 
     Raises
     ------
     ConfigError
         It is not an HTTP address, or what answers there is not a ledger.
     StartError
-        Nobody answers there, or the ledger is still restoring its books.
+        Nothing answers there, or the ledger is still restoring its books.
     """
     url = address.rstrip("/") + path
     if not url.startswith(("http://", "https://")):

@@ -1,6 +1,6 @@
 """The ledger's Prometheus metrics: counts and dollars of all time, as in the statement.
 
-Dollars here are floats because Prometheus knows no other number; the exact ones are in ``/api/statement``. Labels come
+Dollars are floats here because Prometheus has no other numbers; the exact ones are in ``/api/statement``. Labels come
 from the settings and from what was scored: routes, models and pricing modes, each a short closed list.
 """
 
@@ -21,18 +21,18 @@ from farthing.meter.opponents import MODES
 
 
 class RunningLedger(Protocol):
-    """What the metrics are taken from: the running app."""
+    """The source of the metrics: the running app."""
 
     records: int
     refused: int
     ready: bool
 
     def books(self) -> tuple[Ledger, History]:
-        """Give the books."""
+        """Return the books."""
 
 
 class Figures(Collector):
-    """Collects when Prometheus asks."""
+    """Makes the metrics when Prometheus asks."""
 
     def __init__(self, source: RunningLedger, book: PriceBook) -> None:
         self._running = source
@@ -43,7 +43,7 @@ class Figures(Collector):
         return iter(families().values())
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics as they stand."""
+        """Yield the current metrics."""
         books, _ = self._running.books()
         ledger = books.copied()  # scraped in a thread of its own, while the app posts
         now_ms = time.time_ns() // 1_000_000
@@ -74,7 +74,7 @@ class Figures(Collector):
 
 
 def families() -> dict[str, Any]:
-    """Make every family, empty: names, helps and labels stand here once."""
+    """Make all families, still empty: names, helps and labels are defined here alone."""
     gauge, counter = GaugeMetricFamily, CounterMetricFamily
     compared = ["model", "mode", "estimate"]
     return {

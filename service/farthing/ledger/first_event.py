@@ -1,8 +1,8 @@
-"""What a page without data says: which topics are read, and a command that sends an event to each.
+"""Makes what a page without data shows: which topics are read, and a command that sends an event to each.
 
-The command is made from the settings, so it works as it is copied: from the ledger's own Kafka client where the broker
-asks for no password, else as ``python3 -m farthing.ledger.first_event TOPIC`` with the settings file that the ledger
-has, for the page tells no secrets. The event has the fields that the route's bundle reads.
+The command is made from the settings, so that it works when it is copied. Where the broker needs no password it is a
+short Python script with aiokafka; else it is ``python3 -m farthing.ledger.first_event TOPIC`` with the ledger's
+settings file, because the page must not show secrets. The event has the fields that the route's bundle reads.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _COMMAND_WITH_SETTINGS: Final = "FARTHING_CONFIG=farthing.toml python3 -m farthi
 
 @dataclass(frozen=True, slots=True)
 class FirstEvent:
-    """A topic that is read, an event that its model can score, and a shell command that sends it there."""
+    """A topic that is read, an event that its model can score, and a shell command that sends the event there."""
 
     topic: str
     sink: str
@@ -54,7 +54,7 @@ class FirstEvent:
     command: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it for JSON."""
+        """Return it as JSON types."""
         return {
             "topic": self.topic,
             "sink": self.sink,
@@ -65,20 +65,20 @@ class FirstEvent:
 
 
 def first_events(settings: Settings) -> list[FirstEvent]:
-    """Give one for each route."""
+    """Return a first event for each route."""
     servers = tuple(settings.kafka.bootstrap_servers)
     events = []
     for route in settings.route:
         event = sample_event(route)
         plain = settings.kafka.security_protocol == "PLAINTEXT"
-        form = _COMMAND if plain else _COMMAND_WITH_SETTINGS
-        command = form.format(servers=",".join(servers), topic=route.source, event=event)
+        template = _COMMAND if plain else _COMMAND_WITH_SETTINGS
+        command = template.format(servers=",".join(servers), topic=route.source, event=event)
         events.append(FirstEvent(route.source, route.sink, servers, event.decode(), command))
     return events
 
 
 def sample_event(route: RouteSettings) -> bytes:
-    """Make an event with the fields that the route's bundle reads; a text where the bundle is not on this machine."""
+    """Make an event with the fields that the route's bundle reads; a text if the bundle is not on this machine."""
     try:
         manifest = json.loads((find_bundle(route.bundle) / "manifest.json").read_text(encoding="utf-8"))
         if manifest.get("task") == "bidding" and not route.fields:
@@ -90,7 +90,7 @@ def sample_event(route: RouteSettings) -> bytes:
 
 
 def event_of(plan: FieldPlan) -> bytes:
-    """Make an event of a plan's fields: a sentence, a number or an id for each, two rows where there are rows."""
+    """Make an event with a plan's fields: a sentence, a number or an id for each, and two rows if it has an array."""
     event: dict[str, Any] = {}
     for field in plan.fields:
         for row in range(2 if field.in_array else 1):
@@ -105,14 +105,14 @@ def _value(field: Field, row: int) -> str | int:
 
 
 async def send(settings: Settings, topic: str) -> bytes:
-    """Send the sample event to a topic that the settings read; gives the event.
+    """Send the sample event to a topic that the settings read; returns the event.
 
     Raises
     ------
     ConfigError
         No route reads it.
     BrokerError
-        No broker has acknowledged it.
+        No broker acknowledged it.
     """
     routes = {route.source: route for route in settings.route}
     if topic not in routes:
@@ -132,7 +132,7 @@ async def send(settings: Settings, topic: str) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Send an event to the one topic that is named, with the settings that FARTHING_CONFIG names."""
+    """Send an event to the topic given as the argument, with the settings that FARTHING_CONFIG names."""
     try:
         if len(arguments) != 1:
             raise ConfigError("usage: FARTHING_CONFIG=farthing.toml python3 -m farthing.ledger.first_event TOPIC")

@@ -1,4 +1,4 @@
-"""What was scored and reserved, minute by minute: a day of minutes, then hours, so that a page can draw it. Pure."""
+"""The history of what was scored and reserved, for the page's chart: a day of minutes, and hours before that. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from farthing.ledger.ledger import Ledger, Subject
 MINUTE_MS: Final = 60_000
 MINUTES_KEPT: Final = 24 * 60
 HOURS_KEPT: Final = 90 * 24
-_BY: Final = "\x1f"  # between topic, model and task in a key of the wire form
+_BY: Final = "\x1f"  # between topic, model and task in an encoded key
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Snapshot:
         return str(self.minute).encode()
 
     def encode(self) -> bytes:
-        """Give the table's value."""
+        """Return the table's value."""
         scored = {_BY.join((s.topic, s.model, s.task)): n for s, n in self.scored.items()}
         return json.dumps({"minute": self.minute, "scored": scored, "core_ms": self.core_ms}).encode()
 
@@ -61,7 +61,7 @@ class History:
 
         Returns
         -------
-        The new snapshot, to be written down, or None; and the keys of those that are no longer kept.
+        The new snapshot, to be stored, or None; and the keys of those that are no longer kept.
         """
         minute = now_ms // MINUTE_MS
         if self.snapshots and minute <= next(reversed(self.snapshots)):
@@ -77,5 +77,5 @@ class History:
         return age > HOURS_KEPT * 60 or (age > MINUTES_KEPT and minute % 60 != 0)
 
     def since(self, from_ms: int) -> list[Snapshot]:
-        """Give the snapshots from a time on, oldest first."""
+        """Return the snapshots from a time on, oldest first."""
         return [snapshot for minute, snapshot in self.snapshots.items() if minute * MINUTE_MS >= from_ms]

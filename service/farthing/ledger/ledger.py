@@ -1,4 +1,4 @@
-"""All accounts and workers together: what is posted here the tables keep, and every statement is made from it.
+"""All accounts and workers together: records are posted here, and every statement is made from it.
 
 Pure: records in, totals out; the caller has the tables, the topics and the clock.
 """
@@ -18,13 +18,13 @@ from farthing.meter.records import OTHER, Heartbeat, TenantCount, UsageRecord
 from farthing.meter.usage import SizeCount, UsageTotals
 
 ALIVE_WITHIN_MS: Final = 10_000
-"""A worker whose last heartbeat is older is taken for dead."""
+"""A worker whose last heartbeat is older is considered dead."""
 
 MISSED_FOR_MS: Final = 3_600_000
-"""For so long a worker that fell silent without saying that it stops is still named."""
+"""How long a worker that went silent without saying that it stops is still reported."""
 
 OWNERLESS_FOR_MS: Final = 60_000
-"""For so long the partitions of a worker that fell silent may be nobody's (``kafka.session_timeout_ms`` and some)."""
+"""How long the partitions of a silent worker may have no owner (``kafka.session_timeout_ms`` and some more)."""
 
 _MOMENTS_KEPT: Final = 120
 _MOMENT_MS: Final = 1_000
@@ -32,7 +32,7 @@ _MOMENT_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a total is about: the model that a route's source topic was scored with."""
+    """What a total counts: events of a route's source topic that were scored with one model."""
 
     topic: str
     model: str
@@ -41,7 +41,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Running totals at one moment, to take rates from."""
+    """Running totals at one moment, from which rates are computed."""
 
     at_ms: int
     scored: Mapping[Subject, int]
@@ -52,14 +52,14 @@ class Moment:
 class Ledger:
     """Keeps the furthest record of every count, and the last heartbeat of every worker process.
 
-    One thread posts and looks at what stands here. Another takes a copy (:meth:`copied`): the records are never
-    changed, only replaced, and the lock keeps the mappings still while they are copied.
+    One thread posts and reads. Others take a copy (:meth:`copied`): records are never changed, only replaced, and the
+    lock keeps the mappings from changing while they are copied.
     """
 
     accounts: dict[bytes, Account] = field(default_factory=dict)
     beats: dict[bytes, Heartbeat] = field(default_factory=dict)
     _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
-    # Sums over all processes ever heard of, kept up with each heartbeat: there may be thousands.
+    # Sums over all processes ever seen, updated with each heartbeat because there may be thousands.
     _ages: dict[str, Counter[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -72,12 +72,12 @@ class Ledger:
         return ledger
 
     def copied(self) -> Ledger:
-        """Give the books as they stand, for another thread: nothing that is posted later shows in the copy."""
+        """Return a copy of the books for another thread: what is posted later does not show in it."""
         with self._lock:
             return Ledger(dict(self.accounts), dict(self.beats), self._moments.copy())
 
     def post(self, record: UsageRecord) -> Account | None:
-        """Post a usage record; gives the account when it changed, to be written down."""
+        """Post a usage record; returns the account if it changed, to be stored."""
         previous = self.accounts.get(record.key)
         account = post(previous, record)
         if account is previous:
@@ -87,7 +87,7 @@ class Ledger:
         return account
 
     def beat(self, beat: Heartbeat) -> bool:
-        """Note a heartbeat; False when a later one of the same process is known."""
+        """Note a heartbeat; False when there is a later one of the same process."""
         previous = self.beats.get(beat.key)
         if previous is not None and previous.at_ms >= beat.at_ms:
             return False
@@ -101,7 +101,7 @@ class Ledger:
         return True
 
     def subjects(self) -> list[Subject]:
-        """List what was ever scored, in a stable order."""
+        """List all that was ever scored, in a stable order."""
         subjects = {Subject(a.record.topic, a.record.model, a.record.task) for a in self.accounts.values()}
         return sorted(subjects, key=lambda s: (s.topic, s.model, s.task))
 
@@ -114,7 +114,7 @@ class Ledger:
             subject = Subject(record.topic, record.model, record.task)
             opening = None if window is None else account.opening(window, now_ms)
             if opening is record.totals:
-                totals[subject]  # nothing in this window, but known
+                totals[subject]  # listed with zeros if nothing was counted in this window
                 continue
             totals[subject].append(record.totals)
             if opening is not None:
@@ -130,7 +130,7 @@ class Ledger:
         return dict(scored)
 
     def tenants(self, most: int) -> dict[str, TenantCount]:
-        """Add up tenants over all counts: the ``most`` that scored most, the others together under OTHER."""
+        """Add up tenants over all counts: the ``most`` with the most scored events, and all others as OTHER."""
         sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for account in self.accounts.values():
             for name, count in account.record.tenants.items():
@@ -147,25 +147,25 @@ class Ledger:
         return ranked_tenants
 
     def reserved_core_ms(self) -> int:
-        """Core-milliseconds that all worker processes ever known have held."""
+        """Core-milliseconds that all worker processes have reserved so far."""
         return sum(beat.reserved_core_ms for beat in self.beats.values())
 
     def cpu_ns(self) -> int:
-        """CPU nanoseconds that they have used."""
+        """CPU nanoseconds that all worker processes have used so far."""
         return sum(beat.cpu_ns for beat in self.beats.values())
 
     def workers(self, now_ms: int) -> list[Heartbeat]:
-        """Give the last heartbeat of each worker that lives, by name."""
+        """Return the last heartbeat of each living worker, by name."""
         lately = (beat for beat in self._latest() if now_ms - beat.at_ms <= ALIVE_WITHIN_MS)
         return [beat for beat in lately if beat.state != "stopped"]
 
     def missed(self, now_ms: int) -> list[Heartbeat]:
-        """Give the last heartbeat of each worker that fell silent within the hour and had not said that it stops."""
+        """Return the last heartbeat of each worker that went silent within the hour without saying that it stops."""
         silent = (beat for beat in self._latest() if ALIVE_WITHIN_MS < now_ms - beat.at_ms <= MISSED_FOR_MS)
         return [beat for beat in silent if beat.state != "stopped"]
 
     def _latest(self) -> list[Heartbeat]:
-        """Give the last process of each worker, by the worker's name."""
+        """Return the last process of each worker, by the worker's name."""
         latest: dict[str, Heartbeat] = {}
         for beat in self.beats.values():
             later = latest.get(beat.worker)
@@ -174,7 +174,7 @@ class Ledger:
         return [latest[name] for name in sorted(latest)]
 
     def note_moment(self, now_ms: int) -> None:
-        """Remember where the totals stand; at most once a second."""
+        """Remember the current totals, at most once a second."""
         if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
             return
         ages = {route: {edge: n for edge, n in counts.items() if n} for route, counts in self._ages.items()}
@@ -183,7 +183,7 @@ class Ledger:
             self._moments.append(moment)
 
     def events_per_second(self, over_ms: int) -> dict[Subject, Fraction] | None:
-        """Rates over the last ``over_ms`` that were noted; None when there are not two moments."""
+        """Rates over the last ``over_ms``; None when fewer than two moments have been noted."""
         first, last = self._span(over_ms)
         if first is None or last is None:
             return None
@@ -191,9 +191,9 @@ class Ledger:
         return {s: Fraction((n - first.scored.get(s, 0)) * 1000, took_ms) for s, n in last.scored.items()}
 
     def latency_ms(self, route: str, share: float, over_ms: int) -> float | None:
-        """Give the age in ms that ``share`` of the last events did not exceed, see :mod:`farthing.meter.latencies`.
+        """Return the age in ms that ``share`` of the last events did not exceed, see :mod:`farthing.meter.latencies`.
 
-        Infinity when it lies past the last edge that older workers have, None when no event was scored.
+        Infinity when it is past the last edge that older workers have, None when no event was scored.
         """
         first, last = self._span(over_ms)
         if first is None or last is None:
@@ -201,7 +201,7 @@ class Ledger:
         now, then = last.ages.get(route, {}), first.ages.get(route, {})
         counts = {edge: now.get(edge, 0) - then.get(edge, 0) for edge in {*now, *then}}
         if min(counts.values(), default=0) < 0:
-            return None  # a process that goes on under its key has begun to count anew
+            return None  # a process with the same key has begun counting anew
         return percentile_ms(counts, share)
 
     def _span(self, over_ms: int) -> tuple[Moment | None, Moment | None]:
@@ -212,19 +212,19 @@ class Ledger:
         return (None, None) if first is last else (first, last)
 
     def last_edge_ms(self) -> int | None:
-        """Give the last edge of the older workers' latencies, for "over so many ms"; None when all report every age."""
+        """Return the last edge of older workers' latencies, to say "over N ms"; None when all report every age."""
         return (
             max((max(b.latency_edges_ms, default=0) for b in self.beats.values() if b.ages is None), default=0) or None
         )
 
     def lag_is_known(self, now_ms: int) -> bool:
-        """Whether the living workers know the lag of all that is theirs, and nobody's partitions wait for an owner."""
+        """Whether the living workers know the lag of all their partitions, and no partitions wait for an owner."""
         alive = self.workers(now_ms)
         left = any(now_ms - beat.at_ms <= OWNERLESS_FOR_MS for beat in self.missed(now_ms))
         return bool(alive) and not left and not any(beat.lag_unknown for beat in alive)
 
     def lag(self, now_ms: int) -> dict[str, int]:
-        """Lag by route (see :mod:`farthing.kafka.lag`), as far as the living workers last knew it."""
+        """Lag by route (see :mod:`farthing.kafka.lag`), as the living workers last reported it."""
         lags: dict[str, int] = defaultdict(int)
         for beat in self.workers(now_ms):
             for route, lag in beat.lag.items():
@@ -233,7 +233,7 @@ class Ledger:
 
 
 def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:
-    """Add many totals: their sum with ``+``, made once."""
+    """Add up many totals, as ``+`` would, but making only one new one."""
     scored = dead = rows = payload_bytes = 0
     calls: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for total in totals:

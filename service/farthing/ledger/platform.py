@@ -1,4 +1,4 @@
-"""Whether this machine can run the ledger: its stream processor, Faust, has wheels for some platforms only."""
+"""Checks whether this machine can run the ledger: its stream processor, Faust, has wheels for some platforms only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WHY_NOT: Final = (
 
 
 def has_faust() -> bool:
-    """Tell whether Faust is installed; it is not imported."""
-    if "faust" in sys.modules:  # Faust puts a module without a spec in its own place, which find_spec does not like
+    """Return whether Faust is installed; it is not imported."""
+    if "faust" in sys.modules:  # Faust replaces itself with a module that has no spec, on which find_spec raises
         return sys.modules["faust"] is not None
     return importlib.util.find_spec("faust") is not None
 

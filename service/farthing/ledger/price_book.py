@@ -1,4 +1,4 @@
-"""Reads what dollars are made from, as the settings say: prices of a day, terms, prompts, a bill. No Faust here."""
+"""Reads everything that dollars are computed from, as the settings say: a day's prices, terms, prompts, a bill."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from farthing.meter.prompts import load_prompts
 
 
 def load_book(settings: Settings, day: datetime.date) -> PriceBook:
-    """Read what dollars are made from: prices of ``day``, providers' terms, prompts, the bill.
+    """Read everything that dollars are computed from: prices of ``day``, providers' terms, prompts, the bill.
 
     Raises
     ------
     ConfigError
-        A file that the settings name cannot be read, or makes no sense.
+        A file that the settings name cannot be read or is not valid.
     """
     meter = settings.meter
     prices = PriceList(day, meter.price_file)

@@ -1,4 +1,4 @@
-"""``farthing ledger``: the Faust app with its pages, from the settings to the exit."""
+"""Runs ``farthing ledger``: the Faust app with its pages, from the settings to the exit."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from farthing.process.exits import FORCED_EXIT_CODE, exit_after
 
 log = structlog.get_logger()
 
-EXIT_TIMEOUT_S: Final = 15.0  # a stop in good order takes a second or two; only without a broker does it hang
+EXIT_TIMEOUT_S: Final = 15.0  # a clean stop takes a second or two; without a broker it may hang
 
 
 def assemble(settings: Settings) -> LedgerApp:
-    """Make the app and add its pages to it. Raises ConfigError."""
+    """Make the app with its pages. Raises ConfigError."""
     book = load_book(settings, datetime.datetime.now(datetime.UTC).date())
     ledger = LedgerApp(settings, book.prompts.keys())
     registry = CollectorRegistry()
@@ -65,14 +65,14 @@ def run(settings: Settings) -> int:
     Raises
     ------
     ConfigError
-        A setting makes no sense; nothing was started.
+        A setting is not valid; nothing was started.
     StartError, BrokerError
         The address cannot be bound, or no broker answers within ``kafka.request_timeout_ms``; nothing was started.
     Exception
-        What crashed a service of Faust's: a bug.
+        A service of Faust's crashed: a bug.
     """
     ledger = assemble(settings)
-    # A loop of its own, which is no thread's current one: Faust asks for that.
+    # A loop of its own that is not any thread's current one: Faust needs that.
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(_require(settings))
@@ -80,7 +80,7 @@ def run(settings: Settings) -> int:
         loop.close()
     worker: Any = Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
-    )  # on its standard error mode prints a traceback of any crash
+    )  # mode prints a traceback of any crash to the standard error that it is given
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way
@@ -92,7 +92,7 @@ def run(settings: Settings) -> int:
 
 
 async def _require(settings: Settings) -> None:
-    """Look before Faust starts: from a start that fails it makes a traceback and exit code 1, whatever the reason."""
+    """Check before Faust starts, because it ends any start that fails with a traceback and exit code 1."""
     await require_address(settings.ledger.host, settings.ledger.port)
     await wait_for_coordinator(settings.kafka, settings.ledger.app_id)
 

@@ -1,4 +1,4 @@
-"""Own and avoided dollars since a window began, minute by minute: what a page draws over time. Pure."""
+"""Own and avoided dollars since a window began, minute by minute, for the page's chart. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from farthing.meter.opponents import ModeName
 def cost_series(
     statement: Statement, snapshots: Sequence[Snapshot], model: str, mode: ModeName | None
 ) -> dict[str, Any]:
-    """Give the middle of both costs at the window's beginning, at each snapshot in it, and now.
+    """Return the middle of both costs at the window's beginning, at each snapshot in it, and now.
 
     The statement's dollars are spread over the window by what they grow with: the API's and the variable part of own
     cost with the events scored so far, cores with the core-time so far, the rest with the clock. So the last point is
@@ -23,7 +23,7 @@ def cost_series(
 
     Parameters
     ----------
-    said:
+    statement:
         The window's statement.
     snapshots:
         Running totals, oldest first; those outside the window are left out.
@@ -32,7 +32,7 @@ def cost_series(
 
     Returns
     -------
-    ``at_s`` (seconds since the epoch), ``own_usd`` and ``api_usd``, each with one entry a point; ``api_usd`` has None
+    ``at_s`` (seconds since the epoch), ``own_usd`` and ``api_usd``, each with one entry per point; ``api_usd`` has None
     where it is undefined.
     """
     inside = [s for s in snapshots if statement.from_ms < s.minute * MINUTE_MS < statement.now_ms]
@@ -51,5 +51,5 @@ def cost_series(
 
 
 def _share(part: int, whole: int) -> Fraction:
-    """Give part over whole, within 0 and 1: a snapshot is taken a moment after its minute began."""
+    """Return part over whole, clipped to 0 to 1, because a snapshot is taken a moment after its minute began."""
     return Fraction(min(max(part, 0), whole), whole) if whole else Fraction(0)

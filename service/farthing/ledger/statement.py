@@ -1,8 +1,8 @@
-"""The books in dollars: own cost, every pricing mode of every alternative, what was saved, and what is cheaper now.
+"""Turns the books into dollars: own cost, every pricing mode of every alternative, savings, and what is cheaper now.
 
-Pure. Counts are the ledger's, exact; own cost comes from clocks (cores reserved, idle or not) and from the plan of the
-``[meter]`` settings for what no clock measures (broker, storage, network, people, training). Dollars are made here,
-once.
+Pure. Counts are the ledger's, and exact. Own cost comes from clocks (cores reserved, idle or not) and, for what no
+clock measures (broker, storage, network, people, training), from the plan in the ``[meter]`` settings. Dollars are
+computed here and nowhere else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TURNED: Final[dict[Scenario, Scenario]] = {"low": "high", "mid": "mid", "high":
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """Everything that dollars are made from, besides the counts. Read once at start."""
+    """Everything that dollars are computed from besides the counts. Read once at start."""
 
     meter: MeterSettings
     prices: PriceList
@@ -57,16 +57,16 @@ class Line:
     study: Study
 
     def offer(self, model: str, mode: ModeName) -> Offer | None:
-        """Give an alternative in one pricing mode; None where it is not offered."""
+        """Return an alternative in one pricing mode; None where it is not offered."""
         return self._of(model).offers.get(mode)
 
     def avoided(self, model: str, mode: ModeName) -> Interval | None:
-        """Give what the window's events would have cost; None where the mode is not offered."""
+        """Return what the window's events would have cost; None where the mode is not offered."""
         offer = self.offer(model, mode)
         return None if offer is None else offer.usd_per_event.times(self.used.scored)
 
     def best_mode(self, model: str) -> ModeName:
-        """Give a model's cheapest pricing mode: the strongest alternative."""
+        """Return a model's cheapest pricing mode: the strongest alternative."""
         return self._of(model).best.mode.name
 
     def _of(self, model: str) -> ModelStudy:
@@ -75,25 +75,25 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class OwnCost:
-    """What scoring cost in a window, by what it pays for."""
+    """What scoring cost in a window, by what was paid for."""
 
     core_ms: int  # reserved by workers, idle or not
-    with_cores: Mapping[str, Interval]  # grows with the cores that are reserved
-    with_events: Mapping[str, Interval]  # with the events that are scored
-    with_time: Mapping[str, Interval]  # with the clock
+    with_cores: Mapping[str, Interval]  # lines that grow with the reserved cores
+    with_events: Mapping[str, Interval]  # lines that grow with the scored events
+    with_time: Mapping[str, Interval]  # lines that grow with time
 
     @property
     def lines(self) -> dict[str, Interval]:
-        """Every line by what it pays for."""
+        """All lines, by what was paid for."""
         return {**self.with_cores, **self.with_events, **self.with_time}
 
     @property
     def usd(self) -> Interval:
-        """All of it."""
+        """The sum of all lines."""
         return _added(self.lines.values())
 
     def so_far(self, cores: Fraction, events: Fraction, time: Fraction) -> Interval:
-        """Give the cost so far, once these shares (0 to 1) of the window's cores, events and time had passed."""
+        """Return the cost up to where these shares (0 to 1) of the window's cores, events and time are reached."""
         return (
             _added(self.with_cores.values()).times(cores)
             + _added(self.with_events.values()).times(events)
@@ -103,20 +103,20 @@ class OwnCost:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What the books say of one window."""
+    """The books of one window, in dollars."""
 
     window: WindowName
     from_ms: int
     now_ms: int
     lines: tuple[Line, ...]
     own: OwnCost
-    rate_basis: RateBasis  # what events a day are extrapolated from
-    scored_before: int  # events of all time before the window
-    core_ms_before: int  # core-milliseconds likewise
+    rate_basis: RateBasis  # what the events a day are extrapolated from
+    scored_before: int  # events scored before the window
+    core_ms_before: int  # core-milliseconds reserved before the window
 
     @property
     def busiest(self) -> Line | None:
-        """The line with most events a day: the verdict is about it. None when nothing was ever scored."""
+        """The line with the most events a day, which the verdict is about. None when nothing was ever scored."""
         return max(self.lines, key=lambda line: (line.study.events_per_day, line.used.scored), default=None)
 
     @property
@@ -125,7 +125,7 @@ class Statement:
         return sum(line.used.scored for line in self.lines)
 
     def avoided(self, model: str, mode: ModeName | None) -> Interval | None:
-        """Give what all routes' events would have cost on a model; ``mode`` None takes each route's cheapest.
+        """Return what all routes' events would have cost on a model; ``mode`` None takes each route's cheapest.
 
         None when nothing was scored, or some route's events cannot be priced in that mode.
         """
@@ -140,7 +140,7 @@ class Statement:
         return total
 
     def saved(self, model: str, mode: ModeName | None) -> dict[Scenario, Fraction] | None:
-        """Give avoided less own: may be below zero. Low takes the low API cost and the high own cost."""
+        """Return avoided less own cost, which may be negative. Low takes the low API cost and the high own cost."""
         avoided = self.avoided(model, mode)
         if avoided is None:
             return None
@@ -179,7 +179,7 @@ def _added(intervals: Iterable[Interval]) -> Interval:
 
 
 def sampled_texts(ledger: Ledger, model: str) -> TextSample:
-    """Add up what workers have sampled of a model's texts."""
+    """Add up the workers' samples of a model's texts."""
     sampled = TextSample()
     for beat in ledger.beats.values():
         row = beat.sample.get(model)
@@ -189,7 +189,7 @@ def sampled_texts(ledger: Ledger, model: str) -> TextSample:
 
 
 def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
-    """Compare at the current rate, with the sizes of what was scored."""
+    """Compare at the current rate, with the sizes of the events that were scored."""
     prompt = book.prompts.get(subject.task)
     if prompt is None:
         raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
@@ -213,7 +213,7 @@ def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals
 def _events_per_day(
     ledger: Ledger, ever: Mapping[Subject, UsageTotals], first_ms: int, now_ms: int
 ) -> tuple[dict[Subject, int], RateBasis]:
-    """Extrapolate each subject's volume: the last minute's rate, else that of all the time that workers ran."""
+    """Extrapolate each subject's volume from the last minute's rate, else from all the time that workers ran."""
     rates = ledger.events_per_second(RATE_OVER_MS) or {}
     if any(rates.values()):
         return {s: max(1, round(rates.get(s, Fraction(0)) * SECONDS_A_DAY)) for s in ever}, "last minute"
@@ -231,7 +231,7 @@ def _own(ledger: Ledger, book: PriceBook, lines: Sequence[Line], from_ms: int, n
     worker = Interval.of(hour * Fraction(core_ms, 3_600_000))
     days = Fraction(max(now_ms - from_ms, 0), DAY_MS)
     variable = []
-    once: dict[str, tuple[int, Interval]] = {}  # by route: a model that took another's place is not paid for twice
+    once: dict[str, tuple[int, Interval]] = {}  # by route: a model that replaced another is not paid for twice
     for line in lines:
         plan, scored, topic = line.study.own, line.used.scored, line.subject.topic
         each = Interval(*sorted(plan.per_event_usd(scenario) for scenario in SCENARIOS))

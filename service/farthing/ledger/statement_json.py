@@ -1,6 +1,6 @@
-"""Statements as JSON objects: what the page draws and others may use. ``openapi.json`` beside this file says the same.
+"""Turns statements into JSON for the page and for others, as documented by ``openapi.json`` beside this file.
 
-Dollars are decimals with their own digits, intervals ``{"low", "mid", "high"}``; what is undefined is null, never 0.
+Dollars are exact decimals, intervals are ``{"low", "mid", "high"}``, and what is undefined is null and never 0.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _LABELS: Final[dict[str, str]] = {CHEAPEST: "cheapest mode"} | {str(mode.name): 
 
 
 def choice(model: str | None, mode: str, models: tuple[str, ...]) -> tuple[str, ModeName | None]:
-    """Give the alternative that a request asks for: its model, and its mode or None for the cheapest.
+    """Return the alternative that a request asks for: its model, and its mode or None for the cheapest.
 
     Parameters
     ----------
     model, mode:
-        As they came; ``model`` None is the first of ``models``.
+        From the request; ``model`` None means the first of ``models``.
     models:
         Those that the settings compare with.
 
     Raises
     ------
     ConfigError
-        The model or the mode is none of those.
+        There is no such model or mode.
     """
     chosen = models[0] if model is None else model
     if chosen not in models:
@@ -56,7 +56,7 @@ def choice(model: str | None, mode: str, models: tuple[str, ...]) -> tuple[str, 
 def statement_body(
     ledger: Ledger, statement: Statement, model: str | None, mode: str, models: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Give one window's statement against one model and pricing mode.
+    """Return one window's statement against one model and pricing mode.
 
     ``model``, ``mode`` and ``models`` as :func:`choice` takes them, which raises ConfigError.
     """
@@ -122,7 +122,7 @@ def _own(ledger: Ledger, statement: Statement) -> dict[str, Any]:
 
 
 def _comparison(line: Line, basis: RateBasis) -> dict[str, Any]:
-    """Say what is cheaper at the current rate, and from which rate the other is."""
+    """Say what is cheaper at the current rate, and from which rate on the other is."""
     of = line.study
     step = Fraction(MOST_PER_DAY - LEAST_PER_DAY, CURVE_POINTS - 1)
     powers = [Fraction(10 ** float(LEAST_PER_DAY + step * k)) for k in range(CURVE_POINTS)]
@@ -208,7 +208,7 @@ def _route(ledger: Ledger, line: Line) -> dict[str, Any]:
 
 
 def _tenants(ledger: Ledger, statement: Statement, avoided: Interval | None) -> list[dict[str, Any]]:
-    """All time, whatever the window; a tenant's dollars are its share of the bytes of the window's dollars."""
+    """Return tenants of all time, whatever the window; a tenant's dollars are its share, by bytes, of the window's."""
     counts = ledger.tenants(TENANTS)
     total = sum(count.prompt_bytes for count in counts.values())
     rows = []
@@ -244,7 +244,7 @@ def _share(cpu_ns: int, core_ms: int) -> Decimal | None:
 
 
 def accounts(by_key: Mapping[bytes, Account]) -> list[dict[str, Any]]:
-    """Every count as it stands: what an audit compares the topics with."""
+    """Return every count as it is now, for an audit to compare the topics with."""
     return [
         {
             "topic": account.record.topic,

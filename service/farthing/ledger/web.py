@@ -1,10 +1,11 @@
-"""What the ledger shows: the page, its JSON, Prometheus metrics and the probes. On loopback unless configured.
+"""Serves the ledger's page, its JSON, Prometheus metrics and the probes; on loopback unless configured otherwise.
 
-Nothing here changes anything, so there is nothing to protect but the figures: they are served to whoever may connect.
-The page needs no other host, and its policy allows none. A page of somebody else's, open in the browser of one who may
-connect, can have its own name resolved to our address and then read from here as if it were ours (DNS rebinding); it
-cannot choose another name, so requests to names that nobody has listed are refused. Addresses and ``localhost`` are no
-such names. Probes and ``/metrics`` are answered under any name, for they are asked by other programs.
+Nothing here changes anything, so there is nothing to protect but the figures, which are served to anyone who can
+connect. The page needs no other host, and its policy allows none. Someone else's page, open in the browser of a user
+who can connect, can have its own name resolved to our address and then read from here as if it were ours (DNS
+rebinding). It cannot use any other name, so requests to names that are not listed are refused; where none are listed,
+only addresses and ``localhost`` are served. Probes and ``/metrics`` answer under any name, because other programs ask
+for them.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ PATHS: Final = {
 }
 ANY_NAME: Final = "*"
 STATEMENT_KEPT_MS: Final = 500
-"""A statement is made at most twice a second for each window, however many pages are open."""
+"""How long a statement is used again: one is made at most twice a second per window, however many pages are open."""
 
 
 async def require_address(host: str, port: int) -> None:
-    """Raise StartError when nobody can listen there now: it is left free again."""
+    """Raise StartError if the address cannot be bound now; it is free again afterwards."""
     try:
         server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
     except OSError as error:
@@ -73,7 +74,7 @@ async def require_address(host: str, port: int) -> None:
 
 
 class Pages:
-    """Answers requests from the ledger as it stands."""
+    """Answers requests from the ledger's current books."""
 
     def __init__(
         self,
@@ -87,8 +88,8 @@ class Pages:
     ) -> None:
         """Make the pages of these books.
 
-        ``hosts``: names that requests may be addressed to; none given: addresses and localhost; ``*``: any.
-        ``first_events``: what the page says while nothing was scored.
+        ``hosts`` are the names that requests may be addressed to; if none are given, addresses and localhost; ``*`` is
+        any. ``first_events`` are shown while nothing has been scored.
         """
         self._books = books
         self._book = book
@@ -101,7 +102,7 @@ class Pages:
         self._endpoint: Endpoint | None = None
 
     def application(self) -> web.Application:
-        """Give the application: the page's files, the JSON under ``/api`` and the probes."""
+        """Return the application: the page's files, the JSON under ``/api`` and the probes."""
         paths = forgiving(this_process("the ledger"), PATHS)
         app = web.Application(client_max_size=1 << 14, middlewares=[self._guard, paths])
         app.add_routes(
@@ -117,7 +118,7 @@ class Pages:
         return app
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Serve; gives the address that is bound. Raises StartError."""
+        """Serve; returns the address that is bound. Raises StartError."""
         self._endpoint = await bind(self.application(), host, port, section="ledger")
         return self._endpoint.host, self._endpoint.port
 
@@ -150,7 +151,7 @@ class Pages:
         return name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
     async def statement(self, window: WindowName) -> Statement:
-        """Make a window's statement, or give the one that was just made."""
+        """Make a window's statement, or return the one that was just made."""
         async with self._making:
             now_ms = time.time_ns() // 1_000_000
             made = self._made.get(window)
@@ -171,7 +172,7 @@ class Pages:
         return web.Response(text=json_text(body), content_type="application/json")
 
     async def _history(self, request: web.Request) -> web.Response:
-        """Own and avoided dollars since the window began, at each minute."""
+        """Serve own and avoided dollars since the window began, at each minute."""
         self._require_books()
         _, history = self._books()
         statement = await self.statement(_window(request))
@@ -186,7 +187,7 @@ class Pages:
         return web.Response(text=json.dumps(accounts(ledger.accounts)), content_type="application/json")
 
     async def _first_events(self, _: web.Request) -> web.Response:
-        """Which topics are read, and how to send an event to each: for whoever sees an empty page."""
+        """Serve which topics are read and how to send an event to each, for an empty page."""
         return web.Response(text=json.dumps(self._first_events_of_routes), content_type="application/json")
 
     async def _readiness(self) -> tuple[bool, str]:
@@ -202,7 +203,7 @@ class Pages:
 
 
 def _host_name(host: str) -> str:
-    """Give the name or address in a Host header: without its port, an IPv6 address without brackets."""
+    """Return the name or address in a Host header, without its port, and an IPv6 address without brackets."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return name.lower()
 

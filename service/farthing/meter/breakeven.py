@@ -1,8 +1,8 @@
-"""From which volume a tuned model is cheaper, when its training has paid itself back, and what to do now.
+"""Computes the volume from which a tuned model is cheaper, when its training is paid back, and what to do now.
 
-An API costs so much an event. A deployment costs so much a day, and a little an event, and a step whenever another
-whole core is needed. The threshold is the volume from which the tuned model is cheaper *for good*: a step further up
-may not turn it round again.
+An API has a price per event. A deployment has a price per day and a small one per event, and its cost jumps whenever
+another whole core is needed. The threshold is the volume from which the tuned model is cheaper *for good*: no later
+jump makes the API cheaper again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from farthing.meter.own_cost import OwnPlan
 Verdict = Literal["api", "tuned", "undecided"]
 
 MOST_EVENTS_PER_DAY: Final = 10**15
-"""Past this a threshold is called none: 11.6 billion events a second."""
+"""A threshold above this counts as none: 11.6 billion events a second."""
 
 MOST_DAYS: Final = 3_650
-"""A payback later than ten years is none."""
+"""A payback after more than ten years counts as none."""
 
 _TURNED: Final[dict[Scenario, Scenario]] = {"low": "high", "mid": "mid", "high": "low"}
 _CONTEXT: Final = Context(prec=40)
@@ -31,9 +31,9 @@ _CONTEXT: Final = Context(prec=40)
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Events a day from which the tuned model is cheaper; None is never.
+    """Events a day from which the tuned model is cheaper; None means never.
 
-    ``low`` takes the cheapest own cost and the dearest API, ``high`` the reverse.
+    ``low`` assumes the cheapest own cost and the most expensive API, ``high`` the reverse.
     """
 
     low: int | None
@@ -41,7 +41,7 @@ class Threshold:
     high: int | None
 
     def raised_to(self, floor: Interval | None) -> Threshold:
-        """Lift to above a volume that costs nothing on the other side."""
+        """Raise the threshold above a volume for which the API is free."""
         if floor is None:
             return self
 
@@ -51,17 +51,17 @@ class Threshold:
         return Threshold(lift(self.low, floor.low), lift(self.mid, floor.mid), lift(self.high, floor.high))
 
     def as_dict(self) -> dict[str, int | None]:
-        """For JSON."""
+        """Return it as JSON types."""
         return {"low": self.low, "mid": self.mid, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One volume of the curve."""
+    """The costs at one volume."""
 
     events_per_day: int
     own_usd: Interval  # a day
-    api_usd: Interval  # a day; zero where a free endpoint takes the volume
+    api_usd: Interval  # a day; zero where a free endpoint accepts the volume
 
 
 def threshold(own: OwnPlan, api_usd_per_event: Interval, free_up_to: Interval | None = None) -> Threshold:
@@ -74,17 +74,17 @@ def threshold(own: OwnPlan, api_usd_per_event: Interval, free_up_to: Interval | 
     api_usd_per_event:
         The alternative, in dollars an event.
     free_up_to:
-        Events a day that an endpoint takes for nothing.
+        Events a day that a free endpoint accepts.
     """
     volumes = {s: _cheaper_for_good(own, api_usd_per_event.at(_TURNED[s]), s) for s in SCENARIOS}
     return Threshold(volumes["low"], volumes["mid"], volumes["high"]).raised_to(free_up_to)
 
 
 def _cheaper_for_good(own: OwnPlan, api_usd: Fraction, scenario: Scenario) -> int | None:
-    """Least volume from which own cost stays below the API's. Exact, but for one case that is rounded up.
+    """Return the least volume from which own cost stays below the API's. Exact, except for one case that is rounded up.
 
-    Cost grows by a step with each core, so within a step the API falls behind; what must be looked at is the first
-    volume of every step. Those lie between two straight lines, which say where the last loss can be.
+    Own cost jumps with each core and hardly grows between jumps, so only the first volume of every step has to be
+    checked. Own costs lie between two straight lines, which limit where the last step with a loss can be.
     """
     margin = api_usd - own.per_event_usd(scenario)
     capacity = own.events_per_worker_core(scenario)
@@ -93,7 +93,7 @@ def _cheaper_for_good(own: OwnPlan, api_usd: Fraction, scenario: Scenario) -> in
         return None
     fixed = own.fixed_usd(scenario) + own.core_day_usd * own.ledger_cores
     least_cores = own.cores_with(own.min_worker_cores) * own.core_day_usd + own.fixed_usd(scenario)
-    # Above this volume it wins whatever the rounding up of cores adds: at most one worker, its broker share, one more.
+    # Above this volume it wins whatever rounding up to whole cores adds: at most a worker, its broker share, one more.
     rounding = own.core_day_usd * (2 + own.broker_cores_per_worker_core)
     sure = max(math.floor((fixed + rounding) / slope), math.floor(least_cores / margin)) + 1
     if sure > MOST_EVENTS_PER_DAY:
@@ -118,7 +118,7 @@ def _cheaper_for_good(own: OwnPlan, api_usd: Fraction, scenario: Scenario) -> in
 def curve(
     own: OwnPlan, api_usd_per_event: Interval, volumes: Sequence[int], free_up_to: Interval | None = None
 ) -> tuple[Point, ...]:
-    """Both costs at some volumes. Where a free endpoint takes the volume in the middle, the API costs nothing."""
+    """Return both costs at some volumes. Where a free endpoint's middle estimate accepts a volume, the API is free."""
     points = []
     for events in volumes:
         free = free_up_to is not None and events <= free_up_to.mid
@@ -128,7 +128,7 @@ def curve(
 
 
 def verdict(events_per_day: int, at: Threshold) -> Verdict:
-    """Say what is cheaper at a volume: undecided between the low and the high threshold."""
+    """Say what is cheaper at a volume; undecided between the low and the high threshold."""
     if at.high is not None and events_per_day >= at.high:
         return "tuned"
     if at.low is None or events_per_day < at.low:
@@ -138,22 +138,22 @@ def verdict(events_per_day: int, at: Threshold) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Payback:
-    """Days until the one-off costs are paid back; None is not within ten years. Low is the soonest."""
+    """Days until the one-off costs are paid back; None means not within ten years. Low is the soonest."""
 
     low: int | None
     mid: int | None
     high: int | None
 
     def as_dict(self) -> dict[str, int | None]:
-        """For JSON."""
+        """Return it as JSON types."""
         return {"low": self.low, "mid": self.mid, "high": self.high}
 
 
 def payback(own: OwnPlan, point: Point, yearly_price_fall: Decimal) -> Payback:
-    """Days until the one-off costs are paid back at a volume.
+    """Return the days until the one-off costs are paid back at a volume.
 
-    Each day saves the API's price of that day less the running cost without the spread one-off part. The API's price
-    falls by ``yearly_price_fall`` (0.3: by 30 %) a year, a little every day.
+    Each day saves the API's price on that day less the running cost, in which one-off costs are not included. The API's
+    price falls by ``yearly_price_fall`` (0.3: by 30 %) a year, a little every day.
     """
 
     def days(scenario: Scenario) -> int | None:
@@ -187,12 +187,12 @@ def _days_until(once: Fraction, api: Fraction, running: Fraction, yearly_fall: D
 
 
 def after_years(api_usd_per_event: Interval, years: int, yearly_price_fall: Decimal) -> Interval:
-    """Price of an event after some years of falling."""
+    """Return the price of an event after prices have fallen for some years."""
     return api_usd_per_event.times((1 - Fraction(yearly_price_fall)) ** years)
 
 
 def error_usd_allowed(point: Point, gap: Fraction) -> Interval | None:
-    """Give the most that one error may cost if the tuned model is to stay cheaper with ``gap`` more wrong answers.
+    """Return the most that one error may cost for the tuned model to stay cheaper when ``gap`` more events are wrong.
 
     None when the tuned model is not cheaper even without errors.
     """

@@ -1,10 +1,10 @@
-"""List price against the bill: a provider's usage export, priced from the catalogue, beside what was billed.
+"""Compares list prices with a bill: prices a provider's usage export from the catalogue and divides what was billed.
 
-Providers' exports differ and change. A row is one sum over some time: model, tokens, dollars, and, where the export
-has them, requests. Columns are found by their names, those of OpenAI's and Anthropic's exports among them, in any
-order; others are ignored. Sums hide the size of single calls: context tiers are applied to the mean call of a row
-where requests are given, and to no call where they are not. The ratio holds for the rows that could be priced; the
-dollars of those that could not are reported beside it.
+Providers' exports differ and change. A row is a sum over some time: model, tokens, dollars, and requests if the export
+has them. Columns are recognised by name, in any order, including those of OpenAI's and Anthropic's exports; others are
+ignored. Sums hide the size of single calls: context tiers are applied to a row's mean call if requests are given, and
+not at all if they are not. The ratio covers the rows that could be priced; the dollars of the others are reported
+beside it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ModelBill:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What an export says. ``unpriced`` are rows whose model has no price here: their models and dollars."""
+    """The result for an export. ``unpriced`` are rows whose model has no list price: their models and dollars."""
 
     source: str
     models: tuple[ModelBill, ...]
@@ -84,16 +84,16 @@ class Calibration:
 
     @property
     def billed_usd(self) -> Fraction:
-        """What was billed for them."""
+        """What was billed for these rows."""
         return sum((bill.billed_usd for bill in self.models), Fraction(0))
 
     @property
     def list_to_bill(self) -> Fraction | None:
-        """Billed over list for all of them: what an estimate at list price is to be multiplied by. None: undefined."""
+        """Billed over list price for these rows, the factor for estimates at list price; None if undefined."""
         return None if not self.list_usd else self.billed_usd / self.list_usd
 
     def ratio_for(self, model: str) -> Fraction | None:
-        """Give the model's own ratio where the export has it, else that of all; None when undefined."""
+        """Return the model's own ratio if the export has the model, else the ratio of all; None if undefined."""
         own = next((bill.list_to_bill for bill in self.models if bill.model == model), None)
         return own if own is not None else self.list_to_bill
 
@@ -106,18 +106,18 @@ def read_export(
     Parameters
     ----------
     lines:
-        Its rows: the line that each begins on, and its cells by column.
+        The export's rows: the line that each begins on, and its cells by column.
     source:
-        Its name, for messages and beside the ratio.
+        The export's name, for messages and to show beside the ratio.
     provider:
-        The catalogue's provider of all rows whose model does not name one.
+        The catalogue's provider for all rows whose model does not name one.
     prices:
         Where list prices come from.
 
     Raises
     ------
     DataError
-        A needed column is missing, a row cannot be read, or the bill is not in dollars: which, and what to do.
+        A required column is missing, a row cannot be read, or the bill is not in dollars; the message says what to do.
     """
     at: dict[ExportField, str] = {}
     columns: Sequence[str] | None = None
@@ -141,7 +141,7 @@ def read_export(
 
 
 class _Sums:
-    """An export's rows added up: a bill for each model, and the dollars of what has no price."""
+    """Adds up an export's rows: a bill for each model, and the dollars of models without a price."""
 
     def __init__(self, provider: str, prices: PriceList) -> None:
         self._provider, self._prices = provider, prices
@@ -150,7 +150,7 @@ class _Sums:
         self.unpriced_rows = 0
 
     def add(self, cells: _Row) -> None:
-        """Add a row, which says how many dollars were billed for how many tokens of a model."""
+        """Add a row: the dollars that were billed for a number of tokens of a model."""
         billed, name = cells.dollars(), cells.text("model")
         try:
             prices = self._prices.prices(name if ":" in name else f"{self._provider}:{name}")
@@ -224,7 +224,7 @@ def _without_tiers(rates: Rates) -> Rates:
 
 _COUNT: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
 _GROUPED: Final = re.compile(r"-?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|,\d{3}\.\d+)")
-"""Thousands beyond doubt: two commas or more, or a comma and a point after it."""
+"""Numbers whose commas surely separate thousands: there are two or more, or a point comes after one."""
 
 
 def _text(cell: object) -> str:
@@ -232,7 +232,7 @@ def _text(cell: object) -> str:
 
 
 class _Row:
-    """One row's cells by field, with errors that say where."""
+    """One row's cells by field, with errors that name the place."""
 
     def __init__(self, cells: Mapping[str, object], at: Mapping[ExportField, str], place: str) -> None:
         self._cells, self._at, self.place = cells, at, place
@@ -247,7 +247,7 @@ class _Row:
         text = self.text(field)
         if not text:
             return 0
-        if _COUNT.fullmatch(text):  # tokens have no decimals, so commas part thousands
+        if _COUNT.fullmatch(text):  # tokens have no decimals, so commas separate thousands
             text = text.replace(",", "")
         number = self._number(field, text)
         if number != int(number) or number < 0:

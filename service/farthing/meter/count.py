@@ -1,8 +1,8 @@
-"""Counting a block's usage: one pass over the events, integers only, by the partition that they came from.
+"""Counts a block's usage in one pass over the events: integers only, by the partition that the events came from.
 
 A row of counts is int64 (:data:`N_COUNTS`,): scored, dead, rows, payload bytes; then for each size class the calls, and
-for each size class their bytes (:mod:`farthing.meter.usage`). Rows of one partition and model are added up as they are
-and become a :class:`~farthing.meter.usage.UsageTotals` when somebody asks.
+for each size class their bytes (:mod:`farthing.meter.usage`). Rows of one partition and model are added up as arrays,
+and become a :class:`~farthing.meter.usage.UsageTotals` only when one is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ N_COUNTS: Final = SIZES + N_CLASSES
 def count_usage_reference(
     bounds: Int64s, status: Bytes, row_indptr: Int64s, value_bytes: Int64s, prompt_bytes: Int64s
 ) -> Int64s:
-    """Plain form of :func:`count_usage`: one event after the other."""
+    """Plain form of :func:`count_usage`: one event after another."""
     counts = np.zeros((len(bounds) - 1, N_COUNTS), np.int64)
     for part, row in enumerate(counts):
         for event in range(bounds[part], bounds[part + 1]):
@@ -53,7 +53,7 @@ def count_usage(bounds: Int64s, status: Bytes, row_indptr: Int64s, value_bytes: 
     row_indptr:
         int64 (n+1,): events -> rows.
     value_bytes, prompt_bytes:
-        int64 (n,): of the whole value, and of the fields that the model reads.
+        int64 (n,): sizes of the whole value, and of the fields that the model reads.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def count_usage(bounds: Int64s, status: Bytes, row_indptr: Int64s, value_bytes: 
 
 
 def totals_of(counts: Int64s) -> UsageTotals:
-    """Give a row of counts as a total."""
+    """Return a row of counts as a total."""
     used = np.flatnonzero(counts[CALLS:SIZES])
     calls = {int(at): SizeCount(int(counts[CALLS + at]), int(counts[SIZES + at])) for at in used}
     scored, dead, rows, payload_bytes = counts[:CALLS].tolist()
@@ -93,7 +93,7 @@ def totals_of(counts: Int64s) -> UsageTotals:
 
 
 def counts_of(totals: UsageTotals) -> Int64s:
-    """Give a total as a row of counts: what :func:`totals_of` was made from."""
+    """Return a total as a row of counts: the inverse of :func:`totals_of`."""
     counts = np.zeros(N_COUNTS, np.int64)
     counts[:CALLS] = totals.scored, totals.dead, totals.rows, totals.payload_bytes
     for at, (calls, size) in totals.calls.items():

@@ -1,6 +1,6 @@
-"""What the price catalogue does not say, each with source and date: the shipped ``facts.toml``, the user's file first.
+"""Facts that the price catalogue lacks, each with its source and date: from the user's file and ``facts.toml``.
 
-Read once, at start; nothing else in this package knows of files of facts.
+They are read once, at start; no other module of this package reads such files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Entry(BaseModel):
 
 
 class Fact(_Entry):
-    """What every fact carries: where it was read, when, and whether the provider itself says so."""
+    """What every fact has: where it was read, when, and whether the provider itself confirms it."""
 
     source: str = Field(min_length=1)
     date: datetime.date
@@ -48,7 +48,7 @@ class CacheFact(Fact):
 
 
 class BatchFact(Fact):
-    """Terms of deferred processing, where the catalogue has no batch price."""
+    """Terms of deferred processing, for models without a batch price in the catalogue."""
 
     models: tuple[str, ...]
     offered: bool
@@ -58,7 +58,7 @@ class BatchFact(Fact):
 
 
 class Tier(_Entry):
-    """A provider's limits for one class of customers; None is not published, which is not unlimited."""
+    """A provider's limits for one class of customers; None means not published, which is not the same as unlimited."""
 
     tier: str
     requests_per_min: int | None = Field(None, ge=1)
@@ -77,7 +77,7 @@ class LimitFact(Fact, Tier):
 
 
 class FreeEndpoint(Fact):
-    """An endpoint that costs nothing, within its limits. Token factor: against the model's own count."""
+    """An endpoint that is free within its limits. Its token factor is relative to the model's own count."""
 
     endpoint: str
     name: str
@@ -89,7 +89,7 @@ class FreeEndpoint(Fact):
 
 
 class TokenizerFact(Fact):
-    """How many tokens a family of models makes of a text, against the table's encoding [fewest, middle, most]."""
+    """How many tokens a family of models makes of a text, relative to the table's encoding [fewest, middle, most]."""
 
     models: tuple[str, ...]
     name: str
@@ -137,7 +137,7 @@ class _File(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All facts, the user's before the shipped ones. A model is named ``provider:model``."""
+    """All facts; the user's come before the shipped ones. A model is named ``provider:model``."""
 
     _cache: Sequence[CacheFact]
     _batch: Sequence[BatchFact]
@@ -147,33 +147,33 @@ class Facts:
     bytes_per_token: BytesPerToken
 
     def cache(self, model: str) -> CacheFact | None:
-        """Give the caching terms of a model; None when nothing is known."""
+        """Return the caching terms of a model; None when nothing is known."""
         return _first(self._cache, model)
 
     def batch(self, model: str) -> BatchFact | None:
-        """Give the batch terms of a model; None when nothing is known."""
+        """Return the batch terms of a model; None when nothing is known."""
         return _first(self._batch, model)
 
     def tokenizer(self, model: str) -> TokenizerFact | None:
-        """Tell how many tokens it makes; None when nothing is known."""
+        """Return how many tokens the model makes of a text; None when nothing is known."""
         return _first(self._tokenizers, model)
 
     def limits(self, model: str) -> tuple[LimitFact, ...]:
-        """Give the published tiers of a model, lowest first; empty when none is known."""
+        """Return the published tiers of a model, lowest first; empty when none is known."""
         return tuple(fact for fact in self._limits if _matches(fact.models, model))
 
     def free_endpoints(self, task: str) -> tuple[FreeEndpoint, ...]:
-        """Name the endpoints that do this task for nothing."""
+        """Return the free endpoints for this task."""
         return tuple(fact for fact in self._free if task in fact.tasks)
 
 
 def load_facts(own: Path | None = None) -> Facts:
-    """Read the shipped facts, and the user's before them.
+    """Read the shipped facts and the user's, which take precedence.
 
     Raises
     ------
     ConfigError
-        The user's file cannot be read, or an entry is wrong: which, and why.
+        The user's file cannot be read, or an entry is wrong; the message says which, and why.
     """
     shipped = _read(SHIPPED)
     user = _File() if own is None else _read(own)
@@ -207,7 +207,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def explain(error: ValidationError) -> str:
-    """Say what is wrong with a file's entries, one sentence each."""
+    """Say what is wrong with a file's entries, in one sentence for each."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors(include_url=False)

@@ -1,10 +1,10 @@
-"""How old events were when their score was acknowledged: counts by age, in buckets at most a sixteenth wide. Pure.
+"""Histograms of how old events were when their score was acknowledged, with buckets at most a sixteenth wide. Pure.
 
-An age is counted in whole milliseconds, in the bucket whose upper edge is the least that is not below it. Up to 32 ms
-each millisecond has a bucket of its own; above, every octave is cut into 16. Edges of octaves are edges here too, so
-the octave counts that older ledgers read are sums of these.
+An age is in whole milliseconds, and counts in the first bucket whose upper edge is not below it. Up to 32 ms each
+millisecond has a bucket of its own; above that, every octave is divided into 16. The edges of octaves are edges here
+too, so the octave counts that older ledgers read are sums of these.
 
-**Percentiles**, everywhere that Farthing shows one: the nearest rank, as the upper edge of its bucket. So a percentile
+**Percentiles**, wherever Farthing shows one, are by the nearest rank, as the upper edge of its bucket. So a percentile
 is never less than that of the ages themselves and at most 1/16 (6.25 %) more; up to 32 ms it is exact. Histograms of
 several workers, routes or moments are added edge by edge, and a percentile of the sum is that of all their events.
 """
@@ -27,36 +27,36 @@ EDGES_MS: Final[Int64s] = np.concatenate(
     [np.arange(EXACT_TO_MS + 1)]
     + [(PER_OCTAVE + 1 + np.arange(PER_OCTAVE)) << (k - 4) for k in range(5, LAST_OCTAVE)]
 ).astype(np.int64)  # fmt: skip
-"""Upper edges of the buckets in ms, 0 first; what is older than the last is counted with it."""
+"""Upper edges of the buckets in ms, from 0 on; ages above the last edge are counted in the last bucket."""
 
 OCTAVE_EDGES_MS: Final[Int64s] = 2 ** np.arange(17, dtype=np.int64)
-"""Edges in ms, 1 to 65,536, of the counts for Prometheus and for ledgers that read nothing finer."""
+"""Edges in ms, 1 to 65,536, of the counts for Prometheus and for older ledgers, which read nothing finer."""
 
 _OCTAVE_OF: Final = np.searchsorted(OCTAVE_EDGES_MS, EDGES_MS, side="left")
 
 
 def by_octave(counts: Int64s) -> tuple[int, ...]:
-    """Add counts (len(EDGES_MS),) up: one number for each of OCTAVE_EDGES_MS, and one for what lies over the last."""
+    """Add up counts (len(EDGES_MS),) by octave: one number for each of OCTAVE_EDGES_MS, and one for older events."""
     sums = np.zeros(len(OCTAVE_EDGES_MS) + 1, np.int64)
     np.add.at(sums, _OCTAVE_OF, counts)
     return tuple(sums.tolist())
 
 
 def by_edge(counts: Int64s) -> dict[int, int]:
-    """Give the counts (len(EDGES_MS),) that are not 0, by upper edge in ms, in order."""
+    """Return the counts (len(EDGES_MS),) that are not 0, by upper edge in ms, in order."""
     at = np.flatnonzero(counts)
     return dict(zip(EDGES_MS[at].tolist(), counts[at].tolist(), strict=True))
 
 
 def of_octaves(edges_ms: Iterable[int], counts: Iterable[int]) -> dict[float, int]:
-    """Give an older heartbeat's counts by upper edge; infinity is the edge of what lies over the last."""
+    """Return an older heartbeat's counts by upper edge; infinity is the edge of those above the last."""
     return {edge: n for edge, n in zip((*edges_ms, math.inf), counts, strict=False) if n}
 
 
 def percentile_ms(counts: Mapping[float, int] | Mapping[int, int], share: float) -> float | None:
-    """Give the least upper edge in ms that ``share`` of the counts do not exceed; None when there are none."""
+    """Return the least upper edge in ms that ``share`` of the counts do not exceed; None when there are none."""
     total = sum(counts.values())
-    rank = max(math.ceil(round(share * total, 9)), 1)  # rounded: a product may lie just off a whole number
+    rank = max(math.ceil(round(share * total, 9)), 1)  # rounded, because a product may be just off a whole number
     seen = 0
     for edge in sorted(counts):
         seen += counts[edge]  # type: ignore[index]

@@ -1,7 +1,7 @@
-"""Would the provider take this traffic? What it needs a minute, beside the published limits; and the free endpoints.
+"""Compares the traffic with the providers' published limits, and with those of free endpoints.
 
-A live stream needs its peak; deferred batches need room for a day's input in the queue. A free endpoint is given its
-best case: peaks may wait, so the mean rate counts.
+A live stream needs room for its peak; deferred batches need room for a day's input in the queue. For a free endpoint
+the best case is assumed: peaks may wait, so only the mean rate counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MINUTES_A_DAY: Final = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """One limit beside what the traffic needs."""
+    """What the traffic needs, and what one limit allows."""
 
     what: str  # "requests a minute", "tokens a minute", ...
     needed: Fraction
@@ -28,13 +28,13 @@ class Demand:
 
     @property
     def times(self) -> Fraction:
-        """Needed over allowed: above 1 the provider refuses some."""
+        """Needed over allowed: above 1 the provider refuses some calls."""
         return self.needed / self.allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """One pricing mode against one tier. ``demands`` is empty when the tier publishes nothing that applies."""
+    """One pricing mode compared with one tier. ``demands`` is empty if the tier publishes no limit that applies."""
 
     tier: LimitFact
     demands: tuple[Demand, ...]
@@ -54,7 +54,7 @@ class Feasibility:
 def feasibility(
     offer: Offer, tiers: Sequence[LimitFact], events_per_day: int, peak_to_mean: Fraction
 ) -> tuple[Feasibility, ...]:
-    """Check one pricing mode of an alternative against each published tier, with its middle token counts."""
+    """Compare one pricing mode of an alternative with each published tier, at the middle token counts."""
     return tuple(Feasibility(tier, _demands(offer, tier, events_per_day, peak_to_mean)) for tier in tiers)
 
 
@@ -80,11 +80,11 @@ def _demands(offer: Offer, tier: Tier, events_per_day: int, peak_to_mean: Fracti
 
 @dataclass(frozen=True, slots=True)
 class FreeOffer:
-    """A free endpoint at its highest tier: how many events a day it takes. Low is the pessimist's view of it."""
+    """A free endpoint at its highest tier: how many events a day it accepts. Low is the pessimistic estimate."""
 
     endpoint: FreeEndpoint
     events_per_day: Interval
-    binding: str  # the limit that binds in the middle
+    binding: str  # the limit that is reached first, in the middle estimate
 
     @property
     def tier(self) -> Tier:
@@ -93,7 +93,7 @@ class FreeOffer:
 
 
 def free_offer(endpoint: FreeEndpoint, traffic: Traffic, tokens_per_byte: Interval) -> FreeOffer:
-    """Events a day that a free endpoint takes at its highest tier.
+    """Return how many events a day a free endpoint accepts at its highest tier.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def free_offer(endpoint: FreeEndpoint, traffic: Traffic, tokens_per_byte: Interv
     traffic:
         Sizes of the events.
     tokens_per_byte:
-        Of the payload for the endpoint's model; its own factor comes on top.
+        Of the payload, for the endpoint's model; the endpoint's own factor is applied in addition.
     """
     tier = endpoint.tiers[-1]
     per_event = tokens_per_byte.times(Interval.of(*endpoint.token_factor)).times(

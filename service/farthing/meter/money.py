@@ -1,7 +1,7 @@
-"""Exact numbers until the last step, and intervals that go with them.
+"""Exact numbers and intervals of them; nothing is rounded before the last step.
 
-A float is refused wherever a number comes in: 0.1 is not a tenth. Dollars are rounded once, to the nano-dollar, half
-to even, when they leave (:func:`usd`).
+Floats are refused as input, because 0.1 as a float is not a tenth. Dollars are rounded once, to the nano-dollar, half
+to even, when they are shown or written (:func:`usd`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _CONTEXT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def exact(value: Exact) -> Fraction:
-    """Give ``value`` as a fraction.
+    """Return ``value`` as a fraction.
 
     Raises
     ------
     TypeError
         ``value`` is a float: write it as a string or a Decimal.
     ValueError
-        ``value`` is no number.
+        ``value`` is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | Fraction | Decimal | str):
         raise TypeError(f"{value!r} is a {type(value).__name__}: money and counts are int, Decimal, Fraction or text")
@@ -38,7 +38,7 @@ def exact(value: Exact) -> Fraction:
 
 
 def usd(value: Fraction) -> Decimal:
-    """Give dollars as a Decimal, rounded to the nano-dollar, half to even. The one place where money is rounded."""
+    """Return dollars as a Decimal, rounded to the nano-dollar, half to even. The one place where money is rounded."""
     whole, rest = divmod(value * 1_000_000_000, 1)
     up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and whole % 2 == 1)
     return (Decimal(int(whole) + int(up)) * NANO_DOLLAR).quantize(NANO_DOLLAR, context=_CONTEXT)
@@ -46,7 +46,7 @@ def usd(value: Fraction) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate: ``low <= mid <= high``. Bounds are what is stated as plausible, not a confidence level."""
+    """An estimate: ``low <= mid <= high``. The bounds are stated as plausible; they are not a confidence interval."""
 
     low: Fraction
     mid: Fraction
@@ -58,44 +58,44 @@ class Interval:
 
     @classmethod
     def of(cls, low: Exact, mid: Exact | None = None, high: Exact | None = None) -> Interval:
-        """Make an interval of three numbers, or an exact one of one number."""
+        """Make an interval from three numbers, or an exact one from one number."""
         if mid is None or high is None:
             return cls(exact(low), exact(low), exact(low))
         return cls(exact(low), exact(mid), exact(high))
 
     def at(self, scenario: Scenario) -> Fraction:
-        """Give one of the three."""
+        """Return the low, mid or high."""
         return {"low": self.low, "mid": self.mid, "high": self.high}[scenario]
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing is uncertain."""
+        """Whether low and high are equal."""
         return self.low == self.high
 
     def __add__(self, other: Interval) -> Interval:
         return Interval(self.low + other.low, self.mid + other.mid, self.high + other.high)
 
     def times(self, factor: Exact | Interval) -> Interval:
-        """Multiply by a number or an interval; neither may be negative, or bounds would change places."""
+        """Multiply by a number or an interval; neither may be negative, because the bounds would swap."""
         by = factor if isinstance(factor, Interval) else Interval.of(factor)
         if by.low < 0 or self.low < 0:
-            raise ValueError(f"a negative factor would turn the interval round: {self} times {by}")
+            raise ValueError(f"a negative factor would swap the interval's bounds: {self} times {by}")
         return Interval(self.low * by.low, self.mid * by.mid, self.high * by.high)
 
     def usd(self) -> dict[str, Decimal]:
-        """Give the three as dollars, rounded to the nano-dollar."""
+        """Return the three as dollars, rounded to the nano-dollar."""
         return {"low": usd(self.low), "mid": usd(self.mid), "high": usd(self.high)}
 
 
 def json_text(value: object) -> str:
-    """Write JSON where a Decimal stands with its own digits (``json`` would need a float).
+    """Write JSON in which a Decimal keeps its digits (``json`` would need a float).
 
-    Takes None, bool, int, str, Decimal, date, Interval (as dollars), mappings with string keys and sequences.
+    Accepts None, bool, int, str, Decimal, date, Interval (as dollars), mappings with string keys and sequences.
 
     Raises
     ------
     TypeError
-        For anything else; a float among them.
+        For anything else, floats included.
     """
     if value is None or isinstance(value, bool | int | str):
         return json.dumps(value, ensure_ascii=False)

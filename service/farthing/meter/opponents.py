@@ -1,21 +1,21 @@
 """The alternatives: the same events on a frontier-model API, in every pricing mode that a careful buyer would try.
 
-naive, then prompt caching, batch discount and packing several events into one prompt, each alone, then all of them
-together. The rules of stacking:
+The modes are naive (one call an event), then prompt caching, batch discount and packing several events into one prompt,
+each alone, then all of them combined. The rules:
 
 1. *Packing comes first.* Up to ``pack_events`` events share one prompt, as long as its input stays within
-   ``pack_input_tokens``, the context window and the first price tier. The instructions are sent once a prompt. Partly
+   ``pack_input_tokens``, the context window and the first price tier. The instructions are sent once per prompt. Partly
    filled last prompts are not counted, which favours the API.
-2. *Only the instructions are cached*, for nothing else is common to two calls; and only when they reach the
-   provider's minimum, in its steps. Shorter ones are padded up to the minimum where that is cheaper than not caching.
-   A call that misses the cache writes it, at the provider's price for that where it has one.
-3. *Batch prices* are the catalogue's; where it has none, a stated discount on input and output, and on cached reads
-   only where the provider says so. Answers come within a day.
-4. *All combined* is packed, in batches, and cached where that makes it cheaper.
-5. The price tier of a call is that of its whole input, cached tokens too.
+2. *Only the instructions are cached*, because calls have nothing else in common, and only when they reach the
+   provider's minimum, in its steps. Shorter ones are padded to the minimum if that is cheaper than not caching. A call
+   that misses the cache writes it, at the provider's price for writing if it has one.
+3. *Batch prices* are the catalogue's; without one, a stated discount applies to input and output, and to cached reads
+   only if the provider says so. Answers come within a day.
+4. *All combined* is packed, in batches, and cached if that makes it cheaper.
+5. The price tier of a call is that of its whole input, including cached tokens.
 
 A mode that the provider does not offer has no price: it is None, not zero. Calls longer than the context window cannot
-be made; they are left out of the dollars and out of the events that these pay for, and are counted.
+be made; they are left out of the dollars and of the events that the dollars pay for, and are counted.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class Traffic:
     def made_up(cls, payload_bytes: int, rows: int = 1, events: int = 1_000_000) -> Traffic:
         """Events of one size."""
         totals = SizeCount(events, events * payload_bytes)
-        return cls({0: totals}, Fraction(rows))  # the class is not looked at, only the sizes
+        return cls({0: totals}, Fraction(rows))  # the class does not matter, only the sizes
 
     @property
     def events(self) -> int:
-        """Events in it."""
+        """Number of events."""
         return sum(count.calls for count in self.calls.values())
 
     @property
@@ -88,7 +88,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How far events may be packed: at most so many events and so much input in one prompt."""
+    """Limits of packing: the most events and the most input tokens in one prompt."""
 
     events: int = 50
     input_tokens: int = 16_000
@@ -100,10 +100,10 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What one mode costs in one scenario, and what the provider would see of it, for all of ``events``."""
+    """The cost of one mode in one scenario for all of ``events``, and the calls and tokens that it takes."""
 
     usd: Fraction
-    events: int  # that the dollars pay for
+    events: int  # events that the dollars pay for
     calls: Fraction
     input_tokens: Fraction
     cached_tokens: Fraction
@@ -112,7 +112,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One mode of an alternative with its interval: ``bills`` by scenario; low is the cheapest for the buyer."""
+    """One mode of an alternative: a bill for each scenario, of which low is the cheapest for the buyer."""
 
     mode: Mode
     bills: Mapping[Scenario, Bill]
@@ -137,7 +137,7 @@ class Opponent:
     packing:
         Limits of packing.
     list_to_bill:
-        Ratio of billed to list price, from a bill; 1 without one.
+        Ratio of billed to list price, from a bill; 1 if there is none.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Opponent:
             return None
         if mode.name == "cached" and (rates.cached is None or self.facts.cache(self.model) is None):
             return None
-        # A call that is too long in the highest scenario is left out of all three, or they would not compare.
+        # A call that is too long in the highest scenario is left out of all three, to keep them comparable.
         fitting = replace(traffic, calls={at: count for at, count in traffic.calls.items() if self._fits(count)})
         if not fitting.events:
             return None
@@ -178,7 +178,7 @@ class Opponent:
         return Offer(mode, bills, traffic.events - fitting.events, tuple(notes))
 
     def offers(self, traffic: Traffic, *, without_batch: bool = False) -> dict[ModeName, Offer | None]:
-        """All modes side by side; ``without_batch`` where answers cannot wait for a day."""
+        """Price the traffic in all modes; ``without_batch`` if answers cannot wait for a day."""
         modes = [replace(mode, batch=False) for mode in MODES if mode.name != "batch"] if without_batch else MODES
         return {mode.name: self.offer(mode, traffic) for mode in modes}
 
@@ -203,7 +203,7 @@ class Opponent:
         usd = calls = sent = cached = answered = Fraction(0)
         for count in traffic.calls.values():
             payload = self._payload_tokens(count, scenario)
-            # numbering the events can cost more than packing them saves: then they are sent one by one
+            # Numbering the events can cost more than packing them saves: then they are sent one by one.
             ways = {1, self._pack(payload, rates, scenario)} if mode.packed else {1}
             priced = {
                 n: self._price(mode, rates, self.prompt.shape(payload, traffic.rows_per_event, n, scenario), scenario)
@@ -220,7 +220,7 @@ class Opponent:
         return Bill(usd, traffic.events, calls, sent, cached, answered)
 
     def _price(self, mode: Mode, rates: Rates, shape: CallShape, scenario: Scenario) -> tuple[Fraction, Call]:
-        """Give the expected price of one call, and its expected tokens."""
+        """Return the expected price of one call, and its expected tokens."""
         best_call = Call(shape.input, shape.output)
         best = rates.call_usd(best_call)
         hit_rate = self._hit_rate(mode, scenario)
@@ -235,7 +235,7 @@ class Opponent:
         return best, best_call
 
     def _cacheable(self, rates: Rates, prefix: Fraction) -> list[tuple[Fraction, Fraction]]:
-        """Ways to send the prefix: its length, padded to the minimum or a step, and how much the cache can hold."""
+        """Return the ways to send the prefix: its length, perhaps padded, and how much of it can be cached."""
         fact = self.facts.cache(self.model)
         if fact is None or rates.cached is None:
             return []
@@ -251,7 +251,7 @@ class Opponent:
         if fact is None:
             return Fraction(0)
         fewest, middle, most = (exact(share) for share in (fact.batch_hit_rate if mode.batch else fact.hit_rate))
-        return {"low": most, "mid": middle, "high": fewest}[scenario]  # low dollars: most hits
+        return {"low": most, "mid": middle, "high": fewest}[scenario]  # most hits mean fewest dollars
 
     def _payload_tokens(self, count: SizeCount, scenario: Scenario) -> Fraction:
         return Fraction(count.prompt_bytes, count.calls) * self.tokens_per_byte.at(scenario)
@@ -282,6 +282,6 @@ class Opponent:
 
 
 def cheapest(offers: Sequence[Offer | None]) -> Offer | None:
-    """Give the offer with the lowest middle price; None when there is none."""
+    """Return the offer with the lowest middle price; None when there is none."""
     offered = [offer for offer in offers if offer is not None]
     return min(offered, key=lambda offer: offer.usd_per_event.mid, default=None)

@@ -1,7 +1,7 @@
-"""What it costs to score events yourself: reserved cores (idle or not), storage, network, people, one-off costs.
+"""Estimates what it costs to score events yourself: reserved cores (idle or not), storage, network, people, one-offs.
 
-This prices a plan, from stated numbers: it buys whole cores for some volume, with headroom. What a deployment did use
-is priced by the ledger, from clocks (:mod:`farthing.ledger.statement`).
+This prices a plan from stated numbers: it buys whole cores for some volume, with headroom. The ledger prices what a
+deployment really used, from clocks (:mod:`farthing.ledger.statement`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECONDS_A_DAY: Final = 86_400
 DAYS_A_MONTH: Final = Fraction(365, 12)
 GB: Final = 10**9
 
-# Where the default capacity comes from: a drain of a backlog with the broker on the same two cores.
+# The source of the default capacity: draining a backlog with the broker on the same two cores.
 CAPACITY_REPORT: Final = "loadtest/reports/2026-11-24-throughput.md"
 MEASURED_EVENTS_PER_S: Final = 830_702
 MEASURED_CORES: Final = 2
@@ -27,10 +27,10 @@ MEASURED_EVENT_BYTES: Final = 138
 
 @dataclass(frozen=True, slots=True)
 class OwnPlan:
-    """A deployment that is paid for by the month, whatever comes in.
+    """A deployment that is paid for by the month, whatever the traffic.
 
-    ``events_per_s_per_core`` is what a worker's core can score when it is busy (its *low* makes the dollars high);
-    ``utilization`` the share of that which mean traffic takes, so 0.3 leaves room for peaks of three times the mean.
+    ``events_per_s_per_core`` is what a worker's core can score when it is busy (its *low* makes the dollars high).
+    ``utilization`` is the share of it that mean traffic takes, so 0.3 leaves room for peaks of three times the mean.
     """
 
     core_hour_usd: Decimal
@@ -57,29 +57,29 @@ class OwnPlan:
             raise ValueError(f"capacity, horizon and least cores must be positive: {self}")
 
     def events_per_worker_core(self, scenario: Scenario) -> Fraction:
-        """Events a day that one worker core is bought for. Low dollars go with high capacity."""
+        """Events a day for which one worker core is bought. Low dollars go with high capacity."""
         turned: dict[Scenario, Scenario] = {"low": "high", "mid": "mid", "high": "low"}
         return self.events_per_s_per_core.at(turned[scenario]) * self.utilization * SECONDS_A_DAY
 
     def worker_cores(self, events_per_day: int, scenario: Scenario) -> int:
-        """Whole cores for workers."""
+        """Return the number of whole cores for workers."""
         return max(self.min_worker_cores, math.ceil(events_per_day / self.events_per_worker_core(scenario)))
 
     def cores(self, events_per_day: int, scenario: Scenario) -> int:
-        """Whole cores in all: workers, their share of the broker, the ledger."""
+        """Return the number of whole cores in all: workers, their share of the broker, the ledger."""
         return self.cores_with(self.worker_cores(events_per_day, scenario))
 
     def cores_with(self, worker_cores: int) -> int:
-        """Whole cores in all beside so many of workers."""
+        """Return the number of whole cores in all for a number of worker cores."""
         return worker_cores + math.ceil(worker_cores * self.broker_cores_per_worker_core) + self.ledger_cores
 
     @property
     def core_day_usd(self) -> Fraction:
-        """One core, one day."""
+        """Dollars for one core for one day."""
         return 24 * Fraction(self.core_hour_usd)
 
     def per_event_usd(self, scenario: Scenario) -> Fraction:
-        """Give what each event adds by itself: storage, network, and errors that the API would not make."""
+        """Return the dollars that each event adds: storage, network, and errors that the API would not make."""
         stored = self.stored_bytes_per_event.at(scenario) * self.retention_days / DAYS_A_MONTH
         return (
             stored / GB * Fraction(self.storage_usd_per_gb_month)
@@ -88,11 +88,11 @@ class OwnPlan:
         )
 
     def fixed_usd(self, scenario: Scenario) -> Fraction:
-        """Give a day's dollars that no volume changes: people, and the one-off costs spread over the horizon."""
+        """Return a day's dollars that do not depend on volume: people, and one-off costs spread over the horizon."""
         return Fraction(self.people_usd_per_month) / DAYS_A_MONTH + self.one_off_usd.at(scenario) / self.horizon_days
 
     def day_usd(self, events_per_day: int, scenario: Scenario) -> Fraction:
-        """Dollars a day at a volume."""
+        """Return the dollars of a day at a volume."""
         return (
             self.core_day_usd * self.cores(events_per_day, scenario)
             + self.fixed_usd(scenario)
@@ -100,11 +100,11 @@ class OwnPlan:
         )
 
     def day(self, events_per_day: int) -> Interval:
-        """Dollars a day at a volume, with the interval."""
+        """Return the dollars of a day at a volume, as an interval."""
         return Interval(*(self.day_usd(events_per_day, scenario) for scenario in SCENARIOS))
 
     def lines(self, events_per_day: int) -> dict[str, Interval]:
-        """Give the day's dollars by what they pay for; they add up to :meth:`day`."""
+        """Return the dollars of a day by what they pay for; they add up to :meth:`day`."""
         n = events_per_day
 
         def each(of: dict[Scenario, Fraction]) -> Interval:

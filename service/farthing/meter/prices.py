@@ -1,10 +1,9 @@
 """Dollars per token of a model as of a date: from the ``genai-prices`` catalogue, or from the user's own price file.
 
-Only the catalogue that lies in the installed package is read; its updater, which would fetch a newer one over the
-network, is never started. A provider's context tiers change the price of *every* token of a call once its input is
-longer than the tier's start, so a price is asked for with the size of one call
-(:meth:`~farthing.meter.rates.Rates.call_usd`), never for a sum. Where a price changes with the hour of the day, the
-cheapest hour counts, which favours the API.
+Only the catalogue in the installed package is read; its updater, which would fetch a newer one over the network, is
+never started. A provider's context tiers change the price of *every* token of a call once its input is longer than the
+tier's start, so a price depends on the size of one call (:meth:`~farthing.meter.rates.Rates.call_usd`) and cannot be
+computed for a sum. Where a price changes with the hour of the day, the cheapest hour counts, which favours the API.
 
 A user's file overrides single models (``[[price]]``) or takes a contract's discount off all of a provider's list
 prices (``[[discount]]``)::
@@ -57,7 +56,7 @@ _DATE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PriceBasis:
-    """What stands beside every dollar."""
+    """The origin of a price, shown beside every dollar."""
 
     model: str  # provider:model, as the catalogue calls it
     source: str  # "genai-prices 0.2.3", or the user's file
@@ -131,7 +130,7 @@ class PriceList:
     Parameters
     ----------
     as_of:
-        The day whose prices count; a later one takes prices that are announced already.
+        The day whose prices count; a day in the future uses the prices that have been announced.
     own:
         The user's price file.
 
@@ -144,23 +143,23 @@ class PriceList:
     def __init__(self, as_of: datetime.date, own: Path | None = None) -> None:
         self.as_of = as_of
         self._path = own
-        self._found: dict[str, ModelPrices] = {}  # looking up is slow: the catalogue is searched by patterns
+        self._cache: dict[str, ModelPrices] = {}  # look-ups are slow, because the catalogue is searched by patterns
         try:
             self._own = _OwnFile() if own is None else _OwnFile.model_validate(read_toml(own))
         except ValidationError as error:
             raise ConfigError(f"{own}: {explain(error)}") from error
 
     def prices(self, model: str) -> ModelPrices:
-        """Prices of ``provider:model``.
+        """Return the prices of ``provider:model``.
 
         Raises
         ------
         ConfigError
             The model is unknown, or it has no price per token; the message names similar ones.
         """
-        if model not in self._found:
-            self._found[model] = self._look_up(model)
-        return self._found[model]
+        if model not in self._cache:
+            self._cache[model] = self._look_up(model)
+        return self._cache[model]
 
     def _look_up(self, model: str) -> ModelPrices:
         for entry in self._own.price:
@@ -202,7 +201,7 @@ class PriceList:
         if provider is None or not name:
             provider_ids = ", ".join(sorted(p.id for p in providers))
             raise ConfigError(f"{model!r}: write provider:model, the provider one of {provider_ids}")
-        # An id of the catalogue is its own name: the patterns of some match what providers answer, and not the id.
+        # An id of the catalogue always names itself: some models' patterns match providers' responses, but not the id.
         info = next((model for model in provider.models if model.id.lower() == name.lower()), None)
         info = info or provider.find_model(name.lower(), all_providers=providers)
         if info is None:
@@ -287,9 +286,9 @@ def _later_changes(info: ModelInfo, as_of: datetime.date) -> tuple[datetime.date
 
 
 def newest_date(providers: Sequence[Provider], as_of: datetime.date) -> datetime.date | None:
-    """Newest date not after ``as_of`` that any entry states: the catalogue carries no date of its own.
+    """Return the newest date up to ``as_of`` that any entry states, because the catalogue itself has no date.
 
-    Entries say from when a price holds, or in a comment when it was verified.
+    Entries say from when a price is valid, or in a comment when it was checked.
     """
     dates: set[datetime.date] = set()
     for provider in providers:

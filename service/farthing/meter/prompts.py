@@ -1,4 +1,4 @@
-"""The prompt model: what would be sent to an API for one event of a task, and what would come back, in tokens."""
+"""The prompt model: how many tokens an API would be sent for one event of a task, and how many would come back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TaskPrompt(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """One call in tokens, before anything is cached: ``prefix`` is common to all calls, ``rest`` is not."""
+    """The tokens of one call before caching: ``prefix`` is the same in all calls, ``rest`` is not."""
 
     prefix: Fraction
     rest: Fraction
@@ -54,7 +54,7 @@ class CallShape:
 
 @dataclass(frozen=True, slots=True)
 class PromptModel:
-    """Tokens of a call, each with its interval. All tokens are of the model that is asked."""
+    """Tokens of a call as intervals, counted by the model that is asked."""
 
     task: str
     system: Interval
@@ -65,9 +65,9 @@ class PromptModel:
     output_per_item: Interval
 
     def shape(self, payload_tokens: Fraction, rows: Fraction, packed: int, scenario: Scenario) -> CallShape:
-        """Give a call that holds ``packed`` events of ``payload_tokens`` and ``rows`` each.
+        """Return a call that holds ``packed`` events of ``payload_tokens`` and ``rows`` each.
 
-        A packed event costs its frame in the prompt, and its number in the answer; a single one costs neither.
+        A packed event adds its frame to the prompt and its number to the answer; a single one adds neither.
         """
         item = self.item.at(scenario) if packed > 1 else Fraction(0)
         number = self.output_per_item.at(scenario) if packed > 1 else Fraction(0)
@@ -107,7 +107,7 @@ def prompt_model(
     system_text:
         The user's own instructions instead of the shipped ones.
     system_tokens:
-        Their exact length, where the user has counted it; wins over ``system_text``.
+        Their exact length, if the user has counted it; takes precedence over ``system_text``.
     """
     if system_tokens is not None:
         system, source = Interval.of(system_tokens), "counted"

@@ -1,4 +1,4 @@
-"""What one call costs: dollars per token, by context tier, with input, cached input, cache writes and output apart."""
+"""The price of one call: dollars per token by context tier, for input, cached input, cache writes and output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True)
 class TieredRate:
-    """Dollars per token. A tier, ``(above_input_tokens, rate)``, holds for all tokens of a call with longer input."""
+    """Dollars per token. A tier, ``(above_input_tokens, rate)``, applies to all tokens of a call with longer input."""
 
     base: Fraction
     tiers: tuple[tuple[int, Fraction], ...] = ()
 
     def at(self, input_tokens: Fraction | int) -> Fraction:
-        """Rate for a call with this much input, cached input included."""
+        """Return the rate for a call with this many input tokens, cached ones included."""
         rate = self.base
         for above, price in self.tiers:
             if input_tokens > above:
@@ -22,7 +22,7 @@ class TieredRate:
         return rate
 
     def scaled(self, factor: Fraction) -> TieredRate:
-        """All rates times ``factor``."""
+        """Return all rates times ``factor``."""
         return TieredRate(self.base * factor, tuple((above, rate * factor) for above, rate in self.tiers))
 
 
@@ -47,12 +47,12 @@ class Rates:
     per_call: Fraction = Fraction(0)
 
     def call_usd(self, call: Call) -> Fraction:
-        """Dollars of one call.
+        """Return the dollars for one call.
 
         Raises
         ------
         ValueError
-            The call reads from a cache that has no price: undefined is not zero.
+            The call reads from a cache but there is no price for that: undefined is not zero.
         """
         size = call.input_tokens
         plain = size - call.cached_tokens - call.written_tokens
@@ -68,12 +68,12 @@ class Rates:
         return total
 
     def first_tier(self) -> int | None:
-        """Input tokens above which a call costs more per token; None when it never does."""
+        """Input tokens above which a call costs more per token; None if it never does."""
         starts = [above for rate in (self.input, self.output) for above, _ in rate.tiers]
         return min(starts, default=None)
 
     def scaled(self, factor: Fraction) -> Rates:
-        """All prices times ``factor``."""
+        """Return all prices times ``factor``."""
         return Rates(
             self.input.scaled(factor),
             self.output.scaled(factor),

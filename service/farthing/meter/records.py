@@ -1,7 +1,7 @@
-"""What a worker tells the ledger: the running total of a partition, and once a second that it lives.
+"""The records that workers send to the ledger: running totals of partitions, and heartbeats once a second.
 
-Both are totals, never differences: whoever keeps the one that is furthest on has lost nothing to a record that went
-missing, came twice or came late. The wire form is JSON, one object a record.
+Both are totals, never differences, so a reader that keeps the furthest one loses nothing to records that are missing,
+repeated or late. They are encoded as JSON, one object per record.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from farthing.meter.usage import UsageTotals
 
 FORMAT_VERSION: Final = 1
 OTHER: Final = ""
-"""The tenant of events that name none, and of those beyond the limit of tenants that a worker keeps apart."""
+"""The tenant of events that name none, and of those whose tenant is beyond the number that a worker counts."""
 
 
 class TenantCount(NamedTuple):
-    """One tenant's counts; its share of the money follows from them."""
+    """One tenant's counts, from which its share of the money is computed."""
 
     scored: int
     dead: int
@@ -35,11 +35,11 @@ _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 class UsageRecord:
     """The total of one input partition and model, from ``base_offset`` to before ``next_offset``.
 
-    A count begins anew, with another ``base_offset``, when a model first meets a partition or the total that went with
-    the committed offset was lost; all counts of a partition together are what was scored there. ``incarnation`` (the
-    JSON key ``log``) goes up by one each time that a worker saw the partition's log begin anew (its topic was deleted
-    and created again), so that the same offsets belong to another count; a worker that was not there at the time cannot
-    know.
+    A new count begins, with another ``base_offset``, when a model first scores a partition, or when the total in the
+    committed offset's metadata was lost; all counts of a partition together are what was scored there. ``incarnation``
+    (the JSON key ``log``) rises by one each time a worker sees the partition's log begin anew (its topic was deleted
+    and created again), because the same offsets then belong to another count; a worker that was not running at the time
+    cannot notice.
     """
 
     topic: str
@@ -48,7 +48,7 @@ class UsageRecord:
     task: str
     base_offset: int
     next_offset: int
-    at_ms: int  # when it was counted, by the worker's clock, since the epoch
+    at_ms: int  # when it was counted: ms since the epoch, by the worker's clock
     totals: UsageTotals
     tenants: Mapping[str, TenantCount] = field(default_factory=lambda: _NONE)
     incarnation: int = 0
@@ -59,12 +59,12 @@ class UsageRecord:
 
     @property
     def key(self) -> bytes:
-        """The record's Kafka key: one for each count, so that a compacted topic keeps the last total of each."""
+        """The record's Kafka key: each count has its own, so that a compacted topic keeps the last total of each."""
         later = f"/{self.incarnation}" if self.incarnation else ""
         return f"{self.topic}/{self.partition}/{self.model}/{self.base_offset}{later}".encode()
 
     def encode(self) -> bytes:
-        """Give the record's Kafka value."""
+        """Return the record's Kafka value."""
         body = {
             "v": FORMAT_VERSION,
             "topic": self.topic,
@@ -108,9 +108,9 @@ class UsageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """That a worker process lives, and what it has used since it started.
+    """Says that a worker process is alive, and what it has used since it started.
 
-    ``worker`` names the place (host, HTTP port of the service, index), ``started_at_ms`` the process that holds it now.
+    ``worker`` identifies the worker (host, HTTP port of the service, index), ``started_at_ms`` its current process.
     """
 
     worker: str
@@ -121,20 +121,20 @@ class Heartbeat:
     cpu_ns: int  # used so far, user and system
     lag: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> lag, where known
     latency_edges_ms: tuple[int, ...] = ()
-    latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by age, last: over
+    latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by octave of age
     sample: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # model -> sampled text, see tokens
     ages: Mapping[str, Mapping[int, int]] | None = None  # route -> events by upper edge in ms, see latencies
 
     @property
     def events_by_age(self) -> Mapping[str, Mapping[float, int]]:
-        """Events by route and upper edge in ms, as fine as the worker told them; infinity: over its last edge."""
+        """Events by route and upper edge in ms, as finely as the worker sent them; infinity: above its last edge."""
         if self.ages is not None:
             return {route: {float(edge): n for edge, n in counts.items()} for route, counts in self.ages.items()}
         return {route: of_octaves(self.latency_edges_ms, counts) for route, counts in self.latency.items()}
 
     @property
     def lag_unknown(self) -> frozenset[str]:
-        """The routes whose lag the worker does not know now: it has latencies of them, and no lag."""
+        """The routes whose lag the worker does not know now: it sends latencies for them, but no lag."""
         return frozenset(self.latency.keys() - self.lag.keys())
 
     @property
@@ -144,15 +144,15 @@ class Heartbeat:
 
     @property
     def reserved_core_ms(self) -> int:
-        """Core-milliseconds that the process has held, idle or not."""
+        """Core-milliseconds that the process has reserved so far, idle or not."""
         return self.cores * max(self.at_ms - self.started_at_ms, 0)
 
     def encode(self) -> bytes:
-        """Give the record's Kafka value."""
+        """Return the record's Kafka value."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body |= {name: dict(body[name]) for name in ("lag", "latency", "sample")}
         ages = body.pop("ages")
-        if ages is not None:  # [edge, events, edge, events, ...], those with events only: an object takes more room
+        if ages is not None:  # [edge, events, edge, events, ...] for buckets with events: an object would be longer
             body["ages"] = {route: [n for pair in counts.items() for n in pair] for route, counts in ages.items()}
         return json.dumps({"v": FORMAT_VERSION, **body}, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -192,7 +192,7 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
 
 
 def _ages(by_route: Any) -> dict[str, dict[int, int]] | None:
-    """Older heartbeats have none; what is there is [edge, events, edge, events, ...] by route."""
+    """Read ages by route, [edge, events, edge, events, ...]; None for an older heartbeat, which has none."""
     if by_route is None:
         return None
     if any(len(pairs) % 2 for pairs in by_route.values()):

@@ -1,4 +1,4 @@
-"""Sensitivity: the threshold again with one assumption changed at a time."""
+"""Sensitivity analysis: computes the threshold again with one assumption changed at a time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Case:
     """One assumption changed."""
 
     what: str
-    threshold: Threshold  # against everything
-    paid: Threshold  # against what is paid for
+    threshold: Threshold  # compared with everything, free endpoints included
+    paid: Threshold  # compared with paid modes only
     verdict: Verdict
 
 
@@ -42,7 +42,7 @@ def cases(
     own, api_usd_per_event, free_up_to, events_per_day:
         The case that is varied.
     labelling_usd:
-        What is labelling in ``own.one_off_usd``.
+        The part of ``own.one_off_usd`` that is for labels.
     yearly_price_fall:
         0.3: the API's price falls by 30 % a year.
     """

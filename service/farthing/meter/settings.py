@@ -1,6 +1,6 @@
 """The sections ``[meter]`` and ``[ledger]`` of the settings: every assumption about money, and where books are kept.
 
-Defaults are high for Farthing's costs and low for the API's, so that a verdict in favour of a tuned model holds.
+Defaults are high for Farthing's costs and low for the API's, so that a verdict for a tuned model can be trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 class MeterSettings(BaseModel):
-    """What scoring costs you, and with which models it is compared."""
+    """What scoring costs you, and the models that it is compared with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,6 +1,6 @@
-"""One comparison with everything in it: the traffic, every model in every mode, own cost, threshold and verdict.
+"""Makes the whole comparison: the traffic, every model in every mode, own cost, threshold and verdict.
 
-What ``farthing breakeven`` prints and what a live page shows are both made here, so they cannot disagree.
+Both the output of ``farthing breakeven`` and the live page are made from it, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from farthing.meter.settings import MeterSettings
 from farthing.meter.tokens import Script, TextSample, TokenEstimate, by_ratio, by_sample
 
 SCORE_BYTES: Final = 150
-"""A score record with its id, three heads and headers."""
+"""Size of a score record with an id, three heads and headers."""
 
 FRAME_BYTES: Final = 50
-"""What an event's value holds beside the fields that the model reads."""
+"""Bytes of an event's value besides the fields that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBasis:
-    """How payload bytes become tokens: shares of scripts, or counted texts and the file that counted them."""
+    """How payload bytes become tokens: by shares of scripts, or by texts that a tokenizer file has counted."""
 
     bytes_by_script: Mapping[Script, int]
     counted: TextSample | None = None
     tokenizer_name: str = ""
-    tokenizer_of: str | None = None  # provider:model whose own tokenizer it is; None: nobody's in particular
-    system_tokens: int | None = None  # of the instructions, counted with the same file
+    tokenizer_of: str | None = None  # provider:model whose own tokenizer it is; None if of no particular model
+    system_tokens: int | None = None  # length of the instructions, counted with the same file
 
     def estimate(self, model: str, facts: Facts) -> TokenEstimate:
-        """Tokens per byte for a model."""
+        """Return the tokens per byte for a model."""
         family = facts.tokenizer(model)
         if self.counted is None:
             return by_ratio(facts.bytes_per_token, self.bytes_by_script, family)
@@ -68,7 +68,7 @@ class TokenBasis:
 
 @dataclass(frozen=True, slots=True)
 class ModelStudy:
-    """One model against the same traffic."""
+    """One model's prices and modes for the traffic."""
 
     prices: ModelPrices
     prompt: PromptModel
@@ -86,22 +86,22 @@ class ModelStudy:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The whole comparison. ``models[0]`` is the one that the verdict is about."""
+    """The whole comparison. The verdict is about ``models[0]``."""
 
     task: str
     events_per_day: int
     traffic: Traffic
-    measured: bool  # sizes are of real events, not the task's usual
+    measured: bool  # sizes are those of real events, not the task's usual ones
     settings: MeterSettings
     models: tuple[ModelStudy, ...]
     free: FreeOffer | None
     own: OwnPlan
     labelling_usd: Interval
     label_source: str
-    now: Point  # against the cheapest paid mode
-    threshold: Threshold  # against everything, free endpoints too
+    now: Point  # compared with the cheapest paid mode
+    threshold: Threshold  # compared with everything, free endpoints included
     threshold_paid: Threshold
-    thresholds: Mapping[ModeName, Threshold]  # against each mode of the chosen model
+    thresholds: Mapping[ModeName, Threshold]  # compared with each mode of the chosen model
     verdict: Verdict
     payback: Payback
     sensitivity: tuple[Case, ...]
@@ -115,11 +115,11 @@ class Study:
 
     @property
     def free_takes_it(self) -> bool:
-        """Whether a free endpoint takes the volume, in the middle of the estimates."""
+        """Whether a free endpoint accepts the volume, by the middle estimate."""
         return self.free is not None and self.events_per_day <= self.free.events_per_day.mid
 
     def points(self, volumes: tuple[int, ...]) -> tuple[Point, ...]:
-        """Both costs at some volumes, against the cheapest paid mode."""
+        """Return both costs at some volumes, with the cheapest paid mode as the API's."""
         return curve(self.own, self.chosen.best.usd_per_event, volumes)
 
 
@@ -128,24 +128,24 @@ def study(
     traffic: Traffic | None = None, tokens: TokenBasis | None = None, system_text: str | None = None,
     calibration: Calibration | None = None,
 ) -> Study:  # fmt: skip
-    """Compare.
+    """Compare a tuned model with the alternatives.
 
     Parameters
     ----------
     settings:
         Every assumption.
     task, entry:
-        The task and its prompt; they stand in for what is not given.
+        The task and its prompt, whose usual sizes are used where none are given.
     events_per_day:
-        The volume that is asked about, 1 or more.
+        The volume to compare at, 1 or more.
     prices, facts:
-        Of which day, and the providers' terms.
+        The prices of a day, and the providers' terms.
     traffic, tokens:
-        Measured sizes and measured token counts, where there are some.
+        Measured sizes and measured token counts, if there are any.
     system_text:
         The user's own instructions.
     calibration:
-        A bill; applied when the settings say so.
+        A bill; applied if the settings say so.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def _opponent(
     system_text: str | None,
     list_to_bill: Fraction,
 ) -> tuple[Opponent, TokenEstimate]:
-    """Make a model an alternative: with what would be sent to it, in its own tokens."""
+    """Make the alternative for a model, with what would be sent to it in its own tokens."""
     counted = settings.system_prompt_tokens
     if counted is None and tokens.is_own(prices.model, facts):
         counted = tokens.system_tokens
@@ -213,7 +213,7 @@ def _opponent(
 
 
 def own_plan(settings: MeterSettings, traffic: Traffic, labelling_usd: Interval) -> OwnPlan:
-    """Make the deployment of the settings for traffic of this kind."""
+    """Make the deployment that the settings describe, for traffic of this kind."""
     size = Fraction(traffic.prompt_bytes, traffic.events)
     value = size + FRAME_BYTES
     # Measured on short events of one row: longer ones take time in proportion, by bytes or by rows.
@@ -227,7 +227,7 @@ def own_plan(settings: MeterSettings, traffic: Traffic, labelling_usd: Interval)
         min_worker_cores=settings.min_worker_cores,
         broker_cores_per_worker_core=exact(settings.broker_cores_per_worker_core),
         ledger_cores=settings.ledger_cores,
-        # Low: the events are on a topic anyway. Middle and high: they are there for the model alone.
+        # Low: the events are on a topic anyway. Middle and high: they are there only for the model.
         stored_bytes_per_event=Interval.of(
             SCORE_BYTES * copies, (value + SCORE_BYTES) * copies, (value + SCORE_BYTES) * copies
         ),
@@ -308,5 +308,5 @@ def _labelling(
 
 
 def usd_per_million(per_day: Interval, events_per_day: int) -> Interval:
-    """Dollars per million events of a day's dollars."""
+    """Return dollars per million events from a day's dollars."""
     return per_day.times(Fraction(1_000_000, events_per_day))

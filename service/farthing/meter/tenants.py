@@ -1,8 +1,8 @@
-"""Counting a block's usage by tenant: names become small numbers in one pass, without an object for an event.
+"""Counts a block's usage by tenant: names become small numbers in one pass, without an object per event.
 
-A tenant is what a configured field of the event says. A worker tells apart the first :data:`CAPACITY` names that it
-meets; further ones, names over :data:`LONGEST_BYTES`, and events that name nobody or cannot be read, are counted
-together as OTHER. So no number of made-up tenants takes more memory or time than this.
+A configured field of the event names its tenant. A worker counts the first :data:`CAPACITY` names that it meets
+separately; further names, names longer than :data:`LONGEST_BYTES`, and events that name no tenant or cannot be read are
+counted together as OTHER. So made-up tenants, however many, cannot take more memory or time than that.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from farthing.kernels.machine import load_u64
 from farthing.meter.records import OTHER, TenantCount
 
 CAPACITY: Final = 4_096
-"""Names that a worker tells apart for each route, OTHER among them."""
+"""Number of names that a worker counts separately for each route, OTHER included."""
 
 LONGEST_BYTES: Final = 64
 N_SLOTS: Final = 4 * CAPACITY
 PART, TENANT, SCORED, DEAD, PROMPT_BYTES = 0, 1, 2, 3, 4
 N_COLUMNS: Final = 5
 _MOST_UNPACKED: Final = 1 << 18
-_BASIS: Final = np.uint64(0xCBF29CE484222325)  # any odd numbers do; the index is of this process alone
+_BASIS: Final = np.uint64(0xCBF29CE484222325)  # any odd numbers will do: the index is used in this process only
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _PRESENT: Final = int(Presence.PRESENT)
 
 
 @kernel(inline=True)
 def _word(buffer: Bytes, at: int, end: int) -> np.uint64:
-    """Give the next eight bytes before ``end`` as a little-endian number, fewer as if zeros followed."""
+    """Return the next eight bytes before ``end`` as a little-endian number; fewer bytes are padded with zeros."""
     if at + 8 <= len(buffer):
         word = load_u64(buffer, at)
     else:
@@ -52,7 +52,7 @@ def _word(buffer: Bytes, at: int, end: int) -> np.uint64:
 def _number_of(
     buffer: Bytes, start: int, stop: int, slots: Int32s, pool: Bytes, sizes: Int64s, n_names: Int64s
 ) -> np.int64:
-    """Look a name up, and add it where it is new and there is room; gives its number, that of OTHER without room."""
+    """Look up a name, adding it if it is new and there is room; returns its number, or OTHER's if there is no room."""
     hashed = _BASIS
     for place in range(start, stop, 8):
         hashed = (hashed ^ _word(buffer, place, stop)) * _MULTIPLIER
@@ -118,13 +118,13 @@ def count_tenants(
     Parameters
     ----------
     bounds, status, prompt_bytes:
-        As :func:`farthing.meter.count.count_usage` has them.
+        As in :func:`farthing.meter.count.count_usage`.
     presence, buffer, start, stop:
         The tenants' names: uint8 (n,) Presence, and int64 (n,) places in a buffer.
     slots, pool, sizes, n_names:
-        The names met so far, added to: an open-addressed index int32 (N_SLOTS,) of their numbers, 0 where free; their
-        bytes, LONGEST_BYTES each, filled with zeros; int64 (CAPACITY,) how many of those; int64 (1,) how many names,
-        OTHER (number 0) among them.
+        The names met so far, to which new ones are added: an open-addressed index int32 (N_SLOTS,) of their numbers, 0
+        where free; their bytes, padded with zeros to LONGEST_BYTES each; int64 (CAPACITY,) their lengths; int64 (1,)
+        how many names there are, including OTHER (number 0).
     seen:
         int64 (CAPACITY,): scratch.
     rows:
@@ -132,7 +132,7 @@ def count_tenants(
 
     Returns
     -------
-    How many rows there are.
+    The number of rows.
     """
     n_rows = 0
     for part in range(len(bounds) - 1):
@@ -161,13 +161,13 @@ def count_tenants(
 
 @dataclass(frozen=True, slots=True)
 class TenantRows:
-    """A block's counts by part and tenant, as :func:`count_tenants` gives them; ``names`` knows the numbers."""
+    """A block's counts by part and tenant, from :func:`count_tenants`; ``names`` has the names of the numbers."""
 
     names: TenantNames
     rows: Int64s  # (n_rows, N_COLUMNS), by part
 
     def of_part(self, part: int) -> Int64s:
-        """Give the rows of one part."""
+        """Return the rows of one part."""
         first, last = np.searchsorted(self.rows[:, PART], (part, part + 1))
         return self.rows[first:last]
 
@@ -176,7 +176,7 @@ class TenantNames:
     """The names that a route has met, as numbers from 1 on. One thread counts; others may read names at any time."""
 
     def __init__(self, *, tokens: bool = True) -> None:
-        """``tokens``: names are JSON values as they came; else they are texts."""
+        """``tokens`` says that names are JSON values as they came; else they are texts."""
         self._tokens = tokens
         self._slots = np.zeros(N_SLOTS, np.int32)
         self._pool = np.zeros(CAPACITY * LONGEST_BYTES, np.uint8)
@@ -189,7 +189,7 @@ class TenantNames:
     def count(
         self, bounds: Int64s, status: Bytes, prompt_bytes: Int64s, column: RawColumn | TextColumn, buffer: Bytes
     ) -> TenantRows:
-        """Count a block; ``buffer`` is that of its records, which a raw column is a view of."""
+        """Count a block; ``buffer`` is that of its records, into which a raw column is a view."""
         if isinstance(column, TextColumn):
             buffer, start, stop = column.data, column.indptr[:-1], column.indptr[1:]
         else:
@@ -204,7 +204,7 @@ class TenantNames:
         return TenantRows(self, self._rows[:n_rows].copy())
 
     def text(self, tenant: int) -> str:
-        """Give a tenant's name: a JSON string's text, any other value as it was written."""
+        """Return a tenant's name: a JSON string's text, any other value as it was written."""
         text = self._texts.get(tenant)
         if text is None:
             token = self._pool[LONGEST_BYTES * tenant :][: self._sizes[tenant]].tobytes().decode()
@@ -214,7 +214,7 @@ class TenantNames:
 
 
 class TenantTotals:
-    """One count's tenants: those that were taken over with it, by name, and those counted since, by number."""
+    """One count's tenants: those taken over with the partition, by name, and those counted since, by number."""
 
     def __init__(self, carried: Mapping[str, TenantCount] | None = None) -> None:
         self._carried = dict(carried or {})
@@ -232,7 +232,7 @@ class TenantTotals:
         self._counts[rows[:, TENANT]] += rows[:, SCORED:]
 
     def largest(self, most: int) -> dict[str, TenantCount]:
-        """Give the ``most`` tenants with most events, largest first; OTHER is what is left and not among them."""
+        """Return the ``most`` tenants with the most events, largest first; OTHER, which is the rest, is left out."""
         counts = dict(self._carried)
         if self._names is not None:
             sizes = self._counts[1:, 0] + self._counts[1:, 1]
@@ -240,7 +240,7 @@ class TenantTotals:
             for tenant, (scored, dead, size) in zip(largest.tolist(), self._counts[largest].tolist(), strict=True):
                 if scored or dead:
                     name = self._names.text(tenant)
-                    before = counts.get(name)  # carried, or the same text written otherwise
+                    before = counts.get(name)  # taken over, or the same text with other escapes
                     if before is not None:
                         scored, dead, size = scored + before.scored, dead + before.dead, size + before.prompt_bytes
                     counts[name] = TenantCount(scored, dead, size)
@@ -250,7 +250,7 @@ class TenantTotals:
 
 
 def with_other(tenants: Mapping[str, TenantCount], total: TenantCount) -> dict[str, TenantCount]:
-    """Give tenants, and OTHER for what is left of their total, if anything is."""
+    """Return tenants, with OTHER for the rest of the total if there is any."""
     left = TenantCount(*(whole - sum(column) for whole, column in zip(total, _columns(tenants.values()), strict=True)))
     return {**tenants, OTHER: left} if any(left) else dict(tenants)
 
@@ -261,11 +261,11 @@ def _columns(counts: Iterable[TenantCount]) -> list[tuple[int, ...]]:
 
 
 def pack(tenants: Mapping[str, TenantCount], most_chars: int) -> tuple[str, dict[str, TenantCount]]:
-    """Write tenants, largest first, as ASCII text of at most ``most_chars``: as many as fit.
+    """Write as many tenants as fit, largest first, as ASCII text of at most ``most_chars`` characters.
 
     Returns
     -------
-    The text, which :func:`unpack` reads; and those that fitted.
+    The text, which :func:`unpack` reads, and the tenants that fitted.
     """
     kept = dict(tenants)
     while kept:
@@ -288,7 +288,7 @@ def unpack(text: str) -> dict[str, TenantCount]:
         names, *columns = json.loads(body)
         counts = [TenantCount(*row) for row in zip(*columns, strict=True)]
         if any(type(n) is not int or n < 0 for count in counts for n in count):
-            raise ValueError("a count is no whole number")
+            raise ValueError("a count is not a whole number")
         return {str(name): count for name, count in zip(names, counts, strict=True)}
     except (ValueError, TypeError, zlib.error) as error:
         raise ValueError(f"damaged tenants ({error})") from error

@@ -1,8 +1,8 @@
-"""Bytes to tokens: by a tokenizer file of the user's on a sample of events, or by a stated ratio, with an interval.
+"""Estimates tokens from bytes, with an interval: by the user's tokenizer file on sampled events, or by a stated ratio.
 
-The ratio depends on the script: a token holds four bytes of English and seven of Hindi. Each sampled text counts for
-the script of most of its letters. Providers' tokenizers differ; a factor of the model's family (``facts.toml``) goes
-on top, and is 1 for a tokenizer that the user says is the model's own.
+The ratio depends on the script: a token has about four bytes of English or seven of Hindi. Each sampled text counts for
+the script of most of its letters. Providers' tokenizers differ, so the result is multiplied by a factor of the model's
+family (``facts.toml``), which is 1 for a tokenizer that the user says is the model's own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from farthing.meter.money import Interval
 Script = Literal["ascii", "latin", "cyrillic", "arabic", "indic", "cjk", "other", "structured"]
 SCRIPTS: Final[tuple[Script, ...]] = ("ascii", "latin", "cyrillic", "arabic", "indic", "cjk", "other", "structured")
 
-# Code points from the Unicode block table: (first, last, script). What is in no range is "other".
+# Code points from the Unicode block table: (first, last, script). Anything outside these ranges is "other".
 _BLOCKS: Final[tuple[tuple[int, int, Script], ...]] = (
     (0x0041, 0x024F, "latin"),
     (0x0400, 0x052F, "cyrillic"),
@@ -41,14 +41,14 @@ _BLOCKS: Final[tuple[tuple[int, int, Script], ...]] = (
 )
 
 SPREAD: Final = 2
-"""Standard errors that a sampled ratio's interval is wide on each side: about 95 %."""
+"""How many standard errors a sampled ratio's interval extends to each side: about 95 %."""
 
 
 def script_of(text: str) -> Script:
-    """Script of most of a text's letters.
+    """Return the script of most of a text's letters.
 
-    ``ascii`` is Latin with no letter outside ASCII (English, mostly), ``latin`` has some; JSON objects and arrays are
-    ``structured``, no letters at all is ``other``.
+    ``ascii`` is Latin without letters outside ASCII (mostly English), ``latin`` has some; JSON objects and arrays are
+    ``structured``, and a text without letters is ``other``.
     """
     bare = text.strip()
     if bare[:1] in ("{", "[") and bare[-1:] in ("}", "]") and bare.count('"') >= 4:
@@ -74,7 +74,7 @@ class TextSample:
 
     texts: int = 0
     bytes_by_script: Mapping[Script, int] = field(default_factory=lambda: MappingProxyType({}))
-    tokens: int = 0  # of the counted texts
+    tokens: int = 0  # tokens of the texts that a tokenizer counted
     counted_texts: int = 0
     counted_bytes: int = 0
     bytes_squared: int = 0
@@ -83,7 +83,7 @@ class TextSample:
 
     @classmethod
     def of(cls, text: str, count: Callable[[str], int] | None = None) -> TextSample:
-        """Sample one text; ``count`` gives its tokens, where the user has a tokenizer."""
+        """Sample one text; ``count`` returns its tokens, if the user has a tokenizer."""
         size = len(text.encode())
         by_script = {script_of(text): size}
         if count is None:
@@ -92,14 +92,14 @@ class TextSample:
         return cls(1, by_script, tokens, 1, size, size * size, tokens * tokens, size * tokens)
 
     def as_ints(self) -> tuple[int, ...]:
-        """Give all counts in one row, those by script last, in the order of ``SCRIPTS``: for a heartbeat."""
+        """Return all counts in one row, those by script last, in the order of ``SCRIPTS``: for a heartbeat."""
         counted = (self.counted_bytes, self.bytes_squared, self.tokens_squared, self.bytes_times_tokens)
         by_script = (self.bytes_by_script.get(script, 0) for script in SCRIPTS)
         return (self.texts, self.tokens, self.counted_texts, *counted, *by_script)
 
     @classmethod
     def of_ints(cls, row: Sequence[int]) -> TextSample:
-        """Read what :meth:`as_ints` gave; ValueError when it has another length."""
+        """Read what :meth:`as_ints` returned; ValueError if it has another length."""
         if len(row) != 7 + len(SCRIPTS):
             raise ValueError(f"a text sample has {7 + len(SCRIPTS)} counts, not {len(row)}")
         texts, tokens, counted_texts, counted_bytes, squares, token_squares, products = row[:7]
@@ -124,7 +124,7 @@ class TextSample:
 
 @dataclass(frozen=True, slots=True)
 class TokenEstimate:
-    """Tokens per byte, and how they were found."""
+    """Tokens per byte, and the method of the estimate."""
 
     per_byte: Interval
     method: str
@@ -140,21 +140,21 @@ def by_ratio(
     table:
         Bytes per token by script.
     bytes_by_script:
-        What the texts are like: any weights.
+        Weights of the scripts, in any unit.
     tokenizer:
-        The model's family; None takes the table as it is.
+        The model's family; None uses the table unchanged.
 
     Raises
     ------
     ValueError
-        There is nothing to weigh by.
+        All weights are zero.
     """
     total = sum(bytes_by_script.values())
     if total <= 0:
         raise ValueError("no sampled bytes: the share of scripts is undefined")
     bounds = [Fraction(0)] * 3
     for script, size in bytes_by_script.items():
-        for at, ratio in enumerate(getattr(table, script)):  # most bytes a token first: fewest tokens
+        for at, ratio in enumerate(getattr(table, script)):  # the most bytes per token come first: the fewest tokens
             bounds[at] += Fraction(size, total) / Fraction(ratio)
     per_byte = Interval(*bounds)
     family = "as the table's"
@@ -166,23 +166,23 @@ def by_ratio(
 
 
 def by_sample(sample: TextSample, name: str, tokenizer: TokenizerFact | None = None) -> TokenEstimate:
-    """Estimate from counted texts: the ratio of sums, give or take ``SPREAD`` standard errors of a ratio estimator.
+    """Estimate from counted texts: the ratio of sums, plus or minus ``SPREAD`` standard errors of a ratio estimator.
 
     Cochran, Sampling Techniques, 3rd ed., 6.4: var(r) = sum((t - r b)^2) / (n (n - 1) mean(b)^2).
 
     Parameters
     ----------
     sample:
-        With ``counted_texts`` of at least 2.
+        A sample whose ``counted_texts`` are at least 2.
     name:
-        Of the tokenizer file, for the method.
+        Name of the tokenizer file, to be stated in the method.
     tokenizer:
-        Given when the file is not the model's own tokenizer: its factor goes on top.
+        Given if the file is not the model's own tokenizer: the result is multiplied by its factor.
 
     Raises
     ------
     ValueError
-        Fewer than two counted texts, or no bytes.
+        There are fewer than two counted texts, or no bytes.
     """
     n, size = sample.counted_texts, sample.counted_bytes
     if n < 2 or not size:
@@ -200,13 +200,13 @@ def by_sample(sample: TextSample, name: str, tokenizer: TokenizerFact | None = N
 
 
 def _root_above(value: Fraction) -> Fraction:
-    """Square root, rounded up to a billionth: the interval may be too wide, never too narrow."""
+    """Return the square root, rounded up to a billionth: the interval may be too wide, but never too narrow."""
     scale = 10**9
     return Fraction(math.isqrt(value.numerator * scale * scale // value.denominator) + 1, scale) if value else value
 
 
 def load_tokenizer(path: Path) -> Callable[[str], int]:
-    """Give a function that counts a text's tokens, from a tokenizer file; nothing is downloaded.
+    """Return a function that counts a text's tokens, from a tokenizer file; nothing is downloaded.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def _tiktoken(path: Path) -> Callable[[str], int]:
         if line:
             token, rank = line.split()
             ranks[base64.b64decode(token)] = int(rank)
-    # How text is split is in tiktoken's own constructor, which would fetch the ranks; here they come from the file.
+    # How text is split is defined in tiktoken's constructor, which would fetch the ranks; here they come from the file.
     offline = FunctionType(
         constructor.__code__, {**constructor.__globals__, "load_tiktoken_bpe": lambda *_, **__: ranks}
     )

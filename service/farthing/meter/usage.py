@@ -1,12 +1,12 @@
-"""Usage: a running total of integers for one input partition and bundle.
+"""Usage totals: running totals of integers, one for each source partition and bundle.
 
-A total only grows. What happened between two moments is the difference of two totals, so a lost, repeated or late
-record of it changes nothing that the next one does not mend. ``calls`` is a small histogram: for each size class, how
-many events would have been API calls of that size, and how many bytes they would have sent. Prices have context
-tiers, so a call must be priced by its own size, never by a sum.
+A total only grows. What happened between two moments is the difference of two totals, so the next record makes up for
+one that was lost, repeated or late. ``calls`` is a small histogram: for each size class, how many events would have
+been API calls of that size, and how many bytes they would have sent. Prices have context tiers, so a call must be
+priced by its own size and never as part of a sum.
 
-The encoded form travels in the metadata of an offset commit (Kafka's ``offset.metadata.max.bytes``: 4,096 by default).
-With all classes in use and every count at 2**63 - 1 it is still shorter than that.
+The encoded total is stored in the metadata of an offset commit (Kafka's ``offset.metadata.max.bytes``: 4,096 by
+default). Even with all classes in use and every count at 2**63 - 1 it is shorter than that.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Final, NamedTuple
 
 FORMAT_VERSION: Final = 1
 METADATA_LIMIT_BYTES: Final = 4_096
-"""Kafka's default of ``offset.metadata.max.bytes``."""
+"""Kafka's default for ``offset.metadata.max.bytes``."""
 
 LAST_SIZE_CLASS: Final = 83
-"""Holds everything from 3.5 MiB up; four classes an octave, so a class is at most a quarter wider than its least."""
+"""The class of everything from 3.5 MiB up. Each octave has four classes, so a class spans at most 25 % of its least."""
 
 
 def size_class(size_bytes: int) -> int:
-    """Give the class of a size: 0 to 3 are the sizes themselves, then four classes for every power of two.
+    """Return the class of a size: 0 to 3 are the sizes themselves, then four classes for every power of two.
 
     Parameters
     ----------
@@ -55,8 +55,9 @@ _NONE: Final = SizeCount(0, 0)
 class UsageTotals:
     """What has been scored up to some offset, in integers.
 
-    ``payload_bytes`` are the events' whole values, dead ones too; ``prompt_bytes`` in ``calls`` only the fields that
-    the model reads, for they alone would be sent to an API. One scored event is one call: calls add up to ``scored``.
+    ``payload_bytes`` counts the events' whole values, including dead ones; ``prompt_bytes`` in ``calls`` counts only
+    the fields that the model reads, because only they would be sent to an API. One scored event is one call, so calls
+    add up to ``scored``.
     """
 
     scored: int = 0
@@ -103,7 +104,7 @@ class UsageTotals:
         )
 
     def __sub__(self, earlier: UsageTotals) -> UsageTotals:
-        """Give what was added since ``earlier``; ValueError when that is no earlier state of the same total."""
+        """Return what was added since ``earlier``; ValueError if that is not an earlier state of the same total."""
         calls = {
             at: SizeCount(
                 *(a - b for a, b in zip(self.calls.get(at, _NONE), earlier.calls.get(at, _NONE), strict=True))
@@ -124,7 +125,7 @@ class UsageTotals:
             ) from error
 
     def encode(self) -> str:
-        """Give the total as ASCII JSON, at most ``METADATA_LIMIT_BYTES`` long for counts below 2**63."""
+        """Return the total as ASCII JSON, at most ``METADATA_LIMIT_BYTES`` long for counts below 2**63."""
         histogram = [n for at, count in self.calls.items() for n in (at, *count)]
         body = {
             "v": FORMAT_VERSION,
@@ -143,7 +144,7 @@ class UsageTotals:
         Raises
         ------
         ValueError
-            It is something else, or of another version; both versions are named.
+            It is something else, or of another version; the message names both versions.
         """
         try:
             body = json.loads(text)

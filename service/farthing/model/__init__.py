@@ -1,1 +1,1 @@
-"""A model ready to score: a bundle's stages as one object."""
+"""Models ready to score: loads a bundle, checks it and runs its stages."""

@@ -1,8 +1,8 @@
-"""Golden vectors: what a model must give for known events, checked on the machine it runs on.
+"""Golden vectors: the results that a model must give for fixed events, checked on the machine it runs on.
 
-Expected values are made by the references (plain Python and NumPy), never by the kernels and ONNX Runtime that they
-check. Integers (accumulators, logits, prices) and our own scores must be equal bit for bit; scores of ONNX Runtime
-running the whole of ``model.onnx`` within :data:`PLAIN_TOLERANCE`, with the same labels.
+The expected values come from the references (plain Python and NumPy), never from the kernels and ONNX Runtime that they
+check. Integers (accumulators, logits, prices) and our own scores must be equal bit for bit; scores from ONNX Runtime
+running the whole of ``model.onnx`` must be within :data:`PLAIN_TOLERANCE`, with the same labels.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ from farthing.scoring.session import open_session
 
 PLAIN_TOLERANCE = 1e-6
 MAX_GOLDEN_EVENT_BYTES = 1 << 20
-_PADDED_CELLS = 1 << 17  # ids of one plain run, padding included: bounds its memory whatever the events' lengths
+_PADDED_CELLS = 1 << 17  # ids of one plain run, padding included: bounds its memory for events of any length
 _BATCH_SIZES = (1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 64, 129)
-_STRESS_ROWS = 1031  # one run; prime: no batch size divides it, so every size ends in a tail
+_STRESS_ROWS = 1031  # of one run; a prime: no batch size divides it, so with every size the last batch is incomplete
 _SEED = 20240229
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked; everything held."""
+    """What was checked and found right."""
 
     golden_events: int
     golden_rows: int
-    plain_score_difference: float  # the largest, against ONNX Runtime running the whole model
+    plain_score_difference: float  # largest difference from ONNX Runtime running the whole model
     batch_sizes: tuple[int, ...]
     stress_rows: int
-    batch_difference: float = 0.0  # the largest of a score between batches: over 0 only where a manifest allows it
+    batch_difference: float = 0.0  # largest difference of a score between batches: above 0 only if a manifest allows it
 
 
 def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
-    """Compute golden vectors by the references.
+    """Compute golden vectors with the references.
 
     Parameters
     ----------
     stages:
-        The model's; featurize and decide are used.
+        The model's stages; featurize and decide are used.
     values:
         Events, good and bad: ordinary ones, empty text, long text, refused ones.
     """
@@ -88,12 +88,12 @@ def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
 
 
 def verify(stages: Stages, golden: Golden) -> Verification:
-    """Check a model against golden vectors, and that its scores do not depend on batches here.
+    """Check a model against golden vectors, and that its scores do not depend on batches on this machine.
 
     Raises
     ------
     BundleError
-        Something differs: which, where, and both values.
+        Something differs; the message says what, where, and both values.
     """
     data = golden.values.tobytes()
     values = [data[start:stop] for start, stop in itertools.pairwise(golden.values_indptr.tolist())]
@@ -136,7 +136,7 @@ def _order(decisions: object) -> Int64s | None:
 
 
 def _columns_and_features(stages: Stages, values: Sequence[bytes]) -> tuple[FieldColumns, FeatureBlock, DecisionInputs]:
-    # Not stages.parse: neither a worker's max_event_bytes nor a map of fields may make a sound bundle look broken.
+    # Not stages.parse: a worker's max_event_bytes or a map of fields must not make a sound bundle look broken.
     records = RecordBlock.of_values(values)
     plan = FieldPlan.from_manifest(stages.manifest.field_plan)
     columns = parse(records, plan, max_event_bytes=MAX_GOLDEN_EVENT_BYTES)
@@ -152,21 +152,21 @@ def _compare(what: str, computed: NDArray[Any], golden: NDArray[Any]) -> None:
         place = tuple(int(i) for i in different[0])
         differ = f"golden {what}: {len(different)} of {golden.size} values differ; the first is at {place}: expected "
         differ += f"{golden[place]}, found {computed[place]}"
-        if what == "status":  # parsing depends on the field plan and on no machine
+        if what == "status":  # parsing depends on the field plan and not on the machine
             raise BundleError(
                 f"{differ} ({Status(int(computed[place])).name}). The golden events do not fit the manifest's field "
                 f"plan: was it edited? Build the bundle again. {MAP_INSTEAD}"
             )
         raise BundleError(
-            f"{differ}. This Farthing, ONNX Runtime or CPU does not give what the "
-            "bundle was made with: do not trust its scores here. Build the bundle again or report this machine"
+            f"{differ}. This Farthing, ONNX Runtime or CPU does not reproduce the results that the bundle was built "
+            "with: do not trust its scores here. Build the bundle again or report this machine"
         )
 
 
 def _check_plain_run(
     stages: Stages, columns: FieldColumns, features: FeatureBlock, inputs: DecisionInputs, golden: Golden
 ) -> float:
-    """Run the whole model.onnx in ONNX Runtime, as anyone might."""
+    """Run the whole model.onnx in ONNX Runtime, as any other user of it would."""
     session = open_session(stages.hashed.model, threads=1)
     scores = np.empty_like(golden.scores)
     for rows, ids in _padded(features, padding_id=stages.hashed.tensors.n_buckets):
@@ -178,13 +178,13 @@ def _check_plain_run(
         raise BundleError(
             f"golden scores: the plain ONNX Runtime run differs by {difference:.3g}, expected at most {PLAIN_TOLERANCE}"
         )
-    plain = stages.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # an order may differ at a near tie
+    plain = stages.decide(columns, ScoreBlock(golden.logits, scores), inputs)  # a ranking may differ at a near tie
     _compare("labels of the plain run", plain.labels, golden.labels)
     return difference
 
 
 def _padded(features: FeatureBlock, *, padding_id: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Cut rows into runs of bounded size and pad each to a rectangle."""
+    """Split rows into runs of bounded size and pad each to a rectangle."""
     counts = np.diff(features.indptr)
     start = 0
     while start < len(counts):
@@ -200,7 +200,7 @@ def _padded(features: FeatureBlock, *, padding_id: int) -> Iterator[tuple[slice,
 
 
 def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
-    """Compare runs of many sizes with rows run alone, extreme neighbours among them."""
+    """Compare runs of many sizes with rows run alone; some of the rows beside them are extreme."""
     dim = golden.accumulators.shape[1]
     rng = np.random.default_rng(_SEED)
     inputs = rng.integers(0, 256, (_STRESS_ROWS, dim), dtype=np.uint8)
@@ -209,7 +209,7 @@ def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
     dense = stages.hashed.dense
     expected = dense(inputs)
     for size in _BATCH_SIZES:
-        # rows run alone cost most: a stride of them will do
+        # Rows run alone cost most, so only a regular sample of them is run.
         starts = range(0, _STRESS_ROWS, size) if size > 3 else range(0, _STRESS_ROWS, 11)
         for start in starts:
             rows = slice(start, min(start + size, _STRESS_ROWS))

@@ -1,9 +1,9 @@
-"""From a row's fields to its scores: the two kinds of model that Farthing serves.
+"""The two kinds of model that Farthing serves, each from a row's fields to its scores.
 
 ::
 
-    HashedNet    hashed features -> embedding bag -> int8 net     what ``farthing distill`` makes; integers throughout
-    ColumnNet    number columns -> any allowed ONNX classifier    what a team already has
+    HashedNet    hashed features -> embedding bag -> int8 net     made by ``farthing distill``; integers throughout
+    ColumnNet    number columns -> any allowed ONNX classifier    one that a team already has
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Features = FeatureBlock | NumberBlock
 
 
 class Net(Protocol):
-    """What makes scores of a row's fields."""
+    """Turns a row's fields into scores."""
 
     @property
     def read(self) -> Set[str]:
@@ -40,7 +40,7 @@ class Net(Protocol):
         """Make each row's features; ``buffer`` is what raw columns are views into."""
 
     def score(self, features: Features, /) -> ScoreBlock:
-        """Compute each row's scores of features that it made itself."""
+        """Compute each row's scores from features that :meth:`featurize` made."""
 
 
 class HashedNet:
@@ -49,11 +49,11 @@ class HashedNet:
     Parameters
     ----------
     manifest, model:
-        What the model is, and the model.
+        The description of the model, and the model.
     threads:
         Threads of ONNX Runtime; scores do not depend on it.
     features:
-        The bytes of ``features.npz``, which the feature spec names by their SHA-256; None where it names none.
+        The bytes of ``features.npz``, whose SHA-256 is in the feature spec; None if the spec has none.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class HashedNet:
 
 
 class ColumnNet:
-    """Number columns, run through an ONNX classifier that the user brings.
+    """Number columns and an ONNX classifier that the user brings.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class ColumnNet:
     fields:
         Names of the plan's number fields, in the order of the model's columns.
     fill:
-        What stands for a missing or null number; some models take NaN as a value of its own.
+        The value used for a missing or null number; some models accept NaN as a value of its own.
     """
 
     def __init__(self, session: ColumnSession, fields: tuple[str, ...], *, fill: float) -> None:
@@ -144,7 +144,7 @@ def _feature_spec(manifest: Manifest, *, n_buckets: int) -> FeatureSpec:
     if computed != manifest.feature_fingerprint:
         raise BundleError(
             f"feature fingerprint: the manifest says {manifest.feature_fingerprint!r}, this Farthing computes "
-            f"{computed!r} from the same spec; features would not be those the model was trained on. "
+            f"{computed!r} from the same spec; the model was trained on other features. "
             "Use the Farthing that built the bundle, or build the bundle again"
         )
     if spec.n_buckets != n_buckets:

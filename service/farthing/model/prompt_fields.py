@@ -1,4 +1,4 @@
-"""What an API would be sent of an event: the fields that the model reads. For the meter's estimates of tokens."""
+"""The part of an event that an API would be sent: the fields that the model reads, for the meter's token estimates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def count_bytes(columns: FieldColumns, plan: FieldPlan, read: Set[str]) -> Int64
 
 
 def text_of(columns: FieldColumns, plan: FieldPlan, read: Set[str], buffer: Bytes, event: int) -> str:
-    """Give those fields of one event, one after the other; ``buffer`` is what raw columns are views into."""
+    """Return those fields of one event, one after another; ``buffer`` is what raw columns are views into."""
     parts = []
     for field in plan.fields:
         column = columns.columns[field.name]
@@ -41,7 +41,7 @@ def text_of(columns: FieldColumns, plan: FieldPlan, read: Set[str], buffer: Byte
 
 
 def _ends(column: Column) -> Int64s | None:
-    """Give where each slot's bytes would end if all were laid out one after the other, from 0; None for numbers."""
+    """Return where each slot's bytes would end if all were laid out one after another from 0; None for numbers."""
     if isinstance(column, TextColumn):
         return column.indptr
     if isinstance(column, RawColumn):

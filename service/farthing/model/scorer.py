@@ -1,4 +1,4 @@
-"""Event bytes in, score records out: a model in process. No Kafka.
+"""Scores events in the caller's process, without Kafka: event bytes in, score records out.
 
 ::
 
@@ -7,7 +7,7 @@
     scorer = Scorer.load("moderation")
     scorer.score_texts(["You are a wonderful person."]).values[0]  # b'{"id":0,"score":0.0123,"label":"allow",...}'
 
-Its stages one by one, on blocks, are ``scorer.stages`` (:class:`farthing.model.stages.Stages`). A scorer keeps no state
+``scorer.stages`` are its single stages, on blocks (:class:`farthing.model.stages.Stages`). A scorer keeps no state
 between calls; calls from several threads are independent.
 """
 
@@ -43,9 +43,9 @@ from farthing.scoring.manifest import Manifest
 class ScoredEvents:
     """What became of events scored in process.
 
-    ``status`` and ``row_indptr`` have an entry for each event, refused ones too. The rest are shorter where events were
-    refused: row r of ``scores`` and ``labels`` is of the event k with ``row_indptr[k] <= r < row_indptr[k + 1]``, and
-    ``values[j]`` is of the event ``numpy.flatnonzero(status == 0)[j]``. Zip none of them with the events.
+    ``status`` and ``row_indptr`` cover every event, including refused ones. The others are shorter if events were
+    refused: row r of ``scores`` and ``labels`` belongs to the event k with ``row_indptr[k] <= r < row_indptr[k + 1]``,
+    and ``values[j]`` to the event ``numpy.flatnonzero(status == 0)[j]``. Do not zip any of these with the events.
     """
 
     status: Bytes  # (n,) farthing.blocks.Status: 0 is scored
@@ -62,14 +62,14 @@ class ScoredEvents:
 class Scorer:
     """A model ready to score.
 
-    Most callers want :meth:`load`. A model that lies in no bundle yet needs only its stages.
+    Most callers want :meth:`load`. A model that is not in a bundle yet needs only its stages.
 
     Parameters
     ----------
     stages:
         The model's stages.
     source:
-        Where it came from, and so what it can be verified against.
+        Where the model came from, which decides what it can be verified against.
     """
 
     stages: Stages
@@ -96,17 +96,18 @@ class Scorer:
         threads:
             Threads of ONNX Runtime; scores do not depend on it.
         verify:
-            Also check the golden vectors and batch invariance on this machine. Digests and fingerprints always are.
+            Also check the golden vectors and batch invariance on this machine. Digests and fingerprints are always
+            checked.
         fields:
-            Where fields lie in the events, where it is not where the bundle says: ``{"text": "comment.text"}``, by the
-            names in its field plan or the paths there. The bundle and its checks are not touched by it.
+            Paths of fields that are elsewhere in the events than the bundle says: ``{"text": "comment.text"}``, by the
+            name or path that its field plan has. The bundle and its checks are not affected.
 
         Raises
         ------
         BundleError
             There is no such bundle, or it fails a check; the message gives both values.
         ConfigError
-            ``fields`` names a field that the model does not read, or a path that cannot be.
+            ``fields`` names a field that the model does not read, or has an invalid path.
         """
         folder = find_bundle(path_or_name)
         if is_column_bundle(folder):
@@ -136,17 +137,17 @@ class Scorer:
 
     @property
     def model_id(self) -> str:
-        """What scores are signed with: ``moderation@1a2b3c4d``."""
+        """The model id that scores carry, such as ``moderation@1a2b3c4d``."""
         return self.stages.model_id
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of the model."""
+        """The bundle's description of the model."""
         return self.stages.manifest
 
     @property
     def task(self) -> str:
-        """What a score means: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
+        """The kind of decision: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
         return self.stages.task
 
     @property
@@ -161,7 +162,7 @@ class Scorer:
 
     @property
     def field_plan(self) -> FieldPlan:
-        """What is read of an event, and where it lies."""
+        """Which fields of an event are read, and where they are."""
         return self.stages.field_plan
 
     def verify(self) -> Verification:
@@ -175,19 +176,19 @@ class Scorer:
         return self.source.verify(self.stages)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Scorer:
-        """Give the same model under other settings of its task, such as another campaign.
+        """Return the same model with other settings of its task, such as another campaign.
 
-        Golden vectors hold for the bundle's own settings, so the new scorer has none to verify.
+        Golden vectors are for the bundle's own settings, so the new scorer has none to verify.
 
         Raises
         ------
         BundleError
-            The task cannot have these settings.
+            The task does not accept these settings.
         """
         return Scorer(self.stages.with_settings(settings), NoSource("has other settings than its bundle"))
 
     def score_events(self, events: Sequence[bytes | None], *, now_ms: int = 0, pacing: float = 1.0) -> ScoredEvents:
-        """Score event values as they would lie in Kafka; ``None`` is a tombstone.
+        """Score event values as they would be in Kafka; ``None`` is a tombstone.
 
         A bad event never raises: its ``status`` says what is wrong with it. ``now_ms`` (since the events were made) and
         ``pacing`` are for bidding.
@@ -222,9 +223,9 @@ class Scorer:
         Raises
         ------
         TypeError
-            ``texts`` is one text and not a sequence, or one of them is what JSON cannot hold, such as bytes.
+            ``texts`` is one text and not a sequence, or one of them cannot be JSON, such as bytes.
         ValueError
-            The plan has not exactly one text field.
+            The plan does not have exactly one text field.
         """
         if isinstance(texts, str | bytes | bytearray):
             raise TypeError(
@@ -239,7 +240,7 @@ class Scorer:
 
 @contextmanager
 def _naming(folder: Path) -> Iterator[None]:
-    """Put the bundle's folder before what is wrong with it."""
+    """Prefix an error in a bundle with the bundle's folder."""
     try:
         yield
     except BundleError as error:

@@ -1,4 +1,4 @@
-"""Where bundles lie: a path of the user's, or one of those shipped with Farthing.
+"""Finds bundles: a folder of the user's, or one of those shipped with Farthing.
 
 Shipped bundles are in ``models/bundles`` of a checkout (an editable install) and in ``farthing/_bundles`` of a wheel.
 """
@@ -19,7 +19,7 @@ def shipped_bundles() -> dict[str, Path]:
 
 
 def _home() -> Path:
-    """Give the folder that they came in. A folder ``models`` that happens to lie beside an installation is not it."""
+    """Return the folder of the shipped bundles, and not one called ``models`` that happens to be beside the package."""
     checkout = _PACKAGE.parents[1]
     if _PACKAGE.parent.name == "service" and (checkout / "pyproject.toml").is_file():
         return checkout / "models" / "bundles"

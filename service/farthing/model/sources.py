@@ -1,4 +1,4 @@
-"""Where a model came from, and so what it can be verified against: its files, and what they say it must give."""
+"""Where a model came from, which decides what it can be verified against: its files, and the results they state."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Source(Protocol):
         Raises
         ------
         BundleError
-            The files changed since they were loaded, the model does not give what it must, or there is nothing to
+            The files changed since they were loaded, the model does not give the right results, or there is nothing to
             check it against.
         """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HashedSource:
-    """A bundle of ``farthing distill``: golden vectors, and integers that no batch changes."""
+    """A bundle from ``farthing distill``: it has golden vectors, and integers that do not depend on the batch."""
 
     bundle: Bundle
 
@@ -43,7 +43,7 @@ class HashedSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColumnSource:
-    """A classifier over number columns: no golden vectors, but scores may not depend on the batch."""
+    """A classifier over number columns: it has no golden vectors, but its scores must not depend on the batch."""
 
     bundle: ColumnBundle
     session: ColumnSession

@@ -1,4 +1,4 @@
-"""The pure stages of one model, in order: parse, featurize, score, decide, render.
+"""Runs the pure stages of one model, in order: parse, featurize, score, decide, render.
 
 ::
 
@@ -9,8 +9,8 @@
     decisions = stages.decide(columns, scores, inputs)
     values = stages.render(records, columns, decisions)
 
-Blocks in, blocks out (:mod:`farthing.blocks`). Nothing here changes once it is made and nothing is kept between calls,
-so that calls from several threads are independent; whoever wants other settings or another field gets another value.
+Blocks in, blocks out (:mod:`farthing.blocks`). A ``Stages`` never changes and keeps nothing between calls, so calls
+from several threads are independent; for other settings or another field there is a method that returns another one.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from farthing.scoring.manifest import Manifest
 class Stages:
     """One model's stages. Most callers want :meth:`of`, which checks that the parts belong together."""
 
-    model_id: str  # what scores are signed with
+    model_id: str  # scores carry it
     manifest: Manifest = field(repr=False)
-    field_plan: FieldPlan  # the manifest's, or where a map of fields has them
+    field_plan: FieldPlan  # the manifest's, changed by the map of fields if there is one
     net: Net = field(repr=False)
     settled: SettledTask = field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES  # longer values are refused as TOO_LARGE
@@ -64,20 +64,20 @@ class Stages:
         Parameters
         ----------
         manifest, net:
-            What the model is, and the model ready to run.
+            The description of the model, and the model ready to run.
         model_id:
-            What scores are signed with.
+            The id that scores carry.
         max_event_bytes:
             Longer values are refused as TOO_LARGE.
         fields:
-            Where fields lie in the events, where it is not where the manifest says: ``{"text": "comment.text"}``.
+            Paths of fields that are elsewhere in the events than the manifest says: ``{"text": "comment.text"}``.
 
         Raises
         ------
         BundleError
-            The manifest's task is unknown, or the field plan does not give what the model and the task read.
+            The manifest's task is unknown, or the field plan lacks what the model or the task reads.
         ConfigError
-            ``fields`` names a field that the model does not read, or a path that cannot be.
+            ``fields`` names a field that the model does not read, or has an invalid path.
         """
         if manifest.task not in TASKS:
             raise BundleError(f"task is {manifest.task!r}, this Farthing knows {', '.join(TASKS)}; update Farthing")
@@ -86,7 +86,7 @@ class Stages:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         stages = cls(model_id, manifest, plan, net, TASKS[manifest.task].from_manifest(manifest), max_event_bytes)
-        try:  # on no events: does the plan give what the model and the task read?
+        try:  # with no events: this fails if the plan lacks what the model or the task reads
             stages.featurize(stages.parse(RecordBlock.of_values([])))
             stages._decide_nothing()
         except ConfigError as error:
@@ -95,7 +95,7 @@ class Stages:
 
     @property
     def task(self) -> str:
-        """What a score means: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
+        """The kind of decision: ``moderation``, ``classify``, ``rerank`` or ``bidding``."""
         return self.manifest.task
 
     @property
@@ -115,20 +115,20 @@ class Stages:
         Raises
         ------
         BundleError
-            The model reads number columns as they are.
+            The model reads number columns, not hashed features.
         """
         if not isinstance(self.net, HashedNet):
             raise BundleError(f"{self.model_id} reads number columns: it has no hashed features, table or integers")
         return self.net
 
     def parse(self, records: RecordBlock) -> FieldColumns:
-        """Read the wanted fields of each event."""
+        """Read the plan's fields of each event."""
         return parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
 
     def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
         """Make each row's features: hashed ids, or numbers.
 
-        ``records`` are those that were parsed; only features of raw fields, which are views, need them.
+        ``records`` are those that were parsed; only features of raw fields need them, because raw columns are views.
         """
         return self.net.featurize(columns, None if records is None else records.buffer)
 
@@ -137,7 +137,7 @@ class Stages:
         return self.net.score(features)
 
     def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:
-        """Give each event its label and its final status; ``inputs`` (the time, pacing) are what a task may read."""
+        """Give each event its label and its final status; a task may also read ``inputs`` (the time, pacing)."""
         return self.settled.decide(columns, scores, inputs)
 
     def render(self, records: RecordBlock, columns: FieldColumns, decisions: Decisions) -> RenderedValues:
@@ -149,18 +149,18 @@ class Stages:
         return prompt_fields.count_bytes(columns, self.field_plan, self.net.read)
 
     def prompt_text(self, columns: FieldColumns, records: RecordBlock, event: int) -> str:
-        """Give what the model reads of one event, field after field."""
+        """Return the parts of one event that the model reads, field after field."""
         return prompt_fields.text_of(columns, self.field_plan, self.net.read, records.buffer, event)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Stages:
-        """Give the same model under other settings of its task, such as another campaign.
+        """Return the same model with other settings of its task, such as another campaign.
 
-        Golden vectors hold for the bundle's own settings, and not for these.
+        Golden vectors are for the bundle's own settings, and not for these.
 
         Raises
         ------
         BundleError
-            The task cannot have these settings.
+            The task does not accept these settings.
         """
         manifest = replace(self.manifest, settings=settings)
         stages = replace(self, manifest=manifest, settled=TASKS[self.task].from_manifest(manifest))
@@ -168,9 +168,9 @@ class Stages:
         return stages
 
     def reading_also(self, path: str) -> tuple[Stages, Field]:
-        """Give stages that also read the field at ``path``, whatever JSON value it is, and that field.
+        """Return stages that also read the field at ``path``, of any JSON type, and that field.
 
-        Neither the model nor its task looks at it. Where the plan reads that path anyway, it is the plan's own field.
+        Neither the model nor its task uses it. If the plan already reads that path, it is the plan's own field.
 
         Raises
         ------
@@ -181,13 +181,13 @@ class Stages:
         own = next((planned for planned in self.field_plan.fields if planned.parsed == parsed), None)
         also = own or Field("_also", path, "raw")
         if also.in_array or also.kind == "number":
-            raise ConfigError(f"field path {path!r} gives numbers or an entry a row; name a field with one value")
+            raise ConfigError(f"field path {path!r} has numbers or one entry per row; name a field with one value")
         if own is not None:
             return self, own
         return replace(self, field_plan=replace(self.field_plan, fields=(*self.field_plan.fields, also))), also
 
     def _decide_nothing(self) -> None:
-        """Decide on a refused event: raises BundleError where the field plan does not give what the task reads."""
+        """Decide on a refused event: raises BundleError if the field plan lacks what the task reads."""
         records = RecordBlock.of_values([b""])
         no_scores = ScoreBlock(np.zeros((0, len(self.heads)), np.int32), np.zeros((0, len(self.heads)), np.float32))
         self.decide(self.parse(records), no_scores, DecisionInputs(records.buffer, records.timestamps_ms))

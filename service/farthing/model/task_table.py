@@ -1,4 +1,4 @@
-"""What each task makes of scores, and how it is written: the two stages that differ from task to task."""
+"""The two stages that differ from task to task: what each makes of scores, and how its decisions are written."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from farthing.tasks.moderation import Moderation
 from farthing.tasks.rerank import Rerank
 
 ID_FIELD: Final = "id"
-"""The raw field of a plan that is echoed in the score record."""
+"""The raw field of a plan whose value is echoed in the score record."""
 
 SPARE_FIELDS: Final = (Field(ID_FIELD, ID_FIELD, "raw"),)
-"""Fields that a plan may lack; they are read all the same where a map says where they lie."""
+"""Fields that a plan may lack; they are still read if a map of fields gives them a path."""
 
 
 Decisions = DecisionBlock | BidBlock  # a RankingBlock is a DecisionBlock
 
 
 class SettledTask(Protocol):
-    """A task as a manifest sets it, with its thresholds or its campaign."""
+    """A task with the settings of a manifest: its thresholds or its campaign."""
 
     def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs, /) -> Decisions:
         """Give each event its label and its final status."""
 
 
 class Signature(Protocol):
-    """What a model puts into its score records."""
+    """What a model writes into its score records besides decisions."""
 
     @property
     def model_id(self) -> str:
-        """What scores are signed with."""
+        """The model id that scores carry."""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ class Signature(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: ``from_manifest`` gives what decides, ``render`` writes its decisions as score records."""
+    """One task: ``from_manifest`` returns the decider, ``render`` writes its decisions as score records."""
 
     from_manifest: Callable[[Manifest], SettledTask]
     render: Callable[[Signature, RecordBlock, FieldColumns, Decisions], RenderedValues]

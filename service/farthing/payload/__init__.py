@@ -1,4 +1,4 @@
-"""Event bytes to columns and decisions back to bytes. A bad event is a status, never an exception."""
+"""Parses events into columns and renders decisions as bytes. A bad event gets a status, never an exception."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""``NEW=OLD``: the field NEW is at OLD. The one place that reads such pairs, and says what is wrong with one."""
+"""Reads ``NEW=OLD`` pairs, which say that the field NEW is at OLD in the user's events, and explains a bad one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FLAG: Final = "--map"
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Read ``--map NEW=OLD``, as often as it was given: NEW to OLD.
+    """Read every ``--map NEW=OLD`` that was given, as a dict of NEW to OLD.
 
     Raises
     ------
     ConfigError
-        One is not of that form, or NEW is given twice.
+        One has another form, or NEW is given twice.
     """
     named: dict[str, str] = {}
     for pair in pairs:
@@ -32,7 +32,7 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def unknown(name: str, candidates: Iterable[str]) -> str:
-    """Say that there is no such name, which names there are, and which may be meant."""
+    """Say that there is no such name, which names there are, and which one may be meant."""
     names = list(dict.fromkeys(candidates))
     close = difflib.get_close_matches(name, names, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
@@ -41,7 +41,7 @@ def unknown(name: str, candidates: Iterable[str]) -> str:
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """Put ``where`` the map was given before what is wrong with it."""
+    """Prefix an error in a map with ``where`` the map was given."""
     try:
         yield
     except ConfigError as error:

@@ -1,7 +1,7 @@
 """The kernel of the stage ``parse``: one pass over each event's JSON.
 
-Wanted fields go to columns, everything else is validated and skipped. The rules, and the reference, stand in
-:mod:`farthing.payload.rules`; of a key that is given twice the last one counts, and a key is compared after unescaping.
+The plan's fields go to columns; everything else is validated and skipped. The rules and the reference are in
+:mod:`farthing.payload.rules`. When a key is given twice the last one counts, and keys are compared after unescaping.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from farthing.payload.plan import KINDS, MAX_DEPTH
 from farthing.payload.strings import scan_string, unescape
 from farthing.payload.tokens import has_byte_order_mark, scan_literal, skip_space
 
-# Integers for the kernels: numba does not read enums from other modules into constants.
+# Integers for the kernels: numba does not turn another module's enum members into constants.
 OK, NULL_VALUE, TOO_LARGE, EMPTY_VALUE, BYTE_ORDER_MARK, SYNTAX = (
     int(S.OK), int(S.NULL_VALUE), int(S.TOO_LARGE), int(S.EMPTY_VALUE), int(S.BYTE_ORDER_MARK), int(S.SYNTAX)
 )  # fmt: skip
@@ -42,7 +42,7 @@ _NOTHING: Final = -1
 def find_edge(
     data: Bytes, start: int, stop: int, node: int, key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s
 ) -> int:
-    """Find the edge of ``node`` whose key is ``data[start:stop]``, or -1."""
+    """Return the edge of ``node`` whose key is ``data[start:stop]``, or -1."""
     size = stop - start
     for edge in range(edge_indptr[node], edge_indptr[node + 1]):
         first = key_indptr[edge]
@@ -57,7 +57,7 @@ def find_edge(
 
 @kernel(inline=True)
 def open_row(row: int, in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s) -> None:
-    """Begin a row: nothing is there yet, and its strings begin where the last row's ended."""
+    """Begin a row: its fields are missing so far, and its strings begin where the last row's ended."""
     for f in range(len(in_array)):
         if in_array[f]:
             presence[f, row] = MISSING
@@ -69,7 +69,7 @@ def forget(
     first: int, last: int, event: int, row: int, first_row: int, in_rows: bool,
     in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s,
 ) -> bool:  # fmt: skip
-    """Take back what fields ``first`` to ``last`` got so far; True when that takes back all rows."""
+    """Undo what fields ``first`` to ``last`` (excluded) got so far; returns True when that undoes all rows."""
     rows_too = False
     for f in range(first, last):
         if in_array[f] and not in_rows:
@@ -84,7 +84,10 @@ def forget(
 
 @kernel
 def block(first: int, last: int, event: int, in_rows: bool, in_array: Bytes, presence: Bytes) -> bool:
-    """Note that fields ``first`` to ``last`` lie below a value that is no container; True when the array does."""
+    """Mark fields ``first`` to ``last`` (excluded) as below a value that is not a container.
+
+    Returns True when the plan's array is among them.
+    """
     array_too = False
     for f in range(first, last):
         if not in_array[f]:
@@ -104,8 +107,9 @@ def parse_event(
 ) -> tuple[int, int]:  # fmt: skip
     """Parse one value into its slots: ``event`` for fields outside the array, from ``first_row`` on for those inside.
 
-    Returns (Status, rows found). ``stack`` is int64 (MAX_DEPTH, 4): 1 for an array, the node of a wanted object (-1:
-    unwanted; -2: the plan's array), the raw field that the container is, where it began.
+    Returns (Status, number of rows). ``stack`` is int64 (MAX_DEPTH, 4), one entry for each open container: 1 for an
+    array; the plan's node for an object (-1: not in the plan; -2: the plan's array); the raw field that the container
+    is the value of, or -1; where it began.
     """
     at = skip_space(data, start, stop)
     if at >= stop:
@@ -113,10 +117,10 @@ def parse_event(
     if has_byte_order_mark(data, start, stop):
         return BYTE_ORDER_MARK, 0
     top_is_object = data[at] == 123
-    depth, array_depth = 0, -1  # array_depth: that of the plan's array while it is open
+    depth, array_depth = 0, -1  # array_depth: depth of the plan's array while it is open
     rows, row = 0, first_row - 1
     too_many, array_blocked = False, False
-    field, node, is_array = _NOTHING, 0, False  # what the next value is to the plan
+    field, node, is_array = _NOTHING, 0, False  # what the next value is in the plan
     array_node = _NOTHING
     while True:
         if at >= stop:
@@ -145,7 +149,7 @@ def parse_event(
             at = skip_space(data, at + 1, stop)
             if at >= stop:
                 return SYNTAX, 0
-            opened = load_u8(data, at) != byte + 2  # } and ] follow their openers at a distance of two
+            opened = load_u8(data, at) != byte + 2  # in ASCII } is { + 2, and ] is [ + 2
         elif byte == 34:  # a string
             at, state = scan_string(data, at + 1, stop)
             if at < 0:
@@ -204,13 +208,13 @@ def parse_event(
                     stops[f, row if array_depth >= 0 and in_array[f] else event] = at
             else:
                 return SYNTAX, 0
-        # A member begins: of an array its value, of an object its key.
+        # A member begins: a value in an array, a key in an object.
         field, node, is_array = _NOTHING, _NOTHING, False
         within = stack[depth - 1, 1]
         if stack[depth - 1, 0]:
             if within == -2:
                 if rows == max_rows:
-                    too_many = True  # the rest is validated only
+                    too_many = True  # the remaining elements are only validated
                 elif first_row + rows == presence.shape[1]:
                     return NO_ROOM, 0
                 else:
@@ -234,7 +238,7 @@ def parse_event(
                 field, node, is_array = edge_field[edge], edge_node[edge], edge_array[edge] == 1
                 first = field if field >= 0 else node_fields[node, 0]
                 last = field + 1 if field >= 0 else node_fields[node, 1]
-                # The last of equal keys counts: forget what an earlier one gave.
+                # The last of equal keys counts: forget the value of an earlier one.
                 if forget(
                     first, last, event, row, first_row, array_depth >= 0, in_array, presence, text_at, text_indptr
                 ):
@@ -248,7 +252,7 @@ def parse_event(
 
 @kernel(inline=True)
 def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64]) -> None:
-    """Give a field that is not there the values that say so."""
+    """Return a field that is missing, null or of the wrong type the positions and number that say so."""
     if presence[f, slot] == MISSING:
         starts[f, slot] = -1
         stops[f, slot] = -1
@@ -258,7 +262,7 @@ def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s
 
 @kernel
 def field_status(event: int, rows: int, has_array: bool, required: Bytes, in_array: Bytes, presence: Bytes) -> int:
-    """Judge the fields of an event whose JSON is good; kernel-only states of optional rows' fields become missing."""
+    """Return the Status of an event whose JSON is valid, from what became of its fields outside the array."""
     for f in range(len(required)):
         if in_array[f]:
             continue
@@ -285,7 +289,7 @@ def parse_events(
 ) -> bool:  # fmt: skip
     """Parse all values of a block into columns that :func:`farthing.payload.columns.parse` allocates.
 
-    False where those have too few slots for the rows.
+    Returns False when they have too few slots for the rows.
     """
     n_fields = len(kinds)
     row_indptr[0] = 0

@@ -1,4 +1,4 @@
-"""Which fields an event lacks, where they were looked for, and where they may be: for people, of single events."""
+"""Explains to people why an event's field was not found: where it was looked for, and what is there instead."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHOWN_CHARACTERS: Final = 40
 
 
 def needs(plan: FieldPlan, own: FieldPlan, also: Sequence[str] = ()) -> str:
-    """Name the required fields of a plan, and those called ``also``, by where they are looked for.
+    """List where a plan's required fields, and those named in ``also``, are looked for.
 
-    ``own`` is the plan that the bundle came with: of a field that was mapped to another place both paths are given.
+    ``own`` is the bundle's own plan: for a field that was mapped to another place both paths are given.
     """
     return ", ".join(
         f.path if f.path == _own_path(f, own) else f"{_own_path(f, own)} at {f.path}" for f in _needed(plan, also)
@@ -25,9 +25,9 @@ def needs(plan: FieldPlan, own: FieldPlan, also: Sequence[str] = ()) -> str:
 
 
 def hint(value: bytes, plan: FieldPlan, own: FieldPlan, also: Sequence[str] = ()) -> str:
-    """Say what an event has in place of the first needed field that it lacks, and how to name the right one.
+    """Say what an event has in place of the first needed field that it lacks, and how to map the right one.
 
-    Empty where it lacks none that could have another name, or is no JSON object.
+    Empty when the event is not JSON, or lacks no field that could have another name.
     """
     try:
         event = json.loads(value)
@@ -48,7 +48,7 @@ def hint(value: bytes, plan: FieldPlan, own: FieldPlan, also: Sequence[str] = ()
 
 
 def _instead(at: Mapping[str, Any], field: Field, above: FieldPath, own: FieldPlan) -> str:
-    """Say what there is at ``above``, where the rest of a field's path is not."""
+    """Say which keys there are at ``above``, the last part of the field's path that exists."""
     rest, name = field.parsed.keys[len(above.keys) :], _own_path(field, own)
     dotted = ".".join(rest)
     if len(rest) > 1 and dotted in at:
@@ -76,6 +76,6 @@ def _own_path(field: Field, own: FieldPlan) -> str:
 
 
 def _shown(key: str) -> str:
-    """Give a key as it may stand in a terminal: short, on one line, nothing that a terminal would act on."""
+    """Return a key that is safe to print: short, on one line, without characters that a terminal would act on."""
     cut = key if len(key) <= SHOWN_CHARACTERS else key[:SHOWN_CHARACTERS] + "..."
     return cut if cut.isprintable() and " " not in cut else json.dumps(cut)

@@ -1,4 +1,4 @@
-"""JSON numbers in kernels: the grammar, the exact overflow test, and the doubles that need no big integers."""
+"""Kernels for JSON numbers: the grammar, the exact overflow test, and conversion where doubles suffice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from farthing.kernels.jit import kernel
 SYNTAX: Final = int(Status.SYNTAX)
 NUMBER_OVERFLOW: Final = int(Status.NUMBER_OVERFLOW)
 
-# The least number that rounds to infinity: the largest double and half a unit in its last place, (2**54 - 1) * 2**970.
+# The least number that rounds to infinity: the largest double plus half a unit in its last place, (2**54 - 1) * 2**970.
 _LIMIT: Final = np.array([int(c) for c in str((2**54 - 1) * 2**970)], np.uint8)
 LIMIT_DIGITS: Final = len(_LIMIT)  # 309
 _POWERS: Final = np.array([float(10**i) for i in range(23)])  # exact in a double up to 10**22
-_EXPONENT_CAP: Final = 1 << 40  # exponents saturate here, far past any that changes the outcome
+_EXPONENT_CAP: Final = 1 << 40  # exponents saturate here, far beyond any that still makes a difference
 
 
 @kernel(inline=True)
@@ -29,8 +29,8 @@ def is_digit(byte: int) -> bool:
 def scan_number(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """Validate the number at ``at`` (RFC 8259, section 6).
 
-    Returns (position after it, 0), or (-1, the Status of the first error). A number that would round to infinity is
-    an error, exactly.
+    Returns (position after it, 0), or (-1, the Status of the first error). A number is an error exactly when it would
+    round to infinity.
     """
     if data[at] == 45:
         at += 1
@@ -94,10 +94,10 @@ def overflows(data: Bytes, at: int, stop: int, scale: int) -> bool:
 
 @kernel
 def exact_double(data: Bytes, at: int, stop: int) -> tuple[float, bool]:
-    """Convert a validated number where one multiplication or division of exact doubles is enough.
+    """Convert a validated number if one multiplication or division of exact doubles is enough.
 
-    That is so for at most 15 digits and a power of ten of at most 22 (Clinger 1990, the "fast path"). Returns
-    (value, True), or (0.0, False) where the caller must convert by other means.
+    It is enough for at most 15 digits and a power of ten between -22 and 22 (Clinger 1990, the "fast path"). Returns
+    (value, True), or (0.0, False) when the caller must convert it by other means.
     """
     negative = data[at] == 45
     if negative:

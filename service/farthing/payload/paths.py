@@ -1,6 +1,6 @@
-r"""Where a field lies in an event: ``comment.text``, ``candidates[*].text``, ``comment\.text`` for a key with a dot.
+r"""Paths of fields in an event: ``comment.text``, ``candidates[*].text``, ``comment\.text`` for a key with a dot.
 
-The one reading of such paths, for field plans and their maps, ``--map``, ``[route.fields]`` and columns of files.
+Field plans, ``--map``, ``[route.fields]`` and columns of files all have their paths read here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-"""What :meth:`FieldPath.find` gives where there is nothing (null is a value)."""
+"""What :meth:`FieldPath.find` returns where there is nothing (null is a value)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """A path, read: keys from the top of the event; ``array`` is the place of the one whose array is gone through."""
+    """A parsed path: keys from the top of the event; ``array`` is the index of the key that is followed by ``[*]``."""
 
     keys: tuple[str, ...]
     array: int = -1  # no array
@@ -40,9 +40,9 @@ class FieldPath:
         return ".".join(keys)
 
     def find(self, event: object) -> object:
-        """Give what lies at the path of an event, as :func:`json.loads` reads it; ABSENT where there is nothing.
+        """Return the value at this path of an event that :func:`json.loads` has read; ABSENT where there is none.
 
-        A path through an array finds nothing: there may be many.
+        A path through an array is always ABSENT, because it may lead to many values.
         """
         if self.array >= 0:
             return ABSENT
@@ -53,7 +53,7 @@ class FieldPath:
         return event
 
     def put(self, event: dict[str, Any], value: object, row: int = 0) -> None:
-        """Put a value at the path of an event, of an array in its element ``row``; makes what is missing on the way."""
+        """Put a value at this path of an event (in an array's element ``row``), creating what is missing on the way."""
         at = event
         for place, key in enumerate(self.keys[:-1]):
             if place == self.array:
@@ -66,7 +66,7 @@ class FieldPath:
 
 
 def escape(key: str) -> str:
-    """Write a key as it stands in a path."""
+    """Escape a key for use in a path."""
     return _TO_ESCAPE.sub(r"\\\g<0>", key)
 
 
@@ -77,7 +77,7 @@ def parse_path(text: str) -> FieldPath:
     Raises
     ------
     ConfigError
-        It is not like 'a.b' or 'a[*].b'; the message says why, and how a dot in a key is written.
+        It is not like 'a.b' or 'a[*].b'; the message says why, and how to write a dot that is part of a key.
     """
     keys: list[str] = []
     arrays: list[int] = []
@@ -87,7 +87,7 @@ def parse_path(text: str) -> FieldPath:
         if here == "\\":
             if after not in _ESCAPABLE:
                 raise ConfigError(
-                    f"field path '{text}' has a backslash before {after or 'nothing'}: one stands before . [ ] * or "
+                    f"field path '{text}' has a backslash before {after or 'nothing'}: it can only escape . [ ] * or "
                     f"another backslash; {HOW_TO_ESCAPE}"
                 )
             key += after
@@ -98,7 +98,7 @@ def parse_path(text: str) -> FieldPath:
         elif here == "[":
             raise ConfigError(
                 f"field path '{text}' is not like 'a.b' or 'a[*].b': [*] goes through all elements of an array, and "
-                r"no other bracket is possible; one that is part of a key is written \["
+                r"no other bracket is allowed; one that is part of a key is written \["
             )
         elif here == ".":
             keys.append(key)
@@ -115,7 +115,7 @@ def parse_path(text: str) -> FieldPath:
             else "the field path is empty; name a key of the event, like 'a.b' or 'a[*].b'"
         )
     if len(arrays) > 1:
-        raise ConfigError(f"field path '{text}' goes through two arrays, one is possible")
+        raise ConfigError(f"field path '{text}' goes through two arrays; only one is allowed")
     if arrays and arrays[0] == len(keys) - 1:
         raise ConfigError(f"field path '{text}' ends in an array; name a key of its elements")
     try:

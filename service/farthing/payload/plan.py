@@ -1,4 +1,4 @@
-"""Which fields an event's value must give: declared once, compiled to flat arrays for the kernel."""
+"""Field plans: which fields are read from an event, declared once and compiled to flat arrays for the kernel."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from farthing.payload.paths import FieldPath, parse_path
 Kind = Literal["text", "raw", "number"]
 KINDS: Final = ("text", "raw", "number")
 MAX_DEPTH: Final = 64
-"""Deeper values are refused: the table of what is accepted says 64."""
+"""Values nested deeper than this are refused (``TOO_DEEP``)."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One wanted field.
+    """One field to read.
 
-    ``path`` names keys from the top, with dots between; ``[*]`` after a key goes through an array
-    (``candidates[*].text``), a backslash stands before a dot, a bracket or a backslash that is part of a key
-    (:mod:`farthing.payload.paths`). ``kind``: ``text`` is a JSON string, unescaped; ``raw`` any JSON value, exactly as
-    it came; ``number`` a JSON number, as the nearest double. An event in which a ``required`` field outside the array
-    is missing or null is refused.
+    ``path`` is the keys from the top, with dots between them; ``[*]`` after a key goes through an array
+    (``candidates[*].text``), and a backslash escapes a dot, a bracket or a backslash that is part of a key
+    (:mod:`farthing.payload.paths`). ``kind`` is ``text`` (a JSON string, unescaped), ``raw`` (any JSON value, exactly
+    as it came) or ``number`` (a JSON number, as the nearest double). An event in which a ``required`` field outside
+    the array is missing or null is refused.
     """
 
     name: str
@@ -49,22 +49,22 @@ class Field:
         except ConfigError as error:
             raise ConfigError(f"{self.name}: {error}") from error
         if len(path.keys) >= MAX_DEPTH:
-            raise ConfigError(f"field {self.name}: path has {len(path.keys)} keys, {MAX_DEPTH - 1} are possible")
+            raise ConfigError(f"field {self.name}: path has {len(path.keys)} keys, at most {MAX_DEPTH - 1} are allowed")
 
     @property
     def parsed(self) -> FieldPath:
-        """The path, read."""
+        """The parsed path."""
         return parse_path(self.path)
 
     @property
     def in_array(self) -> bool:
-        """Whether the field has one entry a row instead of one an event."""
+        """Whether the field has one entry per row instead of one per event."""
         return self.parsed.array >= 0
 
 
 @dataclass(frozen=True)
 class FieldPlan:
-    """All wanted fields. At most one array; ``max_rows`` bounds its elements in one event."""
+    """All fields to read. They go through at most one array; ``max_rows`` is the most elements it may have."""
 
     fields: tuple[Field, ...]
     max_rows: int = 1000
@@ -81,12 +81,12 @@ class FieldPlan:
                 through.setdefault(f.parsed.keys[: f.parsed.array + 1], []).append(f.name)
         if len(through) > 1:
             arrays = "; ".join(f"{', '.join(names)} through {FieldPath(keys)}" for keys, names in through.items())
-            raise ConfigError(f"a field plan can go through one array, found {arrays}: have all go through the same")
+            raise ConfigError(f"a field plan can go through one array, found {arrays}: use the same array for all")
         _refuse_overlaps(self.fields)
 
     @property
     def has_array(self) -> bool:
-        """Whether rows are an array's elements."""
+        """Whether the rows are an array's elements."""
         return any(f.in_array for f in self.fields)
 
     @classmethod
@@ -96,7 +96,7 @@ class FieldPlan:
         Raises
         ------
         ConfigError
-            A key is missing, unknown or has a value that is not possible.
+            A key is missing or unknown, or its value is not allowed.
         """
         try:
             fields = tuple(Field(**entry) for entry in plan["fields"])
@@ -107,20 +107,20 @@ class FieldPlan:
             ) from error
 
     def mapped(self, paths: Mapping[str, str], *, spare: Sequence[Field] = ()) -> FieldPlan:
-        """Give the plan with fields that lie elsewhere: the same names, kinds and rows.
+        """Return this plan with some fields at other paths: the same names, kinds and rows.
 
         Parameters
         ----------
         paths:
-            Where they lie, by the name of the field or by the path that the plan has for it. Others stay.
+            The new paths, by the field's name or by the path that this plan has for it. Other fields keep theirs.
         spare:
-            Fields that the plan may have or not; one that it has not is added where ``paths`` says where it lies.
+            Optional fields; one that the plan lacks is added if ``paths`` has a path for it.
 
         Raises
         ------
         ConfigError
-            A name is unknown or names a field twice, a path is none, gives another number of values than the plan
-            needs, or overlaps with another's. The message begins with the pair, ``text=comment.body``.
+            A name is unknown or a field is mapped twice, or a path is malformed, yields one value where the plan needs
+            many (or many for one), or overlaps with another. The message begins with the pair: ``text=comment.body``.
         """
         if not paths:
             return self
@@ -143,12 +143,12 @@ class FieldPlan:
                 raise ConfigError(f"{pair}: {error}") from error
             if there.in_array and not meant.in_array:
                 raise ConfigError(
-                    f"{pair}: {meant.name} has one value an event, a path through an array gives one for each element; "
-                    "name a path without [*]"
+                    f"{pair}: {meant.name} has one value per event, but a path through an array has one per element; "
+                    "give a path without [*]"
                 )
             if meant.in_array and not there.in_array:
                 raise ConfigError(
-                    f"{pair}: {meant.name} has one value for each element of an array; name a path through it, such as "
+                    f"{pair}: {meant.name} has one value for each element of an array; give a path through it, such as "
                     f"{meant.path}"
                 )
             moved[meant.name] = there
@@ -156,22 +156,22 @@ class FieldPlan:
             return replace(self, fields=tuple(moved.get(f.name, f) for f in candidates if f.name in own | moved.keys()))
         except ConfigError as error:
             pairs = ", ".join(f"{name}={path}" for name, path in paths.items())
-            raise ConfigError(f"{pairs}: {error} (those that are not mapped stay where they are)") from error
+            raise ConfigError(f"{pairs}: {error} (fields that are not mapped stay where they are)") from error
 
     def to_manifest(self) -> dict[str, Any]:
-        """Give the plan as JSON types."""
+        """Return the plan as JSON types."""
         fields = [{"name": f.name, "path": f.path, "kind": f.kind, "required": f.required} for f in self.fields]
         return {"fields": fields, "max_rows": self.max_rows}
 
     @cached_property
     def compiled(self) -> CompiledPlan:
-        """The plan as the kernel reads it."""
+        """The plan as flat arrays for the kernel."""
         return _compile(self)
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlan:
-    """A trie of keys in flat arrays. Fields are numbered so that those below a node are neighbours."""
+    """A trie of keys in flat arrays. Fields are numbered so that those below a node are consecutive."""
 
     order: tuple[Field, ...]  # fields by number
     key_data: Bytes
@@ -179,8 +179,8 @@ class CompiledPlan:
     edge_indptr: Int64s  # (n_nodes+1,) node -> its edges
     edge_field: Int64s  # (n_edges,) field number, or -1
     edge_node: Int64s  # (n_edges,) node below, or -1
-    edge_array: Bytes  # (n_edges,) 1 where the node below is an array's element
-    node_fields: Int64s  # (n_nodes, 2) first and last+1 number of the fields below
+    edge_array: Bytes  # (n_edges,) 1 where the node below is an element of the array
+    node_fields: Int64s  # (n_nodes, 2) the fields below: the first one's number, and the last one's plus 1
     kinds: Bytes  # (n_fields,) index in KINDS
     required: Bytes  # (n_fields,)
     in_array: Bytes  # (n_fields,)
@@ -194,13 +194,13 @@ class _Node:
 
 
 def _refuse_overlaps(fields: Sequence[Field]) -> None:
-    """Raise ConfigError where two fields read one value, or one lies inside the other."""
+    """Raise ConfigError where two fields read the same value, or one is inside the other."""
     ends: dict[tuple[str, ...], Field] = {}
     for f in fields:
         other = ends.setdefault(f.parsed.keys, f)
         if other is not f:
             raise ConfigError(
-                f"field path '{f.path}' is that of two fields, {other.name} and {f.name}; each needs one of its own"
+                f"field path '{f.path}' is given for two fields, {other.name} and {f.name}; each needs its own"
             )
     passed: dict[tuple[str, ...], Field] = {}  # keys on the way -> a field that goes that way
     for f in fields:
@@ -209,13 +209,13 @@ def _refuse_overlaps(fields: Sequence[Field]) -> None:
             if above in ends:
                 raise ConfigError(
                     f"field path '{ends[above].path}' ({ends[above].name}) lies above field path '{f.path}' "
-                    f"({f.name}); a value is read whole or in parts"
+                    f"({f.name}); a value can be read whole or in parts, not both"
                 )
             other = passed.setdefault(above, f)
             if (other.parsed.array == depth - 1) != (f.parsed.array == depth - 1):
                 raise ConfigError(
-                    f"field paths '{other.path}' ({other.name}) and '{f.path}' ({f.name}) take one value for an array "
-                    "and for none; write [*] in both or in neither"
+                    f"field paths '{other.path}' ({other.name}) and '{f.path}' ({f.name}) disagree on whether a value "
+                    "is an array; write [*] in both or in neither"
                 )
 
 

@@ -1,7 +1,7 @@
-"""Score records: from decisions to JSON bytes, by one kernel.
+"""Renders score records: one kernel writes decisions as JSON.
 
-A score is written with up to seven decimals: the float32 is multiplied by 10**7 as a double, rounded half to even, and
-its trailing zeros are left out, so equal scores are equal text everywhere.
+A score is written with up to seven decimals: the float32 is multiplied by 10**7 as a double and rounded half to even,
+and trailing zeros are left out. Equal scores are therefore equal text everywhere.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _MISSING: Final = int(Presence.MISSING)
 
 @kernel(inline=True)
 def write_point(out: Bytes, at: int, digits: np.uint64) -> int:
-    """Put the point at ``out[at]``, before the seven decimals of ``digits``; returns the position after the last one.
+    """Put the point at ``out[at]``, before the seven decimals of ``digits``; returns the position after the decimals.
 
-    That is the last one that is not zero, or the first.
+    Trailing zeros do not count, but the first decimal always does.
     """
     out[at] = 46
     return at + DECIMALS + 1 - (leading_zeros(digits | _FIRST_DECIMAL) >> 3)
@@ -69,8 +69,9 @@ def write_score(out: Bytes, at: int, score: float) -> int:
 
 @kernel(inline=True)
 def repeat_score(out: Bytes, at: int, first: int, last: int) -> int:
-    """Write the number at ``out[first:last]`` once more at ``at``; returns the position after it."""
-    # Three words hold any: a sign, twelve digits, a point and seven decimals. They are read before any is written.
+    """Copy the number at ``out[first:last]`` to ``at``; returns the position after it."""
+    # Three words hold any number (a sign, twelve digits, a point and seven decimals). All are read before the first is
+    # written, because the copy may begin fewer than 24 bytes further on.
     one, two, three = load_u64(out, first), load_u64(out, first + 8), load_u64(out, first + 16)
     store_u64(out, at, one)
     store_u64(out, at + 8, two)
@@ -119,7 +120,10 @@ def write_scores(
     id_presence: Bytes, id_start: Int64s, id_stop: Int64s, scores: NDArray[np.float32], labels: Bytes,
     parts: Bytes, parts_indptr: Int64s, label_parts: Bytes, label_indptr: Int64s,
 ) -> None:  # fmt: skip
-    """Write one record an answered event. ``parts``: ``{"id":``, ``"score":``, each opener; ``label_parts``: ends."""
+    """Write one record for each of ``events``.
+
+    ``parts`` are ``{"id":``, ``"score":`` and what goes before each head's score; ``label_parts`` the records' ends.
+    """
     n_heads = scores.shape[1]
     at = 0
     for k in range(len(events)):
@@ -158,7 +162,7 @@ def render_scores(
     labels: tuple[str, ...],
     model: str,
 ) -> RenderedValues:
-    """Write a score record for each event with status OK: one row an event.
+    """Write a score record for each event with status OK, which has one row.
 
     ``{"id":<as it came>,"score":0.0123,"scores":{"offensive":0.0123,...},"label":"allow","model":"m@1a2b3c4d"}``
     ``id`` is left out where it is missing, ``scores`` where there is one head.
@@ -172,7 +176,7 @@ def render_scores(
         nothing = np.full(n, -1, np.int64)
         ids = RawColumn(np.full(n, _MISSING, np.uint8), nothing, nothing)
     parts, parts_indptr, tails, tails_indptr = _constant_text(heads, labels, model)
-    ids_bytes = int(ids.stop.sum() - ids.start.sum())  # those of refused events too: an upper bound
+    ids_bytes = int(ids.stop.sum() - ids.start.sum())  # includes refused events: an upper bound
     fixed = int(parts_indptr[-1]) + int(np.diff(tails_indptr).max()) + _NUMBER_BYTES * (len(heads) + 1) + 4
     out = np.empty(ids_bytes + fixed * len(events) + max(SHORT_BYTES, AHEAD_BYTES), np.uint8)
     indptr = np.zeros(len(events) + 1, np.int64)
@@ -183,22 +187,22 @@ def render_scores(
     return RenderedValues(events, out[: indptr[-1]], indptr)
 
 
-@lru_cache(maxsize=16)  # a process has a few models; making it anew would cost a small block more than its scores
+@lru_cache(maxsize=16)  # a process has few models; uncached, this would cost a small block more than its scores
 def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) -> tuple[Bytes, Int64s, Bytes, Int64s]:
-    """Give the text between the values, and the end of a record for each label. Callers only read them."""
+    """Return the text between the values, and the end of a record for each label. Callers must not write to them."""
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
     tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
     return (*join(['{"id":', '"score":', *openers]), *join(tails))
 
 
 def joined_values(events: Int64s, values: Sequence[bytes]) -> RenderedValues:
-    """Lay written values out one after another: what references give."""
+    """Lay written values out one after another: the result of a reference."""
     indptr = np.cumsum([0, *map(len, values)], dtype=np.int64)
     return RenderedValues(events, np.frombuffer(b"".join(values), np.uint8), indptr)
 
 
 def join(texts: list[str]) -> tuple[Bytes, Int64s]:
-    """Lay texts out one after another, with room behind that the kernel may read."""
+    """Lay texts out one after another, with padding after the last that the kernel may read."""
     pieces = [text.encode() for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
     return np.frombuffer(bytearray(b"".join(pieces) + bytes(SHORT_BYTES)), np.uint8), indptr

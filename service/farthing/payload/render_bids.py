@@ -1,15 +1,16 @@
-"""Bid responses: from bids to OpenRTB 2.6 JSON, in one kernel.
+"""Renders bid responses: one kernel writes bids as OpenRTB 2.6 JSON.
 
-A bid, with as many elements of ``bid`` as there are impressions worth one::
+A response with bids has one element of ``bid`` for each impression that is worth one::
 
     {"id":"<request>","seatbid":[{"bid":[{"id":"1","impid":"<imp>","price":1.234567,"crid":"c","adomain":["shop.example"],
     "cid":"spring","ext":{"farthing":{"score":0.0031}}}],"seat":"12"}],"cur":"USD","ext":{"farthing":{"strategy":"linear",
     "pacing":0.8,"now_ms":1790000000000,"billable":true,"model":"bidding@1a2b3c4d"}}}
 
-No bid: ``{"id":"<request>","nbr":15,"ext":{"farthing":{"reason":"expired","campaign":"spring","pacing":...}}}``.
+One without: ``{"id":"<request>","nbr":15,"ext":{"farthing":{"reason":"expired","campaign":"spring","pacing":...}}}``.
 
-A price is its micros as a decimal, exactly. Ids are echoed as they came, escapes and all. ``now_ms`` and ``pacing`` are
-what the decision depended on besides the event, so that a repeat after a crash can be told from another decision.
+A price is its micros as an exact decimal. Ids are echoed as they came, escapes and all. ``now_ms`` and ``pacing`` are
+what the decision depended on besides the event, so that a repeat after a crash can be distinguished from another
+decision.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ NO_BID_CODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class BidTerms:
-    """What a campaign's bids carry besides ids and prices."""
+    """What a campaign's bids state besides ids and prices."""
 
     campaign: str
     strategy: str
@@ -68,7 +69,7 @@ def write_micros_reference(out: Bytes, at: int, micros: int) -> int:
 
 @kernel(reference=write_micros_reference)
 def write_micros(out: Bytes, at: int, micros: int) -> int:
-    """Write millionths, not negative, as a decimal with one to six decimals; returns the position after it."""
+    """Write millionths (not negative) as a number with one to six decimals; returns the position after it."""
     whole = np.int64(np.uint64(micros) // np.uint64(_MICROS))
     digits = eight_digits((micros - whole * _MICROS) * 10)  # the first and the last are zero
     at = write_digits(out, at, whole)
@@ -83,7 +84,10 @@ def write_bids(
     scores: NDArray[np.float32], labels: Bytes, prices: Int64s, outcomes: Bytes, test: Bytes,
     parts: Bytes, parts_ptr: Int64s, tails: Bytes, tails_ptr: Int64s,
 ) -> None:  # fmt: skip
-    """Write one response an answered event. ``parts``: see :func:`render_bids`; ``tails``: by 2 * outcome + test."""
+    """Write one response for each of ``events``.
+
+    ``parts`` are those of :func:`render_bids`; ``tails`` are the ends, indexed by 2 * outcome + test.
+    """
     at = 0
     for k in range(len(events)):
         event = events[k]
@@ -123,7 +127,7 @@ def render_bids_reference(
     terms: BidTerms,
     model: str,
 ) -> RenderedValues:
-    """Plain form of :func:`render_bids`: one response after the other."""
+    """Plain form of :func:`render_bids`: one response after another."""
     events = np.flatnonzero(bids.status == 0).astype(np.int64)
     signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
     written = []
@@ -156,7 +160,7 @@ def render_bids(
     terms: BidTerms,
     model: str,
 ) -> RenderedValues:
-    """Write a BidResponse for each event with status OK, as this module's docstring shows.
+    """Write a bid response for each event with status OK, as this module's docstring shows.
 
     Parameters
     ----------
@@ -165,11 +169,11 @@ def render_bids(
     ids, imp_ids:
         The requests' and the impressions' ids.
     bids:
-        What was decided.
+        The decisions.
     row_indptr:
         int64 (n+1,): events -> impressions.
     terms, model:
-        What the responses carry besides.
+        What else the responses state.
     """
     events = np.flatnonzero(bids.status == 0).astype(np.int64)
     signed = {"crid": terms.crid, **({"adomain": list(terms.adomain)} if terms.adomain else {}), "cid": terms.campaign}
@@ -204,13 +208,13 @@ def render_bids(
 
 
 def _decimal(units: int, digits: int) -> str:
-    """Write units of 10**-digits with one decimal at least, and no zeros at the end after it."""
+    """Write units of 10**-digits with at least one decimal, and no trailing zeros after that."""
     text = f"{units // 10**digits}.{units % 10**digits:0{digits}d}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
 def _tail(outcome: Outcome, test: bool, bids: BidBlock, terms: BidTerms, model: str) -> str:
-    """Write what follows the bids, or the request's id where there are none."""
+    """Write what follows the bids, or the request's id where there is no bid."""
     inputs = {"strategy": terms.strategy, "pacing": bids.pacing, "now_ms": bids.now_ms}
     if outcome is not Outcome.BID:
         reason = {"reason": outcome.name.lower(), "campaign": terms.campaign, **inputs, "billable": False}

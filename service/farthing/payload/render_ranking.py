@@ -1,4 +1,4 @@
-"""Rankings: what the task rerank decides, as JSON bytes, in one kernel."""
+"""Renders rankings: one kernel writes the decisions of the task rerank as JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def write_rankings(
     scores: NDArray[np.float32], labels: Bytes, parts: Bytes, parts_indptr: Int64s, reasons: Bytes,
     reasons_indptr: Int64s,
 ) -> None:  # fmt: skip
-    """Write one record an answered event. ``parts``: as numbered above; ``reasons``: one JSON string a label."""
+    """Write one record for each of ``events``.
+
+    ``parts`` are numbered as above (``ID`` to ``NO_SCORE``); ``reasons`` are one JSON string per label.
+    """
     at = 0
     for k in range(len(events)):
         event = events[k]
@@ -72,7 +75,7 @@ def render_rankings_reference(
     labels: tuple[str, ...],
     model: str,
 ) -> RenderedValues:
-    """Plain form of :func:`render_rankings`: one event after the other."""
+    """Plain form of :func:`render_rankings`: one event after another."""
     events = np.flatnonzero(decisions.status == 0).astype(np.int64)
     ids, row_ids = ids or _no_ids(len(records)), decisions.ids or _no_ids(len(decisions.labels))
     written = [_ranking_reference(records, ids, row_ids, decisions, row_indptr, labels, model, int(e)) for e in events]
@@ -93,8 +96,8 @@ def render_rankings(
     """Write a ranking for each event with status OK.
 
     ``{"id":<as it came>,"ranking":[{"id":"d7","score":0.9123},...,{"id":"d2","score":null,"reason":"missing_field"}],
-    "model":"m@1a2b3c4d"}``, in one line. The event's ``id`` is left out where it is missing; a candidate whose id is
-    missing or null has its place in the event, from 0 on, instead. ``heads`` are not named: a ranking has one score.
+    "model":"m@1a2b3c4d"}``, on one line. The event's ``id`` is left out where it is missing; a candidate whose id is
+    missing or null has its place in the event, from 0 on, instead. ``heads`` is not used: a ranking has one score.
     """
     events = np.flatnonzero(decisions.status == 0).astype(np.int64)
     ids = ids or _no_ids(len(records))

@@ -1,7 +1,7 @@
-"""Which JSON is accepted, and as what the rest is refused, in plain Python: the reference of the stage ``parse``.
+"""Which JSON is accepted, and the status that refuses the rest, in plain Python: the reference of the stage ``parse``.
 
-Regular expressions find the tokens; the standard library says what is UTF-8 and what a string or a number means. The
-first error of the JSON itself decides; only a value that is good JSON is asked for its fields.
+Regular expressions find the tokens; the standard library decides what is UTF-8 and what a string or a number means. The
+first error in the JSON itself decides the status; fields are looked for only when the whole value is valid.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from farthing.blocks import (
 from farthing.payload.plan import MAX_DEPTH, Field, FieldPlan
 
 SPACE = re.compile(rb"[ \t\n\r]*+")
-BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe", b"\0\0\xfe\xff")  # UTF-32's other one begins as UTF-16's
+BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe", b"\0\0\xfe\xff")  # UTF-32 LE's begins like UTF-16 LE's
 LITERALS = {b"true": True, b"false": False, b"null": None}
 LIKE_A_NUMBER = re.compile(rb"-?[0-9]*+(\.[0-9]*+)?([eE][+-]?[0-9]*+)?")
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*+)(\.[0-9]++)?([eE][+-]?[0-9]++)?")
@@ -52,7 +52,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A JSON value: where it stands in the buffer, and what it means: dict, list, str, float, bool or None (null)."""
+    """A JSON value: where it is in the buffer, and what it means (dict, list, str, float, bool, or None for null)."""
 
     start: int
     stop: int
@@ -81,7 +81,7 @@ class _Reader:
         return value
 
     def peek(self) -> bytes:
-        """Skip white space; gives the next byte, or none at the end."""
+        """Skip white space; returns the next byte, or ``b""`` at the end."""
         self.at = self.match(SPACE)
         return self.value[self.at : self.at + 1]
 
@@ -168,7 +168,7 @@ class _Reader:
 
 
 def _follow(value: _Token | None, keys: Sequence[str]) -> _Token | None:
-    """Find what lies below keys; None where one is missing or a null is in the way."""
+    """Return the value below ``keys``; None where a key is missing or a null is in the way."""
     for key in keys:
         if value is None or value.content is None:
             return None
@@ -193,7 +193,7 @@ _NOTHING: Entry = (Presence.MISSING, None)
 
 
 def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
-    """Give the rows of an event: the elements of the plan's array, or the event itself."""
+    """Return the rows of an event: the elements of the plan's array, or the event itself."""
     path = next((field.parsed for field in plan.fields if field.in_array), None)
     if path is None:
         return [top]
@@ -208,7 +208,7 @@ def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
 
 
 def _row_entry(row: _Token, field: Field) -> Entry:
-    """Find a row's field; what is of another type says so, what lies below no object is missing."""
+    """Read a row's field: WRONG_TYPE where it has another type, missing where there is no object to look in."""
     try:
         token = _follow(row, field.parsed.keys[field.parsed.array + 1 :])
         return _presence(token, field), token
@@ -217,7 +217,7 @@ def _row_entry(row: _Token, field: Field) -> Entry:
 
 
 def _read_event(value: bytes, begin: int, plan: FieldPlan) -> tuple[int, dict[str, list[Entry]]]:
-    """Give the number of rows and each field's entries: one a row for a field in the array, one for any other."""
+    """Return the number of rows and each field's entries: one per row for a field in the array, else one."""
     top = _Reader(value, begin).document()
     if not isinstance(top.content, dict):
         raise _Refused(Status.NOT_AN_OBJECT)
@@ -252,7 +252,7 @@ def _column(field: Field, entries: list[Entry]) -> Column:
 
 
 def parse_reference(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_EVENT_BYTES) -> FieldColumns:
-    """Plain form of :func:`farthing.payload.columns.parse`: one event after the other."""
+    """Plain form of :func:`farthing.payload.columns.parse`: one event after another."""
     n = len(records)
     status, row_indptr = np.zeros(n, np.uint8), np.zeros(n + 1, np.int64)
     columns: dict[str, list[Entry]] = {field.name: [] for field in plan.compiled.order}

@@ -1,4 +1,4 @@
-"""JSON strings in kernels: find the end and validate everything on the way; then unescape what is wanted."""
+"""Kernels for JSON strings: one finds the end and validates everything up to it, another unescapes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mark_backslash(word: np.uint64) -> np.uint64:
 
 @kernel(inline=True)
 def hex4(data: Bytes, at: int) -> int:
-    """Read four hexadecimal digits; -1 when one is none."""
+    """Read four hexadecimal digits; -1 if any is not one."""
     value = np.int64(0)
     for i in range(4):
         digit = np.int64(HEX[data[at + i]])
@@ -77,7 +77,10 @@ def hex4(data: Bytes, at: int) -> int:
 
 @kernel(inline=True)
 def utf8_length(data: Bytes, at: int, stop: int) -> int:
-    """Length of the well-formed UTF-8 sequence at ``at`` (first byte over 0x7F), or 0: Unicode 15, table 3-7."""
+    """Return the length of the well-formed UTF-8 sequence at ``at``, or 0 (Unicode 15, table 3-7).
+
+    The first byte is above 0x7F.
+    """
     first = data[at]
     if first < 0xC2 or first > 0xF4:
         return 0
@@ -109,7 +112,7 @@ def scan_string(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """
     escaped = 0
     while True:
-        skipped = 8  # eight at a time, past ``stop`` too: what counts is that the buffer goes on
+        skipped = 8  # eight bytes at a time, even past ``stop``: only the buffer's end matters
         while skipped == 8 and at < stop and at + 8 <= len(data):
             skipped = trailing_zeros(mark_special(load_u64(data, at))) >> 3
             at += skipped
@@ -157,7 +160,7 @@ def scan_string(data: Bytes, at: int, stop: int) -> tuple[int, int]:
 
 @kernel
 def unescape(data: Bytes, at: int, stop: int, out: Bytes, to: int) -> int:
-    """Write the string ``data[at:stop]``, which :func:`scan_string` found good, unescaped at ``to``.
+    """Unescape the string ``data[at:stop]``, which :func:`scan_string` has validated, into ``out`` from ``to`` on.
 
     It never takes more room than the escaped form. Returns the position after it.
     """

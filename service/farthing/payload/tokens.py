@@ -1,4 +1,4 @@
-"""The smallest pieces of JSON in kernels: white space, byte order marks and literals."""
+"""Kernels for the smallest pieces of JSON: white space, byte order marks and literals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_space(byte: int) -> bool:
 
 @kernel(inline=True)
 def skip_space(data: Bytes, at: int, stop: int) -> int:
-    """Position of the first byte from ``at`` on that is no JSON white space."""
+    """Return the position of the first byte from ``at`` on that is not JSON white space."""
     while at < stop and is_space(load_u8(data, at)):
         at += 1
     return at
@@ -23,7 +23,7 @@ def skip_space(data: Bytes, at: int, stop: int) -> int:
 
 @kernel
 def has_byte_order_mark(data: Bytes, at: int, stop: int) -> bool:
-    """Whether the bytes begin as UTF-8, UTF-16 or UTF-32 with a byte order mark."""
+    """Whether the bytes begin with the byte order mark of UTF-8, UTF-16 or UTF-32."""
     if stop - at >= 3 and data[at] == 0xEF and data[at + 1] == 0xBB and data[at + 2] == 0xBF:
         return True
     if stop - at >= 2 and ((data[at] == 0xFE and data[at + 1] == 0xFF) or (data[at] == 0xFF and data[at + 1] == 0xFE)):
@@ -33,7 +33,7 @@ def has_byte_order_mark(data: Bytes, at: int, stop: int) -> bool:
 
 @kernel
 def scan_literal(data: Bytes, at: int, stop: int) -> int:
-    """Position after ``true``, ``false`` or ``null`` at ``at``; -1 when it is none of them."""
+    """Return the position after the ``true``, ``false`` or ``null`` at ``at``; -1 when it is none of them."""
     if stop - at >= 4 and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101 and data[at] == 116:
         return at + 4
     if stop - at >= 4 and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108 and data[at] == 110:

@@ -1,1 +1,1 @@
-"""From feature ids to scores: the bundle, the embedding bag, the ONNX session and the last step."""
+"""Turns feature ids into scores: bundles, the embedding bag, the ONNX session, and the step from logits to scores."""

@@ -1,4 +1,4 @@
-"""A bundle: the folder that holds a model and all that it needs.
+"""Reads and writes bundles: a bundle is the folder that holds a model and all that it needs.
 
 ::
 
@@ -6,14 +6,14 @@
                     labels, thresholds, quantization, training data, evaluation, SHA-256 of the files below
     model.onnx      from feature ids to scores (farthing.scoring.graph)
     golden.npz      events and what the model must give for them, bit for bit
-    CARD.md         for people
-    features.npz    what the features know of words (farthing.features.lexicon); only where the feature spec asks for it
-    SHA256SUMS      digests of all these, as sha256sum writes and checks them
+    CARD.md         a description for people
+    features.npz    the lexicon (farthing.features.lexicon); only where the feature spec needs one
+    SHA256SUMS      digests of all of these, as sha256sum writes and checks them
 
-This module reads and writes the folder and checks that its files belong together. What each says is in
-:mod:`farthing.scoring.manifest`, :mod:`farthing.scoring.golden_file` and :mod:`farthing.scoring.graph`; what the field
-plan and the feature spec mean is checked by :mod:`farthing.model.stages`, and whether the golden events give their
-results on this machine by :mod:`farthing.model.golden`.
+This module checks that the files belong together. Their formats are in :mod:`farthing.scoring.manifest`,
+:mod:`farthing.scoring.golden_file` and :mod:`farthing.scoring.graph`. :mod:`farthing.model.stages` checks the field
+plan and the feature spec, and :mod:`farthing.model.golden` whether the golden events give their results on this
+machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from farthing.scoring.manifest import (
 from farthing.scoring.tensors import QuantizedTensors
 
 MAX_FILE_BYTES = 1 << 30
-"""A file beyond this is refused before it is read."""
+"""A larger file is refused before it is read."""
 _SHOWN_FILES = 5
 
 
@@ -65,7 +65,7 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """What scores are signed with: ``moderation@1a2b3c4d``."""
+        """The model id that scores carry, such as ``moderation@1a2b3c4d``."""
         return f"{self.manifest.name}@{self.digest[:8]}"
 
     @classmethod
@@ -79,9 +79,11 @@ class Bundle:
         """
         folder = Path(path)
         _check_present(folder)
-        contents = {name: _read(folder / name) for name in (*DIGESTED, SUMS)}
+        names = (*DIGESTED, SUMS)
+        advice = f"a bundle holds {', '.join(names)}. Copy the whole folder again"
+        contents = {name: read_file(folder / name, advice) for name in names}
         if f"  {FEATURES}\n".encode() in contents[SUMS]:
-            contents[FEATURES] = _read(folder / FEATURES)
+            contents[FEATURES] = read_file(folder / FEATURES, advice)
         _check_sums(contents)
         manifest, files = Manifest.from_json(contents[MANIFEST])
         if (FEATURES in files) != (FEATURES in contents):
@@ -118,12 +120,12 @@ def write_bundle(
     card: str,
     features: bytes | None = None,
 ) -> Bundle:
-    """Write a bundle's files into a folder, which is made if need be, and load it back.
+    """Write a bundle's files into a folder, which is created if needed, and load it back.
 
     Raises
     ------
     BundleError
-        The parts do not belong together; what was written is then no use.
+        The parts do not belong together; what was written is then useless.
     OutputError
         The folder cannot be written.
     """
@@ -146,8 +148,8 @@ def write_bundle(
         (folder / SUMS).write_bytes(_sums(contents))
     except OSError as error:
         raise OutputError(
-            f"bundle {folder}: cannot be written ({error.strerror}); what is there is no use. Make room, or write it "
-            "to another folder"
+            f"bundle {folder}: cannot be written ({error.strerror}); what is there now is incomplete. Make room, or "
+            "write it to another folder"
         ) from error
     return Bundle.load(folder)
 
@@ -165,7 +167,7 @@ def _digested(contents: Mapping[str, bytes]) -> tuple[str, ...]:
 
 
 def _check_present(folder: Path) -> None:
-    """Raise BundleError where a folder holds nothing of a bundle: the wrong folder, not a damaged one."""
+    """Raise BundleError if a folder has none of a bundle's files: it is the wrong folder, not a damaged bundle."""
     try:
         held = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
@@ -180,25 +182,23 @@ def _check_present(folder: Path) -> None:
         )
 
 
-def _read(file: Path) -> bytes:
+def read_file(file: Path, advice: str) -> bytes:
+    """Read one file of a bundle; ``advice`` ends the error, with what to do when it cannot be read.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, unreadable, too large, or not a regular file: reading a pipe could wait for ever.
+    """
     try:
-        size = regular_size(file)
-        if size > MAX_FILE_BYTES:
-            raise BundleError(f"{file} has {size} bytes, expected at most {MAX_FILE_BYTES}")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are allowed")
         return file.read_bytes()
     except OSError as error:
-        raise BundleError(
-            f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; a bundle holds "
-            f"{', '.join((*DIGESTED, SUMS))}. Copy the whole folder again"
-        ) from error
-
-
-def regular_size(file: Path) -> int:
-    """Give a file's bytes; OSError where it is no regular one: to read a pipe would wait for ever."""
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return status.st_size
+        raise BundleError(f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; {advice}") from error
 
 
 def _check_sums(contents: Mapping[str, bytes]) -> None:

@@ -1,19 +1,19 @@
-"""A folder with an ONNX classifier over number columns and a short ``manifest.toml`` that says what they are.
+"""Reads a folder with an ONNX classifier over number columns and a short ``manifest.toml`` that describes it.
 
 ::
 
     name = "churn"
     model = "churn.onnx"                               # in this folder
     columns = ["age", "tenure", "plan.fee"]            # paths in the event, in the order of the model's inputs
-    heads = ["churn"]                                  # what the output's columns are called
-    cut = 0.4                                          # the label is the head's name from here on, none below
-    missing = "refuse"                                 # an event without one of the columns; or a number, or "nan"
-    output = "probabilities"                           # where there are several outputs of floats
+    heads = ["churn"]                                  # names of the output's columns
+    cut = 0.4                                          # a score from here on gets the head's name as label
+    missing = "refuse"                                 # for an event without one of the columns; or a number, or "nan"
+    output = "probabilities"                           # needed if the model has several outputs of floats
     sha256 = "..."                                     # of the model's file
     allow_batch_variant = true                         # see below
 
-A model whose scores depend on the batch is refused, for the same event would then have another score when it is scored
-again; ``allow_batch_variant`` takes it all the same.
+A model whose scores depend on the batch is refused, because the same event could get another score when it is scored
+again; ``allow_batch_variant`` accepts it anyway.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import BundleError
-from farthing.scoring.bundle import MAX_FILE_BYTES, regular_size
+from farthing.scoring.bundle import read_file
 from farthing.scoring.columns import BatchCheck, ColumnSession
 from farthing.scoring.manifest import Manifest
 
 COLUMN_MANIFEST: Final = "manifest.toml"
-NO_CLASS: Final = "none"  # the task classify calls it so
+NO_CLASS: Final = "none"  # as in the task classify
 _ID: Final = "id"
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -77,11 +77,11 @@ class ColumnManifest(BaseModel):
 
     @property
     def fill(self) -> float:
-        """What stands for a missing number; NaN also where events without one are refused."""
+        """The value used for a missing number; also NaN where events without one are refused."""
         return math.nan if isinstance(self.missing, str) else self.missing
 
     def as_manifest(self) -> Manifest:
-        """Give what a whole bundle's manifest would say."""
+        """Return the manifest that a whole bundle would have."""
         required = self.missing == "refuse"
         plan = [
             {"name": name, "path": path, "kind": "number", "required": required}
@@ -108,7 +108,7 @@ class ColumnManifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ColumnBundle:
-    """A manifest and its model, read and not yet run."""
+    """A manifest and its model, loaded but not yet run."""
 
     path: Path
     manifest: ColumnManifest
@@ -117,7 +117,7 @@ class ColumnBundle:
 
     @property
     def model_id(self) -> str:
-        """What scores are signed with."""
+        """The model id that scores carry."""
         return f"{self.manifest.name}@{self.digest[:8]}"
 
     @classmethod
@@ -127,9 +127,10 @@ class ColumnBundle:
         Raises
         ------
         BundleError
-            One is missing, not as it must be, or the model is not the one whose digest is stated.
+            One is missing or invalid, or the model does not have the digest that is stated.
         """
-        text = _read(folder / COLUMN_MANIFEST)
+        advice = f"a model of number columns needs {COLUMN_MANIFEST} and the model's file in one folder"
+        text = read_file(folder / COLUMN_MANIFEST, advice)
         try:
             manifest = ColumnManifest.model_validate(tomllib.loads(text.decode()))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -140,7 +141,7 @@ class ColumnBundle:
                 for e in error.errors(include_url=False)
             )
             raise BundleError(f"{COLUMN_MANIFEST}: {problems}") from error
-        data = _read(folder / manifest.model)
+        data = read_file(folder / manifest.model, advice)
         digest = hashlib.sha256(data).hexdigest()
         if manifest.sha256 not in (None, digest):
             raise BundleError(
@@ -154,7 +155,7 @@ class ColumnBundle:
         return cls(folder, manifest, hashlib.sha256(text + digest.encode()).hexdigest(), model)
 
     def session(self, *, threads: int = 1) -> ColumnSession:
-        """Make the model ready to run; whether its scores depend on the batch is tried.
+        """Make the model ready to run, and try whether its scores depend on the batch.
 
         Raises
         ------
@@ -167,32 +168,22 @@ class ColumnBundle:
         return session
 
     def check(self, session: ColumnSession) -> BatchCheck:
-        """Try whether scores depend on the batch; raises BundleError where they do and may not."""
+        """Try whether scores depend on the batch; raises BundleError if they do and the manifest does not allow it."""
         checked = session.check(with_nan=self.manifest.missing == "nan")
         if checked.variant and not self.manifest.allow_batch_variant:
             raise BundleError(
                 f"{self.manifest.model}: a row's score depends on the rows it is scored with (by up to "
                 f"{checked.worst_difference:.3g} in batches of {', '.join(map(str, checked.batch_sizes))}), so the "
-                "same event may have another score when it is scored again. Export a model that does not (trees do "
-                f"not, most dense layers do), or write allow_batch_variant = true into {COLUMN_MANIFEST}"
+                "same event may get another score when it is scored again. Export a model whose scores do not (trees "
+                f"are safe, most dense layers are not), or write allow_batch_variant = true into {COLUMN_MANIFEST}"
             )
         return checked
 
 
 def is_column_bundle(folder: Path) -> bool:
-    """Tell whether a folder holds a model of number columns."""
+    """Return whether a folder holds a model of number columns."""
     try:
-        # By name: a link to nothing is one that someone made, and reading it says what is wrong.
+        # By name: someone made even a broken link, and the error from reading it says what is wrong.
         return any(entry.name == COLUMN_MANIFEST for entry in folder.iterdir())
-    except OSError:  # the folder cannot be read: who reads it next says so
+    except OSError:  # the folder cannot be read: the error comes when it is read as a bundle
         return False
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = regular_size(path)
-        if size > MAX_FILE_BYTES:
-            raise BundleError(f"{path.name}: has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path.name}: cannot be read ({error.strerror}); it must lie in {path.parent}") from error

@@ -1,11 +1,11 @@
-"""An ONNX classifier over number columns, as a team has it already: checked at load, then run in ONNX Runtime.
+"""Runs an ONNX classifier over number columns, such as a team already has: checks it at load, then uses ONNX Runtime.
 
-Its inputs are one tensor (rows, n_columns), or one tensor (rows,) or (rows, 1) a column and named like it; float32 or
-float64. Its scores are probabilities, (rows,) or (rows, n_heads). Operators come from :data:`ALLOWED_OPS`: none of them
-loops, branches, reads files, draws random numbers or quantizes by what else is in the batch.
+The inputs are one tensor (rows, n_columns), or a tensor (rows,) or (rows, 1) for each column, named after it; float32
+or float64. The scores are probabilities, (rows,) or (rows, n_heads). Only operators in :data:`ALLOWED_OPS` are allowed:
+none of them loops, branches, reads files, draws random numbers, or quantizes by what else is in the batch.
 
 Whether a row's score depends on the other rows of its batch is up to the kernels that ONNX Runtime chooses for floats,
-so it is tried on this machine: :meth:`ColumnSession.check`.
+so :meth:`ColumnSession.check` tries it on this machine.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _INPUT_TYPES: Final[dict[str, type[np.floating[Any]]]] = {"tensor(float)": np.fl
 
 BATCH_SIZES: Final = (1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 64, 129)
 PROBE_ROWS: Final = 1031
-"""Prime: no batch size divides it, so every size ends in a tail."""
+"""A prime: no batch size divides it, so with every size the last batch is incomplete."""
 _SEED: Final = 20240229
 _CLOSE_OPS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCheck:
-    """What was tried: batch sizes, rows, and the largest difference of a score."""
+    """What was tried (batch sizes, rows), and the largest difference between two scores of one row."""
 
     batch_sizes: tuple[int, ...]
     rows: int
@@ -60,7 +60,7 @@ class BatchCheck:
 
     @property
     def variant(self) -> bool:
-        """Whether a score depends on its batch."""
+        """Whether a row's score depends on its batch."""
         return self.worst_difference != 0.0
 
 
@@ -72,18 +72,18 @@ class ColumnSession:
     model:
         An ONNX model.
     columns:
-        What its inputs are called, in the order of a single tensor's columns.
+        Names of the inputs, in the order of a single tensor's columns.
     n_heads:
-        How many scores a row is to have. Of one head and several output columns, the last column is it: the class 1.
+        How many scores a row has. With one head and several output columns, the score is the last column: class 1.
     output:
-        Name of the output with the scores; None: the only one of floats.
+        Name of the output with the scores; None for the only output of floats.
     threads:
         Threads of one run.
 
     Raises
     ------
     BundleError
-        A foreign operator, data outside the file, or inputs and outputs that are not as stated.
+        An operator that is not allowed, data outside the file, or other inputs or outputs than stated.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ColumnSession:
         Raises
         ------
         ScoreError
-            ONNX Runtime failed, or gave another shape than at load.
+            ONNX Runtime failed, or returned another shape than at load.
         """
         scores = np.empty((len(values), self.n_heads), np.float32)
         for start in range(0, len(values), MAX_ROWS):
@@ -114,14 +114,14 @@ class ColumnSession:
         return scores
 
     def check(self, *, with_nan: bool) -> BatchCheck:
-        """Run made-up rows in batches of many sizes and compare with all of them at once.
+        """Run made-up rows in batches of many sizes, and compare the scores with those of one run over all rows.
 
-        ``with_nan``: whether a missing number reaches the model as NaN.
+        ``with_nan`` says whether a missing number reaches the model as NaN.
 
         Raises
         ------
         BundleError
-            The model cannot be run, or its scores are no probabilities.
+            The model cannot be run, or its scores are not probabilities.
         """
         rows = probe_rows(len(self._columns), with_nan=with_nan)
         try:
@@ -145,7 +145,7 @@ class ColumnSession:
         return BatchCheck(BATCH_SIZES, PROBE_ROWS, worst)
 
     def _feed(self, values: Float64s) -> dict[str, NDArray[Any]]:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite there, and the score says so
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and the score shows it
             if self._one:
                 name, dtype, _ = self._inputs[0]
                 return {name: np.ascontiguousarray(values, dtype)}
@@ -164,12 +164,12 @@ class ColumnSession:
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Refuse what could read another file, run code, or is not known to be harmless.
+    """Refuse a model that could read another file or run code, or has an operator that is not known to be harmless.
 
     Raises
     ------
     BundleError
-        Which, and what is allowed.
+        The message says what was refused and what is allowed.
     """
     check_contained(model, "model")
     for node in model.graph.node:
@@ -185,20 +185,20 @@ def check_operators(model: onnx.ModelProto) -> None:
 
 
 def _instead(op_type: str) -> str:
-    """Say what to do about an operator that is not allowed: all that are would be eighty names."""
+    """Say what to do about an operator that is not allowed, without listing all eighty that are."""
     if op_type == "ZipMap":
         return (
-            "; convert the model with zipmap=False, so that its probabilities are a tensor and no map: "
+            "; convert the model with zipmap=False, so that its probabilities are a tensor and not a map: "
             "skl2onnx.to_onnx(..., options={'zipmap': False}), or zipmap=False in onnxmltools and lightgbm's converter"
         )
     names = {name.lower(): name for ops in ALLOWED_OPS.values() for name in ops}
     close = [names[name] for name in difflib.get_close_matches(op_type.lower(), names, n=_CLOSE_OPS)]
-    near = f"; allowed operators of a like name: {', '.join(close)}" if close else ""
+    near = f"; allowed operators with similar names: {', '.join(close)}" if close else ""
     return f"{near}; export the model without it, models/README.md says what is allowed"
 
 
 def probe_rows(n_columns: int, *, with_nan: bool) -> Float64s:
-    """Make rows up: float64 (PROBE_ROWS, n_columns), of many magnitudes, zeros and equal rows among them."""
+    """Make up rows: float64 (PROBE_ROWS, n_columns), of many magnitudes, with zeros and equal rows among them."""
     rng = np.random.default_rng(_SEED)
     rows = rng.normal(0, 1, (PROBE_ROWS, n_columns)) * 10.0 ** rng.integers(-2, 4, (PROBE_ROWS, 1))
     rows[::5] = rng.integers(0, 100, rows[::5].shape)
@@ -217,7 +217,7 @@ def _batches() -> Iterator[tuple[int, int]]:
 def _inputs_of(
     session: onnxruntime.InferenceSession, columns: tuple[str, ...]
 ) -> tuple[bool, list[tuple[str, type[np.floating[Any]], int]]]:
-    """Give whether one tensor holds all columns, and each input's name, dtype and rank, in the columns' order."""
+    """Return whether one tensor holds all columns, and each input's name, dtype and rank, in the columns' order."""
     values = {value.name: value for value in session.get_inputs()}
     listed = ", ".join(f"{v.name} {v.type} {v.shape}" for v in values.values())
     for value in values.values():
@@ -231,7 +231,7 @@ def _inputs_of(
     if len(values) == 1 and (len(columns) > 1 or next(iter(values)) not in columns):
         (value,) = values.values()
         width = value.shape[1] if len(value.shape) == 2 else 0
-        if isinstance(width, int) and width != len(columns):  # a width without a number may be any
+        if isinstance(width, int) and width != len(columns):  # any other width is symbolic: it fits any number
             raise BundleError(
                 f"model: input {value.name} has the shape {value.shape}, the manifest names {len(columns)} columns: "
                 f"{', '.join(columns)}; name them all, in the order of training"
@@ -246,7 +246,7 @@ def _inputs_of(
     for name in columns:
         value = values[name]
         if len(value.shape) > 2 or (len(value.shape) == 2 and value.shape[1] != 1):
-            raise BundleError(f"model: input {name} has the shape {value.shape}, expected one number a row")
+            raise BundleError(f"model: input {name} has the shape {value.shape}, expected one number per row")
         inputs.append((name, _INPUT_TYPES[value.type], len(value.shape)))
     return False, inputs
 

@@ -1,9 +1,9 @@
-"""From feature ids to the quantized input of the dense part: the model's first steps in two kernels.
+"""The model's first steps, in two kernels: from feature ids to the quantized input of the dense part.
 
-:func:`accumulate` sums rows of the int8 table. Sixteen int8 are two 64-bit words, and a word holds four 16-bit lanes
-of its even bytes and four of its odd ones. So one id costs two loads, four masks and four additions, all in
-registers, and a run of :data:`RUN` ids cannot carry from lane to lane. The bytes are stored with 128 added (no signs
-in the lanes); the sum takes it off again.
+:func:`accumulate` sums rows of the int8 table. Sixteen int8 are two 64-bit words, and each word is split into four
+16-bit lanes of its even bytes and four of its odd bytes. So for sixteen columns an id costs two loads, four masks and
+four additions, all in registers, and a run of :data:`RUN` ids cannot carry from lane to lane. The bytes are stored with
+128 added, so that lanes have no signs; the sum subtracts it again.
 
 :func:`quantize_sums` scales the sums, divides them by the row's length and rounds them to uint8, operation by
 operation as the graph does (:mod:`farthing.scoring.graph`), in float32.
@@ -21,7 +21,7 @@ Words = NDArray[np.uint64]
 Float32s = NDArray[np.float32]
 
 RUN = 257
-"""Ids summed before the lanes are emptied: 257 * 255 = 65,535 is the most that 16 bits hold."""
+"""Ids summed before the lanes are emptied: 257 * 255 = 65,535 is the largest number in 16 bits."""
 
 _EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _LANE = np.uint64(0xFFFF)
@@ -40,14 +40,14 @@ def pack_table(table: NDArray[np.int8]) -> Words:
 
     Returns
     -------
-    uint64 (n_buckets, dim / 8), little-endian: each byte is the table's with 128 added. A copy.
+    uint64 (n_buckets, dim / 8), little-endian: a copy in which each byte is the table's with 128 added.
     """
     biased = np.ascontiguousarray(table).view(np.uint8) ^ np.uint8(_BIAS)
     return biased.view("<u8").astype(np.uint64, copy=False)
 
 
 def accumulate_reference(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
-    """Sum the table's rows as the definition says."""
+    """Sum the table's rows with NumPy."""
     table = (words.astype("<u8").view(np.uint8) ^ np.uint8(_BIAS)).view(np.int8)
     sums = np.zeros((len(indptr) - 1, table.shape[1]), np.int32)
     for row in range(len(sums)):
@@ -65,7 +65,7 @@ def accumulate(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
     indptr:
         int64 (n_rows+1,): where each row's ids start in ``indices``.
     indices:
-        int32 (nnz,): 0 <= id < n_buckets. Not checked: the featurizer's shift cannot give another.
+        int32 (nnz,): 0 <= id < n_buckets. Not checked: the featurizer's shift cannot produce another.
     words:
         uint64 (n_buckets, dim / 8) from :func:`pack_table`.
 
@@ -113,7 +113,7 @@ def quantize_sums_reference(
     input_scale: np.float32,
     input_zero_point: int,
 ) -> Bytes:
-    """Quantize one row after the other with NumPy."""
+    """Quantize one row after another with NumPy."""
     limit = len(length_divisor) - 1
     quantized = np.empty(accumulators.shape, np.uint8)
     for row, sums in enumerate(accumulators):
@@ -133,7 +133,7 @@ def quantize_sums(
     input_scale: np.float32,
     input_zero_point: int,
 ) -> Bytes:
-    """Turn sums into the dense part's input.
+    """Quantize sums into the dense part's input.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def quantize_sums(
 
     Returns
     -------
-    uint8 (n_rows, dim): rounded half to even, cut to 0..255.
+    uint8 (n_rows, dim): rounded half to even, clipped to 0..255.
     """
     limit = len(length_divisor) - 1
     zero_point = np.float32(input_zero_point)

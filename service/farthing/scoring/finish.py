@@ -1,14 +1,15 @@
-"""The last step: integer logits to scores, with an exponential function of our own.
+"""The last step: turns integer logits into scores, with an exponential function of our own.
 
-Library exponentials differ in their last bits between libraries, CPUs and even places in one array. Here every step
-is one IEEE 754 double operation in a stated order (no fused multiply-add), so a logit gives the same bits anywhere::
+Exponentials differ in their last bits between libraries, CPUs and even places in one array. Here every step is one
+IEEE 754 double operation in a stated order (no fused multiply-add), so a logit gives the same bits everywhere::
 
-    z = logit * logit_scale + logit_bias, cut to -80..80
+    z = logit * logit_scale + logit_bias, clipped to -80..80
     t = exp(-|z|) = 2**-k * P(r);   k = floor(|z| / ln 2 + 1/2), r = k ln 2 - |z|, |r| <= ln 2 / 2
     score = float32(1 / (1 + t)) where z >= 0, else float32(t / (1 + t))
 
-P is the Taylor polynomial of degree 12 in Horner's form (error below 2e-16 on |r| <= 0.35). Within one float32
-rounding of the true sigmoid; never below 1.8e-35, never above 1; rises with the logit (scales of 2**-30 and more).
+P is the Taylor polynomial of degree 12 in Horner's form (error below 2e-16 on |r| <= 0.35). The score is within one
+float32 rounding of the true sigmoid, lies between 1.8e-35 and 1, and rises with the logit (for scales of 2**-30 and
+more).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from farthing.kernels.jit import kernel
 Float32s = NDArray[np.float32]
 
 LARGEST_Z = 80.0
-"""sigmoid(-80) = 1.8e-35: a normal float32, and far beyond what a model knows."""
+"""sigmoid(-80) = 1.8e-35: still a normal float32, and far beyond any difference that a model can learn."""
 
 _INVERSE_LN2 = 1.0 / math.log(2.0)
 # ln 2 in two parts (Cody and Waite): k * _LN2_HIGH is exact for every k here. The split is fdlibm's (e_exp.c).

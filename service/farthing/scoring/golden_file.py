@@ -1,4 +1,4 @@
-"""A bundle's ``golden.npz``: known events and what the model must give for them."""
+"""A bundle's ``golden.npz``: fixed events and the results that the model must give for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farthing.scoring.manifest import GOLDEN
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Events and what the model must give for them: integers bit for bit, scores of other runtimes within 1e-6."""
+    """Events and the results that the model must give: integers bit for bit, scores of other runtimes within 1e-6."""
 
     values: Bytes  # (n_bytes,) event values, one after another
     values_indptr: Int64s  # (n+1,)
@@ -25,8 +25,8 @@ class Golden:
     logits: Int32s  # (n_rows, n_heads)
     scores: NDArray[np.float32]  # (n_rows, n_heads)
     labels: Bytes  # (n_rows,)
-    prices_micros: Int64s | None = None  # (n_rows,) bidding only, at time 0 and pacing 1
-    order: Int64s | None = None  # (n_rows,) rows in the order of the answer, where the task gives one
+    prices_micros: Int64s | None = None  # (n_rows,) for bidding only, at time 0 and pacing 1
+    order: Int64s | None = None  # (n_rows,) rows in the order of the ranking, where the task ranks
 
     def __len__(self) -> int:
         return len(self.values_indptr) - 1
@@ -38,7 +38,7 @@ class Golden:
         Raises
         ------
         BundleError
-            Not an .npz file, or an array that is missing or of another type.
+            Not an .npz file, or an array is missing or of another type.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

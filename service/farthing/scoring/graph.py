@@ -1,4 +1,4 @@
-"""The model as an ONNX graph: from feature ids to scores, int8 weights inside.
+"""The model as an ONNX graph, from feature ids to scores, with int8 weights: how it is built, checked and read.
 
 ::
 
@@ -14,11 +14,11 @@
       Sigmoid(logits * logit_scale + logit_bias) -> scores      (rows, heads)  float32
 
 Up to ``logits`` every float step is one IEEE 754 operation on one element (Cast, Mul, Div, QuantizeLinear) and every
-sum is a sum of integers. So ``logits`` are the same bits on every CPU, for every batch size, neighbour and thread
-count. ``divisor`` comes from a table rather than from Sqrt, which some runtimes approximate; past the table's end it
-grows in proportion to the count, so that a text without end becomes an average.
+sum is a sum of integers. So ``logits`` have the same bits on every CPU, whatever the batch size, the other rows and the
+thread count. ``divisor`` comes from a table rather than from Sqrt, which some runtimes approximate; past the table's
+end it grows in proportion to the count, so that a very long text is averaged.
 
-Weights are 7 bit, for the sake of CPUs whose 8-bit products saturate (:data:`farthing.scoring.tensors.WEIGHT_LIMIT`).
+Dense weights have 7 bits because some CPUs' 8-bit products saturate (:data:`farthing.scoring.tensors.WEIGHT_LIMIT`).
 
 Source: https://onnx.ai/onnx/operators/ (opset 17).
 """
@@ -50,7 +50,7 @@ def build_model(tensors: QuantizedTensors, metadata: Mapping[str, str] | None = 
     tensors:
         All numbers of the model.
     metadata:
-        Goes into ``metadata_props``. A bundle's model names its ``task`` and its ``feature_fingerprint``.
+        Stored in ``metadata_props``. A bundle's model has its ``task`` and its ``feature_fingerprint`` there.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def _initializers(t: QuantizedTensors) -> dict[str, NDArray[np.generic]]:
 
 
 def _nodes() -> list[onnx.NodeProto]:
-    """All nodes, in order. A bundle of this format version holds exactly these."""
+    """Return all nodes, in order. A bundle of this format version has exactly these."""
     node = helper.make_node
     int32, f32 = TensorProto.INT32, TensorProto.FLOAT
     return [
@@ -149,8 +149,8 @@ def read_tensors(model: onnx.ModelProto) -> QuantizedTensors:
     Raises
     ------
     BundleError
-        External data, functions, sparse tensors, a foreign operator, a node that is not as
-        :func:`build_model` writes it, or a tensor that :class:`QuantizedTensors` refuses.
+        External data, functions, sparse tensors, an operator that is not allowed, a node that differs from what
+        :func:`build_model` writes, or a tensor that :class:`QuantizedTensors` refuses.
     """
     _check_safe(model)
     _check_nodes(model.graph)
@@ -173,7 +173,7 @@ def read_tensors(model: onnx.ModelProto) -> QuantizedTensors:
     for name, expected in rebuilt.items():
         if stored[name].dtype != expected.dtype or not np.array_equal(stored[name], expected):
             raise BundleError(
-                f"model.onnx: tensor {name} is not what its other tensors make it "
+                f"model.onnx: tensor {name} does not follow from the other tensors "
                 f"(expected {_short(expected)}, found {_short(stored[name])}); build the model again"
             )
     return tensors
@@ -184,14 +184,14 @@ def _short(value: NDArray[np.generic]) -> str:
 
 
 def check_contained(model: onnx.ModelProto, name: str) -> None:
-    """Refuse whatever could read another file or load code. The digest says who wrote a file, not what it does.
+    """Refuse a model that could read another file or load code: a digest shows that a file is unchanged, not harmless.
 
-    ``name`` is the model's in messages.
+    ``name`` is what messages call the model.
 
     Raises
     ------
     BundleError
-        Data outside the file, functions, training information, sparse tensors, or settings of a runtime.
+        Data outside the file, functions, training information, sparse tensors, or runtime settings.
     """
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
@@ -241,7 +241,7 @@ def _check_nodes(graph: onnx.GraphProto) -> None:
 
 
 def reference_logits(tensors: QuantizedTensors, accumulators: Int32s, counts: Int32s) -> Int32s:
-    """All between the accumulators and the logits in NumPy: the same bits as the graph.
+    """Compute logits from accumulators with NumPy: the same bits as the graph.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A bundle's ``manifest.json``: what the model is, and the digests of the files beside it."""
+"""A bundle's ``manifest.json``: describes the model, and has the digests of the files beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIGESTED = (CARD, GOLDEN, MANIFEST, MODEL)  # in the order of SHA256SUMS
 FEATURES = "features.npz"
 DIGESTED_WITH_FEATURES = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL)
 MAP_INSTEAD = (
-    "To read a field from another place, leave the bundle as it was built and say where it lies: --map "
+    "To read a field from another place, leave the bundle as it was built and map the field: --map "
     'text=comment.body, in the settings [route.fields] text = "comment.body", in Python '
     'Scorer.load(..., fields={"text": "comment.body"})'
 )
@@ -23,10 +23,10 @@ MAP_INSTEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` says, as JSON types."""
+    """The contents of ``manifest.json``, as JSON types."""
 
     name: str  # model ids begin with it: moderation@1a2b3c4d
-    task: str  # what a score means: names a module of farthing.tasks
+    task: str  # what a score means: the name of a module in farthing.tasks
     field_plan: Mapping[str, Any]
     feature_spec: Mapping[str, Any]
     feature_fingerprint: str
@@ -49,7 +49,7 @@ class Manifest:
         Raises
         ------
         BundleError
-            Not JSON, another format version, or a key that is missing, unknown or of another type.
+            Not JSON, another format version, or a key is missing, unknown or of another type.
         """
         try:
             stated = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
@@ -84,7 +84,7 @@ class Manifest:
         return manifest, files
 
     def check(self) -> None:
-        """Raise BundleError where names are empty, repeated or not strings."""
+        """Raise BundleError if names are empty, repeated or not strings."""
         for key, names in (("heads", self.heads), ("labels", self.labels)):
             if not names or len(set(names)) < len(names) or not all(isinstance(n, str) and n for n in names):
                 raise BundleError(f"{MANIFEST}: {key} is {list(names)!r}, expected one or more different names")
@@ -110,4 +110,4 @@ _KINDS: dict[str, type] = {
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,8 +1,8 @@
-"""The dense part of a model in ONNX Runtime: quantized inputs in, integer logits out.
+"""Runs the dense part of a model in ONNX Runtime: quantized inputs in, integer logits out.
 
-The part is cut from ``model.onnx`` as loaded, so what runs is what the bundle holds. Threads are set explicitly and
-never spin, the memory arena is off (it grows to the largest shape and keeps it), a run has at most
-:data:`MAX_ROWS` rows, and only exact graph rewrites are allowed.
+The dense part is cut from the bundle's ``model.onnx`` when it is loaded, so what runs is what the bundle holds. Threads
+are set explicitly and never spin, the memory arena is off (it grows to the largest shape and stays there), a run has at
+most :data:`MAX_ROWS` rows, and only exact graph rewrites are allowed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from farthing.blocks import Bytes, Int32s
 from farthing.errors import BundleError, ScoreError
 
 MAX_ROWS = 4096
-"""Rows of one run: enough to bury its 20 microseconds of overhead, few enough for the columns to stay in L2."""
+"""Most rows of one run: enough to hide its 20 microseconds of overhead, few enough for the columns to stay in L2."""
 
 _INPUT, _OUTPUT = "input_quantized", "logits"
 
@@ -35,13 +35,13 @@ def open_session(model: onnx.ModelProto, *, threads: int) -> onnxruntime.Inferen
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # BASIC rewrites are semantics-preserving; EXTENDED ones replace nodes by fused kernels with their own arithmetic.
+    # BASIC rewrites preserve results; EXTENDED ones replace nodes with fused kernels that have their own arithmetic.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 3  # errors only, which are raised as well
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS)
     except Exception as error:  # pybind11 raises a dozen unrelated types here

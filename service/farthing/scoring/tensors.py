@@ -1,4 +1,4 @@
-"""Every number of a model, with its shape and its limits."""
+"""The numbers of a model, with their shapes and limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMN_BLOCK = 16
 """The table's columns come in blocks of 16 int8: one 128-bit load."""
 
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-30, 2.0**30
-"""Scales outside this range could overflow a float or make scores that do not rise with their logits."""
+"""Scales outside this range could overflow a float, or yield scores that do not rise with their logits."""
 
 LARGEST_LOGIT_BIAS = 1024.0
 
@@ -31,10 +31,10 @@ Int8s = NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class QuantizedTensors:
-    """Every number of a model. Real value = integer * scale, or (integer - zero point) * scale.
+    """All numbers of a model. Real value = integer * scale, or (integer - zero point) * scale.
 
-    Whether a row's embedding is a sum, a mean or something between is a matter of ``length_divisor`` alone: entry k
-    divides the sum of a row with k ids (1, k, sqrt(k), ...); entry 0 belongs to rows without ids, whose sum is 0.
+    ``length_divisor`` alone decides whether a row's embedding is a sum, a mean or something in between: the sum of a
+    row with k ids is divided by entry k (1, k, sqrt(k), ...). Entry 0 is for rows without ids, whose sum is 0.
 
     Raises
     ------
@@ -60,17 +60,17 @@ class QuantizedTensors:
 
     @property
     def n_buckets(self) -> int:
-        """Rows of the table: feature ids are below it."""
+        """Number of rows of the table: feature ids are smaller."""
         return int(self.table.shape[0])
 
     @property
     def dim(self) -> int:
-        """Columns of the table."""
+        """Number of columns of the table."""
         return int(self.table.shape[1])
 
     @property
     def n_heads(self) -> int:
-        """Scores of a row."""
+        """Number of scores of a row."""
         return int(self.output_weight.shape[1])
 
 

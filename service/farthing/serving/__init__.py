@@ -1,1 +1,1 @@
-"""The service: the loop around the stages, and a worker's life from start to drain."""
+"""The service: the loop around the stages, and the life of a worker from start to drain."""

@@ -1,14 +1,14 @@
-"""What a worker reports to the ledger: a running total for each partition, and once a second that it is alive.
+"""Reports to the ledger: publishes a running total for each partition, and a heartbeat once a second.
 
-A total counts everything acknowledged before its ``next_offset``. It travels as the metadata of the offset commit, so
-that the partition's next owner goes on counting from exactly there; and it is published to the usage topic, at most
-once a second for each partition, and acknowledged there before the offset is committed. So the ledger lags no more than
-a second behind what is committed, and a total that is published twice, or by an owner that lost the partition, changes
-nothing.
+A total counts everything acknowledged before its ``next_offset``. It is committed as the metadata of the offset, so
+that the partition's next owner continues counting from exactly there. It is also published to the usage topic, at most
+once a second for each partition, and acknowledged there before the offset is committed. So the ledger is at most a
+second behind what is committed, and a total that is published twice, or by an owner that has lost the partition,
+changes nothing.
 
 The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). The total takes a few hundred,
-and as many tenants as fit into the rest, packed, go with it: between ninety, named by UUIDs, and two hundred.
-The usage record names the same ones, so that a change of owner changes no figure; all others are OTHER together.
+and the rest is filled with packed tenants: between ninety, if they are named by UUIDs, and two hundred. The usage
+record names the same ones, so that a change of owner changes no figure; all others together are OTHER.
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ class _Count:
     incarnation: int = 0  # see UsageRecord
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
-    carried: _Carried | None = None  # as last made, good for its next_offset
-    fitting: int = 1 << 30  # tenants that are likely to fit into the metadata
+    carried: _Carried | None = None  # the last one made, valid for its next_offset
+    fitting: int = 1 << 30  # how many tenants are likely to fit into the metadata
 
 
 class Accounting:
-    """The totals of the partitions that are ours."""
+    """The totals of our partitions."""
 
     def __init__(self, scored: Mapping[str, Scored], *, most_tenants: int) -> None:
-        """``scored`` says what scores each source topic; ``most_tenants`` are kept apart in each partition."""
+        """``scored`` says what scores each source topic; ``most_tenants`` are counted separately in each partition."""
         self._scored = scored
         self._most_tenants = most_tenants
         self._counts: dict[Partition, _Count] = {}
         self._ended: list[UsageRecord] = []  # last totals of earlier incarnations, not yet published
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
-        """Take a partition over, and go on from the total that was committed with its offset, if there is one.
+        """Take over a partition, and continue from the total that was committed with its offset, if there is one.
 
-        A partition that is ours already and begins anew, because its log ends before the position, gets a new count.
+        A partition that is already ours and begins anew, because its log ends before our position, gets a new count.
         """
         last = self._counts.get(partition)
         if last is not None and last.next_offset == offset:
@@ -91,7 +91,7 @@ class Accounting:
         self._counts[partition] = count
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
-        """Give partitions up."""
+        """Give up partitions."""
         for partition in partitions:
             self._counts.pop(partition, None)
 
@@ -105,11 +105,11 @@ class Accounting:
         """Add what was acknowledged up to ``next_offset``.
 
         ``counts`` is a row of :func:`farthing.meter.count.count_usage`, ``tenants`` the partition's rows of
-        :func:`farthing.meter.tenants.count_tenants` where tenants are told apart.
+        :func:`farthing.meter.tenants.count_tenants` if tenants are counted.
         """
         count = self._counts.get(partition)
         if count is None:
-            return  # no longer ours: its next owner counts it
+            return  # no longer ours: the next owner counts it
         if counts is not None:
             count.counts += counts
         if tenants is not None:
@@ -117,7 +117,7 @@ class Accounting:
         count.next_offset = next_offset
 
     def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
-        """Give the commit metadata of partitions whose total fits into it."""
+        """Return the commit metadata of those partitions whose total fits into it."""
         texts = {}
         for partition in partitions:
             count = self._counts.get(partition)
@@ -132,14 +132,14 @@ class Accounting:
             model = self._scored[partition[0]].model
             largest = count.tenants.largest(min(self._most_tenants, count.fitting))
             carried = count.carried = _Carried.make(model, count, largest)
-            # As a rule one packing is enough: with as many as fitted last time, or a few more.
+            # Usually one packing is enough: with as many as fitted last time, or a few more.
             count.fitting = max(len(carried.tenants) + (len(carried.tenants) == len(largest)) * 8, 8)
         return count.carried
 
     def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
-        """Give the records that must be published before these partitions' offsets are committed.
+        """Return the records that must be published before these partitions' offsets are committed.
 
-        Partitions that were published within the last second are left out, unless ``everything`` is asked for.
+        Partitions that were published within the last second are left out, unless ``everything`` is set.
         """
         now = time.monotonic()
         records = list(self._ended)
@@ -155,7 +155,7 @@ class Accounting:
         topic, number = partition
         scored, carried = self._scored[topic], self._carry(partition, count)
         totals = carried.totals
-        named = carried.tenants  # none where no event names a tenant: then there is no OTHER either
+        named = carried.tenants  # empty if no event names a tenant: then there is no OTHER either
         tenants = with_other(named, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if named else {}
         return UsageRecord(
             topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
@@ -176,13 +176,13 @@ class Accounting:
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """What travels with a committed offset, as one JSON object."""
+    """What is committed with an offset, as one JSON object."""
 
     model: str
     base_offset: int
     incarnation: int
     totals: UsageTotals
-    tenants: Mapping[str, TenantCount]  # without OTHER, which is what is left of the totals
+    tenants: Mapping[str, TenantCount]  # without OTHER, which is the rest of the totals
     next_offset: int = -1
     text: str = ""
 
@@ -198,7 +198,7 @@ class _Carried:
 
     @classmethod
     def read(cls, text: str) -> _Carried | None:
-        """Read what :meth:`make` wrote; None where it is something else: another program may have committed here."""
+        """Read what :meth:`make` wrote; None if it is something else: another program may have committed here."""
         try:
             body = json.loads(text)
             base_offset, incarnation = body["base_offset"], body["log"]
@@ -211,7 +211,7 @@ class _Carried:
 
 
 class Reporter:
-    """Publishes usage and heartbeats, through a producer of its own: the pipeline's carries one block at a time.
+    """Publishes usage and heartbeats, with its own producer: the pipeline's sends one block at a time.
 
     It is the pipeline's :class:`farthing.serving.reporting.Reports`; calls about partitions and blocks go straight to
     the accounting.
@@ -227,7 +227,7 @@ class Reporter:
         heartbeat_topic: str,
         stopping: Callable[[], bool],
     ) -> None:
-        """Ask ``stopping`` at the end whether the worker was asked to stop: only then the last heartbeat says so."""
+        """Make a reporter. A last heartbeat says that the worker stops only if ``stopping()`` is true at the end."""
         self._accounting = accounting
         self.assign, self.add = accounting.assign, accounting.add
         self.metadata, self.revoke = accounting.metadata, accounting.revoke
@@ -240,7 +240,7 @@ class Reporter:
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect, and begin to send heartbeats. Raises BrokerError."""
+        """Connect, and start sending heartbeats. Raises BrokerError."""
         await self._producer.start()
         self._beating = asyncio.create_task(self._beat())
 
@@ -252,18 +252,18 @@ class Reporter:
             self._accounting.published(records)
 
     async def close(self, timeout_s: float) -> None:
-        """Say that the worker stops, if it was asked to, and stop; all within ``timeout_s``."""
+        """Send a last heartbeat if the worker was asked to stop, and disconnect; all within ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait({self._beating}, timeout=timeout_s / 4)
-            if self._stopping():  # a worker that failed falls silent, and the ledger misses it
+            if self._stopping():  # a worker that failed goes silent, so that the ledger reports it as missing
                 await self._say_stopped(timeout_s / 2)
         await self._producer.close(max(deadline - time.monotonic(), 0))
 
     async def _say_stopped(self, timeout_s: float) -> None:
         beat = self._heartbeat()
-        # Later than one of the same millisecond: the ledger keeps the first of two that are equally late.
+        # Later than one of the same millisecond: of two with the same time the ledger keeps the first.
         last = replace(beat, state="stopped", at_ms=beat.at_ms + 1)
         try:
             await asyncio.wait_for(self._send(self._heartbeat_topic, [last]), timeout_s)
@@ -275,7 +275,7 @@ class Reporter:
         while True:
             try:
                 await self._send(self._heartbeat_topic, [self._heartbeat()])
-            except BrokerError as error:  # the pipeline meets the same broker and says so on /ready
+            except BrokerError as error:  # the pipeline fails at the same broker, and /ready says so
                 log.warning("heartbeat_not_sent", error=str(error))
             await asyncio.sleep(PUBLISH_EVERY_S)
 
@@ -285,7 +285,7 @@ class Reporter:
 
 
 def batch_of(topic: str, records: Sequence[UsageRecord | Heartbeat]) -> OutputBatch:
-    """Lay records out as one batch for the one partition of their topic."""
+    """Encode records as one batch for the only partition of their topic."""
     keys, values = ([record.key for record in records], [record.encode() for record in records])
     now_ms = np.full(len(records), time.time_ns() // 1_000_000)
     return encode_records(topic, 0, *_column(values), now_ms, keys=_column(keys))

@@ -1,7 +1,7 @@
-"""Every Prometheus name that a worker exports, once; updated once a block, never once an event.
+"""All Prometheus metrics that a worker exports, each defined once; updated once per block and never per event.
 
-Names, units and labels follow Prometheus practice: base units, ``_total`` on counters, closed label sets (stage,
-reason, route, partition come from code and configuration, never from events).
+Names, units and labels follow Prometheus practice: base units, ``_total`` on counters, closed label sets (stages,
+reasons and routes come from code and configuration, never from events).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from farthing.meter.latencies import (
 from farthing.wire import Dropped
 
 STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
-"""The ten stages in order: functions, the label ``stage``, errors and dashboards use these verbs."""
+"""The ten stages in order; functions, the label ``stage``, errors and dashboards use these verbs."""
 
 STATES = ("starting", "joining", "running", "draining", "stalled", "failed", "stopped")
 
@@ -58,10 +58,10 @@ def count_latencies_reference(timestamps_ms: Int64s, now_ms: int, status: Bytes,
 
 @kernel(reference=count_latencies_reference)
 def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: Int64s) -> int:
-    """Add the ages of the scored events to a histogram; gives the sum of the ages in milliseconds.
+    """Add the ages of the scored events to a histogram; returns the sum of the ages in milliseconds.
 
-    ``counts`` (len(EDGES_MS),) int64 gets one more in the first bucket whose edge is not under the age, or in the last.
-    An age below zero (a clock ahead of ours) counts as zero; an event without a timestamp (below zero) has no age.
+    Each age adds one to ``counts``, int64 (len(EDGES_MS),), in the first bucket whose edge is not below it, or in the
+    last. A negative age (a clock ahead of ours) counts as zero; an event with a negative timestamp (none) has no age.
     """
     total = 0
     for i in range(len(timestamps_ms)):
@@ -72,7 +72,7 @@ def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: I
             latency = 0
         bucket = 0
         if latency > 0:
-            below, shift = latency - 1, 0  # edges belong to the bucket under them
+            below, shift = latency - 1, 0  # an edge belongs to the bucket below it
             while below >> shift >= EXACT_TO_MS:
                 shift += 1
             bucket = min(1 + shift * PER_OCTAVE + (below >> shift), len(counts) - 1)
@@ -83,7 +83,7 @@ def count_latencies(timestamps_ms: Int64s, now_ms: int, status: Bytes, counts: I
 
 @dataclass(slots=True)
 class BlockStats:
-    """What is counted of one block: gathered on its way through the stages, recorded once."""
+    """Counts of one block: gathered on its way through the stages, recorded once."""
 
     route: str
     status_counts: Int64s  # (len(Status),) events by final status
@@ -93,25 +93,25 @@ class BlockStats:
     produced_bytes: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     bid_counts: Int64s | None = None  # (2, len(Outcome)) answered bid requests: real ones, and those with test = 1
-    dropped_headers: Int64s | None = None  # (len(Dropped),) headers of events that did not travel on
+    dropped_headers: Int64s | None = None  # (len(Dropped),) headers of events that were not carried on
 
 
 class LatencyHistogram(Collector):
     """End-to-end latency of scored events: from the event's timestamp to the acknowledgement of its score.
 
-    Counts since the start in buckets of 1/16, for heartbeats; the same by octave, and percentiles of the last minute,
-    for Prometheus.
+    For heartbeats it has counts since the start in buckets of 1/16; for Prometheus the same by octave, and percentiles
+    of the last minute.
     """
 
     def __init__(self, routes: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` gives seconds."""
+        """``clock`` returns seconds."""
         self._clock = clock
         self._before = {route: np.zeros(len(EDGES_MS), np.int64) for route in routes}  # older than the window
-        # Slots of 5 s, the open one among them: together 55 to 60 s.
+        # Slots of 5 s, the open one included: together 55 to 60 s.
         self._slots = {route: np.zeros((_N_SLOTS, len(EDGES_MS)), np.int64) for route in self._before}
         self._slot = int(clock() // _SLOT_S)
         self._sum_ms = dict.fromkeys(self._before, 0)
-        nothing = np.zeros(0, np.int64)  # compiles the kernel now, and not while the first scores wait
+        nothing = np.zeros(0, np.int64)  # to compile the kernel now, and not while the first scores wait
         count_latencies(nothing, 0, np.zeros(0, np.uint8), np.zeros(len(EDGES_MS), np.int64))
 
     def add(self, route: str, timestamps_ms: Int64s, now_ms: int, status: Bytes) -> None:
@@ -121,11 +121,11 @@ class LatencyHistogram(Collector):
         self._sum_ms[route] += count_latencies(timestamps_ms, now_ms, status, counts)
 
     def counts(self) -> dict[str, Int64s]:
-        """Give the events counted since the start, by route: (len(EDGES_MS),) int64."""
+        """Return the events counted since the start, by route: (len(EDGES_MS),) int64."""
         return {route: before + self._slots[route].sum(axis=0) for route, before in self._before.items()}
 
     def _turn(self) -> None:
-        """Open the present slot; what has left the window is added to all that is older."""
+        """Open the current slot; counts that have left the window are added to those before it."""
         now = int(self._clock() // _SLOT_S)
         for slot in range(max(self._slot + 1, now - _N_SLOTS + 1), now + 1):
             for route, slots in self._slots.items():
@@ -134,7 +134,7 @@ class LatencyHistogram(Collector):
         self._slot = max(self._slot, now)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the histogram and the percentiles to Prometheus."""
+        """Yield the histogram and the percentiles for Prometheus."""
         self._turn()
         family = HistogramMetricFamily(
             "farthing_event_latency_seconds",
@@ -160,10 +160,10 @@ class LatencyHistogram(Collector):
 
 
 class CpuSeconds(Collector):
-    """CPU time of this process, on every platform (prometheus_client's own process collector knows Linux only)."""
+    """CPU time of this process, on every platform (prometheus_client's own process collector needs Linux)."""
 
     def collect(self) -> Iterator[Metric]:
-        """Give the CPU time to Prometheus."""
+        """Yield the CPU time for Prometheus."""
         yield CounterMetricFamily("farthing_cpu_seconds", "User and system CPU seconds.", value=time.process_time())
 
 
@@ -219,6 +219,10 @@ class Metrics:
         self.latency = LatencyHistogram(routes)
         r.register(self.latency)
         r.register(CpuSeconds())
+        self._show_zeros(routes)
+
+    def _show_zeros(self, routes: Mapping[str, str]) -> None:
+        """Create every label set that is known beforehand: a counter that first appears at 1 hides that increase."""
         for route, model in routes.items():
             self.model.labels(route).info({"model": model})
             self.lag.labels(route).set(math.nan)
@@ -239,7 +243,7 @@ class Metrics:
             self.stage_seconds.labels(stage)
 
     def show_lag(self, lag: Callable[[], Mapping[str, int | None]]) -> None:
-        """Show what ``lag`` gives for each route at the moment of a scrape, None as NaN: what is not known is not 0."""
+        """Show what ``lag`` returns for each route at the time of a scrape, None as NaN: unknown is not 0."""
 
         def shown(route: str) -> float:
             value = lag()[route]
@@ -255,7 +259,7 @@ class Metrics:
         self._rebalances, self._rebalance_seconds = count, seconds
 
     def record(self, stats: BlockStats) -> None:
-        """Add the facts of one acknowledged block."""
+        """Add the counts of one acknowledged block."""
         route = stats.route
         scored = int(stats.status_counts[Status.OK])
         dead = int(stats.status_counts.sum()) - scored

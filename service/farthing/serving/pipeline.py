@@ -1,14 +1,14 @@
-"""THE loop: an event's way from its topic to its score, stage by stage.
+"""The main loop: takes events from their topic to their scores, stage by stage.
 
 ::
 
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
              '------------------------- farthing.serving.route --------------------------'
 
-One block is fetched, one is scored (on a thread of its own: the kernels release the GIL) and one is produced at any
-time, so each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
-everything before it are acknowledged, and only while the partition is ours. After trouble with the broker the
-positions go back to what was acknowledged: events may be scored again, none is skipped.
+At any time one block is being fetched, one scored (on its own thread: the kernels release the GIL) and one produced, so
+each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
+everything before it are acknowledged, and only while the partition is ours. After an error of the broker the positions
+go back to what was acknowledged: events may be scored again, but none is skipped.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ log = structlog.get_logger()
 
 COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
-LEAVE_TIMEOUT_S = 2.0  # kept of the drain's time for leaving the group
+LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
 CLOSE_TIMEOUT_S = 5.0  # the same after an error
-NARROW_AGAIN_S = 5.0  # a sink without the partition may have been widened after this time
+NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
 class Pipeline:
@@ -79,7 +79,7 @@ class Pipeline:
         self._next_commit = 0.0
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
-        """Join the group and work until ``stop``; then finish what is in flight, commit and leave within the time.
+        """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
 
         Raises
         ------
@@ -137,14 +137,14 @@ class Pipeline:
                     break
                 try:
                     fetched = fetching.result()
-                    fetching = asyncio.create_task(self._fetch())  # the next block comes while this one is scored
+                    fetching = asyncio.create_task(self._fetch())  # the next block is fetched while this one is scored
                     await self._work(fetched)
                     await self._commit_when_due()
                     if fetched.answered and not self._offsets.in_flight():
                         self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
-                    await asyncio.wait({fetching})  # before positions go back: it would move them on again
+                    await asyncio.wait({fetching})  # before positions go back: it would advance them again
                     await self._back_off(error, stopping)
                     fetching = asyncio.create_task(self._fetch())
         finally:
@@ -159,7 +159,7 @@ class Pipeline:
         return fetched
 
     async def _work(self, fetched: Fetched) -> None:
-        """Answer what was fetched, route by route, and hand each answer on to be produced."""
+        """Score what was fetched, route by route, and pass each answer on to be produced."""
         for source, route in self._routes.items():
             parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
             parts = await self._with_place(route, parts)
@@ -168,7 +168,7 @@ class Pipeline:
             tickets: dict[Partition, Ticket] = {}
             answer = await self._scoring.call(route.answer, parts)
             if fetched.epoch != self._consumer.epoch:
-                return  # a rebalance came between: the new owner begins from what is committed
+                return  # there was a rebalance: the new owner begins from what is committed
             for segment in answer.segments:
                 partition = (segment.topic, segment.partition)
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
@@ -180,7 +180,7 @@ class Pipeline:
                     await self._on_fault(route, part, segment)
 
     def _expected(self, part: FetchedPartition) -> bool:
-        """Whether the bytes go on where the last block ended; if not, the position is put right."""
+        """Whether the bytes begin where the last block ended; if not, the position is corrected."""
         partition = (part.topic, part.partition)
         begun = self._offsets.begun(partition)
         if begun is not None and begun != part.fetch_offset:
@@ -188,7 +188,7 @@ class Pipeline:
         return begun == part.fetch_offset
 
     async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
-        """Hold partitions that an output topic lacks (the source was widened first, say); the others go on."""
+        """Hold partitions that an output topic lacks (for example if the source was widened first); others go on."""
         for topic in (route.topics.sink, route.topics.dead_letters):
             needed = max((part.partition + 1 for part in parts), default=0)
             count = await self._producer.partition_count(topic, needed=needed)
@@ -227,14 +227,14 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        # A total that was not due with the last commit: there may not be another.
+        # A total that was not due with the last commit, because there may not be another commit.
         await self._reports.publish(self._offsets.partitions())
 
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:
             return
         began = time.perf_counter()
-        metadata = self._reports.metadata(offsets)  # now: more may be acknowledged while we publish
+        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
         await self._reports.publish(offsets, everything=last)
         ours = await self._consumer.commit(offsets, timeout_s, metadata)
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
@@ -248,7 +248,7 @@ class Pipeline:
         await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
-        """After trouble with the broker: go back to what is acknowledged, pause, and try again."""
+        """Go back to what is acknowledged after an error of the broker, pause, and try again."""
         if not error.retriable:
             raise error
         pause = self._progress.trouble(error)
@@ -262,7 +262,7 @@ class Pipeline:
         await asyncio.wait({stopping}, timeout=pause)
 
     async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
-        """Deal with an unreadable batch: hold its partition, or put its bytes aside and go on after it."""
+        """Handle an unreadable batch: hold its partition, or send its bytes to the dead letters and go on after it."""
         fault = segment.fault
         assert fault is not None
         partition = (segment.topic, segment.partition)
@@ -276,7 +276,7 @@ class Pipeline:
         log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
         await self._settle()
         if self._offsets.begun(partition) != segment.next_offset:
-            return  # a rebalance came between
+            return  # there was a rebalance
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
         letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.stages.model_id)
         await self._producer.send([letter])
@@ -285,7 +285,7 @@ class Pipeline:
         self._consumer.seek(partition, fault.next_offset)
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
-        """Before partitions are given up: finish and commit what is in flight there."""
+        """Finish and commit what is in flight before partitions are given up."""
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:
@@ -302,5 +302,5 @@ class Pipeline:
         self._reports.assign(partition, offset, metadata)
 
     def lag(self) -> dict[str, int | None]:
-        """Give the lag by route, see :mod:`farthing.kafka.lag`; None where it is not known."""
+        """Return the lag by route (see :mod:`farthing.kafka.lag`); None where it is unknown."""
         return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

@@ -1,6 +1,6 @@
-"""Whether the worker makes progress: what the gauges show, and what ``/ready`` says.
+"""Watches whether the worker makes progress, for the gauges and for ``/ready``.
 
-Trouble that may pass never ends a worker: it stays alive, says why it is not ready, and tries again.
+An error that may pass never ends a worker: it stays alive, says why it is not ready, and tries again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from farthing.serving.metrics import Metrics
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 0.5
-RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after trouble with the broker; the last one repeats
+RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after an error of the broker; the last one repeats
 
 
 class Progress:
@@ -33,7 +33,7 @@ class Progress:
         self._begun = False
 
     def begin(self) -> None:
-        """Note that the worker has joined the group: from here on it should make progress."""
+        """Note that the worker has joined the group: from now on it should make progress."""
         self._begun = True
         self._last = time.monotonic()
         self._health.set("running", "scoring")
@@ -48,7 +48,7 @@ class Progress:
         self._trouble = 0
 
     def trouble(self, error: BrokerError) -> float:
-        """Note that the broker failed; gives the pause before the next attempt, in seconds."""
+        """Note that the broker failed; returns the pause before the next attempt, in seconds."""
         self._metrics.broker_errors.labels(error.stage).inc()
         pause = RETRY_PAUSES_S[min(self._trouble, len(RETRY_PAUSES_S) - 1)]
         self._trouble += 1
@@ -58,7 +58,7 @@ class Progress:
         return pause
 
     async def keep_looking(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
-        """Keep the gauges and what ``/ready`` says up to date, whatever the loop waits for."""
+        """Keep the gauges and ``/ready`` up to date, whatever the loop is waiting for."""
         learning: asyncio.Task[None] | None = None
         try:
             while True:
@@ -83,7 +83,7 @@ class Progress:
         if not offsets.in_flight() and not waiting:
             self._last = now
         if self._trouble > 1:
-            return  # /ready says so already
+            return  # /ready already says so
         if held:
             (topic, number), reason = min(held.items())
             others = f" (and {len(held) - 1} more partitions)" if len(held) > 1 else ""

@@ -1,4 +1,4 @@
-"""What the loop reports about its work, and the reporter that does nothing, for when the meter is off."""
+"""The interface through which the loop reports its work, and a reporter that does nothing, for use without a meter."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from farthing.meter.tenants import TenantNames
 
 
 class Reports(Protocol):
-    """Hears of every partition and block, and gives the metadata of every commit."""
+    """Is told about every partition and block, and supplies the metadata of every commit."""
 
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
-        """Take a partition over from ``offset`` on; ``metadata`` was committed with it."""
+        """Take over a partition from ``offset`` on; ``metadata`` was committed with it."""
 
     def add(
         self,
@@ -29,20 +29,20 @@ class Reports(Protocol):
         """Add what was acknowledged up to ``next_offset``; see :meth:`farthing.serving.accounting.Accounting.add`."""
 
     def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
-        """Give what is to be committed with these partitions' offsets."""
+        """Return the metadata to commit with these partitions' offsets."""
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
-        """Publish what must be known before these partitions' offsets are committed. Raises BrokerError."""
+        """Publish what must be published before these partitions' offsets are committed. Raises BrokerError."""
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
-        """Give partitions up."""
+        """Give up partitions."""
 
     async def close(self, timeout_s: float) -> None:
         """Stop, within ``timeout_s``."""
 
 
 class NoReports:
-    """Does nothing: no usage, no heartbeats, nothing beside the committed offsets."""
+    """Does nothing: no usage, no heartbeats, no metadata with the committed offsets."""
 
     async def start(self) -> None:
         """Do nothing."""
@@ -60,7 +60,7 @@ class NoReports:
         """Do nothing."""
 
     def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
-        """Give nothing."""
+        """Return nothing."""
         return {}
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The pure stages of one route: fetched bytes in, ready-made batches out.
+"""Runs the pure stages of one route: fetched bytes in, ready-made batches out.
 
 ::
 
@@ -51,7 +51,7 @@ from farthing.wire import (
 T = TypeVar("T")
 
 SAMPLE_EVERY_S = 1.0
-"""Between two texts whose tokens are estimated."""
+"""Time between two texts that are sampled for the estimate of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Answer:
     status: Bytes  # (n,) Status
     stats: BlockStats
     usage: Int64s  # (n_segments, N_COUNTS) what the meter counts, see farthing.meter.count
-    tenants: TenantRows | None = None  # likewise, by tenant; None where tenants are not told apart
+    tenants: TenantRows | None = None  # the same by tenant; None if tenants are not counted
 
 
 class Route:
@@ -96,16 +96,16 @@ class Route:
         topics, stages:
             Where it reads and writes, and the model's stages.
         pacing:
-            Gives the campaign's current multiplier, from any thread (bidding).
+            Returns the campaign's current multiplier, from any thread (bidding).
         tenant:
-            Path of the field that names an event's tenant; None: they are not told apart.
+            Path of the field that names an event's tenant; None if tenants are not counted.
         max_header_bytes:
-            Bytes of an event's own headers that travel to its score at most.
+            Most bytes of an event's own headers that are carried on to its score.
 
         Raises
         ------
         ConfigError
-            That field cannot be read beside the model's.
+            The tenant's field cannot be read besides the model's.
         """
         self.topics = topics
         self.stages = stages
@@ -120,7 +120,7 @@ class Route:
         self._arena = Arena()
 
     def warm(self) -> None:
-        """Answer one made-up block, so that every kernel is compiled before the first event."""
+        """Score a made-up block, so that every kernel is compiled before the first event."""
         event: dict[str, Any] = {}
         for planned in self.stages.field_plan.fields:
             if planned == self._tenant_field:
@@ -191,7 +191,7 @@ class Route:
         return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage, tenants)
 
     def _take_sample(self, columns: FieldColumns, records: RecordBlock, status: Bytes) -> None:
-        """Look at the text of one event now and then."""
+        """Sample the text of one event now and then."""
         now = time.monotonic()
         if now < self._next_sample or not len(status) or status[len(status) // 2]:
             return
@@ -200,7 +200,7 @@ class Route:
 
 
 def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
-    """Count a block's answers by Outcome, test requests apart: (2, len(Outcome)); None where nothing is bid for."""
+    """Count a block's bid requests by Outcome, test requests separately: (2, len(Outcome)); None for other tasks."""
     if not isinstance(decisions, BidBlock):
         return None
     answered = decisions.status == Status.OK
@@ -209,7 +209,7 @@ def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
 
 
 class _StageClock:
-    """Seconds since the last stage ended, by stage."""
+    """Measures how many seconds each stage took, from the end of the stage before."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

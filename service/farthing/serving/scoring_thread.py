@@ -1,6 +1,7 @@
-"""The one thread that kernels and model run on, and the time limit to waiting for it.
+"""Runs kernels and model on one thread, and limits how long the loop waits for it.
 
-The event loop alone keeps a worker in its group, so a worker whose model hangs would keep its partitions for ever.
+The event loop alone keeps a worker in its group, so without a limit a worker whose model hangs would keep its
+partitions for ever.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ _SLICES = 4  # a process that was suspended meanwhile finds time gone and no wor
 
 
 class ScoringThread:
-    """Runs one call after the other; each may take ``timeout_s`` seconds."""
+    """Runs one call after another; each may take ``timeout_s`` seconds."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="scoring")
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call ``function`` on the thread and give what it returns or raises.
+        """Call ``function`` on the thread; returns or raises what it does.
 
         Raises
         ------
         ScoreError
-            It did not end in time. The thread cannot be used again, and the process must not wait for it to exit.
+            It did not end in time. The thread cannot be used again, and the process must not wait for it at exit.
         """
         running = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
         for _ in range(_SLICES):
@@ -43,5 +44,5 @@ class ScoringThread:
         )
 
     def close(self) -> None:
-        """Take no more calls; does not wait for one that is running."""
+        """Accept no more calls; does not wait for one that is running."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,10 +1,10 @@
-"""``serve --workers N``: N worker processes in one consumer group behind one set of probes.
+"""Supervises ``serve --workers N``: N worker processes in one consumer group behind one set of probes.
 
 Workers are separate processes (``farthing serve --worker-index i``), so that each has its own GIL, event loop and
 membership. One that dies is started again, after a growing pause; one that cannot start at all ends the service with
-its exit code. Each gives the supervisor its probe address through a file in a private folder, and drains when the
-supervisor is gone. Signals are for the supervisor, which passes them on: Ctrl-C in a terminal does not reach the
-workers directly, or it would come twice.
+its exit code. Each writes its probe address to a file in a private folder for the supervisor, and drains when the
+supervisor is gone. Only the supervisor gets signals, and passes them on: if Ctrl-C in a terminal reached the workers
+directly, it would reach them twice.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from farthing.process.probes import listen
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S = 2.0
-KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # a worker ends by itself before that
+KILL_AFTER_S = EXIT_TIMEOUT_S + 0.5  # by then a worker should have ended by itself
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LOOK_EVERY_S = 0.5
-CANNOT_START = frozenset([2, 3, 4, INTERNAL_EXIT_CODE])  # exit codes that a second start would end with again
+CANNOT_START = frozenset([2, 3, 4, INTERNAL_EXIT_CODE])  # exit codes that another start would end with as well
 
 
 class OwnMetric(NamedTuple):
-    """A metric of the supervisor itself, beside its workers'."""
+    """A metric of the supervisor itself, besides those of its workers."""
 
     name: str
     type: str
@@ -95,7 +95,7 @@ class _Merged(Collector):
 
 
 def merge_metrics(texts: Sequence[tuple[int, str]]) -> bytes:
-    """Join Prometheus texts of several workers into one, told apart by the label ``worker``."""
+    """Join the Prometheus texts of several workers into one, distinguished by the label ``worker``."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Merged(texts))
     return generate_latest(registry)
@@ -105,7 +105,7 @@ class Supervisor:
     """Starts, watches, restarts and stops the workers."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
-        """``arguments`` are the command's own, ``serve`` among them, to be repeated for each worker."""
+        """``arguments`` are the command's own, from ``serve`` on, to be repeated for each worker."""
         self._settings = settings
         self._arguments = list(arguments)
         self._stopping = asyncio.Event()
@@ -137,7 +137,7 @@ class Supervisor:
         return self._exit_code
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():  # the second one: workers end at once
+        if self._stopping.is_set():  # a second signal: workers end at once
             self._terminate()
         self._stopping.set()
 
@@ -177,7 +177,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _look(self, child: _Child) -> None:
-        """Note when a worker becomes ready, whether or not anyone asks: from then on its death is a crash."""
+        """Note when a worker becomes ready, even if nobody asks: from then on its death is a crash."""
         while not child.was_ready:
             await asyncio.sleep(LOOK_EVERY_S)
             status, _ = await self._get(child, "/ready")

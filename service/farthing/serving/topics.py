@@ -1,4 +1,4 @@
-"""What a worker asks of its topics before it starts: that they exist, and that sinks have enough partitions."""
+"""Checks before a worker starts that its topics exist and that its sinks have enough partitions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from farthing.kafka import Finding, RouteTopicNames, findings, partition_counts
 
 
 def topics_of(settings: Settings) -> list[RouteTopicNames]:
-    """Give each route's topics."""
+    """Return each route's topics."""
     return [RouteTopicNames(route.source, route.sink, route.dead_letters, route.pacing) for route in settings.route]
 
 
 async def look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
-    """Give what is wrong with the topics, and how many partitions each has. Raises BrokerError."""
+    """Return what is wrong with the topics, and how many partitions each has. Raises BrokerError."""
     routes = topics_of(settings)
     names = [name for route in routes for name in route.all]
     counts = await partition_counts(settings.kafka, names)
@@ -21,7 +21,7 @@ async def look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
 
 
 async def require(settings: Settings) -> None:
-    """Raise StartError unless all topics are as the routes need them; BrokerError where the broker cannot be asked."""
+    """Raise StartError unless all topics are as the routes need them, and BrokerError if the broker cannot be asked."""
     problems, _ = await look(settings)
     if problems:
         raise StartError("; ".join(str(finding) for finding in problems))

@@ -1,9 +1,9 @@
-"""The life of one worker process: load, listen, join, run, drain, stop.
+"""Runs one worker process: load, listen, join, run, drain, stop.
 
 After a signal the worker has ``worker.drain_timeout_ms`` (at most 24 s) to finish and commit what is in flight, and to
 leave the group; after 24 s a timer ends the process, whatever hangs. A second signal ends it at once. Nothing is lost
-either way: what was not committed is scored again by the next owner. A worker whose supervisor is gone drains as after
-a signal: nobody would restart it, and nobody could stop it.
+either way: the next owner scores again what was not committed. A worker whose supervisor is gone drains as after a
+signal, because nobody would restart it and nobody could stop it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Worker:
         Raises
         ------
         FarthingError
-            The start failed, or the pipeline met an error that a retry will not mend.
+            The start failed, or the pipeline met an error that a retry will not fix.
         """
         self._install_signals()
         keep_freed_memory()
@@ -127,7 +127,7 @@ class Worker:
                 await reader.close(1.0)
 
     async def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
-        """Make what publishes usage and heartbeats, and its topics where they are missing."""
+        """Make the publisher of usage and heartbeats, and create its topics if they are missing."""
         meter, kafka = self._settings.meter, self._settings.kafka.for_worker(self._index)
         if not meter.enabled:
             return NoReports()
@@ -135,7 +135,7 @@ class Worker:
         made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
         if made:
             log.info("topics_created", topics=made)
-        # Several services may run on a host: the port that is configured tells them apart, and a restart keeps it.
+        # Several services may run on a host: the configured port distinguishes them and survives a restart.
         name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
         started_ms = time.time_ns() // 1_000_000
         edges = tuple(OCTAVE_EDGES_MS.tolist())
@@ -159,7 +159,7 @@ class Worker:
         )  # fmt: skip
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
-        """Read the pacing topics of those routes that have one, and follow them."""
+        """Read the pacing topics of the routes that have one, and follow them."""
         readers: list[PacingReader] = []
         try:
             for route, section in zip(routes, self._settings.route, strict=True):
@@ -187,13 +187,13 @@ class Worker:
     def _load(self, loop: asyncio.AbstractEventLoop) -> tuple[list[Route], Metrics]:
         """Load the bundles and make every kernel ready; the first start on a machine compiles them.
 
-        It runs on a thread of its own, which goes on even if the worker is stopped meanwhile. So it keeps what it makes
-        to itself until it is done, and leaves it to the event loop to say how far it is.
+        It runs on a thread of its own, which goes on even if the worker is stopped meanwhile. So it returns its result
+        only when it is done, and leaves reporting progress to the event loop.
         """
         numbers = itertools.count(1)
 
         def say(reason: str) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody is listening any more
+            with suppress(RuntimeError):  # the loop is closed: nobody needs the progress any more
                 loop.call_soon_threadsafe(self._say_starting, reason)
 
         with watch_compilation(lambda _: say(compiling(next(numbers)))):
@@ -229,7 +229,7 @@ class Worker:
         return ready
 
     def _say_starting(self, reason: str) -> None:
-        """Say how far the start is, unless it has ended meanwhile: draining and failing have the last word."""
+        """Report how far the start is, unless it has ended meanwhile: draining and failing take precedence."""
         if self._health.state != "starting":
             return
         if COMPILING in reason and COMPILING not in self._health.reason:
@@ -283,14 +283,14 @@ class Worker:
         self._stop.set()
 
     async def _watch_parent(self) -> None:
-        """Drain when the supervisor has died: then another process is our parent."""
+        """Drain when the supervisor has died, which shows in our having another parent process."""
         supervisor = os.getppid()
         while os.getppid() == supervisor:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(PARENT_LOOK_S)
         self._drain("the supervisor is gone")
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await ``work`` unless a signal comes first; None then."""
+        """Await ``work``; returns None if a signal comes first."""
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,1 +1,1 @@
-"""What a score means: one small module for each task."""
+"""The tasks: one module for each says what a score means and how it becomes a decision."""

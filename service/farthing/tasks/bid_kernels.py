@@ -1,6 +1,6 @@
-"""The kernels of the task bidding: prices, lists of names, and what becomes of requests and impressions.
+"""The kernels of the task bidding: prices, lists of names, and the outcomes of requests and impressions.
 
-:func:`farthing.tasks.bidding.decide_reference` is the plain form of the three that decide.
+:func:`farthing.tasks.bidding.decide_reference` is the plain form of the three kernels that decide.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def price_reference(score: float, terms: Float64s) -> int:
 
 @kernel(reference=price_reference)
 def price_of(score: float, terms: Float64s) -> int:
-    """Price a thousand impressions with this score for a click, in micros, rounded down.
+    """Return the price of a thousand impressions with this score for a click, in micros, rounded down.
 
-    ``terms``: :meth:`farthing.tasks.bidding.Bidding.terms`. The difference sqrt(g + c^2) - c is computed as
+    ``terms`` come from :meth:`farthing.tasks.bidding.Bidding.terms`. The difference sqrt(g + c^2) - c is computed as
     g / (sqrt(g + c^2) + c), which loses no digits where g is small.
     """
     u = np.float64(score) * terms[0]
@@ -62,9 +62,9 @@ def lists_reference(data: Bytes, start: int, stop: int, names: Bytes, indptr: In
 
 @kernel(reference=lists_reference)
 def lists_any(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) -> bool:
-    """Tell whether a validated JSON value holds one of ``names`` as a string; ASCII case does not count.
+    """Return whether a validated JSON value contains one of ``names`` as a string, ignoring ASCII case.
 
-    Strings are compared as they are written, so one with an escape in it is another string.
+    Strings are compared as they are written, so a string with an escape in it never matches.
     """
     at = start
     while at < stop:
@@ -90,7 +90,7 @@ def lists_any(data: Bytes, start: int, stop: int, names: Bytes, indptr: Int64s) 
 
 @kernel(inline=True)
 def lower(byte: int) -> int:
-    """ASCII A-Z to a-z."""
+    """Return the lower case of an ASCII letter, and any other byte unchanged."""
     return byte + 32 if 65 <= byte <= 90 else byte
 
 
@@ -102,7 +102,7 @@ def decide_events(
     badv_presence: Bytes, badv_start: Int64s, badv_stop: Int64s,
     currency: Bytes, currency_ptr: Int64s, domains: Bytes, domains_ptr: Int64s,
 ) -> tuple[Bytes, Bytes]:  # fmt: skip
-    """Judge what holds for a whole request. Returns the final status (n,) and its Outcome so far (n,)."""
+    """Check what applies to a whole request. Returns the final status (n,) and the Outcome so far (n,)."""
     final = status.copy()
     outcomes = np.zeros(len(status), np.uint8)
     for event in range(len(status)):
@@ -135,7 +135,7 @@ def decide_rows(
     floor_presence: Bytes, floor: Float64s, floor_cur_presence: Bytes, floor_cur_start: Int64s, floor_cur_stop: Int64s,
     currency: Bytes, currency_ptr: Int64s, default_is_ours: bool, terms: Float64s,
 ) -> tuple[Bytes, Int64s]:  # fmt: skip
-    """Judge and price each impression. Returns its Outcome (n_rows,) and price in micros (n_rows,)."""
+    """Check and price each impression. Returns its Outcome (n_rows,) and price in micros (n_rows,)."""
     labels = np.zeros(len(scores), np.uint8)
     prices = np.zeros(len(scores), np.int64)
     for event in range(len(outcomes)):
@@ -162,7 +162,7 @@ def decide_rows(
                 label = _NO_PRICE
             else:
                 price = price_of(scores[row, 0], terms)
-                # As the exchange will read it: the double nearest to the decimal.
+                # The exchange reads the price as the double nearest to the decimal, so that is compared with the floor.
                 if floored and np.float64(price) / _MICROS < floor[row]:
                     label = _BELOW_FLOOR
                 elif price <= 0:

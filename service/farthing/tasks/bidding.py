@@ -1,6 +1,6 @@
-"""Bidding: an OpenRTB bid request gets a bid for each impression that is worth one, or the reason for none.
+"""The task bidding: an OpenRTB bid request gets a bid for each impression that is worth one, or the reason for none.
 
-Let p be an impression's score for a click, taken as the probability of one, v the campaign's value per click,
+Let p be an impression's score for a click, taken as its probability, v the campaign's value per click,
 u = 1000 v p the value of a thousand such impressions, and m the pacing multiplier, 0 < m <= 1. The price is m times
 
 - ``linear``: u. In a second-price auction, bidding a constant share of the value wins the most value for the money
@@ -9,11 +9,11 @@ u = 1000 v p the value of a thousand such impressions, and m the pacing multipli
   costs at most b, the budget being spent at the multiplier lambda (Zhang, Yuan and Wang, "Optimal Real-Time Bidding for
   Display Advertising", KDD 2014, equation 14). :mod:`farthing.evaluate.measures.bidding` fits c and solves for lambda.
 
-Prices are whole millionths of the currency per thousand impressions (CPM micros), rounded down, and never under
-``bidfloor``: where the value is less, there is no bid. All steps are IEEE 754 double operations in a stated order, the
-square root among them, so that a price is the same on every machine.
+Prices are whole millionths of the currency per thousand impressions (CPM micros), rounded down, and never below
+``bidfloor``: where the price would be lower, there is no bid. All steps, the square root included, are IEEE 754 double
+operations in a stated order, so that a price is the same on every machine.
 
-The event's timestamp and ``tmax`` (milliseconds) say until when a response is of use. Kafka's timestamp is the
+The event's timestamp plus ``tmax`` (milliseconds) is when a response becomes useless. Kafka's timestamp is the
 producer's, so its clock and ours must agree.
 """
 
@@ -49,7 +49,7 @@ from farthing.tasks.campaign import Campaign
 
 LABELS: Final = tuple(outcome.name.lower() for outcome in Outcome)
 FIELDS: Final = (
-    # name, path, kind, required: what every bidding plan reads, whatever its features are
+    # name, path, kind, required: the fields that every bidding plan reads besides those of its features
     ("id", "id", "raw", True),
     ("tmax", "tmax", "number", False),
     ("test", "test", "number", False),
@@ -60,7 +60,7 @@ FIELDS: Final = (
     ("bidfloorcur", "imp[*].bidfloorcur", "raw", False),
     ("private_auction", "imp[*].pmp.private_auction", "number", False),
 )
-_DEFAULT_CURRENCY: Final = "USD"  # of a floor that names none (OpenRTB 2.6, section 3.2.4)
+_DEFAULT_CURRENCY: Final = "USD"  # for a floor without a currency (OpenRTB 2.6, section 3.2.4)
 
 Float64s = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ class Bidding:
         Raises
         ------
         BundleError
-            Other labels than the outcomes, or a campaign that is not complete.
+            The labels are not the outcomes, or the campaign is incomplete.
         """
         if tuple(labels) != LABELS:
             raise BundleError(f"labels are {list(labels)}, the task bidding has {list(LABELS)}")
@@ -92,7 +92,7 @@ class Bidding:
         columns:
             The parsed requests, with the columns of :data:`FIELDS`.
         scores:
-            Scores of the same impressions; the first head's is that of a click.
+            Scores of the same impressions; the first head's is the score for a click.
         inputs:
             The records' buffer and timestamps, the time and the pacing multiplier.
 
@@ -104,24 +104,24 @@ class Bidding:
         Raises
         ------
         BundleError
-            The plan lacks a column, or has it with another kind.
+            The plan lacks a column, or has it as another kind.
         ValueError
             Pacing is not over 0 and at most 1, or the arrays do not belong together.
         """
         if len(scores) != columns.row_indptr[-1]:
             raise ValueError(f"{len(scores)} rows of scores, the events have {columns.row_indptr[-1]} rows")
         if not 0.0 < inputs.pacing <= 1.0:
-            raise ValueError(f"pacing is {inputs.pacing}, expected over 0 and at most 1")
+            raise ValueError(f"pacing is {inputs.pacing}, expected more than 0 and at most 1")
         return _decide(self, columns, scores, inputs)
 
     def terms(self, pacing: float) -> Float64s:
-        """Give the numbers of :func:`price_of`: value of 1000 clicks, c, c / lambda, pacing, the largest price."""
+        """Return the terms for :func:`price_of`: value of 1000 clicks, c, c / lambda, pacing, the largest price."""
         c = self.campaign
         shape = c.c_micros / c.multiplier
         return np.array([c.value_per_click_micros * 1000.0, c.c_micros, shape, pacing, float(c.max_cpm_micros)])
 
     def _offered(self, columns: Mapping[str, Column], n_rows: int) -> Bytes:
-        """Tell which impressions offer a format that the campaign has a creative for."""
+        """Return which impressions offer a format that the campaign has a creative for."""
         if not self.campaign.offers:
             return np.ones(n_rows, np.uint8)
         offered = np.zeros(n_rows, np.uint8)
@@ -148,14 +148,14 @@ def _number(columns: Mapping[str, Column], name: str) -> NumberColumn:
 
 
 def _names(names: Sequence[str]) -> tuple[Bytes, Int64s]:
-    """Lay names out as JSON writes them, quotes included."""
+    """Lay names out as JSON strings, quotes included."""
     tokens = [json.dumps(name, ensure_ascii=False).encode() for name in names]
     indptr = np.concatenate([[0], np.cumsum([len(token) for token in tokens])]).astype(np.int64)
     return np.frombuffer(b"".join(tokens), np.uint8), indptr
 
 
 def decide_reference(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
-    """Plain form of :meth:`Bidding.decide`: one request after the other."""
+    """Plain form of :meth:`Bidding.decide`: one request after another."""
     plain = _Plain(bidding, columns, scores, inputs)
     status, outcomes = columns.status.copy(), np.zeros(len(columns), np.uint8)
     labels, prices = np.zeros(len(scores), np.uint8), np.zeros(len(scores), np.int64)
@@ -175,7 +175,7 @@ def decide_reference(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock
 
 
 class _Plain:
-    """The rules of a decision, for one request or impression."""
+    """The rules of a decision, applied to one request or impression at a time."""
 
     def __init__(self, bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> None:
         self._columns, self._campaign, self._inputs = columns.columns, bidding.campaign, inputs
@@ -215,7 +215,7 @@ class _Plain:
         return (Outcome.BID, price) if price > 0 else (Outcome.NO_PRICE, 0)
 
     def _refused(self, row: int) -> Outcome | None:
-        """Give why an impression is not even priced."""
+        """Return why an impression is not priced at all, if so."""
         if not (self.text("imp_id", row) or b"").startswith(b'"'):
             return Outcome.NO_IMPRESSION_ID
         if not self._offered[row]:
@@ -231,7 +231,7 @@ class _Plain:
 
 @stage(reference=decide_reference)
 def _decide(bidding: Bidding, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> BidBlock:
-    """Decide on all requests of a block, with three kernels."""
+    """Decide on all requests of a block with three kernels."""
     get, campaign = columns.columns, bidding.campaign
     ids, cur, badv = (_raw(get, name) for name in ("id", "cur", "badv"))
     imp_id, floor_currency = _raw(get, "imp_id"), _raw(get, "bidfloorcur")

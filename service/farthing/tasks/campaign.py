@@ -1,7 +1,7 @@
-"""A campaign: what its bids are worth, by which strategy, and what they are signed with.
+"""A campaign of the task bidding: what a click is worth, the strategy for prices, and what its bids state.
 
 It is in a bundle's ``settings``, and a route may replace it. Money is stated in whole units of the currency
-and kept in millionths (*micros*); a price is per thousand impressions (CPM), as OpenRTB has it::
+and kept in millionths (*micros*); a price is per thousand impressions (CPM), as in OpenRTB::
 
     "settings": {
       "campaign": "spring", "currency": "USD", "value_per_click": 0.8, "crid": "spring-320x50",
@@ -22,7 +22,7 @@ from farthing.errors import BundleError
 STRATEGIES: Final = ("linear", "ortb")
 MICROS: Final = 1_000_000
 LARGEST: Final = 1e6
-"""Largest value per click and price, in units of the currency: a thousand of it in micros is below 2**53."""
+"""Largest value per click and largest price, in units of the currency: a thousand times it in micros is below 2**53."""
 
 _KEYS: Final = {
     "campaign", "currency", "value_per_click", "crid", "adomain", "seat", "offers",
@@ -41,10 +41,10 @@ class Campaign:
     crid: str  # creative id
     adomain: tuple[str, ...]
     seat: str | None
-    offers: tuple[str, ...]  # fields of an impression, one of which must be there: formats that the creative fits
+    offers: tuple[str, ...]  # an impression must have one of these fields: the formats that the creative fits
     strategy: str
     c_micros: float  # ortb: half of the impressions have a market price below it (CPM, micros)
-    multiplier: float  # ortb: lambda, what a unit of money must bring in value
+    multiplier: float  # ortb: lambda, the value that a unit of money must bring
     max_cpm_micros: int
 
     @classmethod
@@ -54,7 +54,7 @@ class Campaign:
         Raises
         ------
         BundleError
-            A key is missing, unknown or has an impossible value.
+            A key is missing or unknown, or its value is not allowed.
         """
         missing, unknown = sorted(_REQUIRED - settings.keys()), sorted(settings.keys() - _KEYS)
         if missing or unknown:

@@ -1,7 +1,7 @@
-"""Classify: each head is a class of its own with its own score, each event gets one label.
+"""The task classify: each head is a class with a score of its own, and each event gets one label.
 
-The label is the head with the highest score among those that reach their cut, the first of them where scores are equal,
-and ``none`` where no head does. A head without a cut is there for its score alone::
+The label is the head with the highest score among those that reach their cut (the first of them where scores are
+equal), and ``none`` if no head does. A head without a cut only adds its score to the record::
 
     "heads": ["refund", "delivery"], "labels": ["none", "refund", "delivery"],
     "thresholds": {"refund": {"cut": 0.4}, "delivery": {"cut": 0.55}}
@@ -28,7 +28,7 @@ Float32s = NDArray[np.float32]
 
 
 def labels_of(heads: Sequence[str]) -> tuple[str, ...]:
-    """Give the labels of these heads."""
+    """Return the labels of these heads."""
     return (NONE, *heads)
 
 
@@ -45,7 +45,7 @@ class Classify:
         Raises
         ------
         BundleError
-            Other labels, an unknown head, or a cut that is not over 0 and at most 1.
+            Other labels, an unknown head, or a cut that is not more than 0 and at most 1.
         """
         if tuple(labels) != labels_of(heads):
             raise BundleError(f"labels are {list(labels)}, the task classify has {list(labels_of(heads))}")
@@ -90,7 +90,7 @@ def _cut(head: str, stated: object) -> float:
 
 
 def decide_reference(status: Bytes, row_indptr: Int64s, scores: Float32s, cuts: Float32s) -> tuple[Bytes, Bytes]:
-    """Decide one row after the other."""
+    """Decide one row after another."""
     final, labels = status.copy(), np.zeros(len(scores), np.uint8)
     for event in range(len(status)):
         for row in range(row_indptr[event], row_indptr[event + 1]):
@@ -119,7 +119,7 @@ def decide(status: Bytes, row_indptr: Int64s, scores: Float32s, cuts: Float32s) 
 
     Returns
     -------
-    The final status, uint8 (n,), and the labels, uint8 (n_rows,): 0 is none, k the head k - 1.
+    The final status, uint8 (n,), and the labels, uint8 (n_rows,): 0 is none, k is head k - 1.
     """
     final = status.copy()
     labels = np.zeros(len(scores), np.uint8)

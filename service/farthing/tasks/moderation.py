@@ -1,9 +1,9 @@
-"""Moderation: each head is one meaning (offensive, hateful, ...), each event gets one label.
+"""The task moderation: each head is one kind of harm (offensive, hateful, ...), and each event gets one label.
 
 The labels, from mild to severe, are ``allow``, ``review`` and ``block``. Each head has its own two thresholds, because
-the heads' scores are not on one scale of harm; a head calls for ``review`` or ``block`` when its score reaches the
-threshold of that name, and the event gets the most severe label that any head calls for. A threshold left out (or
-null) is never reached, so a head may be there for its score alone::
+the heads' scores are not on one scale of harm. A head calls for ``review`` or ``block`` when its score reaches the
+threshold of that name, and the event gets the most severe label that any head calls for. A threshold that is left out
+(or null) is never reached, so a head can have none and only add its score to the record::
 
     "labels": ["allow", "review", "block"],
     "thresholds": {"offensive": {"review": 0.5, "block": 0.9}, "hateful": {"review": 0.4}}
@@ -96,7 +96,7 @@ def _head_thresholds(head: str, stated: object) -> tuple[float, float]:
 
 
 def decide_reference(status: Bytes, row_indptr: Int64s, scores: Float32s, thresholds: Float32s) -> tuple[Bytes, Bytes]:
-    """Decide one row after the other."""
+    """Decide one row after another."""
     final, labels = status.copy(), np.zeros(len(scores), np.uint8)
     for event in range(len(status)):
         for row in range(row_indptr[event], row_indptr[event + 1]):

@@ -1,11 +1,11 @@
-"""Rerank: one event is a query with candidates, each candidate a row; the result is the candidates in order.
+"""The task rerank: an event is a query with candidates, each candidate is a row; the result is the candidates in order.
 
 Candidates are ordered by score (the first head's), the highest first; equal scores stay in the order they came in. A
-candidate without a text cannot be scored: it comes last, with the reason as its label. An event is dead when its query
-is missing (its parsed status says so) or when none of its candidates can be scored: then its status is the first one's
-reason.
+candidate without a text cannot be scored: it comes last, with the reason as its label. An event becomes a dead letter
+when its query is missing (its parsed status says so) or when none of its candidates can be scored; in that case the
+reason is the first candidate's.
 
-A score may depend on the other candidates of its own event, because some features compare them; not on those that
+A score may depend on the other candidates of its own event, because some features compare them, but not on those that
 cannot be scored, and never on another event.
 """
 
@@ -35,7 +35,7 @@ from farthing.kernels.jit import kernel
 
 REASONS = (Status.OK, Status.MISSING_FIELD, Status.NULL_FIELD, Status.NON_FINITE)
 LABELS = ("ranked", *(reason.name.lower() for reason in REASONS[1:]))
-"""What a row's label may be: ``ranked``, or the reason why it is not."""
+"""A row's label: ``ranked``, or the reason why it is not."""
 
 TEXT_FIELD = "text"
 ROW_ID_FIELD = "candidate_id"
@@ -49,7 +49,7 @@ class Rerank:
 
     @classmethod
     def from_manifest(cls, heads: Sequence[str], labels: Sequence[str], thresholds: Mapping[str, Any]) -> Rerank:
-        """Check that a manifest asks for nothing that this task does not do.
+        """Check that a manifest asks for nothing that this task cannot do.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Rerank:
 
 
 def rank_reference(status: Bytes, row_indptr: Int64s, presence: Bytes, scores: Float32s) -> tuple[Bytes, Bytes, Int64s]:
-    """Order one event after the other with Python's stable sort."""
+    """Order one event after another with Python's stable sort."""
     final, labels = status.copy(), np.zeros(len(scores), np.uint8)
     order = np.arange(len(scores), dtype=np.int64)
     for event in range(len(status)):

@@ -1,4 +1,4 @@
-"""Kafka record batches v2 to columns and back. No I/O: bytes in, arrays out."""
+"""Kafka's record batches (v2), decoded to columns and encoded again. No I/O: bytes in, arrays out."""
 
 from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
 from farthing.wire.decode import Arena, decode, next_fetch_offset, raw_batch

@@ -1,6 +1,6 @@
-"""The kernels that read the headers of record batches to a table and mark there what is to be delivered.
+"""The kernels that read the headers of record batches into a table and mark which batches are to be delivered.
 
-No call of them reads outside. The table's columns, and what can be wrong with a batch, stand in
+They never read outside the bytes they are given. The table's columns, and what can be wrong with a batch, are in
 :mod:`farthing.wire.table`.
 """
 
@@ -89,15 +89,15 @@ def index_batches_reference(
 def index_batches(buffer: Bytes, start: int, stop: int, table: Int64s, n: int, check_crc: bool) -> tuple[int, int, int]:
     """Read the headers of the whole batches in ``buffer[start:stop]`` into ``table`` from row ``n`` on.
 
-    Returns (rows filled in all, position of the first batch not read, what is wrong there). A last batch that is
-    not all there is not wrong: it is left for the next fetch.
+    Returns (rows filled in all, position of the first batch not read, what is wrong there). An incomplete last batch is
+    not an error: it is left for the next fetch.
     """
     at = start
     while at + H_OVERHEAD + 5 <= stop:  # up to the magic byte
         length = be32(buffer, at + H_LENGTH)
         magic = np.int64(buffer[at + H_MAGIC])
         if magic != 2:
-            # v0 and v1 message sets have another layout, but their magic byte stands at the same place (KIP-32).
+            # v0 and v1 message sets have another layout, but their magic byte is at the same place (KIP-32).
             return n, at, BAD_MAGIC
         if length < H_BYTES - H_OVERHEAD:
             return n, at, BAD_LENGTH
@@ -161,11 +161,11 @@ def select_batches(
     buffer: Bytes, table: Int64s, first: int, last: int, fetch_offset: int,
     aborted_ids: Int64s, aborted_offsets: Int64s, began: Bytes,
 ) -> None:  # fmt: skip
-    """Clear KEEP of control batches, of aborted transactions' batches and of what lies before ``fetch_offset``.
+    """Clear KEEP for control batches, for batches of aborted transactions and for batches before ``fetch_offset``.
 
     The rule is Kafka's (``CompletedFetch.nextFetchedRecord``): an aborted transaction begins at its first offset and
-    ends with its producer's abort marker. ``aborted_offsets`` ascend; ``began`` (one each, zeros at first) becomes 1
-    for a transaction that is open and 2 for one that ended.
+    ends with its producer's abort marker. ``aborted_offsets`` ascend; ``began``, zeros at first and one entry for each
+    of them, becomes 1 when the transaction has begun and 2 when it has ended.
     """
     for k in range(first, last):
         row = table[k]

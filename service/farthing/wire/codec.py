@@ -1,8 +1,8 @@
-"""Kafka's four compression codecs by cramjam, decompressing into a buffer that cannot grow.
+"""Kafka's four compression codecs, by cramjam; data is decompressed into a buffer that cannot grow.
 
-A megabyte of zstd can stand for tens of gigabytes, so the size is capped before anything is written: what does not
-fit is an error, not memory. Snappy is read raw and in the framing of Java's ``SnappyOutputStream`` ("xerial"), which
-Kafka's own clients write; we write the framed form.
+A megabyte of zstd can expand to tens of gigabytes, so the size is capped before anything is written: data that does not
+fit is an error and takes no memory. Snappy is read both raw and in the framing of Java's ``SnappyOutputStream``
+("xerial"), which Kafka's own clients use; we write it framed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import numpy as np
 from farthing.blocks import Bytes
 
 CODEC_NAMES: Final = ("none", "gzip", "snappy", "lz4", "zstd")
-"""By the number in a batch's attributes."""
+"""Codec names, indexed by the number in a batch's attributes."""
 
 MAX_UNCOMPRESSED_BYTES: Final = 32 << 20
-"""Cap of one batch's records. Kafka's producers cut batches at ``max.request.size`` *before* compression (1 MiB by
-default), so this leaves room for a limit raised thirtyfold."""
+"""Most bytes that the records of one batch may expand to. Kafka's producers close batches at ``max.request.size``
+*before* compression (1 MiB by default), so this leaves room for a limit raised thirtyfold."""
 
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)  # version, lowest compatible version
 _XERIAL_CHUNK_BYTES: Final = 32 * 1024  # uncompressed, as Java's stream cuts them
 
-# LZ4 frame format 1.6: magic number; version 1, blocks independent of each other; blocks of at most 4 MiB; the second
-# byte of the descriptor's xxHash-32. Apache Kafka reads independent blocks only, and cramjam's frames have linked ones.
+# LZ4 frame format 1.6: magic number; version 1 with independent blocks; blocks of at most 4 MiB; the second byte of the
+# descriptor's xxHash-32. We write frames ourselves because Apache Kafka reads independent blocks only, and cramjam
+# links them.
 _LZ4_HEADER: Final = struct.pack("<IBBB", 0x184D2204, 0x60, 0x70, 0x73)
 _LZ4_BLOCK_BYTES: Final = 4 << 20
-_LZ4_STORED: Final = 1 << 31  # in a block's size: it is not compressed
+_LZ4_STORED: Final = 1 << 31  # flag in a block's size: the block is not compressed
 _LZ4_END: Final = struct.pack("<I", 0)
 
 
 class CodecError(ValueError):
-    """Compressed bytes are damaged, or stand for more than the output has room for."""
+    """Compressed bytes are damaged, or expand to more than the output has room for."""
 
 
 def decompress_into(codec: int, data: memoryview, output: Bytes) -> int:
@@ -44,7 +45,7 @@ def decompress_into(codec: int, data: memoryview, output: Bytes) -> int:
     Raises
     ------
     CodecError
-        The data are damaged or do not fit; nothing outside ``output`` was touched.
+        The data is damaged or does not fit; nothing outside ``output`` was touched.
     KeyError
         ``codec`` is not one of 1 to 4.
     """
@@ -55,7 +56,7 @@ def decompress_into(codec: int, data: memoryview, output: Bytes) -> int:
         return int(getattr(cramjam, name).decompress_into(data, output))
     except CodecError:
         raise
-    except Exception as error:  # cramjam raises DecompressionError, OSError and ValueError, by codec
+    except Exception as error:  # cramjam raises DecompressionError, OSError or ValueError, depending on the codec
         raise CodecError(
             f"{name}: damaged, or more than {len(output)} bytes after decompression ({str(error)[:120]})"
         ) from error
@@ -71,7 +72,7 @@ def _snappy_into(data: memoryview, output: Bytes) -> int:
         (size,) = struct.unpack_from(">i", data, at)
         at += 4
         if size < 0 or at + size > len(data):
-            raise CodecError(f"snappy: a chunk of {size} bytes, {len(data) - at} are left")
+            raise CodecError(f"snappy: a chunk says {size} bytes, but {len(data) - at} are left")
         written += _raw_snappy_into(data[at : at + size], output[written:])
         at += size
     return written
@@ -87,7 +88,7 @@ def _raw_snappy_into(data: memoryview, output: Bytes) -> int:
 
 
 def compress(codec: int, data: Bytes) -> Bytes:
-    """Compress ``data`` (uint8) with codec 1 to 4 as Kafka's clients read it; a new array."""
+    """Compress ``data`` (uint8) with codec 1 to 4 in the framing that Kafka's clients read; returns a new array."""
     raw = data.data
     if codec == 2:
         parts = [_XERIAL_HEADER]

@@ -1,12 +1,12 @@
 """CRC-32C (Castagnoli; RFC 3720, appendix B.4), callable from kernels.
 
-On x86-64 with SSE 4.2 and on AArch64 with the CRC extension it is the processor's own instruction, eight bytes at a
-time and, in long data, on three thirds at once, because the instruction takes three cycles and one may start in each
-(V. Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011); elsewhere eight
-table look-ups an eight bytes ("slicing-by-8"). Both give what ``google_crc32c`` gives.
+On x86-64 with SSE 4.2 and on AArch64 with the CRC extension it uses the processor's own instruction, eight bytes at a
+time. Long data is split into thirds that run side by side, because the instruction takes three cycles and a new one can
+start in every cycle (V. Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011).
+Other processors do eight table look-ups for every eight bytes ("slicing-by-8"). Both agree with ``google_crc32c``.
 
-The thirds are put together, and a changed header's checksum is found without reading what follows it, by
-:func:`append_zeros`: a checksum is a polynomial over GF(2), and zeros after it multiply it by a power of x.
+:func:`append_zeros` joins the thirds, and updates a checksum after a header has changed without reading what follows
+the header: a checksum is a polynomial over GF(2), and zeros after the data multiply it by a power of x.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TABLES = _tables()
 
 
 THIRDS_FROM = 1 << 14
-"""Bytes from which three thirds at once are faster: putting them together takes about two microseconds."""
+"""Length in bytes from which thirds are faster than one run: joining them takes about two microseconds."""
 
 
 def _product_reference(a: int, b: int) -> int:
@@ -52,7 +52,7 @@ def _product_reference(a: int, b: int) -> int:
 
 
 def _powers() -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Give x**(8 * 2**k) for k from 0 on."""
+    """Return x**(8 * 2**k) for k from 0 on."""
     power = 1 << 30  # x
     for _ in range(3):
         power = _product_reference(power, power)
@@ -67,7 +67,7 @@ _POWERS = _powers()
 
 
 def append_zeros_reference(crc: int, n: int) -> int:
-    """Plain form of :func:`append_zeros`, by Google's library, which inverts before and after."""
+    """Plain form of :func:`append_zeros`, using Google's library, which inverts the register before and after."""
     import google_crc32c
 
     return int(google_crc32c.extend(crc ^ 0xFFFFFFFF, bytes(n))) ^ 0xFFFFFFFF
@@ -75,9 +75,9 @@ def append_zeros_reference(crc: int, n: int) -> int:
 
 @kernel(reference=append_zeros_reference)
 def append_zeros(crc: int, n: int) -> int:
-    """Give the register after ``n`` more zero bytes, from the register ``crc`` (no first or last inversion).
+    """Return the register ``crc`` after ``n`` more zero bytes (no inversion before or after).
 
-    ``crc`` is an integer from 0 to 2**32 - 1; ``n`` is under 2**48. The time is that of log2(n) products.
+    ``crc`` is an integer from 0 to 2**32 - 1; ``n`` is under 2**48. Takes log2(n) products.
     """
     one, polynomial = np.uint64(1), np.uint64(POLYNOMIAL)
     result = np.uint64(crc)
@@ -85,7 +85,7 @@ def append_zeros(crc: int, n: int) -> int:
         if n >> k & 1:
             b, product = _POWERS[k], np.uint64(0)
             for bit in range(32):
-                # Masks instead of branches: the bits are as good as random.
+                # Masks instead of branches, which would be mispredicted: the bits are as good as random.
                 product ^= b & (np.uint64(0) - (result >> np.uint64(31 - bit) & one))
                 b = (b >> one) ^ (polynomial & (np.uint64(0) - (b & one)))
             result = product
@@ -93,7 +93,7 @@ def append_zeros(crc: int, n: int) -> int:
 
 
 def crc32c_reference(data: Bytes, start: int, stop: int) -> int:
-    """Plain form of :func:`crc32c`, by Google's library."""
+    """Plain form of :func:`crc32c`, using Google's library."""
     import google_crc32c
 
     return int(google_crc32c.value(data[start:stop].tobytes()))
@@ -122,7 +122,7 @@ def crc32c_tables(data: Bytes, start: int, stop: int) -> int:
 
 
 def _instruction() -> Any:
-    """Make the two steps (64 bits, 8 bits) of this processor, or give None where it has none."""
+    """Make this processor's two CRC steps (64 bits, 8 bits), or return None where it has none."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64") and target_has("sse4.2"):
         return _step("llvm.x86.sse42.crc32.64.64", 64, 64), _step("llvm.x86.sse42.crc32.32.8", 32, 8)
@@ -132,7 +132,7 @@ def _instruction() -> Any:
 
 
 def _step(name: str, crc_bits: int, data_bits: int) -> Any:
-    """Make an instruction of one of LLVM's: a CRC and data, both uint64, to a CRC."""
+    """Make an instruction from one of LLVM's: it takes a CRC and data, both uint64, and returns the new CRC."""
 
     @instruction("uint64", "uint64", "uint64")
     def crc_step(ir: Any, builder: Any, crc: Any, word: Any) -> Any:
@@ -157,7 +157,7 @@ else:
 
     @kernel(reference=crc32c_reference)
     def crc32c_instruction(data: Bytes, start: int, stop: int) -> int:
-        """:func:`crc32c` by the processor's instruction."""
+        """:func:`crc32c` with the processor's instruction."""
         crc = np.uint64(0xFFFFFFFF)
         at = start
         if stop - start >= THIRDS_FROM:
@@ -183,5 +183,5 @@ else:
 
 @kernel(reference=crc32c_reference)
 def crc32c(data: Bytes, start: int, stop: int) -> int:
-    """CRC-32C of ``data[start:stop]`` (uint8, contiguous): an integer from 0 to 2**32 - 1."""
+    """Return the CRC-32C of ``data[start:stop]`` (uint8, contiguous): an integer from 0 to 2**32 - 1."""
     return _fastest(data, start, stop)

@@ -1,8 +1,8 @@
-"""Fetched bytes to a RecordBlock: the stage ``decode``.
+"""The stage ``decode``: fetched bytes become a RecordBlock.
 
-Bytes of all partitions are gathered into one buffer, so that what follows costs the same however the events were
-batched by others. Every checksum is verified. A partition whose bytes cannot be read on from some batch keeps what
-came before it and carries the fault; the others are not touched.
+The bytes of all partitions are gathered into one buffer, so that the later stages cost the same however the producers
+batched the events. Every checksum is verified. A partition with an unreadable batch keeps what came before it and
+carries the fault; other partitions are not affected.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from farthing.wire.crc32c import crc32c
 from farthing.wire.records import read_records
 
 _WHAT = {
-    table.BAD_LENGTH: "its length is under that of a header",
+    table.BAD_LENGTH: "shorter than a batch header",
     table.BAD_COUNT: "its record count, base offset and last offset delta cannot all be true",
     table.BAD_RECORD: "a record's lengths do not add up to the batch's",
 }
 
 
 class Arena:
-    """Memory that blocks are decoded into, kept from block to block: a RecordBlock is valid until the next one."""
+    """Memory that blocks are decoded into and that is used again: a RecordBlock is valid until the next is decoded."""
 
     def __init__(self) -> None:
         self.buffer: Bytes = np.empty(1 << 16, np.uint8)
@@ -43,14 +43,14 @@ class Arena:
             self.buffer = grown
 
     def reserve_batches(self, used: int, more: int) -> None:
-        """Make room for ``more`` rows of the batch table."""
+        """Make room for ``more`` rows of the batch table, after the first ``used``, which are kept."""
         if used + more > len(self.table):
             grown = np.empty((max(used + more, 2 * len(self.table)), table.N_COLUMNS), np.int64)
             grown[:used] = self.table[:used]
             self.table = grown
 
     def reserve_records(self, used: int, more: int) -> None:
-        """Make room for ``more`` records in the columns."""
+        """Make room for ``more`` records in the columns, after the first ``used``, which are kept."""
         if used + more > len(self.header_count):
             size = max(used + more, 2 * len(self.header_count))
             columns = np.empty((8, size), np.int64)
@@ -61,10 +61,10 @@ class Arena:
 
 
 def decode(fetched: Sequence[FetchedPartition], arena: Arena) -> RecordBlock:
-    """Decode what one or more fetches brought.
+    """Decode what one or more fetches returned.
 
-    Control batches, aborted transactions and records before the fetch offset are left out. Segments stand in the
-    order of ``fetched``; a segment's ``fault`` is a CorruptBatchError or an UnsupportedBatchError.
+    Control batches, aborted transactions and records before the fetch offset are left out. Segments are in the order of
+    ``fetched``; a segment's ``fault`` is a CorruptBatchError or an UnsupportedBatchError.
     """
     arena.reserve_bytes(0, sum(len(part.data) for part in fetched))
     used = 0
@@ -96,7 +96,10 @@ def decode(fetched: Sequence[FetchedPartition], arena: Arena) -> RecordBlock:
 
 
 def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: int, n: int) -> tuple[Segment, int]:
-    """Decode one partition's bytes at ``start`` of the buffer; rows from ``n`` on. Gives the buffer's new end too."""
+    """Decode the partition's bytes, which begin at ``start``, into rows from ``n`` on.
+
+    ``used`` is the buffer's end so far: decompressed records are added there. Returns the segment and the new end.
+    """
     stop = start + len(part.data)
     arena.reserve_batches(0, len(part.data) // layout.HEADER_BYTES + 1)
     n_batches, at, wrong = index_batches(arena.buffer, start, stop, arena.table, 0, True)
@@ -136,14 +139,14 @@ def _decode_partition(part: FetchedPartition, arena: Arena, start: int, used: in
 
 
 def _decompress(arena: Arena, row: Int64s, used: int) -> int:
-    """Decompress one batch's records to the end of the buffer and let its table row point there."""
+    """Decompress one batch's records to the end of the buffer and point its table row there."""
     start, stop = int(row[table.START]), int(row[table.STOP])
     arena.reserve_bytes(used, codec.MAX_UNCOMPRESSED_BYTES)
     source = arena.buffer[start:stop].data
     target = arena.buffer[used : used + codec.MAX_UNCOMPRESSED_BYTES]
     size = codec.decompress_into(int(row[table.ATTRIBUTES]) & layout.CODEC_MASK, source, target)
     if int(row[table.COUNT]) * layout.MIN_RECORD_BYTES > size:
-        raise codec.CodecError(f"{int(row[table.COUNT])} records cannot lie in {size} uncompressed bytes")
+        raise codec.CodecError(f"{int(row[table.COUNT])} records cannot fit in {size} uncompressed bytes")
     row[table.START], row[table.STOP] = used, used + size
     return used + size
 
@@ -160,14 +163,14 @@ def _fault(part: FetchedPartition, row: Int64s, what: str) -> CorruptBatchError:
 
 
 def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) -> DecodeError:
-    """Put what :func:`index_batches` found wrong at ``at`` into words."""
+    """Describe what :func:`index_batches` found wrong at ``at``."""
     base_offset = int(layout.be64(buffer, at))
     place = {"topic": part.topic, "partition": part.partition, "base_offset": base_offset}
     if wrong == table.BAD_MAGIC:
         magic = int(buffer[at + layout.MAGIC])
         if magic in (0, 1):
             return UnsupportedBatchError(
-                f"message set of format v{magic}: only record batches v2 (Kafka 0.11 and later) are read. "
+                f"a message set of format v{magic}: only record batches v2 (Kafka 0.11 and later) can be read. "
                 "Copy the topic to one whose message format is v2, or let the old segments expire",
                 topic=part.topic,
                 partition=part.partition,
@@ -202,12 +205,13 @@ def _header_fault(part: FetchedPartition, buffer: Bytes, at: int, wrong: int) ->
 
 
 def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
-    """Give the offset after the last whole batch in ``data``: where the next fetch goes on.
+    """Return the offset after the last whole batch in ``data``, where the next fetch goes on.
 
-    Headers only, no checksums: :func:`decode` will verify. Stops before anything implausible.
+    Only headers are read and no checksums are verified: :func:`decode` does that later. Stops at the first batch that
+    is implausible.
     """
     buffer = np.frombuffer(data, np.uint8)
-    if not buffer.flags.writeable:  # short responses only; the kernel is compiled for one kind of array
+    if not buffer.flags.writeable:  # only short responses are; the kernel is compiled for writeable arrays alone
         buffer = buffer.copy()
     rows = np.empty((len(data) // layout.HEADER_BYTES + 1, table.N_COLUMNS), np.int64)
     n_batches, _, _ = index_batches(buffer, 0, len(data), rows, 0, False)
@@ -218,7 +222,7 @@ def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
 
 
 def raw_batch(data: bytes | memoryview, base_offset: int | None) -> bytes:
-    """Give the bytes of the batch that begins at ``base_offset``, as they are; empty when it is not in ``data``."""
+    """Return the bytes of the batch that begins at ``base_offset``, unchanged; empty when it is not in ``data``."""
     buffer, at = np.frombuffer(data, np.uint8), 0
     while at + layout.HEADER_BYTES <= len(data):
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))

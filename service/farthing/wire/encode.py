@@ -1,6 +1,6 @@
-"""Scores and dead letters to ready-made record batches: the stage ``encode``.
+"""The stage ``encode``: scores and dead letters become ready-made record batches.
 
-A batch is written by one kernel call; Python runs once a batch, not once a record.
+One kernel call writes a batch, so Python runs once per batch and not once per record.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from farthing.wire.varint import varlong
 from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
 MAX_BATCH_BYTES: Final = 900_000
-"""Uncompressed size at which a batch is closed: brokers refuse more than ``message.max.bytes`` (1,048,588)."""
+"""Uncompressed size at which a batch is closed: brokers refuse more than ``message.max.bytes`` (1,048,588 by default).
+"""
 
 MAX_DEAD_VALUE_BYTES: Final = 900_000
-"""A longer value is cut in its dead letter, so that the broker takes it."""
+"""A longer value is cut in its dead letter, so that the broker accepts it."""
 
 OFFSET_HEADER: Final = b"farthing.offset"
-"""Header of a score: the source offset in ASCII decimal digits. With the partition, which is the same number in the
-sink as in the source, it identifies the event: a repeat has the same."""
+"""Header of a score: the source offset in ASCII decimal digits. Together with the partition, whose number is the same
+in the sink as in the source, it identifies the event, so that readers can detect repeats."""
 
 DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
-"""Header of a dead letter: likewise."""
+"""The same for a dead letter."""
 
 STAGE_OF_STATUS: Final = {
     status: {Status.NULL_VALUE: "decode", Status.NON_FINITE: "score"}.get(status, "parse") for status in Status
 }
 
-_RECORD_OVERHEAD: Final = 64  # more than all varints, the attributes and the offset's digits of one record take
-_ERROR_HEADERS: Final = 5  # by _error_headers
+_RECORD_OVERHEAD: Final = 64  # more bytes than the varints, attributes and offset digits of one record take
+_ERROR_HEADERS: Final = 5  # how many _error_headers writes
 _NO_BYTES: Final = np.zeros(0, np.uint8)
 _NONE: Final = np.zeros(0, np.int64)
 _TWO_NONE: Final = np.zeros(2, np.int64)
@@ -50,15 +51,15 @@ class _Columns:
     values: Bytes
     value_start: Int64s  # (m,) into values
     value_stop: Int64s  # (m,); -1 for null
-    own: OwnHeaders = field(default_factory=OwnHeaders.none)  # the events' headers that travel on
+    own: OwnHeaders = field(default_factory=OwnHeaders.none)  # the events' own headers that are carried on
     fixed: Bytes = field(default_factory=lambda: _NO_BYTES)  # header bytes by kind
     fixed_indptr: Int64s = field(default_factory=lambda: _TWO_NONE)  # (n_kinds+1,)
     fixed_kind: Int64s = field(default_factory=lambda: _NONE)  # (m,), or empty: all of kind 0
-    fixed_count: int = 0  # fixed headers of each
+    fixed_count: int = 0  # fixed headers of each record
     extra: Bytes = field(default_factory=lambda: _NO_BYTES)  # headers of single records
     extra_indptr: Int64s = field(default_factory=lambda: _NONE)  # (m+1,) into extra, or empty
     extra_count: Int64s = field(default_factory=lambda: _NONE)  # (m,) extra headers of each, or empty: none
-    # The name of the offset's header, its length before it; empty: no such header.
+    # Name of the offset header, with its length in front; empty: no such header.
     offset_name: Bytes = field(default_factory=lambda: _NO_BYTES)
 
 
@@ -72,12 +73,12 @@ def encode_scores(
     max_header_bytes: int = 0,
     dropped: Int64s | None = None,
 ) -> tuple[OutputBatch, ...]:
-    """Lay out one score record for each value, in the partition of ``topic`` that has its event's partition number.
+    """Lay out one score record for each value, in the partition of ``topic`` with the same number as its event's.
 
     It has the event's key and timestamp, the value, the event's headers up to ``max_header_bytes`` (names and lengths
-    count; one that would go past them stays behind whole), and the header ``farthing.offset``. A batch is closed before
-    it would pass ``max_batch_bytes`` (uncompressed); a single longer record stands alone. ``dropped``, int64
-    (len(Dropped),), is added to: headers that stayed behind.
+    count; a header that would pass the limit is dropped whole), and the header ``farthing.offset``. A batch is closed
+    before it would pass ``max_batch_bytes`` (uncompressed); a longer record has a batch to itself. Dropped headers are
+    counted in ``dropped``, int64 (len(Dropped),).
     """
     columns = _Columns(
         rows=values.events,
@@ -103,10 +104,10 @@ def encode_dead(
 ) -> tuple[OutputBatch, ...]:
     """Lay out a dead letter for each event whose ``status`` (n,) is not OK.
 
-    It has the key, value, timestamp and headers as they came, however many (but none whose name begins with
-    ``farthing.``: these are added to ``dropped``, as by :func:`encode_scores`), then ``farthing.error.reason``,
+    It has the event's key, value, timestamp and all its headers (except those whose names begin with ``farthing.``:
+    they are counted in ``dropped``, as by :func:`encode_scores`), then the headers ``farthing.error.reason``,
     ``.stage``, ``.model``, ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
-    ``farthing.error.value_bytes`` and ``.value_sha256`` say what it was.
+    then ``farthing.error.value_bytes`` and ``.value_sha256`` give the length and digest of the whole.
     """
     rows = np.flatnonzero(status).astype(np.int64)
     segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
@@ -154,9 +155,9 @@ def encode_records(
     keys: tuple[Bytes, Int64s] | None = None,
     compression: str = "none",
 ) -> OutputBatch:
-    """Lay out one batch: value k is ``values[indptr[k]:indptr[k+1]]``. All carry ``headers``.
+    """Lay out one batch: value k is ``values[indptr[k]:indptr[k+1]]``. Every record has ``headers``.
 
-    ``keys`` are laid out as the values are: (data, indptr). Without them the records have none.
+    ``keys`` are laid out like the values: (data, indptr). Without them the keys are null.
     """
     m = len(timestamps_ms)
     minus = np.full(m, -1, np.int64)
@@ -179,9 +180,9 @@ def encode_records(
 
 
 def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
-    """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and put its CRC right.
+    """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and update its CRC.
 
-    The checksum is found from the old one and what has changed; the records are not read.
+    The new checksum is computed from the old one and the changed bytes; the records are not read.
     """
     first, stop = layout.PRODUCER_ID, layout.BASE_SEQUENCE + 4
     before = batch[first:stop].copy()
@@ -189,7 +190,7 @@ def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_seq
     layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
     layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)
     changed = before ^ batch[first:stop]
-    # For equal lengths crc(a) ^ crc(b) depends on a ^ b alone: inversions and what is equal fall out.
+    # For equal lengths crc(a) ^ crc(b) depends on a ^ b alone: the inversions and the equal bytes cancel out.
     difference = crc32c(changed, 0, len(changed)) ^ crc32c(np.zeros_like(changed), 0, len(changed))
     crc = int(layout.be32(batch, layout.CRC)) ^ int(append_zeros(difference, len(batch) - stop))
     layout.put_be(batch, layout.CRC, crc, 4)
@@ -231,8 +232,8 @@ def _encode(
 
 
 def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int:
-    """Give more bytes than a batch of records ``k`` to ``last`` can take, and ROOM_BYTES."""
-    span = slice(int(columns.rows[k]), int(columns.rows[last - 1]) + 1)  # with what lies between the rows
+    """Return an upper bound of the bytes that records ``k`` to ``last`` (excluded) take in a batch, with ROOM_BYTES."""
+    span = slice(int(columns.rows[k]), int(columns.rows[last - 1]) + 1)  # with rows in between that are not written
     size = layout.HEADER_BYTES + (last - k) * (_RECORD_OVERHEAD + len(columns.offset_name)) + ROOM_BYTES
     size += int(columns.value_stop[k:last].sum() - columns.value_start[k:last].sum())
     size += int(records.key_stop[span].sum() - records.key_start[span].sum())
@@ -258,7 +259,7 @@ def _name(header: bytes) -> Bytes:
 
 
 def _bytes(data: bytes) -> Bytes:
-    """Give bytes as an array of the same kind as all others: a kernel is compiled once more for read-only ones."""
+    """Return bytes as a writeable array: for read-only ones numba would compile the kernel a second time."""
     return np.frombuffer(bytearray(data), np.uint8)
 
 

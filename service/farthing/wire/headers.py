@@ -1,4 +1,4 @@
-"""Record headers: those of an event that travel on with its score or dead letter, and the source offset in ours."""
+"""Record headers: an event's own, which its score or dead letter carries on, and the source offset in ours."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from farthing.kernels.machine import copy_bytes
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong, read_varlong_reference
 
 RESERVED: Final = np.frombuffer(bytearray(b"farthing."), np.uint8)
-"""What our own headers begin with. An event's are dropped: readers tell repeats by ours."""
+"""Prefix of our own headers. Headers of an event that begin with it are dropped, because readers detect repeats by
+ours."""
 
 NO_LIMIT: Final = 1 << 62
 
 
 class Dropped(IntEnum):
-    """Why a header of an event did not travel on: places in a counter of :func:`own_headers`."""
+    """Why a header of an event was not carried on; indexes the counter of :func:`own_headers`."""
 
     RESERVED = 0  # its key begins as ours do
-    OVER_LIMIT = 1  # the event's headers have more bytes than may travel
+    OVER_LIMIT = 1  # with it, the event's headers would take more bytes than the limit
 
 
 _RESERVED_PLACE: Final = int(Dropped.RESERVED)  # for the kernel
@@ -32,7 +33,7 @@ _OVER_PLACE: Final = int(Dropped.OVER_LIMIT)
 
 @dataclass(frozen=True, slots=True)
 class OwnHeaders:
-    """The headers of m events that travel on, as they lie in records."""
+    """The headers of m events that are carried on, encoded as in records."""
 
     data: Bytes
     indptr: Int64s  # (m+1,) into data
@@ -40,7 +41,7 @@ class OwnHeaders:
 
     @classmethod
     def none(cls) -> OwnHeaders:
-        """Give those of events without headers."""
+        """Return the value for events without headers."""
         return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -76,17 +77,18 @@ def keep_headers(
     buffer: Bytes, start: Int64s, stop: Int64s, count: Int32s, rows: Int64s, reserved: Bytes, max_bytes: int,
     out: Bytes, indptr: Int64s, kept: Int64s, dropped: Int64s,
 ) -> None:  # fmt: skip
-    """Copy the headers of ``rows`` that travel on to ``out``, each as it is.
+    """Copy the headers of ``rows`` that are carried on to ``out``, unchanged.
 
-    One whose key begins with ``reserved`` stays behind, and so does one with which its event's would have more than
-    ``max_bytes``: a shorter one after it may still go. ``dropped`` (2,) is added to. ``out`` has room for all of them.
+    A header is dropped if its key begins with ``reserved``, or if it would take its event's headers past ``max_bytes``;
+    a shorter one after it may still fit. Dropped headers are counted in ``dropped`` (2,). ``out`` has room for all
+    headers.
     """
     at = 0
     indptr[0] = 0
     for k in range(len(rows)):
         row = rows[k]
         here = start[row]
-        first = here  # of a run that is copied at once
+        first = here  # start of a run of headers that is copied at once
         room = max_bytes
         n = 0
         for _ in range(count[row]):
@@ -113,9 +115,9 @@ def keep_headers(
 
 
 def own_headers(records: RecordBlock, rows: Int64s, max_bytes: int, dropped: Int64s | None = None) -> OwnHeaders:
-    """Give the headers of some events that travel on, of each ``max_bytes`` at most; ours stay behind.
+    """Return the headers of ``rows`` that are carried on: at most ``max_bytes`` per event, and none of ours.
 
-    ``dropped`` (len(Dropped),) is added to: headers that stayed behind, by reason. The records must come from
+    Dropped headers are counted in ``dropped`` (len(Dropped),), by reason. The records must come from
     :func:`farthing.wire.decode`, which has checked the headers' lengths.
     """
     if not records.header_count.any():  # as in most topics: this look is all that it costs
@@ -148,7 +150,7 @@ def source_offsets_reference(
 
 @kernel(reference=source_offsets_reference)
 def find_source_offsets(buffer: Bytes, start: Int64s, stop: Int64s, count: Int32s, name: Bytes, out: Int64s) -> None:
-    """Read each record's header ``name`` as a decimal number to ``out``; -1 where there is none."""
+    """Read each record's header ``name`` as a decimal number into ``out``; -1 where it has none."""
     for k in range(len(out)):
         out[k] = -1
         at = start[k]
@@ -172,10 +174,10 @@ def find_source_offsets(buffer: Bytes, start: Int64s, stop: Int64s, count: Int32
 
 
 def source_offsets(records: RecordBlock, name: bytes) -> Int64s:
-    """Give the source offset of each record, int64 (n,), from its header ``name``; -1 where it has none.
+    """Return the source offset of each record, int64 (n,), from its header ``name``; -1 where it has none.
 
-    Scores have theirs in ``farthing.offset``, dead letters in ``farthing.error.offset``. With the partition, which is
-    the same number in the source, it identifies the event. The records must come from :func:`farthing.wire.decode`,
+    Scores have it in ``farthing.offset``, dead letters in ``farthing.error.offset``. Together with the partition, whose
+    number is the same in the source, it identifies the event. The records must come from :func:`farthing.wire.decode`,
     which has checked the headers' lengths.
     """
     out = np.empty(len(records), np.int64)

@@ -1,4 +1,4 @@
-"""Kafka's record batch v2, byte for byte: the only place that knows positions in it.
+"""Kafka's record batch v2, byte for byte: the only module that knows where its fields are.
 
 ::
 

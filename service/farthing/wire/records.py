@@ -1,6 +1,6 @@
-"""The kernels that read records to columns. No call of them reads outside.
+"""The kernels that read records into columns. They never read outside their batch.
 
-Batches stand in a table (:mod:`farthing.wire.table`), one row each.
+The batches are the rows of a table (:mod:`farthing.wire.table`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ be16 = layout.be16
 
 
 class _Cursor:
-    """Plain reading of a record's parts; raises ValueError when they do not fit into ``buffer[at:stop]``."""
+    """Reads a record's parts one after another; raises ValueError when they do not fit into ``buffer[at:stop]``."""
 
     def __init__(self, buffer: Bytes, at: int, stop: int) -> None:
         self.buffer, self.at, self.stop = buffer, at, stop
@@ -44,7 +44,7 @@ class _Cursor:
         return value
 
     def span(self, *, nullable: bool) -> tuple[int, int]:
-        """Pass over a length and as many bytes; gives their start and stop, both -1 for null."""
+        """Skip a length and that many bytes; returns their start and stop, both -1 for null."""
         size = self.number()
         if size == -1 and nullable:
             return -1, -1
@@ -88,7 +88,7 @@ def is_abort_marker(buffer: Bytes, start: int, stop: int) -> bool:
 
 @kernel(inline=True)
 def read_record(buffer: Bytes, at: int, stop: int, out: Int64s) -> int:
-    """Read one record at ``at`` into ``out``; returns the position after it, or -1 when anything in it is wrong.
+    """Read the record at ``at`` into ``out``; returns the position after it, or -1 when anything in it is wrong.
 
     ``out`` is int64 (9,): timestamp delta, offset delta, key start and stop, value start and stop, headers start and
     stop, header count.
@@ -134,7 +134,7 @@ def read_record(buffer: Bytes, at: int, stop: int, out: Int64s) -> int:
 
 
 def _plain_record(batch: _Cursor) -> list[int]:
-    """Read one record and pass over it; gives what :func:`read_record` writes to ``out``."""
+    """Read one record and move past it; returns what :func:`read_record` writes to ``out``."""
     start, stop = batch.span(nullable=False)
     if stop - start < MIN_RECORD - 1:
         raise ValueError("shorter than any record")
@@ -169,7 +169,7 @@ def read_records_reference(
                 previous = offset_delta
                 if row[BASE_OFFSET] + offset_delta >= fetch_offset:
                     time_ms = row[MAX_TIMESTAMP] if row[ATTRIBUTES] & APPEND_TIME else row[BASE_TIMESTAMP] + delta_ms
-                    time_ms = (time_ms + (1 << 63)) % (1 << 64) - (1 << 63)  # nonsense wraps, it does no harm
+                    time_ms = (time_ms + (1 << 63)) % (1 << 64) - (1 << 63)  # nonsense wraps, as in the kernel
                     columns[:, n] = (row[BASE_OFFSET] + offset_delta, time_ms, *places)
                     header_count[n] = count
                     n += 1
@@ -192,11 +192,11 @@ def read_records(
     header_count: Int32s,
     record: Int64s,
 ) -> tuple[int, int]:
-    """Read the records of batches ``first`` to ``last`` into ``columns`` from place ``n`` on.
+    """Read the records of batches ``first`` to ``last`` (excluded) into ``columns`` from place ``n`` on.
 
     ``columns`` is int64 (8, capacity): offset, timestamp, key start and stop, value start and stop, headers start and
-    stop; ``record`` is int64 (9,), room for one.
-    Returns (places filled in all, the batch that is wrong or ``last``); of a wrong batch nothing is kept.
+    stop; ``record`` is int64 (9,), scratch for one record.
+    Returns (places filled in all, the first bad batch or ``last``); nothing of a bad batch is kept.
     """
     for k in range(first, last):
         row = table[k]

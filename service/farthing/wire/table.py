@@ -1,4 +1,4 @@
-"""The table that batch headers are read into: int64 (n_batches, N_COLUMNS), one row a batch."""
+"""The table that batch headers are read into: int64 (n_batches, N_COLUMNS), one row per batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BASE_TIMESTAMP: Final = 5
 MAX_TIMESTAMP: Final = 6
 PRODUCER_ID: Final = 7
 COUNT: Final = 8
-KEEP: Final = 9  # 1: to be delivered; 0: control or aborted, or before the fetch offset
+KEEP: Final = 9  # 1: deliver its records; 0: a control batch, an aborted one, or one before the fetch offset
 N_COLUMNS: Final = 10
 
 # What is wrong with a batch.
@@ -26,4 +26,4 @@ BAD_COUNT: Final = 4
 BAD_CODEC: Final = 5
 BAD_RECORD: Final = 6
 
-MAX_INT64: Final = (1 << 63) - 1  # no offset lies above
+MAX_INT64: Final = (1 << 63) - 1  # the largest possible offset

@@ -1,8 +1,7 @@
 """Variable-length zig-zag integers as in Kafka records (Protocol Buffers' encoding): kernels that cannot overrun.
 
-Positions travel with values: a reader that left the new position to a second function would cost another pass, so
-readers return ``(value, next position)`` with position -1 when the bytes end early or the number is longer than its
-type allows.
+A reader returns ``(value, next position)``, because finding the position separately would cost a second pass; the
+position is -1 when the bytes end early or the number is longer than its type allows.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ MAX_VARLONG_BYTES = 10
 
 
 def varlong(value: int) -> bytes:
-    """Encode a 64-bit integer: twice its size, less one for a negative one, in groups of seven bits, lowest first."""
+    """Encode a 64-bit integer: twice its magnitude, less one if negative, in groups of seven bits, lowest first."""
     raw = 2 * int(value) if value >= 0 else -2 * int(value) - 1
     groups = [raw >> shift & 0x7F for shift in range(0, max(raw.bit_length(), 1), 7)]
     return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
@@ -30,7 +29,7 @@ def read_varlong_reference(data: Bytes, at: int, stop: int, max_bytes: int) -> t
     for k, byte in enumerate(data[at : min(stop, at + max_bytes)].tolist()):
         raw |= (byte & 0x7F) << 7 * k
         if byte < 0x80:
-            raw %= 1 << 64  # the tenth byte has one bit to give
+            raw %= 1 << 64  # only one bit of the tenth byte counts
             return (raw >> 1) ^ -(raw & 1), at + k + 1
     return 0, -1
 
@@ -39,7 +38,7 @@ def read_varlong_reference(data: Bytes, at: int, stop: int, max_bytes: int) -> t
 def read_varlong(data: Bytes, at: int, stop: int, max_bytes: int) -> tuple[int, int]:
     """Read a zig-zag integer of at most ``max_bytes`` bytes from ``data[at:stop]``.
 
-    Returns (value, position after it); position -1 when it does not fit.
+    Returns (value, position after it); the position is -1 when the integer does not end in that range.
     """
     raw = np.uint64(0)
     shift = np.uint64(0)
@@ -62,7 +61,7 @@ def size_varlong_reference(value: int) -> int:
 
 @kernel(inline=True, reference=size_varlong_reference)
 def size_varlong(value: int) -> int:
-    """Bytes that :func:`write_varlong` takes for ``value``."""
+    """Return how many bytes :func:`write_varlong` writes for ``value``."""
     raw = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
     bits = 64 - leading_zeros(raw | np.uint64(1))
     return (9 * bits + 64) >> 6  # bits / 7, rounded up, for 1 to 64 bits

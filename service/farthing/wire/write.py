@@ -1,4 +1,4 @@
-"""The kernels that write record batches."""
+"""The kernels that write record batches: the records, then the header and its CRC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from farthing.wire import layout
 from farthing.wire.crc32c import crc32c, crc32c_reference
 from farthing.wire.varint import size_varlong, varlong, write_varlong
 
-ROOM_BYTES: Final = max(SHORT_BYTES, AHEAD_BYTES)  # written after the last record, whatever
+ROOM_BYTES: Final = max(SHORT_BYTES, AHEAD_BYTES)  # may be overwritten after the last record
 H_BYTES: Final = layout.HEADER_BYTES
 put_be = layout.put_be
 
@@ -34,7 +34,7 @@ _COUNT: Final = layout.RECORDS_COUNT
 
 
 def header_bytes(name: str, value: str) -> bytes:
-    """Lay out one record header (key length, key, value length, value)."""
+    """Encode one record header (key length, key, value length, value)."""
     key, data = name.encode(), value.encode()
     return varlong(len(key)) + key + varlong(len(data)) + data
 
@@ -89,13 +89,13 @@ def write_records(
     fixed: Bytes, fixed_indptr: Int64s, fixed_kind: Int64s, fixed_count: int,
     extra: Bytes, extra_indptr: Int64s, extra_count: Int64s, offset_name: Bytes, base_timestamp: int,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Write records ``k`` to ``last`` at ``at`` until ``max_bytes`` would be passed; at least one is written.
+    """Write records ``k`` to ``last`` (excluded) from ``at`` on, until ``max_bytes`` would be passed; at least one.
 
     A record's headers are the event's own (none when ``own_count`` is empty), the ``fixed_count`` fixed ones of its
     kind (all of kind 0 when ``fixed_kind`` is empty), its extra ones (none when ``extra_count`` is empty) and, unless
-    ``offset_name`` is empty, the source offset; ``offset_name`` is that header's name with its length, as it is to
-    stand there.
-    ``out`` needs room for ROOM_BYTES after the last record. Returns (position after, records done, largest timestamp).
+    ``offset_name`` is empty, the source offset. ``offset_name`` is the encoded name of that header: its length, then
+    its bytes. ``out`` needs ROOM_BYTES more than the records take.
+    Returns (position after the last one written, first record not written, largest timestamp).
     """
     first = k
     max_timestamp = base_timestamp
@@ -116,7 +116,7 @@ def write_records(
         if len(offset_name):
             count += 1
             digits = count_digits(offsets[row])
-            headers += len(offset_name) + 1 + digits  # at most 19 digits: their number is one byte
+            headers += len(offset_name) + 1 + digits  # at most 19 digits, so their count takes one byte
         timestamp = timestamps_ms[row]
         length = 1 + size_varlong(timestamp - base_timestamp) + size_varlong(k - first) + size_varlong(key_length)
         length += max(key_length, 0) + size_varlong(value_length) + max(value_length, 0) + size_varlong(count) + headers
@@ -162,7 +162,7 @@ def seal_reference(batch: Bytes, codec: int, count: int, base_timestamp: int, ma
 
 @kernel(reference=seal_reference)
 def seal(batch: Bytes, codec: int, count: int, base_timestamp: int, max_timestamp: int) -> None:
-    """Write the header of a batch whose records stand after it, with no producer id, and its CRC."""
+    """Write the header of a batch whose records are already in place, without a producer id, and its CRC."""
     put_be(batch, 0, 0, 8)
     put_be(batch, _LENGTH, len(batch) - _OVERHEAD, 4)
     put_be(batch, _EPOCH, -1, 4)

@@ -284,7 +284,7 @@ def test_a_bundle_is_built_and_serves(tmp_path):
     )
     assert "CC0-1.0" in (tmp_path / "bundle" / "CARD.md").read_text()
     made_up(tmp_path, 600, "train.csv", 1).rename(tmp_path / "test.csv.gz")
-    with pytest.raises(DataError, match=r"test\.csv\.gz:2: id .* stands in .*train\.csv too"):
+    with pytest.raises(DataError, match=r"test\.csv\.gz:2: id .* is in .*train\.csv too"):
         made_up(tmp_path, 600, "train.csv", 1)
         build_clicks(read, sha256, tmp_path, tmp_path / "none", said.append)
 

@@ -540,7 +540,7 @@ def test_splits_that_cannot_be_are_told_by_file_and_row(tmp_path):
     recipe, _ = read_recipe(small(tmp_path, rows, renamed(written_rows(10), "t")))
     assert len(build_module._read(recipe, tmp_path, lambda line: None).train) > 30
     for train_rows, test_rows, said in (
-        (rows, rows[:20], r"test\.gz:1: qid '.*' stands in .*train\.gz:1 too, another split; remove"),
+        (rows, rows[:20], r"test\.gz:1: qid '.*' is in .*train\.gz:1 too, another split; remove"),
         (
             rows,
             [{**r, "qid": f"t{r['qid']}", "label": 0} for r in rows[:20]],

@@ -15,7 +15,7 @@ from tests.distill.texts.cases import RECIPE
         ("[training]", "colour = 1\n[training]", "colour"),
         ('name = "toy"', "name = [", "TOML"),
         ("epochs = 6", "epochs = -1", "epochs"),
-        ("epochs = 6", "epochs = 0\nstart = 'random'", "no model"),
+        ("epochs = 6", "epochs = 0\nstart = 'random'", "not a model"),
         ('gold = { rude = "label" }\n', 'gold = { rude = "label" }\nweight = 3\n', "weight"),
         ("big = {", "small = {", "small"),
         ("n_buckets = 4096", "n_buckets = 4097", "power of two"),

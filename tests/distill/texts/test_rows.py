@@ -70,7 +70,7 @@ def test_gzip_and_csv_give_the_same_rows(tmp_path):
         ),
         ({"answers": {"big": 1.5}}, r"train\.jsonl:8: answers\.big is 1\.5"),
         ({"answers": {}}, r"train\.jsonl:8: no column 'answers\.big'.*null"),
-        ({"id": "r3"}, r"train\.jsonl:8: id 'r3' stands in line 4 too"),
+        ({"id": "r3"}, r"train\.jsonl:8: id 'r3' is in line 4 too"),
         ({"text": None}, r"train\.jsonl:8: the event would be refused when served.*fix"),
         ({"text": 5}, r"train\.jsonl:8: the event would be refused when served"),
     ],
@@ -107,7 +107,7 @@ def test_ids_in_two_splits_are_refused(tmp_path):
     recipe = RECIPE.replace('train = "train.jsonl"', 'train = "train.jsonl"\ntest = "test.jsonl"')
     splits_of(tmp_path, rows=rows, recipe=recipe)
     write_lines(tmp_path / "test.jsonl", make_rows(40, seed=9))
-    with pytest.raises(DataError, match=r"test\.jsonl:1: id 'r0' stands in .*train\.jsonl:1 too.*remove"):
+    with pytest.raises(DataError, match=r"test\.jsonl:1: id 'r0' is in .*train\.jsonl:1 too.*remove"):
         splits_of(tmp_path, rows=rows, recipe=recipe)
 
 

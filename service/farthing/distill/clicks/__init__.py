@@ -1,1 +1,1 @@
-"""From a click log to an int8 bundle of the task bidding."""
+"""Makes an int8 bundle of the task bidding from a click log."""

@@ -1,4 +1,4 @@
-"""A bidding recipe and its click log to a bundle: teach, train, quantize, fit the market, evaluate once, write."""
+"""Builds a bundle from a bidding recipe and its click log: teach, train, quantize, fit the market, evaluate, write."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_clicks(recipe: ClickRecipe, recipe_sha256: str, data: Path, out: Path,
     Raises
     ------
     ConfigError
-        Data are missing or not as stated, or PyTorch or LightGBM is not installed.
+        Data is missing or not as stated, or PyTorch or LightGBM is not installed.
     BundleError
         int8 loses too much: :mod:`farthing.distill.gate`.
     """
@@ -88,7 +88,7 @@ def build_clicks(recipe: ClickRecipe, recipe_sha256: str, data: Path, out: Path,
 
 
 def _read(recipe: ClickRecipe, data: Path, say: Say) -> dict[str, ClickLog]:
-    """Read train and test, which share no row."""
+    """Read train and test, which must not share a row."""
     source = recipe.source
     logs = {part: read_clicks(data / name, recipe) for part, name in (("train", source.train), ("test", source.test))}
     for part, log in logs.items():
@@ -98,7 +98,7 @@ def _read(recipe: ClickRecipe, data: Path, say: Say) -> dict[str, ClickLog]:
     if shared:
         row, name = shared[0]
         raise DataError(
-            f"{data / source.test}:{row}: {source.id} {name!r} stands in {data / source.train} too, as do "
+            f"{data / source.test}:{row}: {source.id} {name!r} is in {data / source.train} too, as are "
             f"{len(shared) - 1} more; a row in two splits makes the evaluation too good: split the log anew"
         )
     return logs
@@ -126,7 +126,7 @@ def _draft(recipe: ClickRecipe, tensors: QuantizedTensors, train_log: ClickLog, 
 
 
 def _measured(log: ClickLog, int8: Floats, float32: Floats, teacher: Teacher | None, say: Say) -> dict[str, Any]:
-    """Measure student and teacher on test, once; a student that int8 harms is refused."""
+    """Measure student and teacher on test, once; a student that loses too much by int8 is refused."""
     measured = {"fp32": measure_clicks(log.clicks, float32), "int8": measure_clicks(log.clicks, int8)}
     if teacher is not None:
         measured["teacher"] = measure_clicks(log.clicks, teacher.predict(log))
@@ -137,7 +137,7 @@ def _measured(log: ClickLog, int8: Floats, float32: Floats, teacher: Teacher | N
 
 
 class _Parser:
-    """Events to features by the recipe's plan and spec, through the stages that serving uses."""
+    """Compute features of events by the recipe's plan and spec, with the stages of serving."""
 
     def __init__(self, recipe: ClickRecipe) -> None:
         self._plan, self._featurize = recipe.plan(), Featurizer(recipe.spec())
@@ -155,7 +155,7 @@ class _Parser:
 
 
 def _settled(recipe: ClickRecipe, data: Path, probabilities: Floats, say: Say) -> dict[str, Any]:
-    """Give the campaign, with c and lambda where the strategy needs them."""
+    """Return the campaign, with c and lambda if the strategy needs them."""
     campaign = dict(recipe.campaign)
     if recipe.market is not None:
         campaign |= fit_market(recipe.market, read_histogram(data / recipe.market.histogram), campaign, probabilities)
@@ -166,7 +166,7 @@ def _settled(recipe: ClickRecipe, data: Path, probabilities: Floats, say: Say) -
 def fit_market(
     market: Market, histogram: NDArray[np.float64], campaign: dict[str, Any], probabilities: Floats
 ) -> dict[str, float]:
-    """Fit c to market prices and solve lambda for the budget: units of currency per thousand, and a pure number."""
+    """Fit c (units of currency per thousand) to market prices, and solve lambda (a pure number) for the budget."""
     prices = PriceModel(histogram)
     c = prices.fit_c() * market.step
     values = np.asarray(probabilities, np.float64) * float(campaign["value_per_click"]) * 1000
@@ -176,7 +176,7 @@ def fit_market(
 
 
 def measure_slices(log: ClickLog, scores: Floats, field: str) -> dict[str, dict[str, float]]:
-    """Measure each value of a field apart; AUC where there are clicks and others."""
+    """Measure each value of a field separately, with the AUC if there are both clicks and others."""
     values = np.array([str(value) for value in log.cells[field]])
     measured: dict[str, dict[str, float]] = {}
     for value in np.unique(values).tolist():

@@ -1,4 +1,4 @@
-"""CARD.md of a bidding bundle."""
+"""Writes the CARD.md of a bidding bundle."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _evaluation(recipe: ClickRecipe, evaluation: Mapping[str, Any]) -> list[str]
 
 
 def _slices(slices: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Write how the values of a field fare apart: whom the model serves worse, and where it promises too much."""
+    """Write the metrics of each value of a field: for whom the model is worse, and where it promises too much."""
     lines: list[str] = []
     for field, values in slices.items():
         rows = [

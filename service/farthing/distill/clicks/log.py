@@ -1,4 +1,4 @@
-"""Click logs: rows of a file as BidRequests with a click each, as a recipe says."""
+"""Reads click logs as a recipe says: each row becomes a BidRequest with a click or none."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ClickLog:
-    """Requests of one impression each."""
+    """Requests of one impression each, and their clicks."""
 
     events: tuple[bytes, ...]
     ids: tuple[str, ...]  # (n,)
     clicks: Floats  # (n,) 0 or 1
-    cells: dict[str, tuple[Value, ...]]  # field -> (n,) what went into the request; None: nothing
-    folds: NDArray[np.int64]  # (n,) a hash of the row's id, to be taken modulo the number of folds
+    cells: dict[str, tuple[Value, ...]]  # field -> (n,) the value in the request; None: nothing
+    folds: NDArray[np.int64]  # (n,) a hash of the row's id, to be reduced modulo the number of folds
     sha256: str
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
     ConfigError
         The file is missing.
     DataError
-        It cannot be read as rows, has none or one class only, or a row is not as stated; file and row are named.
+        It cannot be read as rows, has none or only one class, or a row is invalid; the message names file and row.
     """
     source, requests = recipe.source, recipe.requests()
     required = {source.id, source.click, *(column.column for column in recipe.column)}
@@ -92,7 +92,7 @@ def read_clicks(path: Path, recipe: ClickRecipe) -> ClickLog:
 
 
 def golden_events(log: ClickLog, n: int) -> Iterator[bytes]:
-    """Give the first requests of a log and variants of one of them that the task refuses or answers otherwise."""
+    """Return the first requests of a log, and variants of one of them with other outcomes."""
     yield from log.events[:n]
     base = json.loads(log.events[0])
     imp = base["imp"][0]

@@ -1,4 +1,4 @@
-"""Recipes of bidding: how the columns of a click log lie in a BidRequest, and what is trained on them."""
+"""Recipes of bidding: how the columns of a click log go into a BidRequest, and what is trained on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from farthing.tasks.bidding import FIELDS
 
 
 class ClickSource(Section):
-    """One click log: CSV, TSV or JSON lines, packed or not. Paths are relative to the data folder."""
+    """One click log: CSV, TSV or JSON lines, compressed or not. Paths are relative to the data folder."""
 
     name: str
     train: str
@@ -41,12 +41,12 @@ class Column(Section):
 
     @property
     def field(self) -> str:
-        """Name of the field."""
+        """The name of the field."""
         return self.column if self.name is None else self.name
 
 
 class Constant(Section):
-    """What every request of this log has in common."""
+    """A value that every request of this log has."""
 
     path: str
     value: str | float | int | list[str]
@@ -60,7 +60,7 @@ class Size(StudentSize):
 
 
 class Boosting(Section):
-    """The teacher: gradient-boosted trees (LightGBM) on the log's columns; its answers on train are out of fold."""
+    """The teacher: gradient-boosted trees (LightGBM) on the log's columns; its predictions on train are out of fold."""
 
     rounds: int = Field(150, ge=1)
     leaves: int = Field(6, ge=2)
@@ -70,7 +70,7 @@ class Boosting(Section):
 
 
 class Training(Section):
-    """How the student is trained; for how many epochs is chosen by cross-validation."""
+    """How the student is trained; cross-validation chooses the number of epochs."""
 
     folds: int = Field(5, ge=2, le=20)
     epochs: int = Field(10, ge=1, description="at most")
@@ -83,7 +83,7 @@ class Training(Section):
 
 
 class Market(Section):
-    """Recorded market prices, which c and lambda of the ortb strategy are fitted to."""
+    """Recorded market prices, to which c and lambda of the ortb strategy are fitted."""
 
     histogram: str = Field(description="rows of market_price (0, 1, 2, ... steps), impressions")
     step: float = Field(gt=0, description="units of currency per thousand impressions that one price step is")
@@ -108,11 +108,11 @@ class ClickRecipe(Recipe):
     card: TrainingCost = Field(default_factory=TrainingCost)
 
     def spec(self) -> FeatureSpec:
-        """Give the feature spec."""
+        """Return the feature spec."""
         return FeatureSpec.from_manifest(self.features)
 
     def plan(self) -> FieldPlan:
-        """Give the field plan: what every bidding plan reads, then the features' fields and the campaign's."""
+        """Return the field plan: the fields of every bidding plan, then the features' and the campaign's."""
         fields = [PlanField(*entry) for entry in FIELDS]
         task_fields = {field.name for field in fields}
         numbers = {f.field for f in self.spec().features if isinstance(f, NumericFeature)}
@@ -131,7 +131,7 @@ class ClickRecipe(Recipe):
         return FieldPlan(tuple(fields))
 
     def requests(self) -> RequestMap:
-        """Give how rows of the log lie in requests."""
+        """Return the map from rows of the log to requests."""
         return RequestMap(
             id=self.source.id,
             click=self.source.click,
@@ -141,7 +141,7 @@ class ClickRecipe(Recipe):
         )
 
     def offered(self) -> dict[str, str]:
-        """Give the formats that a campaign may name in ``offers``: field name -> path in the impression."""
+        """Return the formats that a campaign may name in ``offers``: field name -> path in the impression."""
         paths = {"banner_w": "banner.w", "banner_format": "banner.format", "native_request": "native.request"}
         taken = {column.path for column in self.column}
         return {n: p for n, p in paths.items() if n in self.campaign.get("offers", ()) and f"imp[*].{p}" not in taken}
@@ -156,21 +156,21 @@ class ClickRecipe(Recipe):
         for feature in spec.features:
             if isinstance(feature, CategoricalFeature | NumericFeature):
                 if feature.field not in names:
-                    raise ValueError(f"feature {feature.field} is no [[column]] and no field of the task")
+                    raise ValueError(f"feature {feature.field} is neither a [[column]] nor a field of the task")
                 in_array = next(field.in_array for field in plan.fields if field.name == feature.field)
                 if feature.per_row != in_array:
                     raise ValueError(
                         f"feature {feature.field}: per_row is {feature.per_row}, its path says {in_array}: fields "
-                        "below imp[*] have one value an impression"
+                        "below imp[*] have one value per impression"
                     )
         unknown = set(self.slices) - {column.field for column in self.column}
         if unknown:
-            raise ValueError(f"slices names {sorted(unknown)}, which is no [[column]]")
+            raise ValueError(f"slices names {sorted(unknown)}, which is not a [[column]]")
         if (self.market is None) != (self.campaign.get("strategy", "linear") != "ortb"):
             raise ValueError("[market] and the campaign's strategy = 'ortb' belong together")
         return self
 
 
 def read_click_recipe(path: Path) -> tuple[ClickRecipe, str]:
-    """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
+    """Read a recipe; returns its SHA-256 too. Raises ConfigError if it is invalid."""
     return read_recipe_file(path, ClickRecipe)

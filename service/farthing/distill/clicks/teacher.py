@@ -1,4 +1,4 @@
-"""The teacher of click logs: gradient-boosted trees (Ke et al., LightGBM, NeurIPS 2017), on one thread."""
+"""The teacher for click logs: gradient-boosted trees (Ke et al., LightGBM, NeurIPS 2017), on one thread."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Teacher:
         }  # fmt: skip
 
     def out_of_fold(self, held: int | None) -> Floats:
-        """Give probabilities (n,), each from trees that saw neither its own fold nor the fold ``held``.
+        """Return probabilities (n,), each from trees that saw neither its own fold nor the fold ``held``.
 
-        Rows of ``held`` are NaN. A student that is judged on ``held`` must not hear of its clicks through a teacher.
+        Rows of ``held`` are NaN. A student that is judged on ``held`` must not learn of its clicks through the teacher.
         """
         answers = np.full(len(self._y), np.nan, np.float32)
         for k in range(int(self._fold.max()) + 1):
@@ -68,7 +68,7 @@ class Teacher:
         return answers
 
     def predict(self, log: ClickLog) -> Floats:
-        """Give probabilities on another log, from trees that saw all training rows."""
+        """Return probabilities on another log, from trees that saw all training rows."""
         whole = self._fit(np.ones(len(self._y), np.bool_))
         return np.asarray(whole.predict(self._encoder.encode(log)), np.float32)
 
@@ -80,7 +80,7 @@ class Teacher:
 
 
 class _Encoder:
-    """Texts to codes, numbers as they are. A text that training has not seen is missing."""
+    """Turn texts into codes and leave numbers unchanged. A text that training has not seen counts as missing."""
 
     def __init__(self, log: ClickLog) -> None:
         self._codes: dict[str, dict[str, int] | None] = {}

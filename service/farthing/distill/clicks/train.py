@@ -1,7 +1,7 @@
-"""The student of click logs: trained on the clicks and on the teacher, for as long as cross-validation says.
+"""Trains the student for click logs on the clicks and on the teacher, for as many epochs as cross-validation chooses.
 
-Clicks are rare (a few hundred in a log), so a held-out split would hardly hold any: the number of epochs is the one
-whose mean log loss over the folds is least, the student is then trained on all rows, and the folds' own answers
+Clicks are rare (a few hundred in a log), so a held-out split would hardly have any. Instead the number of epochs with
+the least mean log loss over the folds is chosen, the student is then trained on all rows, and the folds' predictions
 calibrate it (Platt scaling), which changes two numbers of the last layer.
 """
 
@@ -26,7 +26,7 @@ Int64s = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A student and what cross-validation said."""
+    """A student and the results of cross-validation."""
 
     student: Student
     epochs: int
@@ -34,7 +34,7 @@ class Trained:
 
 
 Taught = Callable[[int | None], Floats]
-"""A fold, or None -> the teacher's probabilities (n,), of a teacher that saw nothing of that fold."""
+"""From a fold, or None, to the probabilities (n,) of a teacher that saw nothing of that fold."""
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     Parameters
     ----------
     features:
-        Of n rows, one id each at least.
+        Of n rows, each with at least one id.
     clicks:
         (n,) 0 or 1.
     taught:
@@ -89,7 +89,7 @@ def train(
 
 
 LEAST_SLOPE = 0.05
-"""Calibration never turns the order of scores, nor makes them all alike."""
+"""Least slope: calibration must not reverse the order of scores, or make them all equal."""
 
 
 def calibrate(clicks: Floats, logits: Floats) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def calibrate(clicks: Floats, logits: Floats) -> tuple[float, float]:
 
 
 def _shift(clicks: NDArray[np.float64], logits: NDArray[np.float64]) -> float:
-    """Find what to add to logits so that their mean probability is the share of clicks."""
+    """Return what to add to logits so that their mean probability is the share of clicks."""
     low, high = -60.0, 60.0
     for _ in range(100):
         middle = (low + high) / 2
@@ -138,7 +138,7 @@ def _epochs(
     rng = np.random.default_rng(settings.seed)
     net = Net(torch, recipe.spec().n_buckets, recipe.student, 1)
     share = float(target[rows].mean())
-    with torch.no_grad():  # begin at the click rate: its logit would take most of the training otherwise
+    with torch.no_grad():  # begin at the click rate: otherwise learning its logit would take most of the training
         net.dense[2].bias.fill_(float(np.log(share / (1 - share))))
     optimizer = torch.optim.Adam(net.groups(settings.weight_decay), lr=settings.learning_rate)
 

@@ -1,1 +1,1 @@
-"""From queries with labelled candidates to an int8 bundle of the task rerank (extra ``distill``: PyTorch)."""
+"""Makes an int8 bundle of the task rerank from queries with labelled candidates."""

@@ -1,4 +1,4 @@
-"""``python -m farthing.distill.ranking`` is ``farthing distill``: recipes of rerank name it so."""
+"""Makes ``python -m farthing.distill.ranking`` the same as ``farthing distill``: recipes of rerank call it that."""
 
 from __future__ import annotations
 

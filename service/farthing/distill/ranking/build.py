@@ -1,4 +1,4 @@
-"""A rerank recipe and its data to a bundle: lexicon, lists, student, int8, evaluation on test once, bundle."""
+"""Builds a bundle from a rerank recipe and its data: lexicon, lists, student, int8, one evaluation on test, bundle."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def build(
     Raises
     ------
     ConfigError
-        Data are missing, or PyTorch or the teacher's weights are not installed.
+        Data is missing, or PyTorch or the teacher's weights are not installed.
     DataError
         Rows are not as stated, a split has no query to learn from or to measure on, or two splits share a query's id.
     BundleError
@@ -136,7 +136,7 @@ def _read(recipe: RankingRecipe, data: Path, say: Say) -> _Data:
 def _lists(
     recipe: RankingRecipe, train_set: QuerySet, learnt_from: Sequence[TextSource], teacher: BiEncoder | None, say: Say
 ) -> tuple[QuerySet, Floats]:
-    """Make the lists and the teacher's target for each: its softmax, mixed with the gold label where there is one."""
+    """Make the lists and the teacher's target for each: its softmax, mixed with the gold label if there is one."""
     settings = recipe.lists
     if teacher is None or not settings.depth_used:
         return QuerySet((), train_set.sha256), np.zeros(0, np.float32)
@@ -212,7 +212,7 @@ def _draft(recipe: RankingRecipe, model: _Model, parts: _Data, learnt_from: Sequ
 
 
 def _evaluate(recipe: RankingRecipe, student: Student, stages: Stages, parts: _Data, data: Path, say: Say) -> Judge:
-    """Measure on dev, on every test split, where int8 must not lose too much, and elsewhere."""
+    """Measure on dev, on every test split (where int8 must not lose too much), and on other sets."""
     judge = Judge(student, stages, recipe.training.metric, say)
     judge.look("dev", parts.dev)
     for name, test in parts.tests:

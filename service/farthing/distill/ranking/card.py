@@ -1,4 +1,4 @@
-"""CARD.md of a rerank bundle."""
+"""Writes the CARD.md of a rerank bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries with labelled candidates: reading, splitting by query, keeping test queries out of training."""
+"""Reads queries with labelled candidates, splits them by query, and keeps test queries out of training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAN = FieldPlan(
 """The fields of a rerank event."""
 
 DEV_SHARE = 10  # one query in ten is held out
-_MAX_EVENT_BYTES = 1 << 26  # training lists are as long as they are
+_MAX_EVENT_BYTES = 1 << 26  # training lists may be longer than events that are served
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query, its candidates, and how good each is: 0 is not relevant."""
+    """A query, its candidates, and how good each is; 0 means not relevant."""
 
     id: str
     text: str
@@ -61,7 +61,7 @@ class Query:
     place: str = ""  # file:line of its first candidate, for messages
 
     def event(self) -> bytes:
-        """Give the event that asks for this ranking."""
+        """Return the event that asks for this query's ranking."""
         candidates = [
             {key: value for key, value in (("id", c.id), ("text", c.text), ("title", c.title), ("score", c.score))
              if value is not None}
@@ -70,7 +70,7 @@ class Query:
         return json.dumps({"id": self.id, "query": self.text, "candidates": candidates}, ensure_ascii=False).encode()
 
     def shuffled(self, rng: np.random.Generator) -> Query:
-        """Give the same query with its candidates in a random order."""
+        """Return the same query with its candidates in a random order."""
         order = rng.permutation(len(self.candidates))
         return replace(self, candidates=tuple(self.candidates[k] for k in order), gains=self.gains[order])
 
@@ -87,7 +87,7 @@ class QuerySet:
 
     @property
     def gains(self) -> Floats:
-        """All candidates' gains, one after the other."""
+        """All candidates' gains, one after another."""
         return np.concatenate([np.zeros(0, np.float32), *(query.gains for query in self.queries)])
 
     @property
@@ -96,7 +96,7 @@ class QuerySet:
         return np.cumsum([0, *(len(query.candidates) for query in self.queries)], dtype=np.int64)
 
     def columns(self) -> FieldColumns:
-        """Give the queries as a worker would parse them."""
+        """Return the queries parsed as by a worker."""
         records = RecordBlock.of_values([query.event() for query in self.queries])
         return parse(records, PLAN, max_event_bytes=_MAX_EVENT_BYTES)
 
@@ -114,7 +114,7 @@ def read_queries(
     first_stage:
         Only rows that have a rank in ``ranks`` under this name are read.
     relevant:
-        The label from which a candidate is relevant; gains are ``label - relevant + 1``, at least 0. No label is 0.
+        The least label of a relevant candidate; gains are ``label - relevant + 1``, at least 0, and 0 without a label.
     shuffle:
         Seed of the order of the candidates of each query; None keeps the file's.
 
@@ -123,7 +123,7 @@ def read_queries(
     ConfigError
         The file is missing.
     DataError
-        It is empty or a line is not as stated; the line is named.
+        It is empty or a line is invalid; the message names the line.
     """
     by_qid: dict[str, tuple[str, list[Candidate], list[float]]] = {}
     places: dict[str, str] = {}
@@ -177,20 +177,20 @@ def _check(row: Mapping[str, Any], place: str, required: Sequence[str]) -> None:
 
 
 def check_apart(*splits: QuerySet) -> None:
-    """Raise DataError where a query's id stands in two splits, which makes the evaluation too good."""
+    """Raise DataError if a query's id is in two splits, which would make the evaluation too good."""
     seen: dict[str, str] = {}
     for split in splits:
         for query in split.queries:
             if query.id in seen:
                 raise DataError(
-                    f"{query.place}: qid {query.id!r} stands in {seen[query.id]} too, another split; remove it from "
+                    f"{query.place}: qid {query.id!r} is in {seen[query.id]} too, another split; remove it from "
                     "one, or give different queries different ids"
                 )
         seen |= {query.id: query.place for query in split.queries}
 
 
 def check_answerable(data: QuerySet, path: Path) -> None:
-    """Raise DataError where no query has both relevant and other candidates."""
+    """Raise DataError if no query has both relevant and other candidates."""
     if not len(answerable(data)):
         labels = "no relevant candidate" if not data.gains.any() else "no query with both kinds of candidates"
         raise DataError(
@@ -200,7 +200,7 @@ def check_answerable(data: QuerySet, path: Path) -> None:
 
 
 def key_of(query: str) -> str:
-    """Give what makes two queries the same for leak checks: lower case, letters and digits only."""
+    """Return a query's key for leak checks: its letters and digits in lower case."""
     return "".join(c for c in query.lower() if c.isalnum())
 
 
@@ -210,7 +210,7 @@ def without(data: QuerySet, keys: set[str]) -> QuerySet:
 
 
 def answerable(data: QuerySet) -> QuerySet:
-    """Leave out the queries that no candidate answers, or all do: nothing can be learnt or measured there."""
+    """Leave out queries with no relevant candidate, or only relevant ones: there is nothing to learn or measure."""
     return replace(data, queries=tuple(q for q in data.queries if q.gains.max() > q.gains.min()))
 
 
@@ -224,5 +224,5 @@ def hold_out(data: QuerySet) -> tuple[QuerySet, QuerySet]:
 
 
 def joined(sets: Sequence[QuerySet]) -> QuerySet:
-    """Put sets one after the other."""
+    """Concatenate sets."""
     return QuerySet(tuple(q for s in sets for q in s.queries), "+".join(s.sha256 for s in sets))

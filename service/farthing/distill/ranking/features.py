@@ -21,14 +21,14 @@ SMALL_RANKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
 def make_spec(
     settings: PairSettings, lexicon: Lexicon, train: FieldColumns, average_words: float, *, max_pieces: int = 0
 ) -> FeatureSpec:
-    """Choose boundaries on the training pairs; ``max_pieces`` is what the lexicon was made with.
+    """Choose boundaries on the training pairs; ``max_pieces`` is that of the lexicon.
 
-    Ranks have fixed ones, so that lists longer than those of the training data mean something too.
+    Ranks have fixed boundaries, so that lists longer than those in the training data are handled too.
 
     Raises
     ------
     ConfigError
-        A number is unknown, or always the same.
+        A number is unknown, or is absent from all pairs.
     """
     base: dict[str, Any] = {
         "average_words": average_words,
@@ -47,7 +47,7 @@ def make_spec(
 
 
 def boundaries_of(name: str, values: NDArray[np.int64], intervals: int) -> tuple[int, ...]:
-    """Cut a number's values into intervals with about the same number of values; absent ones are the first."""
+    """Split a number's values into intervals with about equally many values; absent ones are the first interval."""
     if name.endswith(".rank"):
         return SMALL_RANKS
     present = values[values != ABSENT]

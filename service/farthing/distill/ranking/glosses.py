@@ -1,6 +1,7 @@
-"""WordNet's glosses as texts: short, of all subjects, and free to learn from (Fellbaum 1998; wndb(5WN) has the format).
+"""Reads WordNet's glosses as texts: short, on all subjects, and free to learn from (Fellbaum 1998; format: wndb(5WN)).
 
-A line of ``data.noun`` is a synset: numbers and words, then `` | `` and the gloss: a definition, perhaps examples.
+A line of ``data.noun`` is a synset: numbers and words, then `` | `` and the gloss, which is a definition and perhaps
+examples.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from farthing.errors import ConfigError, DataError
 
 FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 _LICENCE_LINE = "  "  # the lines of the licence begin with two blanks
-_MARKER = re.compile(r"\(\w+\)$")  # of an adjective's place: "galore(ip)"
+_MARKER = re.compile(r"\(\w+\)$")  # marks the position of an adjective: "galore(ip)"
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
@@ -23,7 +24,7 @@ class Glosses:
     """Texts in the order of the files."""
 
     texts: tuple[str, ...]  # "word, other word: what they mean", and the examples, each a text
-    sha256: str  # of the files, one after the other
+    sha256: str  # of the files, one after another
 
 
 def read_glosses(folder: Path) -> Glosses:
@@ -32,9 +33,9 @@ def read_glosses(folder: Path) -> Glosses:
     Raises
     ------
     ConfigError
-        A file is not there.
+        A file is missing.
     DataError
-        A line is no synset.
+        A line is not a synset.
     """
     texts: list[str] = []
     h = hashlib.sha256()

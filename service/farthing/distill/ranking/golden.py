@@ -1,4 +1,4 @@
-"""Events that a rerank bundle's golden vectors are made of."""
+"""Chooses the events from which a rerank bundle's golden vectors are made."""
 
 from __future__ import annotations
 

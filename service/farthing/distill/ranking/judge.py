@@ -1,4 +1,4 @@
-"""The student beside float32 and the first stage: on dev, on test once, and on sets that nothing is learnt from."""
+"""Compares the student with float32 and the first stage: on dev, on test once, and on sets not used for training."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Judge:
     student, stages:
         The student in float32, and in integers.
     metric:
-        That of which points are lost.
+        The metric whose loss is returned.
     say:
-    Called with what was measured.
+        Called with each result.
     """
 
     def __init__(self, student: Student, stages: Stages, metric: str, say: Say) -> None:
@@ -43,9 +43,9 @@ class Judge:
         self._worst = 0.0
 
     def look(self, name: str, queries: QuerySet, ideal: Sequence[Floats] | None = None) -> float:
-        """Measure on one set; gives the points of the metric that int8 loses to float32 there.
+        """Measure on one set; returns the points of the metric that int8 loses to float32 there.
 
-        ``ideal`` is the gains of all documents that were judged for each query; None: the candidates' own.
+        ``ideal`` has the gains of all documents that were judged for each query; None for the candidates' own.
         """
         features = self._stages.hashed.featurize(queries.columns(), None)
         logits = logits_of(self._student, features)
@@ -63,7 +63,7 @@ class Judge:
         return float(100 * (exact - rounded))
 
     def evaluation(self) -> dict[str, Any]:
-        """Give what manifests say of all that was looked at."""
+        """Return the evaluation of all sets for the manifest."""
         return {
             "sets": self._sets,
             "gain_over_first_stage": self._gains,
@@ -72,7 +72,7 @@ class Judge:
 
 
 def read_elsewhere(entry: Elsewhere, data: Path) -> tuple[QuerySet, list[Floats] | None]:
-    """Read a set that nothing is learnt from; gives too the gains of all that was judged, where a file has them."""
+    """Read a set that is only measured on; also returns the gains of all judged documents, if a file has them."""
     queries = read_queries(
         data / entry.rows, score=entry.score, first_stage=entry.first_stage, relevant=entry.relevant, shuffle=0
     )

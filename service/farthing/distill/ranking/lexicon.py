@@ -1,4 +1,4 @@
-"""A recipe's lexicon: the words of its texts with their weights, and a vector each, from the teacher."""
+"""Makes a recipe's lexicon: the words of its texts with their weights, and vectors from the teacher."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from farthing.features import Lexicon
 from farthing.features.lexicon import CONTINUES
 from farthing.files import file_sha256
 
-WORD_TOKENS = 16  # of a word alone, as the teacher reads it
+WORD_TOKENS = 16  # most tokens of a single word that the teacher reads
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
-    """Texts without labels that word vectors were learnt from."""
+    """Texts without labels from which word vectors were learnt."""
 
     name: str
     licence: str
@@ -40,7 +40,7 @@ class TextSource:
 def lexicon_of(
     recipe: RankingRecipe, train_set: QuerySet, data: Path, teacher: BiEncoder | None, say: Say
 ) -> tuple[Lexicon, tuple[TextSource, ...]]:
-    """Make the lexicon; gives too what texts beside the training ones its vectors were learnt from."""
+    """Make the lexicon; also returns the texts, besides the training ones, from which its vectors were learnt."""
     words = recipe.words
     background = [read_texts(data / entry.texts) for entry in words.background]
     everyday = list(itertools.chain.from_iterable(background))
@@ -93,9 +93,9 @@ def _learnt(
 
 
 def _vocabulary(recipe: RankingRecipe, counts: Counter[bytes]) -> list[bytes]:
-    """Choose the words that get a vector: the commonest of the texts, then those of the teacher's own list.
+    """Choose the words that get a vector: the most common of the texts, then those of the teacher's own list.
 
-    With pieces, all of the teacher's list have one, so that what a word is cut into is the teacher's own choice mostly.
+    With pieces, all of the teacher's list get one, so that words are mostly cut as the teacher would cut them.
     """
     words = recipe.words
     common = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= words.least_texts]

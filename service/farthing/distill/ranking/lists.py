@@ -1,7 +1,7 @@
-"""More lists to learn from: training queries with what a first stage finds for them among the training texts.
+"""Makes more lists to learn from: training queries with the training texts that a first stage finds for them.
 
-The first stage is BM25 as search engines have it by default (k1 0.9, b 0.4: Anserini), so that a student learns what to
-make of a first stage's score and rank. Pieces of the texts stand for queries too: they are as various as the texts are.
+The first stage is BM25 with a search engine's usual parameters (k1 0.9, b 0.4: Anserini), so that a student learns how
+to use a first stage's score and rank. Pieces of the texts serve as queries too: they are as varied as the texts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 
 
 class FirstStage:
-    """BM25 over some texts, by an inverted index."""
+    """BM25 over some texts, with an inverted index."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = tuple(texts)
@@ -52,7 +52,7 @@ class FirstStage:
             self._parts[word] = places, idf * tf * (K1 + 1) / (tf + norm[places])
 
     def scores(self, query: str) -> NDArray[np.float64]:
-        """Give all texts' scores."""
+        """Return the scores of all texts."""
         scores = np.zeros(len(self.texts))
         for word in set(folded_words(query.encode())):
             if word in self._parts:
@@ -61,7 +61,7 @@ class FirstStage:
         return scores
 
     def search(self, query: str, depth: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Give the best texts' numbers and scores, the best first; fewer than ``depth`` where fewer have a word."""
+        """Return the numbers and scores of the best texts, best first; fewer than ``depth`` if fewer have a word."""
         scores = self.scores(query)
         best = np.argsort(-scores, kind="stable")[:depth]
         best = best[scores[best] > 0]
@@ -69,7 +69,7 @@ class FirstStage:
 
 
 def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Cut ``n`` short runs of words out of texts: (piece, the text it is from)."""
+    """Cut ``n`` short runs of words out of texts: (piece, the text that it is from)."""
     cut = []
     low, high = PIECE_WORDS
     for text in itertools.cycle([texts[k] for k in rng.permutation(len(texts))]):
@@ -86,9 +86,9 @@ def pieces(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple
 
 
 def runs(texts: Sequence[str], seed: int) -> QuerySet:
-    """Put RUN_TEXTS neighbouring short texts after one another, all of them: passages for :func:`make_lists`.
+    """Join all short texts in groups of RUN_TEXTS neighbours: passages for :func:`make_lists`.
 
-    Raises DataError when no passage has RUN_WORDS.
+    Raises DataError if no passage has RUN_WORDS.
     """
     rng = np.random.default_rng(seed)
     passages, start = [], 0
@@ -109,10 +109,10 @@ def runs(texts: Sequence[str], seed: int) -> QuerySet:
 def make_lists(
     train: QuerySet, *, queries: int, sentences: int, depth: int, seed: int, name: str = "list"
 ) -> QuerySet:  # fmt: skip
-    """Retrieve for training queries and for pieces of texts; gains are 1 for a query's answers, a piece has none.
+    """Retrieve texts for training queries and for pieces of texts; gains are 1 for a query's answers, 0 for a piece.
 
-    The text that a piece was cut from is left out of its list: it would teach that only copies answer. Titles are kept
-    where a text has one. Lists are shuffled, queries that find fewer than two texts left out.
+    The text that a piece was cut from is left out of its list, because it would teach that only copies are relevant.
+    Texts keep their titles. Lists are shuffled, and queries that find fewer than two texts are left out.
     """
     rng = np.random.default_rng(seed)
     titles = {c.text: c.title for q in train.queries for c in q.candidates}
@@ -137,7 +137,7 @@ def make_lists(
 
 
 def forget(data: QuerySet, share: float, rng: np.random.Generator) -> QuerySet:
-    """Take the titles and the first stage's scores away from a share of the lists each: an event may come without."""
+    """Remove the titles from a share of the lists, and the first stage's scores from a share: events may lack them."""
     queries = []
     for query in data.queries:
         no_title, no_score = rng.random(2) < share
@@ -150,7 +150,7 @@ def forget(data: QuerySet, share: float, rng: np.random.Generator) -> QuerySet:
 
 
 def standard_scores(query: Query) -> Floats:
-    """Give the first stage's scores with mean 0 and deviation 1; zeros where the list has none, or one for all."""
+    """Return the first stage's scores with mean 0 and deviation 1; zeros if the list has none, or all are equal."""
     if any(c.score is None for c in query.candidates):
         return np.zeros(len(query.candidates), np.float32)
     scores = np.array([c.score for c in query.candidates], np.float32)

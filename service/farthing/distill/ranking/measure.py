@@ -1,4 +1,4 @@
-"""Metrics of rankings in the shapes that training has: those of :mod:`farthing.evaluate.measures.ranking`."""
+"""Metrics of rankings for training, computed by :mod:`farthing.evaluate.measures.ranking`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Doubles = NDArray[np.float64]
 
 
 def per_query(data: QuerySet, scores: Floats, judged: Sequence[Floats] | None = None) -> dict[str, Doubles]:
-    """Give map, mrr and ndcg@10 of each query; NaN where it is not defined (nothing relevant).
+    """Return map, mrr and ndcg@10 of each query; NaN where undefined (nothing is relevant).
 
     Parameters
     ----------
     data, scores:
         n candidates, query after query, and their scores (n,). Equal scores are ordered at random.
     judged:
-        Gains of all documents that were judged for each query, retrieved or not; None: the candidates' own.
+        Gains of all documents that were judged for each query, retrieved or not; None for the candidates' own.
     """
     gains = data.gains.astype(np.float64)
     order = ranking.rank(scores, data.indptr)
@@ -40,7 +40,7 @@ def per_query(data: QuerySet, scores: Floats, judged: Sequence[Floats] | None = 
 def measure(
     data: QuerySet, scores: Floats, judged: Sequence[Floats] | None = None, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, float]]:
-    """Give each metric's mean over the queries that have it, with a 95 % bootstrap interval over queries."""
+    """Return each metric's mean over the queries that have it, with a 95 % bootstrap interval over queries."""
     values = per_query(data, scores, judged)
     estimates = estimate_means(values, seed=seed, resamples=resamples)
     return {name: {**as_stated(e), "queries": int((~np.isnan(values[name])).sum())} for name, e in estimates.items()}
@@ -49,7 +49,7 @@ def measure(
 def gain_over(
     data: QuerySet, scores: Floats, others: Floats, judged: Sequence[Floats] | None = None, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Give how much higher each metric is with ``scores`` than with ``others``, query by query, with its interval."""
+    """Return how much higher each metric is with ``scores`` than with ``others``, query by query, with its interval."""
     ours, theirs = per_query(data, scores, judged), per_query(data, others, judged)
     estimates = estimate_means({name: ours[name] - theirs[name] for name in ours}, seed=seed)
     return {name: as_stated(e) for name, e in estimates.items()}

@@ -1,4 +1,4 @@
-"""Recipes of rerank bundles: readable TOML files."""
+"""Recipes of rerank bundles, as sections of TOML files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class QuerySource(Section):
 
 
 class Elsewhere(Section):
-    """A set to measure on that nothing is learnt from."""
+    """A set that is only measured on, never learnt from."""
 
     name: str
     rows: str
@@ -39,7 +39,7 @@ class Elsewhere(Section):
 
 
 class Background(Section):
-    """Texts of everyday language (JSON lines with ``text``): what is common there weighs little."""
+    """Texts of everyday language (JSON lines with ``text``): words that are common there weigh little."""
 
     name: str
     texts: str
@@ -47,7 +47,7 @@ class Background(Section):
 
 
 class GlossSource(Section):
-    """A folder of WordNet 3: what its words mean, as texts to learn word vectors from."""
+    """A folder of WordNet 3, whose definitions are texts to learn word vectors from."""
 
     name: str
     folder: str
@@ -68,7 +68,7 @@ class Words(Section):
         0,
         ge=0,
         le=16,
-        description="a word without a vector is cut into at most so many of the teacher's word pieces, whose vectors "
+        description="a word without a vector is cut into at most this many of the teacher's word pieces, whose vectors "
         "are learnt too: all of the teacher's words and pieces have one then, beside vocabulary words of the training "
         "texts; 0: such a word has none",
     )
@@ -113,7 +113,7 @@ class PairSettings(Section):
 
 
 class Lists(Section):
-    """More lists to learn from, made of the training texts alone: each query with what a first stage finds for it."""
+    """More lists to learn from, made from the training texts alone: queries with what a first stage finds for them."""
 
     queries: int = Field(0, ge=0, description="training queries to retrieve for; 0 makes no lists")
     sentences: int = Field(0, ge=0, description="pieces of training texts that stand for queries")
@@ -133,7 +133,7 @@ class Lists(Section):
 
     @property
     def depth_used(self) -> bool:
-        """Whether a teacher is asked at all."""
+        """Whether a teacher is used at all."""
         return self.queries > 0 or self.sentences > 0 or self.glosses > 0 or self.own
 
 
@@ -182,5 +182,5 @@ class RankingRecipe(Recipe):
 
 
 def read_recipe(path: Path) -> tuple[RankingRecipe, str]:
-    """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
+    """Read a recipe; returns its SHA-256 too. Raises ConfigError if it is invalid."""
     return read_recipe_file(path, RankingRecipe)

@@ -1,4 +1,4 @@
-"""The local teacher: MiniLM as a bi-encoder, and its words alone."""
+"""The local teacher of rankings: MiniLM as a bi-encoder, and its vocabulary."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Floats = NDArray[np.float32]
 
 
 class BiEncoder:
-    """Texts to unit vectors: the mean of MiniLM's last states. ``cache`` is a folder that keeps them, or None."""
+    """Turns texts into unit vectors: means of MiniLM's last states. ``cache`` is a folder that keeps them, or None."""
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
         self._bert = load_bert(dropout=0.0).eval()
 
     def __call__(self, texts: Sequence[str], max_tokens: int, say: Say) -> Floats:
-        """Give float32 (n, 384), each row of length one, rounded to half precision (what the cache keeps)."""
+        """Return float32 (n, 384), each row of length one, rounded to half precision (as the cache keeps it)."""
         if self._cache is None:
             return self._encode(texts, max_tokens, say).astype(np.float16).astype(np.float32)
         key = hashlib.sha256(json.dumps([max_tokens, *texts]).encode()).hexdigest()[:24]
@@ -56,17 +56,17 @@ class BiEncoder:
 
 
 def vocabulary() -> list[bytes]:
-    """Give the whole words of MiniLM's word pieces, in its order: letters and digits of ASCII, two or more."""
+    """Return the whole words in MiniLM's vocabulary, in its order: those of two or more ASCII letters and digits."""
     return [piece.encode() for piece in _pieces() if len(piece) > 1]
 
 
 def letters() -> list[bytes]:
-    """Give its single letters and digits of ASCII: what an unknown word may begin with."""
+    """Return the single ASCII letters and digits in MiniLM's vocabulary, with which an unknown word may begin."""
     return [piece.encode() for piece in _pieces() if len(piece) == 1]
 
 
 def continuations() -> list[bytes]:
-    """Give its pieces that go on with a word, in its order, spelt as it spells them (``##ing``)."""
+    """Return the continuations in MiniLM's vocabulary, in its order and spelling (``##ing``)."""
     return [CONTINUES + piece.encode() for piece in _pieces(CONTINUES.decode())]
 
 

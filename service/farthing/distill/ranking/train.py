@@ -1,7 +1,7 @@
-"""The ranking student's training: the same net as everywhere, a loss over each query's whole list.
+"""Trains the ranking student: the same net as for every task, with a loss over each query's whole list.
 
 The loss is the cross-entropy of two distributions over a query's candidates (Cao et al. 2007, ListNet; with one
-relevant candidate it is the softmax loss): the target's, and the softmax of the student's logits.
+relevant candidate it is the softmax loss): the target, and the softmax of the student's logits.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class TrainingLists:
 
 
 def targets(gains: Floats, indptr: Int64s) -> Floats:
-    """Share a list's attention out by gain."""
+    """Return a target for each list that is in proportion to the gains."""
     sums = np.add.reduceat(gains.astype(np.float64), indptr[:-1])
     shares: Floats = (gains / np.repeat(np.where(sums > 0, sums, 1.0), np.diff(indptr))).astype(np.float32)
     return shares
 
 
 def soft_targets(logits: Floats, indptr: Int64s) -> Floats:
-    """Share a list's attention out as a teacher would: the softmax of its logits."""
+    """Return a teacher's target for each list: the softmax of its logits."""
     out = np.empty(len(logits), np.float32)
     for start, stop in itertools.pairwise(indptr.tolist()):
         z = logits[start:stop].astype(np.float64)
@@ -58,7 +58,7 @@ def train(
     dev_score: Callable[[Student], float],
     say: Say,
 ) -> Student:
-    """Train until the dev score rises no more. Deterministic by the seed, on one thread."""
+    """Train until the dev score stops rising. Deterministic for a seed, on one thread."""
     torch = seeded_torch(settings.seed)
     rng = np.random.default_rng(settings.seed)
     # A small spread: a word that no training query has must not sway a ranking.
@@ -101,7 +101,7 @@ def train(
 
 
 def rows_of(indptr: Int64s, lists: Int64s) -> tuple[Int64s, Int64s]:
-    """Give the rows of some lists one after the other, and the number of the list that each belongs to."""
+    """Return the rows of some lists one after another, and the number of the list that each belongs to."""
     sizes = indptr[lists + 1] - indptr[lists]
     segment = np.repeat(np.arange(len(lists)), sizes)
     first = np.cumsum(sizes) - sizes
@@ -109,7 +109,7 @@ def rows_of(indptr: Int64s, lists: Int64s) -> tuple[Int64s, Int64s]:
 
 
 def _listwise(torch: Any, logits: Any, segment: Any, target: Floats, n_lists: int) -> Any:
-    """Mean over lists of - sum of target * log softmax."""
+    """Return the mean over lists of - sum of target * log softmax."""
     expected = torch.from_numpy(target)
     largest = torch.full((n_lists,), -torch.inf).scatter_reduce(0, segment, logits.detach(), "amax")
     shifted = logits - largest[segment]
@@ -118,5 +118,5 @@ def _listwise(torch: Any, logits: Any, segment: Any, target: Floats, n_lists: in
 
 
 def logits_of(student: Student, features: FeatureBlock) -> Floats:
-    """Give the float32 logits (n_rows,), in NumPy."""
+    """Return the float32 logits (n_rows,), in NumPy."""
     return student.forward(features)[:, 0]

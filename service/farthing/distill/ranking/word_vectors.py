@@ -1,8 +1,8 @@
-"""Word vectors that a teacher's vectors of whole texts are learnt into: their weighted mean comes close to the text's.
+"""Learns word vectors from a teacher's vectors of whole texts, so that their weighted mean is close to the text's.
 
-A teacher's vector of a word alone says little of what the word does in a text. So the vectors begin there and are
-trained until the mean over a text's words, weighted as serving weighs them, points where the teacher's vector of the
-text does, reduced by principal components (Arora et al. 2017 for the weighted mean; Tulkens and van Dongen 2024,
+A teacher's vector of a word alone says little about what the word does in a text. So the vectors begin there, and are
+trained until the mean over a text's words, weighted as in serving, points in the direction of the teacher's vector of
+the text, reduced by principal components (Arora et al. 2017 for the weighted mean; Tulkens and van Dongen 2024,
 Model2Vec, for learning it from a sentence encoder).
 """
 
@@ -26,8 +26,8 @@ from farthing.features.word_vectors import cut_word_reference
 
 BATCH = 512
 LEARNING_RATE = 3e-3
-DROPPED = 0.2  # share of a text's words left out in a step: a vector must not lean on its neighbours
-SIMILARITY = 5.0  # weight of the texts' likeness to one another, beside their own direction
+DROPPED = 0.2  # share of a text's words left out in a step, so that a vector does not depend on its neighbours
+SIMILARITY = 5.0  # weight of the similarity between texts, relative to their own direction
 FEWEST_WORDS = 3
 CUT = 0.04  # share of known words that are cut in a text, so that pieces are learnt; a text is cut once, for all epochs
 FULL_WEIGHT = 0.999  # quantile of the learnt weights that becomes the largest
@@ -38,14 +38,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What was learnt of words."""
+    """What was learnt about words."""
 
     vectors: dict[bytes, Floats]  # of length one
     weights: dict[bytes, int]  # in sums of vectors, 1 to LARGEST_WEIGHT; empty when they were not learnt
 
 
 def sentences(texts: Iterable[str]) -> set[str]:
-    """Cut texts into sentences of FEWEST_WORDS or more."""
+    """Split texts into sentences of at least FEWEST_WORDS."""
     return {s for text in texts for s in _SENTENCE.split(text) if len(s.split()) >= FEWEST_WORDS}
 
 
@@ -53,22 +53,22 @@ def learn_vectors(
     words: Sequence[bytes], alone: Floats, weights: Floats, texts: Sequence[str], taught: Floats,
     dim: int, *, epochs: int, seed: int, say: Say, max_pieces: int = 0, learn_weights: bool = False,
 ) -> Learnt:  # fmt: skip
-    """Learn a vector for each word, and its weight where wanted. Deterministic by the seed, on one thread.
+    """Learn a vector for each word, and its weight if ``learn_weights``. Deterministic for a seed, on one thread.
 
     Parameters
     ----------
     words:
         n folded words, and with ``max_pieces`` continuations (``##ing``).
     alone:
-        float32 (n, d): the teacher's vector of each word alone, where its own begins.
+        float32 (n, d): the teacher's vector of each word alone, from which the word's own starts.
     weights:
-        float32 (n,): how much a word counts in a mean, 0 to 255; with ``learn_weights`` where that begins.
+        float32 (n,): how much a word counts in a mean, 0 to 255; with ``learn_weights`` where its weight starts.
     texts, taught:
         m texts, and float32 (m, d): the teacher's vectors of them.
     dim:
-        Elements of the vectors that are made, at most d.
+        Number of elements of the new vectors, at most d.
     epochs, seed, say:
-        How long; the random seed; called with a line after each epoch.
+        Number of epochs; random seed; called with a line after each epoch.
     max_pieces:
         Most pieces of a word that has no vector of its own: :func:`farthing.features.word_vectors.cut_word`.
     learn_weights:
@@ -76,7 +76,7 @@ def learn_vectors(
 
     Returns
     -------
-    A vector of length one for each word: a word that no text has keeps the direction of its own.
+    A vector of length one for each word; a word that is in no text keeps the direction of its vector alone.
     """
     torch = seeded_torch(seed)
     rng = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ def learn_vectors(
 
 
 class _Learner:
-    """Vectors, and where they are learnt the logarithms of weights, with an optimizer."""
+    """Vectors and, if they are learnt, the logarithms of weights, with an optimizer."""
 
     def __init__(self, torch: Any, vectors: Floats, weights: Floats, learn_weights: bool) -> None:
         self._torch, self._given = torch, None if learn_weights else weights
@@ -111,7 +111,7 @@ class _Learner:
         self._optimizer = torch.optim.Adam(learnt, lr=LEARNING_RATE)
 
     def step(self, ids: NDArray[np.int64], begins: NDArray[np.int64], kept: Floats, target: Floats) -> float:
-        """Learn from some texts: their words one text after the other, where each begins, and their directions."""
+        """Learn from some texts: their words one text after another, where each begins, and their directions."""
         torch, normalize = self._torch, self._torch.nn.functional.normalize
         weight = self._log_weights[ids].exp() if self._given is None else torch.from_numpy(self._given[ids])
         means = torch.nn.functional.embedding_bag(
@@ -126,11 +126,11 @@ class _Learner:
         return float(loss.item())
 
     def vectors(self) -> Floats:
-        """Give the vectors, of length one."""
+        """Return the vectors, of length one."""
         return _unit(self._vectors.detach().numpy())
 
     def weights(self) -> list[int]:
-        """Give the learnt weights in steps, 1 to LARGEST_WEIGHT."""
+        """Return the learnt weights in steps, 1 to LARGEST_WEIGHT."""
         learnt = self._log_weights.detach().exp().numpy()
         unit = float(np.quantile(learnt, FULL_WEIGHT)) / LARGEST_WEIGHT
         steps: list[int] = np.clip(np.rint(learnt / unit), 1, LARGEST_WEIGHT).astype(int).tolist()
@@ -140,7 +140,7 @@ class _Learner:
 def _ids_of(
     words: Sequence[bytes], texts: Sequence[str], max_pieces: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the texts' known words and pieces, one text after the other: (m+1,) where each begins, their numbers."""
+    """Return the texts' known words and pieces, one text after another: (m+1,) where each begins, their numbers."""
     place = {word: k for k, word in enumerate(words)}
 
     @functools.cache
@@ -161,7 +161,7 @@ def _ids_of(
 
 
 def _directions(centred: Floats, dim: int) -> Floats:
-    """Give the ``dim`` directions of the widest spread, (d, dim); each one's largest element is above 0."""
+    """Return the ``dim`` directions of the widest spread, (d, dim); the largest element of each is positive."""
     _, basis = np.linalg.eigh(centred.T.astype(np.float64) @ centred.astype(np.float64))
     kept = basis[:, ::-1][:, :dim]
     signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])

@@ -1,4 +1,4 @@
-"""The lexicon of a rerank bundle: weights from the training texts, question words, word vectors."""
+"""Makes the lexicon of a rerank bundle: weights from the training texts, question words, word vectors."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from farthing.features.word_vectors import cut_word_reference
 LARGEST_WEIGHT = 255
 QUESTION_SHARE = 0.01  # a question word is in one query of a hundred ...
 QUESTION_LIFT = 2.0  # ... and twice as common in queries as in texts
-PIECE_WEIGHT = 157  # of a continuation of an unknown word, in the sums of vectors
+PIECE_WEIGHT = 157  # weight of an unknown word's continuation in sums of vectors
 
 Floats = NDArray[np.float32]
 
 
 def inverse_document_frequency(n_texts: int, n_with: int) -> float:
-    """Give a word's idf as BM25 of Lucene has it: never negative."""
+    """Return a word's idf as in Lucene's BM25: never negative."""
     return math.log(1 + (n_texts - n_with + 0.5) / (n_with + 0.5))
 
 
 class WordWeights:
-    """What words weigh: idf in the texts to learn from, brought to 255 for a word that is in none.
+    """Weights of words: idf in the texts to learn from, scaled so that a word in none of them has 255.
 
     A word weighs no more than it would in ``background``, texts of everyday language: "our" is rare on health pages,
-    and says no more for that.
+    but that does not make it informative.
     """
 
     def __init__(self, train: QuerySet, background: Sequence[str] = ()) -> None:
@@ -43,7 +43,7 @@ class WordWeights:
         self._step = LARGEST_WEIGHT / inverse_document_frequency(self.n_texts, 0)
 
     def of(self, word: bytes) -> int:
-        """Give the weight of a folded word or a continuation, 0 to 255."""
+        """Return the weight of a folded word or a continuation, 0 to 255."""
         if word.startswith(CONTINUES):
             return PIECE_WEIGHT
         idf = inverse_document_frequency(self.n_texts, self.counts[word])
@@ -65,20 +65,20 @@ def build_lexicon(
     slots:
         Room for words: :func:`farthing.features.make_lexicon`.
     least_texts:
-        Words of fewer texts are unknown, unless they have a vector.
+        Words in fewer texts are unknown, unless they have a vector.
     vectors:
         Word vectors.
     vector_weights:
-        Weights in sums of vectors, where they are not the words' own.
+        Weights in sums of vectors, where they differ from the words' own.
     background:
         Texts of everyday language.
     max_pieces:
-        A word with a weight and no vector has the mean of its pieces' vectors, where it has no more than so many.
+        A word with a weight but no vector gets the sum of its pieces' vectors, if it has at most this many pieces.
 
     Raises
     ------
     ConfigError
-        A piece finds no room, without which words would be cut otherwise than the vectors were learnt.
+        There is no room for a piece, so that words would be cut in another way than when the vectors were learnt.
     """
     word_weights = WordWeights(train, background)
     counts, everyday = word_weights.counts, word_weights.everyday
@@ -110,7 +110,7 @@ def build_lexicon(
 
 
 def question_words(train: QuerySet, weights: WordWeights) -> list[bytes]:
-    """Give the words of many queries that are much commoner there than in texts."""
+    """Return words that are in many queries and are much more common there than in texts."""
     asked = count_texts(query.text for query in train.queries)
     return [
         word
@@ -126,7 +126,7 @@ def _of_pieces(
     word_weights: WordWeights,
     max_pieces: int,
 ) -> tuple[dict[bytes, Floats], dict[bytes, int]]:
-    """Give words without a vector that of their pieces; and what words weigh in sums, 0 where they have no vector."""
+    """Make vectors from pieces for words without one; also returns words' weights in sums, 0 if there is no vector."""
     weights = {entry: given.get(entry, word_weights.of(entry)) for entry in vectors}
     whole = composed(alone, vectors, weights, max_pieces)
     in_sums = {
@@ -140,7 +140,7 @@ def _of_pieces(
 def composed(
     words: Sequence[bytes], vectors: Mapping[bytes, Floats], weights: Mapping[bytes, int], max_pieces: int
 ) -> dict[bytes, Floats]:
-    """Give those of the words that are made of pieces with a vector the weighted sum of these."""
+    """Return the vectors of words that are made of pieces with a vector: the weighted sum of these."""
     entries = list(vectors)
     place = {entry: k for k, entry in enumerate(entries)}
     vectors_of: dict[bytes, Floats] = {}
@@ -152,7 +152,7 @@ def composed(
 
 
 def count_texts(texts: Iterable[str]) -> Counter[bytes]:
-    """Count in how many texts each folded word is."""
+    """Count the texts that have each folded word."""
     counts: Counter[bytes] = Counter()
     for text in texts:
         counts.update(set(folded_words(text.encode())))
@@ -160,19 +160,19 @@ def count_texts(texts: Iterable[str]) -> Counter[bytes]:
 
 
 def average_words(train: QuerySet) -> float:
-    """Give the mean number of words of the training texts."""
+    """Return the mean number of words of the training texts."""
     texts = {candidate.text for query in train.queries for candidate in query.candidates}
     return round(float(np.mean([len(folded_words(text.encode())) for text in texts])), 1)
 
 
 def reduce_vectors(words: Sequence[bytes], vectors: Floats, dim: int, *, dropped: int = 1) -> dict[bytes, Floats]:
-    """Bring word vectors to ``dim`` elements: centred, without their ``dropped`` commonest directions, by PCA.
+    """Reduce word vectors to ``dim`` elements by PCA, centred and without their ``dropped`` main directions.
 
-    The commonest directions say how frequent a word is, not what it means (Mu and Viswanath 2018).
+    The main directions say how frequent a word is, not what it means (Mu and Viswanath 2018).
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     _, basis = np.linalg.eigh(centred.T @ centred)
     kept = basis[:, ::-1][:, dropped : dropped + dim]
-    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(dim)])  # eigenvectors have no sign of their own
+    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(dim)])  # eigenvectors are unique only up to sign
     reduced = (centred @ (kept * signs)).astype(np.float32)
     return dict(zip(words, reduced, strict=True))

@@ -1,1 +1,1 @@
-"""Teachers for when there is no frontier model: trained here, on gold."""
+"""Teachers that are trained here, on gold labels, for when there is no frontier model to teach."""

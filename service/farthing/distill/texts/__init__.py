@@ -1,1 +1,1 @@
-"""From labelled texts and other fields to an int8 bundle of the tasks moderation and classify."""
+"""Makes an int8 bundle of the task moderation or classify from labelled texts and other fields."""

@@ -1,6 +1,6 @@
-"""Perturbed copies of texts, for a teacher to label: a student sees more of what its teacher knows than the gold set.
+"""Makes perturbed copies of texts for a teacher to label, so that a student learns more from it than the gold set has.
 
-The copies need not make sense: they only have to lie near real texts, so that the student follows the teacher there
+The copies need not make sense: they only have to be close to real texts, so that the student follows the teacher there
 too (Tang et al. 2019, Distilling task-specific knowledge from BERT into simple neural networks).
 """
 

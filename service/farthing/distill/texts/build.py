@@ -1,4 +1,4 @@
-"""A recipe and its data to a bundle: ask the teachers, train, quantize, choose cuts on dev, judge on test, write."""
+"""Builds a bundle from a recipe and its data: asks teachers, trains, quantizes, chooses cuts on dev, judges on test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from farthing.process.output import writing
 from farthing.scoring.manifest import Manifest
 
 TRAINING_FORM = 2
-"""Raised when training changes, so that no checkpoint of the old form is gone on from."""
+"""Increased when training changes, so that checkpoints from before are not continued."""
 
 GOLDEN_TEXTS = (
     "",
@@ -66,17 +66,17 @@ GOLDEN_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where things are."""
+    """Folders and threads of a build."""
 
     data: Path  # the recipe's paths are relative to it
     out: Path  # folder of the bundle
-    work: Path  # checkpoints and teachers' answers; may be removed after
-    threads: int = 1  # of the local teachers; the student is trained on one
+    work: Path  # checkpoints and teachers' logits; may be removed afterwards
+    threads: int = 1  # for the local teachers; the student is trained on one
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished bundle and what it was judged by."""
+    """A finished bundle and the systems that it was compared with."""
 
     manifest: Manifest
     prepared: Prepared
@@ -84,7 +84,7 @@ class Built:
 
 
 def open_recipe(path: Path, options: Options, show: Show) -> tuple[Prepared, str]:
-    """Read a recipe and prepare all that its students share; gives the recipe's SHA-256 too."""
+    """Read a recipe and prepare everything that its students share; returns the recipe's SHA-256 too."""
     recipe, sha256 = read_recipe(path)
     recipe = with_boundaries(recipe, options.data)
     elsewhere = {}
@@ -111,7 +111,7 @@ def build(recipe_path: Path, options: Options, show: Show) -> Built:
     Raises
     ------
     ConfigError
-        The recipe is not possible, a file is missing, or a library of the extra ``distill`` is not installed.
+        The recipe is invalid, a file is missing, or a library of the extra ``distill`` is not installed.
     DataError
         Rows are not as the recipe states.
     BundleError
@@ -174,7 +174,7 @@ def assemble(prepared: Prepared, spec: FeatureSpec, student: Student, calibratio
 
 
 def student_digest(recipe: TextRecipe, examples: Examples) -> str:
-    """Name what a student's training depends on."""
+    """Return a digest of everything that a student's training depends on."""
     settings = recipe.model_dump_json(include={"student", "loss", "training"})
     h = hashlib.sha256(f"{TRAINING_FORM} {settings} {recipe.spec().fingerprint()}".encode())
     for values in (examples.features.indptr, examples.features.indices, examples.gold, examples.taught):
@@ -202,7 +202,7 @@ def _systems(prepared: Prepared, student: Student, stages: Stages, examples: dic
     truths = prepared.truths("dev")
     systems = {INT8: with_cuts({part: stages.score(f).scores for part, f in features.items()}, truths)}
     floats: dict[str, Floats] = {part: sigmoid(student.forward(f)) for part, f in features.items()}
-    # The same cuts: the question is what quantization does to decisions.
+    # With the same cuts, because the question is what quantization does to decisions.
     systems[FLOAT32] = System(floats, systems[INT8].cuts)
     return systems | teacher_systems(prepared)
 
@@ -228,7 +228,7 @@ def _evaluate(prepared: Prepared, systems: dict[str, System], recipe_sha256: str
 
 
 def _gate(recipe: TextRecipe, evaluation: dict[str, Any], say: Say) -> None:
-    """Refuse a bundle whose int8 form loses too much of any head's macro-F1."""
+    """Refuse a bundle that loses too much of any head's macro-F1 by int8."""
     for head in recipe.heads:
         lost = {
             part: 100 * (evaluation[exact][head]["macro_f1"]["value"] - evaluation[part][head]["macro_f1"]["value"])

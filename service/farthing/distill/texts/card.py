@@ -1,4 +1,4 @@
-"""CARD.md of a bundle of texts: what it is for, what it was made of, how good it is, and where it fails."""
+"""Writes the CARD.md of a bundle of texts: what it is for, what it was made from, how good it is, where it fails."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _data(recipe: TextRecipe, manifest: Manifest) -> list[str]:
 
 
 def rounding(evaluation: Any) -> list[str]:
-    """Say what int8 loses over dev and test together."""
+    """Say what int8 loses on dev and test together."""
     return [
         f"`{head}`: over the {lost['rows']:,} rows of dev and test, int8 loses {lost['points']:+.2f} points of macro-F1 "
         f"({lost['low']:+.2f} to {lost['high']:+.2f}) to float32 at the same cut-off."

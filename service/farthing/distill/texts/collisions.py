@@ -1,4 +1,4 @@
-"""How many features share a bucket: the price of a small table."""
+"""Counts how many features share a bucket, which is the price of a small table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from farthing.features import FeatureSpec
 from farthing.payload import FieldPlan
 
 FINE_BITS = 30
-"""A bucket is the top bits of a hash. At 30 bits a million features make 500 pairs of their own: as good as none."""
+"""A bucket is the top bits of a hash. With 30 bits, a million features have about 500 collisions: as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Collisions:
     buckets: int
     buckets_used: int
     sharing: int  # distinct features that are not alone in their bucket
-    occurrences_sharing: float  # share of all occurrences that are of such features
+    occurrences_sharing: float  # share of all occurrences that belong to such features
 
     def sentence(self) -> str:
-        """Say it in words."""
+        """Return the counts in words."""
         return (
             f"{self.features:,} different features in {self.buckets_used:,} of {self.buckets:,} buckets; "
             f"{self.sharing:,} ({self.sharing / max(self.features, 1):.0%}) share theirs, which are "

@@ -1,8 +1,8 @@
-"""All teachers' labels for all rows, as one logit a head.
+"""Combines all teachers' labels for all rows into one logit per head.
 
-Local teachers are fitted to gold, asked about every row and every head - so that each text teaches all heads - and
-calibrated on dev (Platt 1999), because a mean of logits is only sensible where each means what it says. The logits are
-kept in the work folder, so that a second run does not train them again.
+Local teachers are fitted to gold and label every row for every head, so that each text teaches all heads. They are
+calibrated on dev (Platt 1999), because a mean of logits only makes sense if they are log-odds. The logits are kept in
+the work folder, so that a second run need not train the teachers again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRAIN, DEV, COPIES = (
     "copies",
 )  # parts that a teacher is fitted to, calibrated on, labels for the student
 ELSEWHERE = "elsewhere:"
-"""Before the name of a set of another domain: a part of its own."""
+"""Prefix of the name of a set of another domain, which is a part of its own."""
 
 _SUBSET_SEED = 0
 
@@ -47,19 +47,19 @@ class Parts:
 
 
 TeacherLogits = dict[str, dict[str, Floats]]
-"""Teacher -> part -> logits (n, n_heads), NaN where it has none."""
+"""Teacher -> part -> logits (n, n_heads), NaN where the teacher has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The local teachers' logits and what they cost, in this run or in an earlier one."""
+    """The local teachers' logits and their CPU time, from this run or an earlier one."""
 
     answers: TeacherLogits
     cpu_seconds: float
 
 
 def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, progress: Progress) -> Asked:
-    """Train or remember the local teachers and give their calibrated logits for all parts that each labels."""
+    """Train the local teachers or read their logits from before; returns them, calibrated, by part."""
     work.mkdir(parents=True, exist_ok=True)
     answers: TeacherLogits = {}
     cpu_seconds = 0.0
@@ -92,7 +92,7 @@ def ask_local(recipe: TextRecipe, parts: Parts, *, work: Path, threads: int, pro
 
 
 def mix(recipe: TextRecipe, answers: TeacherLogits, part: str) -> Floats:
-    """Give the weighted mean of the logits of the teachers that answered, (n, n_heads), NaN where none did."""
+    """Return the weighted mean of the logits of the teachers that have one, (n, n_heads), NaN where none has."""
     asked = [(t.weight, answers[t.name][part]) for t in recipe.teacher if part in answers.get(t.name, {})]
     if not asked:
         raise KeyError(f"no teacher answered part {part}")
@@ -169,7 +169,7 @@ class _MiniLM:
 
 
 def subset(names: list[str], source: NDArray[np.int64], gold: Floats, most: dict[str, int]) -> NDArray[np.int64]:
-    """Choose the rows that have gold, of a source named in ``most`` at most so many, in their order."""
+    """Choose the rows that have gold, in order; of a source in ``most`` at most that many."""
     has_gold = ~np.isnan(gold).all(axis=1)
     rng = np.random.default_rng(_SUBSET_SEED)
     chosen = []
@@ -181,7 +181,7 @@ def subset(names: list[str], source: NDArray[np.int64], gold: Floats, most: dict
 
 
 def _calibrated(logits: dict[str, Floats], gold: Floats) -> dict[str, Floats]:
-    """Scale and shift each head's logits so that they are log-odds on dev, where dev has gold of both classes."""
+    """Scale and shift each head's logits to log-odds on dev, if dev has gold of both classes."""
     out = {part: values.copy() for part, values in logits.items()}
     for k in range(gold.shape[1]):
         both = ~np.isnan(gold[:, k]) & ~np.isnan(logits[DEV][:, k])
@@ -194,7 +194,7 @@ def _calibrated(logits: dict[str, Floats], gold: Floats) -> dict[str, Floats]:
 
 
 def platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit labels ~ sigmoid(scale * logit + shift) by Newton's method, a little held towards (1, 0)."""
+    """Fit labels ~ sigmoid(scale * logit + shift) by Newton's method, with a small penalty towards (1, 0)."""
     x = np.stack([logits, np.ones_like(logits)], axis=1)
     start = np.array([1.0, 0.0])
     w = start
@@ -214,7 +214,7 @@ def _fit_settings(teacher: LinearTeacher | MiniLMTeacher) -> set[str]:
 
 
 def _digest(settings: list[Any], texts: Sequence[str], gold: Floats | None = None) -> str:
-    """Name what a teacher's logits depend on."""
+    """Return a digest of everything that a teacher's logits depend on."""
     h = hashlib.sha256(json.dumps([settings, list(texts)]).encode("utf-8", "surrogatepass"))
     if gold is not None:
         h.update(gold.tobytes())

@@ -1,4 +1,4 @@
-"""What a model costs: ns an event for featurize, embedding bag and net, measured on one core of this machine."""
+"""Measures what a model costs on one core of this machine: ns per event for featurize, embedding bag and net."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ EVENTS, ROUNDS = 4_096, 9
 
 
 def ns_per_event(stages: Stages, events: Sequence[bytes] = ()) -> float:
-    """Give the CPU time of scoring an event in ns: the median of rounds after one to warm up.
+    """Return the CPU time for scoring an event in ns: the median of rounds after one to warm up.
 
-    CPU time, so that other work on the machine has less of a say. Events are those given, over and over, or made-up
-    comments of about 100 bytes. Reading the events and writing the answers, which do not depend on the model, are left
-    out.
+    It is CPU time, so that other work on the machine matters less. Events are those given, repeated, or made-up
+    comments of about 100 bytes. Parsing events and writing records, which do not depend on the model, are left out.
     """
     taken = list(itertools.islice(itertools.cycle(events), EVENTS)) if events else comment_events(EVENTS)
     records = RecordBlock.of_values(taken)

@@ -1,4 +1,4 @@
-"""Cut-offs, chosen on dev for a stated goal."""
+"""Chooses cut-offs on dev for a stated goal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from farthing.distill.texts.recipe import Cuts, TextRecipe
 Floats = NDArray[np.float32]
 STEPS = np.round(np.arange(0.02, 0.99, 0.01), 2)
 FEWEST_CALLED = 20
-"""A precision over fewer rows than this says nothing, and no cut is chosen by it."""
+"""A precision over fewer rows than this means nothing, so no cut is chosen by it."""
 
 
 def choose_cuts(cuts: Cuts, head: str, labels: Floats, scores: Floats) -> dict[str, float | None]:
@@ -21,11 +21,11 @@ def choose_cuts(cuts: Cuts, head: str, labels: Floats, scores: Floats) -> dict[s
     ----------
     cuts:
         The goals: review at the best macro-F1, or at the lowest cut that reaches a precision, or at the highest that
-        reaches a recall; block at the lowest cut, not under review's, that reaches its precision.
+        reaches a recall; block at the lowest cut, not below review's, that reaches its precision.
     head:
-        Its name: a head that has no say gets no cuts.
+        The head's name: a head that does not decide the label gets no cuts.
     labels, scores:
-        Of dev, (n,).
+        Those of dev, (n,).
 
     Returns
     -------
@@ -39,12 +39,12 @@ def choose_cuts(cuts: Cuts, head: str, labels: Floats, scores: Floats) -> dict[s
 
 
 def as_thresholds(recipe: TextRecipe, cuts: dict[str, float | None]) -> dict[str, float | None]:
-    """Give a head's cuts as the recipe's task has them: classify has one, where moderation calls for review."""
+    """Return a head's cuts in the form of the recipe's task: the one cut of classify is moderation's for review."""
     return cuts if recipe.task == "moderation" else {"cut": cuts["review"]}
 
 
 def best_cut(labels: Floats, scores: Floats) -> float:
-    """Give the cut with the best macro-F1: the middle of those near it, because a peak on a small dev set is luck."""
+    """Return the cut with the best macro-F1: the middle of those close to it, as a peak on a small dev set is luck."""
     f1_by_cut = np.array([macro_f1(labels, scores, cut) for cut in STEPS])
     window = np.ones(5) / 5
     smooth = np.convolve(np.pad(f1_by_cut, 2, mode="edge"), window, mode="valid")

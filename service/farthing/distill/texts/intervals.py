@@ -1,6 +1,6 @@
-"""Boundaries of numeric features, taken from the training files: ``intervals = 10`` instead of ``boundaries = [...]``.
+"""Finds boundaries of numeric features in the training files, for ``intervals = 10`` in place of ``boundaries``.
 
-They are quantiles, so that each interval holds about as many rows. Labels have no say in them.
+They are quantiles, so that each interval has about equally many rows. They do not depend on labels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from farthing.errors import DataError
 from farthing.payload import parse_path
 
 DIGITS = 6
-"""Boundaries are rounded to so many significant digits: the rest is the sample's."""
+"""Boundaries are rounded to this many significant digits: further digits are only chance."""
 
 
 def with_boundaries(recipe: TextRecipe, data: Path) -> TextRecipe:
-    """Give the recipe with boundaries in place of ``intervals``; the same recipe where it has none.
+    """Return the recipe with boundaries in place of ``intervals``, or the same recipe if it has none.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def with_boundaries(recipe: TextRecipe, data: Path) -> TextRecipe:
 
 
 def quantiles(values: list[float], intervals: int) -> list[float]:
-    """Part finite values into so many intervals of about as many values each, fewer where values repeat.
+    """Split finite values into intervals with about equally many values each, or fewer intervals if values repeat.
 
-    No boundary is the smallest value: nothing would lie below it.
+    The smallest value is never a boundary, because nothing would be below it.
     """
     finite = np.array([v for v in values if math.isfinite(v)])
     if not len(finite):

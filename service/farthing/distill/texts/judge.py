@@ -1,4 +1,4 @@
-"""Student and teachers side by side: on dev, on test once, on slices of test, and on sets of other domains."""
+"""Compares student and teachers: on dev, on test once, on slices of test, and on sets of other domains."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from farthing.evaluate.measures.bootstrap import RESAMPLES, draws, interval, tal
 
 Floats = NDArray[np.float32]
 INT8, FLOAT32, TEACHERS = "int8", "fp32", "teacher"
-UNSEEN = ("dev", "test")  # splits that no student learnt from
+UNSEEN = ("dev", "test")  # splits that no student learns from
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Something that scores: its scores (n, n_heads) for each part, and a cut for each head."""
+    """A system that scores: its scores (n, n_heads) for each part, and a cut for each head."""
 
     scores: dict[str, Floats]
     cuts: tuple[float, ...]
 
 
 def teacher_systems(prepared: Prepared) -> dict[str, System]:
-    """Give each teacher alone and their mix (``teacher``), with cuts of their own chosen on dev."""
+    """Return each teacher alone and their mix (``teacher``), each with its own cuts chosen on dev."""
     systems = {}
     parts = ["dev", "test", *(ELSEWHERE + name for name in prepared.elsewhere)]
     for name, answers in prepared.answers.items():
@@ -47,7 +47,7 @@ def teacher_systems(prepared: Prepared) -> dict[str, System]:
 
 
 def with_cuts(scores: dict[str, Floats], dev_truths: Truths) -> System:
-    """Choose each head's cut by macro-F1 on dev; 0.5 where nothing can be said."""
+    """Choose each head's cut by macro-F1 on dev; 0.5 where it is undefined."""
     cuts = []
     for k, (judged, labels) in enumerate(dev_truths):
         s = scores["dev"][judged, k]
@@ -57,7 +57,7 @@ def with_cuts(scores: dict[str, Floats], dev_truths: Truths) -> System:
 
 
 def judge(prepared: Prepared, system: System, part: str) -> dict[str, Any]:
-    """Give each head's metrics with intervals on ``dev`` or ``test``; a head without scores is left out."""
+    """Return each head's metrics with intervals on ``dev`` or ``test``; a head without scores is left out."""
     metrics = {}
     for k, (judged, labels) in enumerate(prepared.truths(part)):
         scores = system.scores[part][judged, k]
@@ -68,10 +68,10 @@ def judge(prepared: Prepared, system: System, part: str) -> dict[str, Any]:
 
 
 def rounding_loss(prepared: Prepared, int8: System, fp32: System) -> dict[str, Any]:
-    """Give what int8 loses to float32 over dev and test together, in points of macro-F1, with its 95 % interval.
+    """Return what int8 loses to float32 on dev and test together, in points of macro-F1, with its 95 % interval.
 
-    On a small set a row or two on the other side of the cut are a fifth of a point. So both sets are taken together,
-    and the interval, a bootstrap over rows, says whether that many rows can tell a loss from chance.
+    On a small set, one or two rows on the other side of the cut make a fifth of a point. So both sets are taken
+    together, and the interval, a bootstrap over rows, shows whether the loss is more than chance.
     """
     losses = {}
     truths = {split: prepared.truths(split) for split in UNSEEN}
@@ -95,7 +95,10 @@ def rounding_loss(prepared: Prepared, int8: System, fp32: System) -> dict[str, A
 
 
 def _lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the points of macro-F1 lost: int64 (m, 8) rows by (label, said before, said after), a bit each, to (m,)."""
+    """Return the points of macro-F1 lost, (m,), from counts of rows, int64 (m, 8).
+
+    The index of a count has a bit each for the label, the decision before and the decision after.
+    """
     table = counts.reshape(-1, 2, 2, 2).astype(np.float64)
 
     def macro(by_label_and_said: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +110,7 @@ def _lost(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def judge_elsewhere(prepared: Prepared, system: System) -> dict[str, Any]:
-    """Give metrics on the sets of other domains, name -> metrics of its head."""
+    """Return metrics on the sets of other domains: name -> metrics of its head."""
     metrics = {}
     for entry in prepared.recipe.elsewhere:
         part = ELSEWHERE + entry.name
@@ -119,7 +122,7 @@ def judge_elsewhere(prepared: Prepared, system: System) -> dict[str, Any]:
 
 
 def judge_slices(prepared: Prepared, system: System) -> dict[str, Any]:
-    """Give for each head and slice of test: rows, rows labelled 0, false positives among them, AUC where it exists.
+    """Return for each head and slice of test: rows, rows labelled 0, false positives among them, AUC if defined.
 
     The slice ``all`` is the whole of test.
     """

@@ -1,10 +1,10 @@
-"""Where a student's training starts: at the best linear model of its features.
+"""Computes where a student's training starts: at the best linear model of its features.
 
-Stochastic steps on a wide sparse table never come near the optimum of a linear model: rare features get steps as long
-as common ones and are learned by heart. The linear problem is convex, so it is solved whole (L-BFGS) with a penalty
-that is milder on rare features (by their inverse document frequency); its weights become the first columns of the
-table, and pairs of hidden units carry them through the ReLU. Training then goes on from there, and where it does not
-get better on dev, the start itself is the student.
+Stochastic steps on a wide sparse table never come close to the optimum of a linear model: rare features get steps as
+long as common ones and are learnt by heart. The linear problem is convex, so it is solved as a whole (L-BFGS), with a
+penalty that is milder on rare features (by their inverse document frequency). Its weights become the first columns of
+the table, and pairs of hidden units carry them through the ReLU. Training continues from there, and if it does not get
+better on dev, the start itself is the student.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from farthing.errors import ConfigError, extra
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-MAIN_SHARE = 0.2  # of a model's largest weight: what a weight has above it lies in a column of its own
+MAIN_SHARE = 0.2  # of a model's largest weight: the part of a weight above it goes to a second column
 ITERATIONS = 60
 
 
 class LinearModels:
-    """One linear model a head: logit = sum(weights of the row's ids) / sqrt(number of ids) + bias."""
+    """One linear model per head: logit = sum(weights of the row's ids) / sqrt(number of ids) + bias."""
 
     def __init__(self, weights: Floats, biases: Floats) -> None:
         self.weights = weights  # (n_buckets, n_heads)
@@ -44,9 +44,9 @@ def fit_linear(
     targets:
         float64 (n, n_heads): probabilities.
     weights:
-        float64 (n, n_heads): what a row counts for a head; 0 leaves it out.
+        float64 (n, n_heads): the weight of a row for a head; 0 leaves it out.
     penalty:
-        Of half the squared weights over the idf; the sum of losses is not divided by the rows.
+        Factor of half the squared weights over the idf; the sum of losses is not divided by the number of rows.
     """
     try:
         from scipy.optimize import minimize
@@ -56,7 +56,7 @@ def fit_linear(
     n = len(features.indptr) - 1
     counts = np.diff(features.indptr)
     ones = np.ones(len(features.indices))
-    # A copy: summing duplicates sorts the ids where they lie, and they are the caller's.
+    # A copy, because summing duplicates sorts the ids in place, and they are the caller's.
     x = csr_matrix((ones, features.indices, features.indptr), shape=(n, n_buckets), copy=True)
     x.sum_duplicates()
     document_frequency = np.bincount(x.indices, minlength=n_buckets)
@@ -89,8 +89,8 @@ def _objective(v: Doubles, x: Any, target: Doubles, weight: Doubles, penalty: fl
 def first_weights(models: LinearModels, spread: Floats, dim: int, hidden: int, seed: int) -> dict[str, Floats]:
     """Lay linear models out as a student's weights.
 
-    Each model has a column, and where there is room another for what its few heaviest weights have above a fifth of
-    the largest: so the column of the others gets a finer scale when the table becomes int8.
+    Each model has a column and, if there is room, another for what its few heaviest weights have above a fifth of the
+    largest, so that the first column gets a finer scale when the table becomes int8.
 
     Parameters
     ----------

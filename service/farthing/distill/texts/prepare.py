@@ -1,4 +1,4 @@
-"""What all students of a recipe share: rows, texts, features and the teachers' answers."""
+"""Prepares what all students of a recipe share: rows, texts, features and the teachers' logits."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows and answers, before any features."""
+    """Rows and teachers' logits, before any features."""
 
     recipe: TextRecipe
     splits: Splits
-    texts: dict[str, tuple[str, ...]]  # split -> text of each row; empty where the recipe has no text feature
+    texts: dict[str, tuple[str, ...]]  # split -> text of each row; empty if the recipe has no text feature
     copies: tuple[str, ...]  # perturbed texts
     answers: TeacherLogits  # teacher -> part -> calibrated logits; parts: the splits, copies, elsewhere:NAME
     elsewhere: dict[str, tuple[tuple[str, ...], Floats]]  # name -> texts and labels
     teacher_cpu_seconds: float
 
     def examples(self, spec: FeatureSpec) -> dict[str, Examples]:
-        """Give train (copies included), dev and test in the features of a spec."""
+        """Return train (copies included), dev and test with the features of a spec."""
         examples = {}
         for split in SPLITS:
             rows: Rows = getattr(self.splits, split)
@@ -59,13 +59,13 @@ class Prepared:
         return examples
 
     def taught(self, part: str) -> Floats:
-        """Give the teachers' mixed logits of a part; all NaN without teachers."""
+        """Return the teachers' mixed logits of a part; all NaN without teachers."""
         if not self.recipe.teacher:
             return np.full((len(getattr(self.splits, part)), len(self.recipe.heads)), np.nan, np.float32)
         return mix(self.recipe, self.answers, part)
 
     def truths(self, split: str) -> Truths:
-        """Give for each head which rows of a split can be judged, and their labels."""
+        """Return for each head which rows of a split can be judged, and their labels."""
         return [truth(getattr(self.splits, split), k) for k in range(len(self.recipe.heads))]
 
 
@@ -102,7 +102,7 @@ def prepare(
 
 
 def featurize_events(plan: FieldPlan, spec: FeatureSpec, events: Sequence[bytes]) -> FeatureBlock:
-    """Give the features of events: parsed and hashed by what serving runs."""
+    """Return the features of events, parsed and hashed as in serving."""
     records = RecordBlock.of_values(events)
     return Featurizer(spec)(parse(records, plan, max_event_bytes=MAX_EVENT_BYTES), records.buffer)
 

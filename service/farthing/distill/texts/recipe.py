@@ -1,4 +1,4 @@
-"""Recipes: readable TOML files that say all that goes into a bundle."""
+"""Recipes of moderation and classify: TOML files that define everything that goes into a bundle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farthing.payload import FieldPlan
 from farthing.tasks import classify, moderation
 
 INTERVALS = "intervals"
-"""Key of a numeric feature: so many intervals, their boundaries taken from the training files."""
+"""Key of a numeric feature: a number of intervals, whose boundaries are taken from the training files."""
 
 Heads = dict[str, str]
 """Head -> column. A column is a key of the row, or keys with dots between."""
@@ -32,7 +32,7 @@ class EventField(Section):
 
 
 class LabelledSource(Section):
-    """One data set: JSON lines, CSV or TSV, packed or not. Paths are relative to the data folder."""
+    """One data set: JSON lines, CSV or TSV, compressed or not. Paths are relative to the data folder."""
 
     name: str
     train: str
@@ -50,7 +50,7 @@ class LabelledSource(Section):
 
 
 class GivenTeacher(Section):
-    """A teacher whose answers stand in the data files."""
+    """A teacher whose predictions are in the data files."""
 
     kind: Literal["given"]
     name: str
@@ -59,7 +59,7 @@ class GivenTeacher(Section):
 
 
 class LinearTeacher(Section):
-    """TF-IDF and naive-Bayes logistic regressions, trained on gold; what they say of their own texts is out of fold."""
+    """TF-IDF and naive-Bayes logistic regressions, trained on gold; predictions on their own texts are out of fold."""
 
     kind: Literal["linear"]
     name: str = "linear"
@@ -114,7 +114,7 @@ class Training(Section):
     def _something_is_trained(self) -> Training:
         if self.epochs == 0 and self.start == "random":
             raise ValueError(
-                "epochs = 0 keeps the start, and start = 'random' is no model; raise epochs or start linear"
+                "epochs = 0 keeps the start, and a random start is not a model; raise epochs, or set start = 'linear'"
             )
         return self
 
@@ -138,7 +138,7 @@ class Cuts(Section):
 
 
 class Card(TrainingCost):
-    """What people must know of the bundle and no program can."""
+    """What people must know about the bundle and no program can find out."""
 
     intended_use: str = "Not stated in the recipe."
     limits: str = "Not stated in the recipe."
@@ -146,14 +146,14 @@ class Card(TrainingCost):
 
 
 class Slice(Section):
-    """Test rows that mention one of some words; they may be called positive by mistake more often than others."""
+    """Test rows that mention one of some words, which may be false positives more often than others."""
 
     name: str
     words: tuple[str, ...] = Field(min_length=1, description="whole words, in lower case")
 
 
 class Elsewhere(Section):
-    """A set of another domain that nothing was trained or chosen on: how far a head travels."""
+    """A set of another domain that nothing was trained or chosen on; it shows how well a head transfers."""
 
     name: str
     file: str
@@ -203,30 +203,30 @@ class TextRecipe(Recipe):
 
     @property
     def local_teachers(self) -> tuple[LinearTeacher | MiniLMTeacher, ...]:
-        """Teachers that are trained here."""
+        """The teachers that are trained here."""
         return tuple(t for t in self.teacher if not isinstance(t, GivenTeacher))
 
     def plan(self) -> FieldPlan:
-        """Give the field plan."""
+        """Return the field plan."""
         return FieldPlan(tuple(PlanField(f.name, f.path, f.kind, f.required) for f in self.field))
 
     def spec(self) -> FeatureSpec:
-        """Give the feature spec.
+        """Return the feature spec.
 
-        Numeric features that name ``intervals`` have one boundary until :mod:`farthing.distill.texts.intervals` has
-        settled them: enough to check the recipe before any file is read.
+        Numeric features with ``intervals`` have one boundary until :mod:`farthing.distill.texts.intervals` has found
+        them, which is enough to check the recipe before any file is read.
         """
         entries = [_settled(entry) for entry in self.features.get("features", ())]
         return FeatureSpec.from_manifest({**self.features, **({"features": entries} if entries else {})})
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the bundle's labels are."""
+        """The bundle's labels."""
         return moderation.LABELS if self.task == "moderation" else classify.labels_of(self.heads)
 
     @property
     def text_field(self) -> str | None:
-        """Name of the first text feature's field: what local teachers read."""
+        """Name of the first text feature's field, which local teachers read."""
         return next((f.field for f in self.spec().features if isinstance(f, TextFeature)), None)
 
     @model_validator(mode="after")
@@ -242,7 +242,7 @@ class TextRecipe(Recipe):
         numbers = {f.name for f in self.field if f.kind == "number"}
         strangers = {f["field"] for f in self.features.get("features", ()) if INTERVALS in f} - numbers
         if strangers:
-            raise ValueError(f"features {sorted(strangers)} have {INTERVALS} and are no [[field]] of kind number")
+            raise ValueError(f"features {sorted(strangers)} have {INTERVALS} but are not a [[field]] of kind number")
         self._heads_fit()
         return self._teachers_fit()
 
@@ -260,9 +260,9 @@ class TextRecipe(Recipe):
         for source in self.source:
             unknown = source.teacher.keys() - given
             if unknown:
-                raise ValueError(f"source {source.name}: teacher {sorted(unknown)} is no [[teacher]] of kind given")
+                raise ValueError(f"source {source.name}: teacher {sorted(unknown)} is not a [[teacher]] of kind given")
             if headless := sorted(source.positive.keys() - source.gold.keys()):
-                raise ValueError(f"source {source.name}: positive names {headless}, which are no heads of its gold")
+                raise ValueError(f"source {source.name}: positive names {headless}, which are not heads of its gold")
             if not source.gold and not source.teacher and not self.local_teachers:
                 raise ValueError(
                     f"source {source.name} has neither gold nor a teacher: nothing could be learned from it"
@@ -271,7 +271,7 @@ class TextRecipe(Recipe):
             if isinstance(teacher, MiniLMTeacher):
                 strangers = {*teacher.sources, *teacher.most_rows} - {s.name for s in self.source}
                 if strangers:
-                    raise ValueError(f"teacher {teacher.name} names {sorted(strangers)}, which are no sources")
+                    raise ValueError(f"teacher {teacher.name} names {sorted(strangers)}, which are not sources")
         unknown = ({e.head for e in self.elsewhere} | set(self.cuts.deciding)) - set(self.heads)
         if unknown:
             raise ValueError(
@@ -296,5 +296,5 @@ def _settled(entry: Any) -> Any:
 
 
 def read_recipe(path: Path) -> tuple[TextRecipe, str]:
-    """Read a recipe; gives its SHA-256 too. Raises ConfigError where it cannot be."""
+    """Read a recipe; returns its SHA-256 too. Raises ConfigError if it is invalid."""
     return read_recipe_file(path, TextRecipe)

@@ -1,4 +1,4 @@
-"""A report: teachers, float32 student, int8 student and a plain logistic regression side by side."""
+"""Writes a report that compares teachers, float32 student, int8 student and a plain logistic regression."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_report(path: Path, built: Built, show: Show) -> None:
 
 
 def baseline(prepared: Prepared) -> System:
-    """Train a TF-IDF logistic regression for each head on that head's gold: what a careful afternoon would give."""
+    """Train a TF-IDF logistic regression for each head on that head's gold: the result of a careful afternoon."""
     parts = {"dev": prepared.texts["dev"], "test": prepared.texts["test"]}
     parts |= {ELSEWHERE + name: texts for name, (texts, _) in prepared.elsewhere.items()}
     heads = prepared.recipe.heads

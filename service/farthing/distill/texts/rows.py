@@ -1,7 +1,7 @@
-"""Data files to rows: events, gold labels and teachers' answers, each checked with its place.
+"""Reads rows from data files: events, gold labels and teachers' predictions, each checked, with its place.
 
-What is read, and how, is :mod:`farthing.files`. A wrong row stops the run with a sentence that names the file, the row
-and the mend: a silent skip would train on other data than the user thinks.
+:mod:`farthing.files` reads the formats. An invalid row ends the run with a sentence that names the file and the row and
+says what to do, because skipping it silently would train on other data than the user thinks.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from farthing.payload import ABSENT, parse_path
 Floats = NDArray[np.float32]
 
 LOGIT_LIMIT = 6.0
-"""Logits are cut to -6..6 (0.0025 to 0.9975): a hard label or a rounded 1.0 would be an infinite one."""
+"""Logits are clipped to -6..6 (0.0025 to 0.9975), because a hard label or a rounded 1.0 would be infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of one split."""
 
-    events: tuple[bytes, ...]  # (n,) values as they would lie in Kafka
-    keys: tuple[str, ...]  # (n,) equal keys: the same event for leak checks
+    events: tuple[bytes, ...]  # (n,) values as they would be in Kafka
+    keys: tuple[str, ...]  # (n,) equal for events that are the same in leak checks
     gold: Floats  # (n, n_heads) 0..1; NaN: no label
-    given: dict[str, Floats]  # teacher -> (n, n_heads) logits; NaN: no answer
-    source: NDArray[np.int64]  # (n,) place in recipe.source
+    given: dict[str, Floats]  # teacher -> (n, n_heads) logits; NaN: none
+    source: NDArray[np.int64]  # (n,) index in recipe.source
     places: tuple[str, ...]  # (n,) file:line
 
     def __len__(self) -> int:
         return len(self.events)
 
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
-        """Give some rows."""
+        """Return some rows."""
         places = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
         return Rows(
             events=tuple(self.events[k] for k in places),
@@ -57,7 +57,7 @@ class Rows:
 
 
 def join(parts: list[Rows]) -> Rows:
-    """Put rows one after the other; all have the same teachers."""
+    """Concatenate rows; all must have the same teachers."""
     return Rows(
         events=tuple(e for p in parts for e in p.events),
         keys=tuple(k for p in parts for k in p.keys),
@@ -70,7 +70,7 @@ def join(parts: list[Rows]) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """What one file holds."""
+    """The contents of one file."""
 
     path: Path
     rows: Rows
@@ -84,7 +84,7 @@ def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
     Raises
     ------
     ConfigError
-        The file is not there, or a column that the recipe names is not.
+        The file, or a column that the recipe names, is missing.
     DataError
         A row is not as stated, or the file is empty.
     """
@@ -107,7 +107,7 @@ def read_file(path: Path, recipe: TextRecipe, place: int) -> DataFile:
         name = row.get(source.id)
         if name is not None:
             if str(name) in ids:
-                raise DataError(f"{where}: id {name!r} stands in line {ids[str(name)]} too; give each row its own id")
+                raise DataError(f"{where}: id {name!r} is in line {ids[str(name)]} too; give each row its own id")
             ids[str(name)] = line
         seen |= {f.path for f in recipe.field if f.path not in seen and _has(event, f.path)}
         events.append(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -139,7 +139,7 @@ def _has(event: Mapping[str, Any], path: str) -> bool:
 
 
 def _check_fields(recipe: TextRecipe, path: Path, seen: set[str]) -> None:
-    """Refuse a file in which no event has a field that a feature reads: it would be missing in all of training."""
+    """Refuse a file in which no event has some feature's field, which would then be missing in all of training."""
     for name in sorted(recipe.spec().fields):
         field = next(f for f in recipe.field if f.name == name)
         if field.path not in seen:
@@ -150,19 +150,19 @@ def _check_fields(recipe: TextRecipe, path: Path, seen: set[str]) -> None:
 
 
 def number_paths(recipe: TextRecipe) -> set[str]:
-    """Give the columns that hold numbers."""
+    """Return the columns of numbers."""
     return {f.path for f in recipe.field if f.kind == "number"}
 
 
 def read_rows(path: Path, numbers: set[str]) -> Iterator[tuple[int, Row]]:
-    """Give line numbers and rows; columns of a table that are in ``numbers`` become floats, None where a cell is empty.
+    """Yield line numbers and rows; in a table, columns in ``numbers`` become floats, or None where a cell is empty.
 
     Raises
     ------
     ConfigError
         The file cannot be opened.
     DataError
-        A row is not as it must be, or the file is empty; both are named.
+        A row is invalid, or the file is empty; the message names the file and the row.
     """
     for row in read_data_rows(path):
         yield row.line, row if row.typed or not numbers & row.values.keys() else _with_numbers(row, numbers)
@@ -229,7 +229,7 @@ def _logit(value: float, output: str) -> float:
 
 
 def _key(event: Mapping[str, Any], text_field: str | None, recipe: TextRecipe) -> str:
-    """Give what makes two events the same: the text's letters and digits in lower case, or all fields but the id."""
+    """Return an event's key, equal for the same events: its text's letters and digits, or all fields but the id."""
     if text_field is None or len(recipe.features.get("features", ())) > 1:
         return json.dumps({f.name: event.get(f.path) for f in recipe.field if f.name != "id"}, sort_keys=True)
     path = next((f.path for f in recipe.field if f.name == text_field), text_field)
@@ -238,9 +238,9 @@ def _key(event: Mapping[str, Any], text_field: str | None, recipe: TextRecipe) -
 
 
 def key_of(text: str) -> str:
-    """Give what makes two texts the same for leak checks: lower case, letters and digits only, no retweet mark.
+    """Return a text's key for leak checks: its letters and digits in lower case, without a retweet mark.
 
-    A text without letters and digits stands for itself.
+    The key of a text without letters and digits is the text itself.
     """
     return "".join(c for c in text.lower().removeprefix("rt ") if c.isalnum()) or text
 
@@ -251,6 +251,6 @@ def _short(value: object) -> str:
 
 
 def source_files(source: LabelledSource) -> dict[str, str]:
-    """Give the files that a source names, by split."""
+    """Return the files that a source names, by split."""
     named = {"train": source.train, "dev": source.dev, "test": source.test}
     return {split: name for split, name in named.items() if name is not None}

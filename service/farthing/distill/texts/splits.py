@@ -1,4 +1,4 @@
-"""Train, dev and test: what is in one is in no other, and each has both classes."""
+"""Splits rows into train, dev and test, so that no event is in two of them and each has both classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from farthing.distill.texts.recipe import TextRecipe
 from farthing.distill.texts.rows import DataFile, Rows, join, read_file, source_files
 from farthing.errors import DataError
 
-HELD_OUT = 10  # a split that has no file gets one row in ten of train
+HELD_OUT = 10  # a split without a file gets one row in ten of train
 SPLITS = ("train", "dev", "test")
 
 
@@ -31,14 +31,14 @@ class Splits:
 def read_splits(recipe: TextRecipe, data: Path, say: Say) -> Splits:
     """Read all sources.
 
-    Rows of any test split are taken out of dev and train, rows of dev out of train, repeats out of both: an event that
-    differs only in case, punctuation or a retweet mark is the same one.
+    Rows of any test split are removed from dev and train, rows of dev from train, and repeats from both. Events that
+    differ only in case, punctuation or a retweet mark count as the same.
 
     Raises
     ------
     ConfigError, DataError
-        As :func:`farthing.distill.texts.rows.read_file`; ids that stand in two splits; a split without rows; a head
-        whose labels are all of one class.
+        As :func:`farthing.distill.texts.rows.read_file`; or an id is in two splits, a split has no rows, or a head's
+        labels are all of one class.
     """
     files = [
         {split: read_file(data / name, recipe, k) for split, name in source_files(source).items()}
@@ -81,7 +81,7 @@ def read_splits(recipe: TextRecipe, data: Path, say: Say) -> Splits:
 
 
 def truth(rows: Rows, head: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Give which rows can be judged on a head, and their labels: gold, or where no row has gold the teachers' mean."""
+    """Return which rows can be judged on a head, and their labels: gold, or the teachers' mean if no row has gold."""
     gold = rows.gold[:, head]
     judged = ~np.isnan(gold)
     if judged.any() or not rows.given:
@@ -93,7 +93,7 @@ def truth(rows: Rows, head: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]
 
 
 def _new(rows: Rows, others: set[str]) -> NDArray[np.bool_]:
-    """Mark rows whose key is not among ``others`` and comes for the first time."""
+    """Mark rows whose key is not among ``others`` and has not come before."""
     seen = set(others)
     new = np.zeros(len(rows), np.bool_)
     for k, key in enumerate(rows.keys):
@@ -103,7 +103,7 @@ def _new(rows: Rows, others: set[str]) -> NDArray[np.bool_]:
 
 
 def _share(rows: Rows, which: int) -> NDArray[np.bool_]:
-    """Mark one row in ten by a hash of its key: the same at every run, equal keys on one side."""
+    """Mark one row in ten by a hash of its key: the same in every run, and equal keys stay together."""
     return np.array([int(hashlib.sha1(k.encode("utf-8", "surrogatepass")).hexdigest(), 16) % HELD_OUT == which
                      for k in rows.keys], np.bool_)  # fmt: skip
 
@@ -114,7 +114,7 @@ def _check_ids(parts: dict[str, DataFile]) -> None:
         for name, line in part.ids.items():
             if name in seen:
                 raise DataError(
-                    f"{part.path}:{line}: id {name!r} stands in {seen[name]} too, another split; a row in two splits "
+                    f"{part.path}:{line}: id {name!r} is in {seen[name]} too, another split; a row in two splits "
                     "makes the evaluation too good: remove it from one, or give different rows different ids"
                 )
             seen[name] = f"{part.path}:{line}"

@@ -1,4 +1,4 @@
-"""``--sweep``: students of many sizes, each with its accuracy on dev and its measured cost; a table and a plot."""
+"""Runs ``--sweep``: trains students of many sizes, and shows accuracy on dev and measured cost as table and plot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from farthing.process.output import writing
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One student."""
+    """One student of a sweep."""
 
     n_buckets: int
     dim: int
@@ -40,7 +40,7 @@ class SweepPoint:
 
 
 def combinations(recipe: TextRecipe) -> list[TextRecipe]:
-    """Give the recipe with every combination of what its ``[sweep]`` lists; what it does not list stays.
+    """Return recipes with every combination of the values that ``[sweep]`` lists; other settings stay.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
     )  # fmt: skip
     stages = assemble(prepared, spec, student, examples["train"]).stages
     scores = stages.score(examples["dev"].features).scores
-    # Comments of one length for all moderation bundles; other tasks have fields of their own.
+    # Comments of one length for all moderation bundles; other tasks have other fields.
     cost = ns_per_event(stages, () if recipe.task == "moderation" else prepared.splits.dev.events)
     heads = [(labels, scores[judged, k]) for k, (judged, labels) in enumerate(truths)]
     text = next((f for f in spec.features if isinstance(f, TextFeature)), None)
@@ -132,7 +132,7 @@ def _try(prepared: Prepared, recipe: TextRecipe, options: Options, show: Show) -
 
 
 def _beats(a: SweepPoint, b: SweepPoint) -> bool:
-    """Whether ``a`` is as cheap and as good as ``b`` and better in one of both."""
+    """Whether ``a`` is at least as cheap and as good as ``b``, and better in one of the two."""
     no_worse = a.ns_per_event <= b.ns_per_event and a.macro_f1 >= b.macro_f1
     return no_worse and (a.ns_per_event, a.macro_f1) != (b.ns_per_event, b.macro_f1)
 
@@ -158,7 +158,7 @@ def _table(points: list[SweepPoint]) -> Table:
 
 
 def plot_sweep(points: list[SweepPoint], budget_ns: float, path: Path) -> None:
-    """Draw accuracy over cost, with the curve of the points that no other beats, and the budget.
+    """Draw accuracy over cost, with the curve of the points that no other point beats, and the budget.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How the student of texts is trained.
+"""Trains the student of texts.
 
-The loss of a row and head is a mix of two binary cross-entropies: against gold where there is gold, and against the
-teachers at a temperature (Hinton et al. 2015; times the temperature squared, so that the mix does not depend on it).
-A row without gold learns from the teachers alone, and the other way round.
+The loss of a row and head is a mix of two binary cross-entropies: one with gold, if there is gold, and one with the
+teachers at a temperature (Hinton et al. 2015; multiplied by the temperature squared, so that the mix does not depend on
+it). A row without gold learns from the teachers alone, and a row without teachers from gold alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from farthing.distill.texts.recipe import TextRecipe
 
 Floats = NDArray[np.float32]
 Truths = list[tuple[NDArray[np.bool_], Floats]]
-"""For each head: which rows can be judged, and their labels."""
+"""For each head, which rows can be judged, and their labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows of features with what is known of them."""
+    """Rows of features with their gold labels and teachers' logits."""
 
     features: FeatureBlock
     gold: Floats  # (n, n_heads) 0..1; NaN: none
@@ -48,18 +48,18 @@ def train(
     progress: Progress,
     say: Say,
 ) -> Student:
-    """Train until the heads' mean macro-F1 on dev rises no more. Deterministic by the recipe's seed, on one thread.
+    """Train until the heads' mean macro-F1 on dev stops rising. Deterministic for the recipe's seed, on one thread.
 
     Parameters
     ----------
     recipe, n_buckets:
         Sizes and settings.
     train_set, dev_set:
-        Examples; every row has one id at least.
+        Examples; every row has at least one id.
     dev_truth:
-        For each head: which dev rows can be judged, and their labels.
+        For each head, which dev rows can be judged, and their labels.
     checkpoint:
-        File of the state after each epoch. Where it exists, training goes on from it and ends at the same bytes.
+        File with the state after each epoch. If it exists, training continues from it and ends at the same bytes.
     progress, say:
         Called after each step; called with a line after each epoch.
 
@@ -95,14 +95,14 @@ def train(
 
 
 def _dev_score(recipe: TextRecipe, student: Student, dev_set: Examples, truth: Truths) -> tuple[float, str]:
-    """Give the mean over heads of the best macro-F1 on dev, and each head's in words."""
+    """Return the mean over heads of the best macro-F1 on dev, and a text with each head's."""
     logits = student.forward(dev_set.features)
     scores = [best_macro_f1(labels, logits[judged, k]) for k, (judged, labels) in enumerate(truth)]
     return float(np.mean(scores)), " ".join(f"{h} {s:.4f}" for h, s in zip(recipe.heads, scores, strict=True))
 
 
 def _one_epoch(state: _State, recipe: TextRecipe, examples: Examples, targets: Any, progress: Progress) -> float:
-    """Train on every row once, in an order drawn for this epoch; gives the mean loss."""
+    """Train on every row once, in an order drawn for this epoch; returns the mean loss."""
     settings, n = recipe.training, len(examples.gold)
     steps = -(-n // settings.batch)
     rng = np.random.default_rng([settings.seed, state.epoch])
@@ -128,7 +128,7 @@ def _linear_start(recipe: TextRecipe, n_buckets: int, examples: Examples) -> Stu
 
 
 def _targets(recipe: TextRecipe, examples: Examples, temperature: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Give gold labels with their weights, and the teachers' softened probabilities with theirs, as (n, n_heads)."""
+    """Return gold labels and the teachers' softened probabilities, each with weights, as (n, n_heads)."""
     settings = recipe.loss
     has_gold, has_teacher = ~np.isnan(examples.gold), ~np.isnan(examples.taught)
     gold = np.nan_to_num(examples.gold)
@@ -148,7 +148,7 @@ def _targets(recipe: TextRecipe, examples: Examples, temperature: float) -> tupl
 
 
 class _State:
-    """Network, optimizer and where the training is."""
+    """The network, the optimizer and the progress of training."""
 
     def __init__(self, torch: Any, recipe: TextRecipe, n_buckets: int) -> None:
         self._torch, self._recipe = torch, recipe
@@ -162,7 +162,7 @@ class _State:
         self.best: Student | None = None
 
     def rate(self, done: float) -> None:
-        """Set the learning rate: it falls along a cosine to a twentieth."""
+        """Set the learning rate, which falls along a cosine to a twentieth."""
         factor = 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * done)))
         for group in self.optimizer.param_groups:
             group["lr"] = self._recipe.training.learning_rate * factor
@@ -189,7 +189,7 @@ class _State:
         self.optimizer.step()
         self.steps += 1
         if self.mean:
-            # At the start the mean is over what there was so far, not over the random first weights.
+            # At the start the mean is over the steps so far, so that the random first weights do not count.
             decay = min(settings.average, self.steps / (self.steps + 10))
             with torch.no_grad():
                 torch._foreach_lerp_(self.mean, self.net.weights, 1 - decay)
@@ -204,7 +204,7 @@ class _State:
         self.mean = [w.detach().clone() for w in self.net.weights] if self.mean else []
 
     def keep(self, student: Student, score: float) -> None:
-        """Remember a student that is better on dev than all before it."""
+        """Keep a student that is better on dev than all before it."""
         if score > self.best_score:
             self.best_score, self.best, self.since = score, student, 0
         else:

@@ -1,1 +1,1 @@
-"""Measures of labelled scores: pure, arrays in and numbers out."""
+"""Metrics of labelled scores, as pure functions from arrays to numbers."""

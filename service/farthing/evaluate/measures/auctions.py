@@ -1,8 +1,8 @@
-"""Replay of a bid stream with recorded market prices: what bids would have won, and what they would have cost.
+"""Measures a replay of a bid stream with recorded market prices: what bids would have won and cost.
 
 The setting is that of H. Cai et al., Real-Time Bidding by Reinforcement Learning in Display Advertising, WSDM 2017, and
-of the authors' published results: auctions come in episodes of equal length, each with a budget of its own. A bid wins
-when it reaches the market price, and pays the market price; a bid above what is left of the budget is cut to that.
+of the authors' published results: auctions come in episodes of equal length, each with its own budget. A bid wins if it
+reaches the market price, and pays the market price; a bid above the remaining budget is reduced to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 EPISODE: Final = 1000
-"""Auctions in an episode, in the published setting."""
+"""Number of auctions in an episode in the published setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Replay:
 
 
 def episode_budget(mean_market_price: float, budget_factor: float, *, episode: int = EPISODE) -> float:
-    """Give the budget of one episode: ``budget_factor`` of what all its auctions cost at the mean price in training.
+    """Return the budget of one episode: a share, ``budget_factor``, of its auctions' cost at the mean training price.
 
-    In whole units of the market price, as published.
+    It is in whole units of the market price, as in the paper.
     """
     if not (np.isfinite(mean_market_price) and mean_market_price > 0 and budget_factor > 0 and episode > 0):
         raise ValueError(

@@ -1,15 +1,15 @@
-"""Bidding under a budget: what is fitted to recorded market prices, and bidders that answer to the budget left.
+"""Bidding under a budget: fits recorded market prices, and replays bidders that adapt to the remaining budget.
 
-In a second-price auction the bid that wins the most clicks for the money is p / lambda, p the click probability and
-lambda what a unit of money must bring; under the bound that a bid costs what it says, it is
+In a second-price auction the bid that wins the most clicks for the money is p / lambda, where p is the click
+probability and lambda the value that a unit of money must bring; if a bid is assumed to cost its full amount, it is
 
     b(p) = sqrt(c p / lambda + c^2) - c      where a bid wins with probability w(b) = b / (c + b)
 
 (Zhang, Yuan and Wang, KDD 2014, equation 14). Either has one unknown, lambda, which follows from the budget. Here it is
-solved anew before each auction, for the budget and the auctions that are left in the episode, so that what was saved is
-spent and what was overspent is missed: a receding horizon. What a bid costs on average comes from a histogram of market
-prices, and the click probability of the average impression is taken for all to come (as Cai et al., WSDM 2017, do).
-Nothing is learned from the stream that is bid on.
+solved again before each auction, for the budget and the auctions that remain in the episode, so that savings are spent
+and overspending is made up for: a receding horizon. The average cost of a bid comes from a histogram of market prices,
+and all remaining impressions are assumed to have the average click probability (as in Cai et al., WSDM 2017). Nothing
+is learned from the stream itself.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class PriceModel:
 
     @property
     def mean(self) -> float:
-        """Mean market price."""
+        """The mean market price."""
         return float(self.impressions @ np.arange(len(self.impressions)) / self.impressions.sum())
 
     @property
     def spend(self) -> Floats:
-        """What bidding 0, 1, 2, ... in every auction costs an auction on average: (n_prices,), not falling."""
+        """The mean cost per auction of bidding 0, 1, 2, ... in every auction: (n_prices,), not falling."""
         paid = np.cumsum(self.impressions * np.arange(len(self.impressions))) / self.impressions.sum()
         return np.asarray(paid, np.float64)
 
@@ -68,9 +68,9 @@ class PriceModel:
 
 
 def _affordable(cost: Floats, last: int, spend: float) -> float:
-    """Give the highest bid that costs at most ``spend`` an auction on average, between whole prices in proportion.
+    """Return the highest bid that costs at most ``spend`` per auction on average, interpolated between whole prices.
 
-    Where all auctions together cost less, the highest price that was seen, ``last``.
+    If winning all auctions costs less, it is the highest price that was seen, ``last``.
     """
     price = int(np.searchsorted(cost, spend, side="right")) - 1
     if price >= last:
@@ -93,13 +93,13 @@ def solve_lambda(
     prices:
         Market prices, in whole steps of ``scale`` units of that money.
     spend:
-        What may be spent an impression, in the unit of ``values``.
+        What may be spent per impression, in the unit of ``values``.
     c:
-        Of ``ortb``, in the unit of ``values``.
+        For ``ortb``, in the unit of ``values``.
 
     Returns
     -------
-    lambda: at most 1e12, where even bids of nothing cost too much.
+    lambda; 1e12, the most it can be, if even bids of almost nothing cost too much.
     """
     cost = prices.spend * scale
     low, high = 1e-12, 1e12  # costs fall as lambda rises
@@ -115,7 +115,7 @@ def solve_lambda(
 
 
 def bid(values: Floats, multiplier: float, *, strategy: Strategy, c: float = 0.0) -> Floats:
-    """Bid on values at a given lambda: ``linear`` v / lambda, ``ortb`` sqrt(c v / lambda + c^2) - c."""
+    """Return bids on values at a given lambda: ``linear`` v / lambda, ``ortb`` sqrt(c v / lambda + c^2) - c."""
     if strategy == "ortb":
         gain = c * values / multiplier
         return np.asarray(gain / (np.sqrt(gain + c * c) + c), np.float64)
@@ -126,10 +126,10 @@ def bid_in_episodes(
     probabilities: NDArray[Any], market_prices: NDArray[Any], clicks: NDArray[Any], *, strategy: Strategy,
     prices: PriceModel, mean_probability: float, budget: float, episode: int = EPISODE, c: float | None = None,
 ) -> Replay:  # fmt: skip
-    """Bid on a stream in its order, episode by episode, each with a budget of its own.
+    """Bid on a stream in its order, episode by episode, each with its own budget.
 
-    A bid wins when it reaches the market price, and pays the market price; it is cut to the budget left. Before each
-    auction the bidder knows the impression's click probability, the budget left and how many auctions are left.
+    A bid wins if it reaches the market price, and pays the market price; it is reduced to the remaining budget. Before
+    each auction the bidder knows the impression's click probability, and how much budget and how many auctions remain.
 
     Parameters
     ----------
@@ -138,20 +138,20 @@ def bid_in_episodes(
     market_prices:
         (n,) the price to beat and to pay, whole and not negative.
     clicks:
-        (n,) 0 or 1: what the impression brought whoever won it.
+        (n,) 0 or 1: whether the impression was clicked.
     strategy:
         ``constant`` bids the same on every impression.
     prices, mean_probability:
-        Market prices and mean click probability of training.
+        Market prices and mean click probability of the training data.
     budget:
-        Of each episode, in the unit of the market prices.
+        The budget of each episode, in the unit of the market prices.
     c:
-        Of ``ortb``; default: fitted to ``prices``.
+        For ``ortb``; by default fitted to ``prices``.
 
     Raises
     ------
     ValueError
-        Different lengths, no auctions, or a number that is not possible.
+        Lengths differ, there are no auctions, or a number is out of range.
     """
     _check_stream(probabilities, market_prices, clicks)
     _check_numbers(mean_probability, budget, episode)
@@ -164,7 +164,7 @@ def bid_in_episodes(
     for k, (value, price) in enumerate(zip(relative.tolist(), market_prices.tolist(), strict=True)):
         if k % episode == 0:
             left = budget
-        # The bid on an average impression spends what is left evenly; that settles lambda, and so all other bids.
+        # The bid on an average impression spends the rest evenly; that determines lambda, and so all other bids.
         average = _affordable(cost, last, left / (episode - k % episode))
         if min(_scaled_bid(average, value, curve, strategy), left) >= price:
             won[k] = True
@@ -179,7 +179,7 @@ def bid_in_episodes(
 
 
 def _scaled_bid(average: float, value: float, curve: float, strategy: Strategy) -> float:
-    """Give the bid on an impression worth ``value`` times the average one, on which ``average`` is bid."""
+    """Return the bid on an impression worth ``value`` times the average one, on which ``average`` is bid."""
     if strategy == "constant":
         return average
     if strategy == "linear":

@@ -1,8 +1,8 @@
-"""Metrics of scores against 0/1 labels, for one set of rows or for thousands of resamples of it at once.
+"""Metrics of scores against 0/1 labels, for one set of rows or for thousands of its resamples at once.
 
-All of them depend on how many positives and negatives lie at each distinct score and on nothing else, so that is what
-they take: :class:`ScoreCounts`, one row of counts for each resample. Scores are sorted once, not once a resample.
-Definitions are those of scikit-learn, which is the oracle of the tests.
+They depend only on how many positives and negatives have each distinct score, so that is their argument:
+:class:`ScoreCounts`, with one row of counts for each resample. Scores are sorted once, not once per resample. The
+definitions are those of scikit-learn, which is the oracle in the tests.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ N_BINS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class ScoreCounts:
-    """How many positives and negatives lie at each distinct score: whole numbers, as doubles for speed."""
+    """How many positives and negatives have each distinct score: whole numbers, as doubles for speed."""
 
-    scores: Scores  # (g,) distinct, the highest first, in the type that they are published in
-    positives: Floats  # (m, g) of m resamples
+    scores: Scores  # (g,) distinct, the highest first, of the type in which they are published
+    positives: Floats  # (m, g) for m resamples
     negatives: Floats  # (m, g)
 
 
@@ -39,7 +39,7 @@ Metric = Callable[[ScoreCounts], Floats]
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Each row as one code: twice the place of its score among the distinct ones, plus its label."""
+    """Each row as one code: twice the index of its score among the distinct ones, plus its label."""
 
     scores: Scores  # (g,)
     codes: Int64s  # (n,)
@@ -87,7 +87,7 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Compute metrics and their bootstrap intervals over rows.
 
-    The interval is that of percentiles, for the expected calibration error centred on its value.
+    The interval is by percentiles; that of the expected calibration error is centred on its value.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def estimate(
 
 
 def macro_f1(counts: ScoreCounts, cut: float) -> Floats:
-    """Give the mean of the F1 of both classes when ``score >= cut`` says positive; undefined without one of them.
+    """Return the mean F1 of both classes when ``score >= cut`` means positive; undefined if a class is missing.
 
     ``cut`` is compared in the type of the scores.
     """
@@ -134,7 +134,7 @@ def macro_f1(counts: ScoreCounts, cut: float) -> Floats:
 
 
 def auc(counts: ScoreCounts) -> Floats:
-    """Area under the ROC curve: how often a positive has the higher score, ties for half.
+    """Return the area under the ROC curve: how often a positive has a higher score than a negative; ties count half.
 
     Undefined without positives or without negatives.
     """
@@ -145,9 +145,9 @@ def auc(counts: ScoreCounts) -> Floats:
 
 
 def average_precision(counts: ScoreCounts) -> Floats:
-    """Area under the precision-recall curve as a step function, equal scores as one step.
+    """Return the area under the precision-recall curve as a step function, in which equal scores are one step.
 
-    Undefined without positives; without negatives it would be 1 whatever the scores are, so it is undefined there too.
+    Undefined without positives, and also without negatives, where it would be 1 whatever the scores are.
     """
     hits = np.cumsum(counts.positives, axis=1)
     called = hits + np.cumsum(counts.negatives, axis=1)
@@ -156,10 +156,10 @@ def average_precision(counts: ScoreCounts) -> Floats:
 
 
 def expected_calibration_error(counts: ScoreCounts) -> Floats:
-    """Mean distance of score and share of positives in N_BINS bins of equal width, weighted by rows.
+    """Return the mean distance of score and share of positives in N_BINS bins of equal width, weighted by rows.
 
-    The score, 0 to 1, is taken for the probability of a positive (M. P. Naeini, G. F. Cooper and M. Hauskrecht, AAAI
-    2015); the last bin holds 1 too.
+    The score, 0 to 1, is compared as if it were the probability of a positive (M. P. Naeini, G. F. Cooper and M.
+    Hauskrecht, AAAI 2015); the last bin includes 1.
     """
     bins = calibration_bins(counts)
     distance = np.abs(bins.score_sums - bins.positives).sum(axis=1)
@@ -167,7 +167,7 @@ def expected_calibration_error(counts: ScoreCounts) -> Floats:
 
 
 def log_loss(counts: ScoreCounts) -> Floats:
-    """Mean negative log likelihood of the labels, in nats.
+    """Return the mean negative log likelihood of the labels, in nats.
 
     Scores of 0 and 1 are moved by the rounding error of their type, so that the loss stays finite.
     """
@@ -187,7 +187,7 @@ class CalibrationBins:
 
 
 def calibration_bins(counts: ScoreCounts) -> CalibrationBins:
-    """Sort rows into bins by their score.
+    """Count rows in bins by their score.
 
     Raises
     ------
@@ -214,6 +214,6 @@ def _has_both_classes(counts: ScoreCounts) -> NDArray[np.bool_]:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """Divide; NaN where there is nothing to divide by."""
+    """Divide; NaN where the divisor is 0."""
     ratios: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return ratios

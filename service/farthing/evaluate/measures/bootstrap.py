@@ -2,11 +2,10 @@
 
 A resample draws as many units as there are, with replacement (B. Efron and R. J. Tibshirani, An Introduction to the
 Bootstrap, 1993, chapter 13). Units are rows for metrics of single rows, queries for ranking, episodes for auctions.
-The same seed draws the same resamples on every machine. Resamples in which a metric is undefined have no say in its
-interval.
+The same seed draws the same resamples on every machine. Resamples in which a metric is undefined are ignored.
 
-The expected calibration error alone has another interval, :func:`centred_interval`: noise in a bin adds to a distance
-whatever its sign, so resamples lie above the value on all rows, often all of them, and so would the percentiles.
+Only the expected calibration error has another interval, :func:`centred_interval`: noise in a bin adds to a distance
+whatever its sign, so most or all resamples are above the value on all rows, and the percentiles would be too.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 Advance = Callable[[int], None]
-"""Is told how many resamples were done since it was called last: for progress bars."""
+"""Called with the number of resamples done since the last call, for progress bars."""
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 1000
 _DRAWS_AT_ONCE: Final = 1 << 20
-"""Bounds memory: some 10 arrays of so many 8-byte numbers live at a time."""
+"""Bounds memory: about 10 arrays of this many 8-byte numbers are alive at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric on all units, and its interval. NaN is undefined."""
+    """A metric on all units, and its interval. NaN means undefined."""
 
     value: float
     low: float
@@ -59,7 +58,7 @@ def tally(codes: Int64s, n_codes: int) -> Int64s:
 
 
 def interval(spread: Floats) -> tuple[float, float]:
-    """Give the percentile interval of a metric's values over resamples; NaN where none is defined."""
+    """Return the percentile interval of a metric's values over resamples; NaN if none is defined."""
     defined = spread[~np.isnan(spread)]
     if not len(defined):
         return float("nan"), float("nan")
@@ -68,15 +67,15 @@ def interval(spread: Floats) -> tuple[float, float]:
 
 
 def centred_interval(value: float, spread: Floats) -> tuple[float, float]:
-    """Give the percentile interval of a share whose resamples are biased, moved so that their median lies on ``value``.
+    """Return the percentile interval of a share with biased resamples, moved so that their median is at ``value``.
 
-    Resampling noise adds to the expected calibration error as sampling noise did before, so its resamples lie too
-    high. That median bias, the median of ``spread`` less ``value``, is taken off each end (bias by the bootstrap and
+    Resampling noise adds to the expected calibration error as sampling noise did before, so its resamples are too high.
+    That median bias, the median of ``spread`` less ``value``, is subtracted from each end (bias by the bootstrap and
     median bias: Efron and Tibshirani 1993, chapter 10 and section 14.3). The reflected (basic) interval, 2 value - high
-    to 2 value - low, takes it off twice and ends below ``value`` where all resamples lie above it; the BCa interval is
-    undefined there. This one holds low <= value <= high always, is as wide as the percentile interval but for the cut
-    to 0..1, and estimates the error to be expected from so many rows; the bias that the value itself has against
-    endless rows stays. Bundles' cards that were written with percentile intervals keep them until they are built again.
+    to 2 value - low, subtracts it twice and ends below ``value`` where all resamples are above it; the BCa interval is
+    undefined there. This one always has low <= value <= high, is as wide as the percentile interval except for clipping
+    to 0..1, and estimates the error to expect with that many rows; the bias of the value itself against infinitely many
+    rows stays. Cards of bundles that were written with percentile intervals keep them until they are built again.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def centred_interval(value: float, spread: Floats) -> tuple[float, float]:
     if np.isnan(value) or np.isnan(low):
         return float("nan"), float("nan")
     bias = float(np.nanmedian(spread)) - value
-    # The outer min and max are for rounding: low - (median - value) may lie an ulp above value.
+    # The outer min and max are for rounding: low - (median - value) may be an ulp above value.
     return min(max(low - bias, 0.0), value), max(min(high - bias, 1.0), value)
 
 
@@ -105,8 +104,8 @@ def estimate_means(
     Parameters
     ----------
     values:
-        By metric, float64 (n_units,): its value in each unit, NaN where it is undefined there. Such units are left
-        out of the mean, in each resample as in the whole.
+        By metric, float64 (n_units,): its value in each unit, or NaN where it is undefined. Such units are left out of
+        the mean, in each resample and in the whole.
 
     Returns
     -------
@@ -118,7 +117,7 @@ def estimate_means(
     filled = np.where(defined, table, 0.0)
 
     def means(counts: Int64s) -> Floats:
-        with np.errstate(invalid="ignore"):  # 0 / 0: no unit drawn has a value
+        with np.errstate(invalid="ignore"):  # 0 / 0 where no drawn unit has a value
             by_resample: Floats = (counts @ filled) / (counts @ defined)
         return by_resample
 

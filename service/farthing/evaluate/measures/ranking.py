@@ -1,7 +1,7 @@
 """Metrics of ranked candidates, query by query: average precision, reciprocal rank and nDCG@10.
 
-Candidates lie query after query, ``query_indptr`` int64 (n_queries+1,) says where each query's begin; every query has
-one at least. A candidate that was not judged (label NaN) counts as not relevant, as in TREC's evaluations.
+Candidates are in order of queries; ``query_indptr``, int64 (n_queries+1,), says where each query's begin, and every
+query has at least one. A candidate that was not judged (label NaN) counts as not relevant, as in TREC's evaluations.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ NDCG_DEPTH: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Ideal:
-    """What each query's best ranking would hold. :func:`ideal_of_rows` takes it from the candidates themselves."""
+    """What each query's best ranking would contain. :func:`ideal_of_rows` takes it from the candidates themselves."""
 
     relevant: Floats  # (n_queries,) number of relevant documents
-    dcg: Floats  # (n_queries,) discounted gain of the NDCG_DEPTH best
+    dcg: Floats  # (n_queries,) discounted cumulative gain of the NDCG_DEPTH best
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class QueryMetrics:
 
     @property
     def without_positive(self) -> int:
-        """Queries that are left out of map and mrr."""
+        """Number of queries that are left out of map and mrr."""
         return int(np.isnan(self.average_precision).sum())
 
 
 def rank(scores: Scores, query_indptr: Int64s, *, seed: int = 0) -> Int64s:
     """Order candidates by score within their queries: int64 (n,), the best of the first query first.
 
-    Equal scores are ordered at random: neither the order of the rows nor that of a sort may help. ``-inf`` is a
-    candidate that could not be scored, which is last.
+    Equal scores are ordered at random, so that neither the order of the rows nor that of a sort helps. A candidate that
+    could not be scored has ``-inf`` and is last.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def ideal_of_rows(labels: Floats, query_indptr: Int64s, *, positive_from: float 
 
 
 def ideal_of_qrels(qrels: Mapping[tuple[str, str], float], qids: Sequence[str], *, positive_from: float = 1.0) -> Ideal:
-    """Take the ideal from all judgements, of documents that were never retrieved too.
+    """Take the ideal from all judgements, including those of documents that were never retrieved.
 
     Parameters
     ----------
@@ -97,11 +97,11 @@ def measure_queries(
     labels:
         float64 (n,) relevance, 0 and up, in the order of the rows; NaN: not judged.
     order:
-        int64 (n,) what :func:`rank` gave.
+        int64 (n,) from :func:`rank`.
     ideal:
-        What the best ranking would hold; average precision is over all its relevant documents.
+        What the best ranking would contain; average precision is over all its relevant documents.
     positive_from:
-        The label that a relevant candidate has at least.
+        The least label of a relevant candidate.
     """
     ranked = labels[order]
     relevant = (ranked >= positive_from).astype(np.float64)
@@ -144,7 +144,7 @@ def _places(query_indptr: Int64s) -> Int64s:
 
 
 def _dcg(gains: Floats, query_indptr: Int64s) -> Floats:
-    """Discounted cumulative gain of ranked candidates (K. Järvelin and J. Kekäläinen, 2002), gain = label."""
+    """Return the discounted cumulative gain of ranked candidates (Järvelin and Kekäläinen, 2002), gain = label."""
     place = _places(query_indptr)
     discounted = np.where(place <= NDCG_DEPTH, gains / np.log2(place + 1), 0.0)
     return _sums(discounted, query_indptr)

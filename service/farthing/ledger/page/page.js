@@ -43,12 +43,12 @@ function say(id, text, kind = "") {
   if (at.classList.contains("big")) at.className = kind ? `big ${kind}` : "big";
 }
 
-function rows(id, wanted) {
-  const key = JSON.stringify(wanted);
-  if (state.rows[id] === key) return; // rows that are not drawn anew keep a selection of their text
+function rows(id, contents) {
+  const key = JSON.stringify(contents);
+  if (state.rows[id] === key) return; // rows that are left alone keep the text that is selected in them
   state.rows[id] = key;
   const body = byId(id).tBodies[0];
-  const drawn = wanted.map(({ cells, kind }) => {
+  const drawn = contents.map(({ cells, kind }) => {
     const row = document.createElement("tr");
     if (kind) row.className = kind;
     cells.forEach((cell, k) => {
@@ -80,10 +80,10 @@ function rows(id, wanted) {
 
 const right = (text, more) => ({ text, more, number: true });
 
-function options(id, wanted, chosen) {
+function options(id, choices, chosen) {
   const at = byId(id);
-  if (at.options.length === wanted.length) return;
-  at.replaceChildren(...wanted.map(([value, text]) => new Option(text, value, false, value === chosen)));
+  if (at.options.length === choices.length) return;
+  at.replaceChildren(...choices.map(([value, text]) => new Option(text, value, false, value === chosen)));
 }
 
 function verdict(now) {
@@ -207,15 +207,15 @@ function axis(more) {
 
 function chart(id, make, data, marks = {}) {
   const box = byId(id), width = box.clientWidth - 16, height = box.clientHeight - (width < 420 ? 76 : 50); // on a phone the legend has two lines
-  const known = state.charts[id];
-  if (known && known.theme === document.documentElement.dataset.theme) {
-    Object.assign(known.marks, marks);
-    if (known.plot.width !== width) known.plot.setSize({ width, height });
-    known.plot.setData(data);
-    known.rest(known.plot);
+  const drawn = state.charts[id];
+  if (drawn && drawn.theme === document.documentElement.dataset.theme) {
+    Object.assign(drawn.marks, marks);
+    if (drawn.plot.width !== width) drawn.plot.setSize({ width, height });
+    drawn.plot.setData(data);
+    drawn.rest(drawn.plot);
     return;
   }
-  if (known) known.plot.destroy();
+  if (drawn) drawn.plot.destroy();
   const made = { theme: document.documentElement.dataset.theme, marks: { ...marks } };
   // Without a pointer over it, the legend has the values of one point: the last, or the one that the marks name.
   made.rest = (plot) => { if (!(plot.cursor.left >= 0)) plot.setLegend({ idx: made.marks.rest ?? plot.data[0].length - 1 }, false); };
