@@ -51,4 +51,5 @@ def test_it_runs_again_and_again(run):
 
 @pytest.mark.skipif(os.name != "posix", reason="nice is of POSIX")
 def test_a_first_start_with_little_of_the_processor(tmp_path):
-    demo("nice", "-n", "19", NUMBA_CACHE_DIR=str(tmp_path))
+    """About a seventh of one core, beside the spinning processes: a first start takes minutes, and is waited for."""
+    demo("nice", "-n", "5", NUMBA_CACHE_DIR=str(tmp_path))
