@@ -37,7 +37,7 @@ fast *arguments:
 # the statements and branches that the pure tests reach, with kernels' references; fails below the floor
 coverage:
     coverage erase
-    FARTHING_NO_JIT=1 coverage run -m pytest -q -n0 -p no:cacheprovider --ignore=tests/scoring/test_cpu_paths.py {{ references }}
+    FARTHING_NO_JIT=1 coverage run -m pytest -q -n0 -p no:cacheprovider {{ references }}
     coverage run -m pytest -q -n0 -p no:cacheprovider @.ci/pure
     coverage combine -q
     coverage report

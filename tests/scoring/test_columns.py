@@ -14,6 +14,7 @@ from farthing.blocks import Status
 from farthing.errors import BundleError
 from farthing.evaluate.options import EvaluateOptions
 from farthing.evaluate.run import run as evaluate
+from farthing.kernels.jit import NO_JIT
 from farthing.scoring.columns import ALLOWED_OPS, ColumnSession, probe_rows
 from tests.column_factory import (
     COLUMNS,
@@ -78,6 +79,7 @@ def test_events_without_a_column_are_refused_or_filled(bundle, tmp_path):
     assert as_nan.score_events(events[:2]).scores[1, 0] == pytest.approx(expected_of([[20, 1, np.nan]])[0], abs=1e-6)
 
 
+@pytest.mark.skipif(NO_JIT, reason="commands run with kernels")
 def test_the_commands_take_it(bundle, tmp_path, capsys):
     done = farthing("score", bundle, "-", stdin=event(20, 1, 60) + b"\n" + event(70, 1, 2) + b"\n")
     assert done.returncode == 0, done.stderr
