@@ -14,6 +14,7 @@ from rich.console import Console
 
 from farthing import cli, config
 from farthing.cli import app
+from farthing.commands.context import found_settings
 from farthing.errors import StartError
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def test_commands_that_do_not_look_for_a_file(command, tmp_path):
 
 def test_an_error_names_the_command_with_the_file_that_was_given(folder, capsys):
     given = folder / "given.toml"
-    with pytest.raises(StartError, match=re.escape(f"`farthing topics create -c {given}`")), cli._settings(given):
+    with pytest.raises(StartError, match=re.escape(f"`farthing topics create -c {given}`")), found_settings(given):
         raise StartError("out: does not exist: run `farthing topics create`")
 
 

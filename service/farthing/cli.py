@@ -6,10 +6,8 @@ last line of standard output; everything else goes to standard error.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
 
@@ -17,16 +15,14 @@ from farthing import __version__
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
 from farthing.commands.broker import Kind
+from farthing.commands.context import found_settings, hints_with_file, run_async
 from farthing.commands.flags import as_setting, within
 from farthing.commands.parameters import AsJson, Bundle, ConfigFile, FieldMap, FoundConfigFile
 from farthing.demo import DemoOptions, run_demo
-from farthing.errors import ConfigError, FarthingError
+from farthing.errors import ConfigError
 from farthing.evaluate.options import EvaluateFlags, EvaluateOptions
 from farthing.process.output import write_text
 from farthing.sections import RouteSettings, WorkerSettings
-
-if TYPE_CHECKING:
-    from farthing import config
 
 app = App(
     name="farthing",
@@ -43,55 +39,10 @@ for sub in (model, topics, configuration):
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
 
-def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine on uvloop where there is one."""
-    try:
-        import uvloop
-    except ImportError:  # Windows
-        import asyncio
-
-        return asyncio.run(main)
-    return uvloop.run(main)
-
-
-@contextmanager
-def _settings(
-    given: Path | None, flags: Mapping[str, object] | None = None, *, logged: bool = False
-) -> Iterator[config.Loaded]:
-    """Load the settings of a command that finds its file by itself, and says which; errors then name what was given."""
-    from farthing import config
-
-    file = given
-    if given is None:
-        file = config.found_file()
-        if file is not None and logged:
-            import structlog
-
-            structlog.get_logger().info("settings_found", file=str(file))
-        elif file is not None:
-            from rich.console import Console
-
-            Console(stderr=True).print(f"settings: {file}", style="dim", highlight=False, markup=False, soft_wrap=True)
-    with _hints(given):
-        yield config.load(file, flags)
-
-
-@contextmanager
-def _hints(given: Path | None) -> Iterator[None]:
-    """Complete the commands that an error names by the settings file that was given."""
-    try:
-        yield
-    except FarthingError as error:
-        from farthing import config
-
-        error.args = (config.with_file(str(error), given), *error.args[1:])
-        raise
-
-
 @app.command
 def demo(options: Annotated[DemoOptions | None, Parameter(name="*")] = None) -> int:
     """Start a local broker, a generator, a worker and the ledger, and watch events being scored and what it saves."""
-    return _run(run_demo(options or DemoOptions()))
+    return run_async(run_demo(options or DemoOptions()))
 
 
 @app.command
@@ -126,15 +77,15 @@ def serve(
     from farthing.process.logs import configure
 
     configure()
-    with _settings(config_file, {"worker.workers": workers}, logged=True) as loaded:
+    with found_settings(config_file, {"worker.workers": workers}, logged=True) as loaded:
         if worker_index is None and loaded.settings.worker.workers > 1:
             from farthing.serving.supervisor import Supervisor
 
             arguments = ["serve", *(["-c", str(loaded.file.absolute())] if loaded.file is not None else [])]
-            return _run(Supervisor(loaded.settings, arguments).run())
+            return run_async(Supervisor(loaded.settings, arguments).run())
         from farthing.serving.worker import Worker
 
-        return _run(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
+        return run_async(Worker(loaded.settings, index=worker_index, address_file=address_file).run())
 
 
 @app.command
@@ -191,7 +142,7 @@ def breakeven(
     """Estimate when a tuned model pays for itself and when the API is cheaper: a summary, then the details."""
     from farthing.breakeven.report import run
 
-    with _hints(config_file):
+    with hints_with_file(config_file):
         return run(options or BreakevenOptions(), config_file=config_file, as_json=as_json)
 
 
@@ -232,7 +183,7 @@ def ledger(*, config_file: FoundConfigFile = None) -> int:
     from farthing.process import logs
 
     logs.configure()
-    with _settings(config_file, logged=True) as loaded:
+    with found_settings(config_file, logged=True) as loaded:
         require_faust()
         from farthing.ledger.run import run
 
@@ -251,8 +202,8 @@ def audit(
     """Recount the score and dead-letter topics against the ledger's books; exit 1 when they disagree."""
     from farthing.audit.report import run
 
-    with _settings(config_file) as loaded:
-        return _run(run(loaded.settings, ledger=ledger, as_json=as_json))
+    with found_settings(config_file) as loaded:
+        return run_async(run(loaded.settings, ledger=ledger, as_json=as_json))
 
 
 @app.command
@@ -321,8 +272,8 @@ def topics_create(
     """
     from farthing.commands.topics import create
 
-    with _settings(config_file) as loaded:
-        return _run(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
+    with found_settings(config_file) as loaded:
+        return run_async(create(loaded.settings, partitions=partitions, replication_factor=replication_factor))
 
 
 @topics.command(name="check")
@@ -330,8 +281,8 @@ def topics_check(*, config_file: FoundConfigFile = None, as_json: AsJson = False
     """Check that all topics exist and that sinks have enough partitions; exit 1 if not."""
     from farthing.commands.topics import check
 
-    with _settings(config_file) as loaded:
-        return _run(check(loaded.settings, as_json=as_json, given=config_file))
+    with found_settings(config_file) as loaded:
+        return run_async(check(loaded.settings, as_json=as_json, given=config_file))
 
 
 @configuration.command(name="show")
@@ -339,7 +290,7 @@ def config_show(*, config_file: FoundConfigFile = None, as_json: AsJson = False)
     """Print every setting, its value and where it came from."""
     from farthing.commands.config import show
 
-    with _settings(config_file) as loaded:
+    with found_settings(config_file) as loaded:
         return show(loaded, as_json=as_json)
 
 

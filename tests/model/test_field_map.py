@@ -183,7 +183,7 @@ def test_score_takes_a_map_and_says_where_it_looked():
         (["text=a", "text=b"], "--map text=b: text is mapped to a already"),
         (["txt=body"], "--map txt=body: nothing is called 'txt' here; known are "),
         (["text=a..b"], r"--map text=a\.\.b: .*field path 'a\.\.b' is not like .*written \\\."),
-        (["text=a[*].b"], "--map .*one value .*array gives one for each element"),
+        (["text=a[*].b"], "--map .*one value .*array has one per element"),
     ],
 )
 def test_one_error_text_for_all(tmp_path, command, pairs, said):

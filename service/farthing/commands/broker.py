@@ -16,6 +16,8 @@ Kind = Literal["tansu", "apache-kafka"]
 
 LOOK_EVERY_S: Final = 0.5
 EVENT: Final = '{"id": 1, "text": "have a nice day"}'
+# Tansu waits for more members of a group for half of the session's timeout, 45 s by default, before it lets one begin.
+_JOINS_SLOWLY: Final = "  (it joins its group after some 25 s on this broker)"
 TOPIC: Final = "events.moderation"  # of `farthing config init`
 
 
@@ -44,7 +46,7 @@ def run(kind: Kind, *, port: int) -> int:
         if not stop.is_set():
             sys.stdout.write(f"{broker.bootstrap_servers}\n")
             sys.stdout.flush()
-            console.print(how_to(broker.bootstrap_servers, port))
+            console.print(how_to(broker.bootstrap_servers, port, kind))
         while not stop.wait(LOOK_EVERY_S):
             broker.check()
     return 0
@@ -55,7 +57,7 @@ def _apache_kafka(port: int) -> ApacheKafka:
     return ApacheKafka(port=port, properties={"auto.create.topics.enable": "true", "num.partitions": "4"})
 
 
-def how_to(address: str, port: int) -> str:
+def how_to(address: str, port: int, kind: Kind) -> str:
     """Say how to score events on the broker, and how to send one."""
     from farthing import config
 
@@ -66,7 +68,7 @@ def how_to(address: str, port: int) -> str:
         f"a broker is listening on {address}; Ctrl-C stops it, and its data is then gone\n"
         f"settings:   {settings}\n"
         "topics:     farthing topics create -c farthing.toml --partitions 4\n"
-        "scores:     farthing serve -c farthing.toml\n"
+        f"scores:     farthing serve -c farthing.toml{_JOINS_SLOWLY if kind == 'tansu' else ''}\n"
         f"an event:   echo '{EVENT}' | kcat -P -b {address} -t {TOPIC}\n"
         f"its score:  kcat -C -b {address} -t scores.moderation"
     )

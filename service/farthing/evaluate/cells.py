@@ -88,7 +88,7 @@ def absent(row: Row, name: str, names: Mapping[str, str], value: object) -> NoRe
         if name in names:
             with naming(f"{FLAG} {name}={names[name]}:"):
                 if parse_path(names[name]).array >= 0:
-                    message = f"{name} has one value per row; a path through an array gives one for each element"
+                    message = f"{name} has one value per row, but a path through an array has one per element"
                     raise ConfigError(message)
         columns = ", ".join(row.values) or "none"
         row.fail(f"has no {named(name, names)}, its columns are {columns}; name the right one with --map {name}=COLUMN")

@@ -80,7 +80,7 @@ def test_a_column_with_one_value_is_told(tmp_path):
     [
         ("intervals = 4", "intervals = 1", "intervals is 1, expected 2 to 256"),
         ("intervals = 4", "intervals = 4\nboundaries = [1.0]", "numeric features without boundaries"),
-        ('kind = "number"\n', "", r"features \['price'\] have intervals and are no \[\[field\]\] of kind number"),
+        ('kind = "number"\n', "", r"features \['price'\] have intervals but are not a \[\[field\]\] of kind number"),
         ("spam = ", "none = ", "a head is called 'none'"),
     ],
 )
