@@ -6,7 +6,7 @@ import pytest
 
 from farthing.config import Settings
 from farthing.errors import ConfigError
-from farthing.ledger.app import LedgerApp
+from farthing.ledger.app import BACKLOG_MS, LedgerApp
 from farthing.ledger.run import assemble, load_book
 from tests.ledger.cases import DAY, NOW, beat, record
 
@@ -83,6 +83,33 @@ async def test_minutes_are_written_once_and_only_when_the_books_are_restored(app
         await app._moment()
     assert list(app.minutes) == [snapshot.key for snapshot in app.history.snapshots.values()]
     assert app.readiness()[0]
+
+
+async def test_no_rate_is_made_of_a_backlog(app, monkeypatch):
+    """What was scored while the ledger was away is read within a second: a rate over that second would be made up."""
+    now_ms = [NOW]
+    monkeypatch.setattr("farthing.ledger.app.time.time_ns", lambda: now_ms[0] * 1_000_000)
+    app.accounts, app.workers, app.minutes = {}, {}, {}
+    await app._restore()
+    await app._moment()
+    await app._post(Stream([record(1_000_000).encode()]))
+    await app._beat(Stream([beat(at_ms=NOW - 5_000).encode()]))
+    now_ms[0] += 2_000
+    await app._moment()
+    assert app.ledger.events_per_second(60_000) is None
+    await app._beat(Stream([beat(at_ms=NOW + 2_000).encode()]))
+    await app._moment()
+    await app._post(Stream([record(1_000_300).encode()]))
+    now_ms[0] += 3_000
+    await app._moment()
+    assert list(app.ledger.events_per_second(60_000).values()) == [100]
+
+
+async def test_without_a_worker_the_backlog_ends_by_itself(app, monkeypatch):
+    monkeypatch.setattr("farthing.ledger.app.time.time_ns", lambda: (NOW + BACKLOG_MS + 1) * 1_000_000)
+    app.ready, app._restored_ms, app.minutes = True, NOW, {}
+    await app._moment()
+    assert len(app.ledger._moments) == 1
 
 
 def test_what_faust_must_not_do_is_off():

@@ -33,6 +33,7 @@ _Read = TypeVar("_Read", UsageRecord, Heartbeat)
 
 TAKE: Final = 1_000  # most records that are posted together; only the last of each account is written
 WITHIN_S: Final = 0.2
+BACKLOG_MS: Final = 10_000  # how long we take records for a backlog when no worker writes a new one
 
 # aiokafka asks for a partition's next records only when it has handed out those it has; until then it waits for the
 # broker's idle partitions, with Faust for up to 1.5 s. So each fetch of a changelog may take a second, however small.
@@ -50,6 +51,7 @@ class LedgerApp:
         self.history = History()
         self.ready = False
         self._restored = asyncio.Event()
+        self._restored_ms = 0
         self.records = 0  # read since the start
         self.refused = 0  # those of them that could not be read
         self.app: Any = _make_app(settings)
@@ -84,6 +86,7 @@ class LedgerApp:
         began = time.monotonic()
         self.ledger = Ledger.restored(self.accounts.items(), self.workers.items())
         self.history = History.restored(iter(self.minutes.values()))
+        self._restored_ms = time.time_ns() // 1_000_000
         self.ready = True
         self._restored.set()
         log.info(
@@ -137,7 +140,9 @@ class LedgerApp:
         if not self.ready:
             return
         now_ms = time.time_ns() // 1_000_000
-        self.ledger.note_moment(now_ms)
+        # While a backlog is read, many minutes' events are added within seconds: a rate over that would be made up.
+        if self.ledger.has_heard_since(self._restored_ms) or now_ms - self._restored_ms > BACKLOG_MS:
+            self.ledger.note_moment(now_ms)
         new, old = self.history.note(self.ledger, now_ms)
         if new is not None:
             self.minutes[new.key] = new.encode()

@@ -173,6 +173,10 @@ class Ledger:
                 latest[beat.worker] = beat
         return [latest[name] for name in sorted(latest)]
 
+    def has_heard_since(self, then_ms: int) -> bool:
+        """Whether a heartbeat that a worker wrote after ``then_ms`` has been read."""
+        return any(beat.at_ms >= then_ms for beat in self.beats.values())
+
     def note_moment(self, now_ms: int) -> None:
         """Remember the current totals, at most once a second."""
         if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
