@@ -18,6 +18,7 @@ LOOK_EVERY_S: Final = 0.5
 EVENT: Final = '{"id": 1, "text": "have a nice day"}'
 # Tansu waits for more members of a group for half of the session's timeout, 45 s by default, before it lets one begin.
 _JOINS_SLOWLY: Final = "  (it joins its group after some 25 s on this broker)"
+_NEW_CLIENTS: Final = "\n            (this broker refuses kcat and others with librdkafka before 2.2: kcat -V says)"
 TOPIC: Final = "events.moderation"  # of `farthing config init`
 
 
@@ -70,5 +71,5 @@ def how_to(address: str, port: int, kind: Kind) -> str:
         "topics:     farthing topics create -c farthing.toml --partitions 4\n"
         f"scores:     farthing serve -c farthing.toml{_JOINS_SLOWLY if kind == 'tansu' else ''}\n"
         f"an event:   echo '{EVENT}' | kcat -P -b {address} -t {TOPIC}\n"
-        f"its score:  kcat -C -b {address} -t scores.moderation"
+        f"its score:  kcat -C -b {address} -t scores.moderation{_NEW_CLIENTS if kind == 'tansu' else ''}"
     )

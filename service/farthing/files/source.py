@@ -91,9 +91,7 @@ def open_source(file: str | Path, name: str | None = None) -> Iterator[Source]:
             status = os.fstat(opened.fileno()) if _has_number(opened) else None
         except OSError as error:
             reason = error.strerror or error
-            raise ConfigError(
-                f"{name}: cannot be read ({reason}); give JSON lines, CSV or TSV, .gz, .zst or neither, or -"
-            ) from error
+            raise ConfigError(f"{name}: cannot be read ({reason}): check the path") from error
         for magic, what in _UNREADABLE.items():
             if head.startswith(magic):
                 raise ConfigError(f"{name}: is {what}")

@@ -72,6 +72,7 @@ def run(settings: Settings) -> int:
         A service of Faust's crashed: a bug.
     """
     ledger = assemble(settings)
+    log.info("ledger_starting", note="joins its consumer group, then restores the books: up to a minute")
     # A loop of its own that is not any thread's current one: Faust needs that.
     loop = asyncio.new_event_loop()
     try:
@@ -106,4 +107,5 @@ def __getattr__(name: str) -> Any:
 
 def _force_exit_in_time(*_: object, **__: object) -> None:
     """Faust waits for brokers without a limit."""
-    exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s")
+    why = "the broker is gone, or it was just joining its group; what it has booked is kept"
+    exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s: {why}")

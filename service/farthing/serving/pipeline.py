@@ -99,7 +99,9 @@ class Pipeline:
                 deadline = time.monotonic() + drain_timeout_s
                 await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
                 left = max(deadline - time.monotonic(), 1.0)
-                if not working.done():
+                if not self._joined:
+                    log.info("stopped_while_joining", note="nothing had been read")
+                elif not working.done():
                     log.warning("drain_incomplete", error="time is up", note="uncommitted events are scored again")
             for task in (working, looking):
                 if task.done() and not task.cancelled():
