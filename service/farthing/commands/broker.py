@@ -16,8 +16,8 @@ Kind = Literal["tansu", "apache-kafka"]
 
 LOOK_EVERY_S: Final = 0.5
 EVENT: Final = '{"id": 1, "text": "have a nice day"}'
-# Tansu waits for more members of a group for half of the session's timeout, 45 s by default, before it lets one begin.
-_JOINS_SLOWLY: Final = "  (it joins its group after some 25 s on this broker)"
+# Tansu waits for more members of a group for half of the session's timeout before it lets one begin.
+_JOINS_SLOWLY: Final = "  (on this broker it joins after half of kafka.session_timeout_ms)"
 _NEW_CLIENTS: Final = "\n            (this broker refuses kcat and others with librdkafka before 2.2: kcat -V says)"
 TOPIC: Final = "events.moderation"  # of `farthing config init`
 

@@ -107,5 +107,5 @@ def __getattr__(name: str) -> Any:
 
 def _force_exit_in_time(*_: object, **__: object) -> None:
     """Faust waits for brokers without a limit."""
-    why = "the broker is gone, or it was just joining its group; what it has booked is kept"
+    why = "the broker is gone, or it was just joining its group"
     exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s: {why}")
