@@ -114,4 +114,6 @@ def test_what_is_said_names_the_address_only_where_the_settings_have_another():
     assert 'bootstrap_servers = ["127.0.0.1:9192"]' in how_to("127.0.0.1:9192", 9192, "tansu")
     assert "half of kafka.session_timeout_ms" in how_to("127.0.0.1:9092", 9092, "tansu")
     assert "librdkafka before 2.2" in how_to("127.0.0.1:9092", 9092, "tansu")
-    assert not any(note in how_to("127.0.0.1:9092", 9092, "apache-kafka") for note in ("session_timeout_ms", "librdkafka"))
+    assert not any(
+        note in how_to("127.0.0.1:9092", 9092, "apache-kafka") for note in ("session_timeout_ms", "librdkafka")
+    )
