@@ -27,6 +27,7 @@ SAVINGS = {
     "own_usd", "own_usd_per_million", "avoided_usd", "model", "mode", "prices_as_of", "verdict", "events_per_day",
     "threshold_events_per_day",
 }  # fmt: skip
+PAGE = "what it costs and saves: http://127.0.0.1:"
 SMALL_ROUNDS = """
 import asyncio, sys
 from farthing.demo import DemoOptions, run_demo
@@ -134,8 +135,8 @@ def test_rounds_bound_the_memory_and_lose_nothing(environment):
     assert result["rounds"] >= 2
     assert result["events_scored"] == result["events_produced"] > 60_000
     assert (result["lost"], result["duplicated"]) == (0, 0)
-    assert "what it costs and saves: http://127.0.0.1:" in done.stderr
-    assert_saved(result)  # by the ledger: a topic that begins anew begins a new count
+    assert PAGE in done.stderr or "no page: the demo ended before its ledger was ready" in done.stderr
+    assert_saved(result)  # a topic that begins anew begins a new count
 
 
 def at_work(folder):
@@ -154,23 +155,24 @@ def at_work(folder):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc to find processes")
 @pytest.mark.parametrize("when", ["starting", "running"])
 def test_ctrl_c_leaves_nothing_behind(environment, when, tmp_path):
-    folder = Path(environment["TMPDIR"])
-    with subprocess.Popen(
+    folder, errors = Path(environment["TMPDIR"]), tmp_path / "errors"
+    with errors.open("w") as stderr, subprocess.Popen(
         [sys.executable, "-m", "farthing", "demo", "--json"], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stderr=stderr, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + 60
             while not list(folder.glob("farthing-demo-*/worker.log")):
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            while when == "running" and not at_work(folder):
+            while when == "running" and not (PAGE in errors.read_text() and at_work(folder)):
                 assert time.monotonic() < deadline + 120
                 time.sleep(0.2)
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
-            out, err = process.communicate(timeout=40)
+            out, _ = process.communicate(timeout=40)
         finally:
             process.kill()
+    err = errors.read_text()
     assert process.returncode == 0, err
     assert "Traceback" not in err
     result = json.loads(out.splitlines()[-1])

@@ -43,6 +43,7 @@ TANSU_SESSION_TIMEOUT_MS: Final = 4_000
 SESSION_TIMEOUT_MS: Final = 10_000
 HEARTBEAT_INTERVAL_MS: Final = 1_000
 FETCH_MAX_WAIT_MS: Final = 20
+ENDED_EARLY: Final = "the demo ended before its ledger was ready; run it for longer (--seconds)"
 REDRAW_S: Final = 0.5
 RATE_OVER_S: Final = 4.0
 
@@ -189,6 +190,9 @@ class _Demo:
         self._ledger.start()
         try:
             await self._ledger.ready()
+        except asyncio.CancelledError:
+            self._console.print(f"no page: {ENDED_EARLY}", style="yellow", highlight=False)
+            raise
         except StartError as error:
             self._console.print(f"no page: {error}", style="yellow", highlight=False, markup=False)
         else:
