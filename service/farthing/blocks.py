@@ -50,10 +50,10 @@ class Status(IntEnum):
     NUMBER_OVERFLOW = 9  # a number too large for a double
     TRAILING_BYTES = 10  # something after the end of the value
     TOO_DEEP = 11  # nested deeper than 64
-    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or something else where a path needs a container
+    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top or on the way to a required field, or no array of rows
     MISSING_FIELD = 13  # a required field is absent
     NULL_FIELD = 14  # a required field is null
-    WRONG_TYPE = 15  # a field has another type than the plan's
+    WRONG_TYPE = 15  # a required field has another type than the plan's
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
@@ -65,7 +65,7 @@ class Presence(IntEnum):
     MISSING = 0
     NULL = 1
     PRESENT = 2
-    WRONG_TYPE = 3  # only in rows: another type than the plan's (outside the array, that refuses the event)
+    WRONG_TYPE = 3  # another type than the plan's (for a required field outside the array, that refuses the event)
 
 
 class Outcome(IntEnum):
