@@ -57,6 +57,10 @@ class Status(IntEnum):
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
+    MODEL_FAILED = 19  # the model, or the code around it, fails on this event and not on its neighbours
+    SCORE_TOO_LARGE = 20  # the score record would be larger than the sink's max.message.bytes
+    NULL_KEY = 21  # the event has no key, and the sink is compacted
+    SINK_REFUSED = 22  # the broker refuses this score for another reason
 
 
 class Presence(IntEnum):

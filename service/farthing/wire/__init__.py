@@ -1,32 +1,34 @@
 """Kafka's record batches (v2), decoded to columns and encoded again. No I/O: bytes in, arrays out."""
 
 from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
+from farthing.wire.dead import DEAD_OFFSET_HEADER, encode_dead, letter_key
 from farthing.wire.decode import Arena, decode, next_fetch_offset, raw_batch
 from farthing.wire.encode import (
-    DEAD_OFFSET_HEADER,
-    MAX_DEAD_VALUE_BYTES,
     OFFSET_HEADER,
-    encode_dead,
     encode_records,
     encode_scores,
     stamp_producer,
 )
 from farthing.wire.headers import Dropped, source_offsets
+from farthing.wire.limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
 from farthing.wire.write import header_bytes
 
 __all__ = [
     "CODEC_NAMES",
     "DEAD_OFFSET_HEADER",
-    "MAX_DEAD_VALUE_BYTES",
+    "DEFAULT_LIMITS",
     "MAX_UNCOMPRESSED_BYTES",
+    "NO_TIME",
     "OFFSET_HEADER",
     "Arena",
     "Dropped",
+    "TopicLimits",
     "decode",
     "encode_dead",
     "encode_records",
     "encode_scores",
     "header_bytes",
+    "letter_key",
     "next_fetch_offset",
     "raw_batch",
     "source_offsets",
