@@ -3,7 +3,6 @@
 import ast
 import inspect
 import math
-import struct
 from pathlib import Path
 
 import aiokafka
@@ -12,8 +11,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 import farthing
@@ -108,26 +105,7 @@ def test_connections_can_be_taken_over():
     assert callable(AIOKafkaConnection.connected)
 
 
-@pytest.mark.parametrize("version", range(3, 8))
-def test_produce_versions_that_we_write_have_one_layout(version):
-    request = next(c for c in ProduceRequest._CLASSES if version == c.API_VERSION)
-    batch = b"batch"
-    struct_ = request(None, -1, 1000, [("topic", [(5, batch)])])
-    ours = struct.pack(">hhii", -1, -1, 1000, 1) + struct.pack(">h5si", 5, b"topic", 1)
-    assert struct_.encode() == ours + struct.pack(">ii", 5, len(batch)) + batch
-    assert not struct_.FLEXIBLE_VERSION
-
-
 def test_requests_have_the_arguments_that_we_give():
-    assert list(inspect.signature(FetchRequest).parameters)[:5] == [
-        "max_wait_time", "min_bytes", "max_bytes", "isolation_level", "topics",
-    ]  # fmt: skip
-    assert list(inspect.signature(ProduceRequest).parameters) == [
-        "transactional_id",
-        "required_acks",
-        "timeout",
-        "topics",
-    ]
     assert list(inspect.signature(InitProducerIdRequest).parameters) == ["transactional_id", "transaction_timeout_ms"]
 
 

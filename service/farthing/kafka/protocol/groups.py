@@ -1,0 +1,134 @@
+"""Offsets that a group has committed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from farthing.kafka.protocol.table import Api, Field
+
+OFFSET_FETCH: Final = Api.of(
+    "OffsetFetch",
+    9,
+    "1-9",
+    flexible="6+",
+    request=(
+        Field("GroupId", "string", "0-7"),
+        Field(
+            "Topics",
+            "[]OffsetFetchRequestTopic",
+            "0-7",
+            Field("Name", "string", "0-7"),
+            Field("PartitionIndexes", "[]int32", "0-7"),
+            nullable="2-7",
+        ),
+        Field(
+            "Groups",
+            "[]OffsetFetchRequestGroup",
+            "8+",
+            Field("GroupId", "string", "8+"),
+            Field("MemberId", "string", "9+", nullable="9+", default=None, ignorable=True),
+            Field("MemberEpoch", "int32", "9+", default=-1, ignorable=True),
+            Field(
+                "Topics",
+                "[]OffsetFetchRequestTopics",
+                "8+",
+                Field("Name", "string", "8-9", ignorable=True),
+                Field("TopicId", "uuid", "10+", ignorable=True),
+                Field("PartitionIndexes", "[]int32", "8+"),
+                nullable="8+",
+            ),
+        ),
+        Field("RequireStable", "bool", "7+"),
+    ),
+    response=(
+        Field("ThrottleTimeMs", "int32", "3+", ignorable=True),
+        Field(
+            "Topics",
+            "[]OffsetFetchResponseTopic",
+            "0-7",
+            Field("Name", "string", "0-7"),
+            Field(
+                "Partitions",
+                "[]OffsetFetchResponsePartition",
+                "0-7",
+                Field("PartitionIndex", "int32", "0-7"),
+                Field("CommittedOffset", "int64", "0-7"),
+                Field("CommittedLeaderEpoch", "int32", "5-7", default=-1, ignorable=True),
+                Field("Metadata", "string", "0-7", nullable="0-7"),
+                Field("ErrorCode", "int16", "0-7"),
+            ),
+        ),
+        Field("ErrorCode", "int16", "2-7", ignorable=True),
+        Field(
+            "Groups",
+            "[]OffsetFetchResponseGroup",
+            "8+",
+            Field("GroupId", "string", "8+"),
+            Field(
+                "Topics",
+                "[]OffsetFetchResponseTopics",
+                "8+",
+                Field("Name", "string", "8-9", ignorable=True),
+                Field("TopicId", "uuid", "10+", ignorable=True),
+                Field(
+                    "Partitions",
+                    "[]OffsetFetchResponsePartitions",
+                    "8+",
+                    Field("PartitionIndex", "int32", "8+"),
+                    Field("CommittedOffset", "int64", "8+"),
+                    Field("CommittedLeaderEpoch", "int32", "8+", default=-1, ignorable=True),
+                    Field("Metadata", "string", "8+", nullable="8+"),
+                    Field("ErrorCode", "int16", "8+"),
+                ),
+            ),
+            Field("ErrorCode", "int16", "8+"),
+        ),
+    ),
+)
+
+OFFSET_COMMIT: Final = Api.of(
+    "OffsetCommit",
+    8,
+    "2-9",
+    flexible="8+",
+    request=(
+        Field("GroupId", "string", "0+"),
+        Field("GenerationIdOrMemberEpoch", "int32", "1+", default=-1, ignorable=True),
+        Field("MemberId", "string", "1+", ignorable=True),
+        Field("GroupInstanceId", "string", "7+", nullable="7+", default=None),
+        Field("RetentionTimeMs", "int64", "2-4", default=-1, ignorable=True),
+        Field(
+            "Topics",
+            "[]OffsetCommitRequestTopic",
+            "0+",
+            Field("Name", "string", "0-9", ignorable=True),
+            Field("TopicId", "uuid", "10+", ignorable=True),
+            Field(
+                "Partitions",
+                "[]OffsetCommitRequestPartition",
+                "0+",
+                Field("PartitionIndex", "int32", "0+"),
+                Field("CommittedOffset", "int64", "0+"),
+                Field("CommittedLeaderEpoch", "int32", "6+", default=-1, ignorable=True),
+                Field("CommittedMetadata", "string", "0+", nullable="0+"),
+            ),
+        ),
+    ),
+    response=(
+        Field("ThrottleTimeMs", "int32", "3+", ignorable=True),
+        Field(
+            "Topics",
+            "[]OffsetCommitResponseTopic",
+            "0+",
+            Field("Name", "string", "0-9", ignorable=True),
+            Field("TopicId", "uuid", "10+", ignorable=True),
+            Field(
+                "Partitions",
+                "[]OffsetCommitResponsePartition",
+                "0+",
+                Field("PartitionIndex", "int32", "0+"),
+                Field("ErrorCode", "int16", "0+"),
+            ),
+        ),
+    ),
+)
