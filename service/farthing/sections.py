@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -16,6 +17,7 @@ from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.payload.paths import parse_path
+from farthing.process.access import Access
 from farthing.process.exits import EXIT_TIMEOUT_S
 
 
@@ -138,6 +140,17 @@ class HttpSettings(_Section):
 
     host: str = Field("127.0.0.1", description="address to listen on; the default is this machine only")
     port: int = Field(9464, ge=0, le=65_535, description="port to listen on; 0: any free one")
+    token_file: Path | None = Field(
+        None, description="file with the token that /metrics asks for; required beyond loopback, or see allow_anonymous"
+    )
+    allow_anonymous: bool = Field(False, description="true: beyond loopback anyone who can connect may read /metrics")
+    tls_certfile: Path | None = Field(None, description="PEM file with the port's certificate; none: no TLS")
+    tls_keyfile: Path | None = Field(None, description="PEM file with its key; default: it is in tls_certfile")
+
+    @property
+    def access(self) -> Access:
+        """Who may come in."""
+        return Access(self.token_file, self.allow_anonymous, (), self.tls_certfile, self.tls_keyfile)
 
 
 class Settings(BaseSettings):

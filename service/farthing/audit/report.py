@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -33,9 +34,10 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
         A record batch cannot be read.
     """
     _require_own_topics(settings.route)
-    address = ledger or f"http://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
+    scheme = "http" if settings.ledger.tls_certfile is None else "https"
+    address = ledger or f"{scheme}://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
     # The ledger comes first: what it has counted is in the topics already, however much is scored meanwhile.
-    accounts = await asyncio.to_thread(_accounts, address)
+    accounts = await asyncio.to_thread(_accounts, address, settings.ledger.token_file)
     compared: list[Compared] = []
     for route in settings.route:
         compared += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
@@ -51,8 +53,8 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     return 4 if any(one.unknown for one in compared) else 0
 
 
-def _accounts(address: str) -> list[LedgerCount]:
-    body = ask(address, "/api/accounts")
+def _accounts(address: str, token_file: Path | None) -> list[LedgerCount]:
+    body = ask(address, "/api/accounts", token_file)
     try:
         return [LedgerCount.read(one) for one in body]
     except (KeyError, TypeError, ValueError) as error:

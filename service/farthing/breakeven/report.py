@@ -52,7 +52,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
         wrong = options.conflicting()
         if wrong is not None:
             raise ConfigError(f"--ledger measures the traffic: leave out {wrong}")
-        live = read_live(options.ledger, options.task)
+        live = read_live(options.ledger, options.task, settings.ledger.token_file)
     task = options.task or (_task_of(settings) if live is None else live.task)
     made = make_study(options, settings.meter, task, live)
     if options.plot is not None:

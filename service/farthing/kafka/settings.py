@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import NoDecode
 
 from farthing.errors import ConfigError
+from farthing.process.secrets import read_secret
 
 Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -280,19 +281,6 @@ class KafkaSettings(BaseModel):
                 "or set allow_insecure = true on a test network"
             )
         return self
-
-
-def read_secret(path: Path, setting: str) -> str:
-    """Read a secret file, without its final newline. Raises ConfigError, with the setting, when it holds no secret."""
-    try:
-        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{setting} = {str(path)!r}: the file cannot be read ({error}); mount it or fix the path"
-        ) from error
-    if not secret:
-        raise ConfigError(f"{setting} = {str(path)!r}: the file is empty; write the secret into it")
-    return secret
 
 
 def read_servers(text: str, setting: str) -> tuple[str, ...]:

@@ -20,7 +20,9 @@ from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
 from farthing.ledger.price_book import load_book
 from farthing.ledger.web import Pages, require_address
+from farthing.process.access import Access
 from farthing.process.exits import FORCED_EXIT_CODE, exit_after
+from farthing.process.http import admission
 
 log = structlog.get_logger()
 
@@ -47,8 +49,8 @@ def assemble(settings: Settings) -> LedgerApp:
 
         async def on_start(self) -> None:
             """Listen."""
-            host, port = await pages.listen(settings.ledger.host, settings.ledger.port)
-            log.info("ledger_listening", url=f"http://{host}:{port}")
+            host, port = await pages.listen(settings.ledger.host, settings.ledger.port, _access(settings))
+            log.info("ledger_listening", url=f"{_access(settings).scheme}://{host}:{port}")
 
         async def on_stop(self) -> None:
             """Stop listening."""
@@ -94,8 +96,14 @@ def run(settings: Settings) -> int:
 
 async def _require(settings: Settings) -> None:
     """Check before Faust starts, because it ends any start that fails with a traceback and exit code 1."""
+    admission(settings.ledger.host, section="ledger", access=_access(settings))
     await require_address(settings.ledger.host, settings.ledger.port)
     await wait_for_coordinator(settings.kafka, settings.ledger.app_id)
+
+
+def _access(settings: Settings) -> Access:
+    ours = settings.ledger
+    return Access(ours.token_file, ours.allow_anonymous, (), ours.tls_certfile, ours.tls_keyfile)
 
 
 def __getattr__(name: str) -> Any:

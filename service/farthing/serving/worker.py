@@ -32,6 +32,7 @@ from farthing.meter.latencies import OCTAVE_EDGES_MS, by_edge, by_octave
 from farthing.meter.records import Heartbeat
 from farthing.model.scorer import Scorer
 from farthing.payload import naming
+from farthing.process.access import Access
 from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
 from farthing.process.first_start import COMPILING, compiling
 from farthing.process.http import Endpoint
@@ -245,10 +246,12 @@ class Worker:
             ready=self._ready,
             metrics=self._export,
             what="a worker" if self._index is None else f"worker {self._index}, under a supervisor",
+            access=Access(http.token_file) if supervised else http.access,
         )
         if self._address_file is not None:
             write_address(self._address_file, endpoint.host, endpoint.port)
-        log.info("listening", url=f"http://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
+        scheme = "http" if supervised else http.access.scheme
+        log.info("listening", url=f"{scheme}://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
         return endpoint
 
     async def _ready(self) -> tuple[bool, str]:
