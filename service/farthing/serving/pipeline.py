@@ -33,6 +33,7 @@ from farthing.kafka import (
     letter_of_batch,
 )
 from farthing.process.probes import Health
+from farthing.serving.failpoints import failpoint
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
@@ -157,6 +158,7 @@ class Pipeline:
     async def _fetch(self) -> Fetched:
         began = time.perf_counter()
         fetched = await self._consumer.fetch()
+        failpoint("after_fetch")
         self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
         return fetched
 
@@ -169,6 +171,7 @@ class Pipeline:
                 continue
             tickets: dict[Partition, Ticket] = {}
             answer = await self._scoring.call(route.answer, parts)
+            failpoint("after_score")
             if fetched.epoch != self._consumer.epoch:
                 return  # there was a rebalance: the new owner begins from what is committed
             for segment in answer.segments:
@@ -207,6 +210,7 @@ class Pipeline:
     async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
         began = time.perf_counter()
         await self._producer.send(answer.batches)
+        failpoint("after_produce")
         answer.stats.stage_seconds["produce"] = time.perf_counter() - began
         for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
             if self._offsets.ack(ticket):
@@ -238,7 +242,9 @@ class Pipeline:
         began = time.perf_counter()
         metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
         await self._reports.publish(offsets, everything=last)
+        failpoint("before_commit")
         ours = await self._consumer.commit(offsets, timeout_s, metadata)
+        failpoint("after_commit")
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
@@ -288,6 +294,7 @@ class Pipeline:
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
         """Finish and commit what is in flight before partitions are given up."""
+        failpoint("in_revoke")
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:

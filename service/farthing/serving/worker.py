@@ -38,7 +38,7 @@ from farthing.process.first_start import COMPILING, compiling
 from farthing.process.http import Endpoint
 from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.process.probes import Health, listen
-from farthing.serving import topics
+from farthing.serving import failpoints, topics
 from farthing.serving.accounting import Accounting, Reporter, Scored
 from farthing.serving.metrics import Metrics
 from farthing.serving.pipeline import Pipeline
@@ -75,6 +75,7 @@ class Worker:
         FarthingError
             The start failed, or the pipeline met an error that a retry will not fix.
         """
+        failpoints.arm(os.environ)
         self._install_signals()
         keep_freed_memory()
         endpoint = await self._listen()
