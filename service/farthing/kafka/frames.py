@@ -9,7 +9,8 @@ This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does
 :mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
 ``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns ``_writer``, ``_read_task``,
 ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``;
-``FetchRequest`` of ``aiokafka.protocol.fetch`` and ``ProduceRequest`` of ``aiokafka.protocol.produce``, and of both
+``FetchRequest`` of ``aiokafka.protocol.fetch``, ``ProduceRequest`` and ``ProduceRequest_v8`` (which aiokafka itself
+does not send) of ``aiokafka.protocol.produce``, and of these
 ``prepare``, ``encode``, ``build_request_header``, ``parse_response_header``, ``API_VERSION`` and ``RESPONSE_TYPE``.
 """
 
@@ -26,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 from aiokafka.errors import KafkaConnectionError, KafkaProtocolError, NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v8
 
 from farthing.blocks import OutputBatch
 
@@ -164,7 +165,10 @@ class Frames:
     async def produce(self, node: int, batches: Sequence[OutputBatch], timeout_ms: int) -> Any:
         """Send a Produce request, acks=all, with one batch for each partition. Returns and raises as :meth:`fetch`."""
         connection, protocol = await self._connect(node)
-        struct_ = ProduceRequest(None, ACKS_ALL, timeout_ms, []).prepare(connection._versions)
+        if connection._versions.get(ProduceRequest.API_KEY, (0, 0))[1] >= ProduceRequest_v8.API_VERSION:
+            struct_ = ProduceRequest_v8(None, ACKS_ALL, timeout_ms, [])  # it names the records that are refused
+        else:
+            struct_ = ProduceRequest(None, ACKS_ALL, timeout_ms, []).prepare(connection._versions)
         if not 3 <= struct_.API_VERSION <= 8:  # KIP-98 to the last before compact encodings; one layout
             raise KafkaProtocolError(f"Produce v{struct_.API_VERSION} is not supported")
         header = _header(connection, struct_)
