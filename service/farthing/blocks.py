@@ -57,10 +57,14 @@ class Status(IntEnum):
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
-    MODEL_FAILED = 19  # the model, or the code around it, fails on this event and not on its neighbours
-    SCORE_TOO_LARGE = 20  # the score record would be larger than the sink's max.message.bytes
-    NULL_KEY = 21  # the event has no key, and the sink is compacted
-    SINK_REFUSED = 22  # the broker refuses this score for another reason
+    MODEL_FAILED = 20  # the model, or the code around it, fails on this event and not on its neighbours
+    SCORE_TOO_LARGE = 21  # the score record would be larger than the sink's max.message.bytes
+    NULL_KEY = 22  # the event has no key, and the sink is compacted
+    SINK_REFUSED = 23  # the broker refuses this score for another reason
+
+
+N_STATUSES: Final = max(Status) + 1
+"""Length of an array that is indexed by Status."""
 
 
 class Presence(IntEnum):

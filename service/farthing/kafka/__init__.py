@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
     from farthing.kafka.reading import TopicReader
+    from farthing.kafka.sending import HeldError, Refused
     from farthing.kafka.settings import KafkaSettings
+    from farthing.kafka.sink_limits import SinkLimits
     from farthing.kafka.topics import (
         Finding,
         RouteTopicNames,
@@ -28,13 +30,16 @@ __all__ = [
     "BatchProducer",
     "Fetched",
     "Finding",
+    "HeldError",
     "KafkaSettings",
     "OffsetTracker",
     "PacingReader",
     "PacingTable",
     "Partition",
     "RecordConsumer",
+    "Refused",
     "RouteTopicNames",
+    "SinkLimits",
     "Ticket",
     "TopicReader",
     "create_topics",
@@ -58,7 +63,9 @@ __getattr__ = names_on_demand(
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",
         "reading": "TopicReader",
+        "sending": "HeldError Refused",
         "settings": "KafkaSettings",
+        "sink_limits": "SinkLimits",
         "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
     },
 )

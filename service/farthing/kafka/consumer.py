@@ -123,10 +123,16 @@ class RecordConsumer:
         if partition in self._positions:
             self._positions[partition] = offset
 
-    def hold(self, partition: Partition, reason: str, *, again_in_s: float = math.inf) -> None:
+    def hold(
+        self, partition: Partition, reason: str, *, again_in_s: float = math.inf, until_written: bool = False
+    ) -> None:
         """Stop fetching a partition for ``again_in_s``, by default until the next assignment; others go on."""
         if partition in self._positions:
-            self._held.hold(partition, reason, again_in_s)
+            self._held.hold(partition, reason, again_in_s, until_written=until_written)
+
+    def written(self, partition: Partition) -> None:
+        """Note that the output for what was fetched of a partition is acknowledged."""
+        self._held.written(partition)
 
     async def fetch(self) -> Fetched:
         """Wait for the next bytes of any partition, about ``fetch_max_wait_ms`` at most.
@@ -180,7 +186,7 @@ class RecordConsumer:
             self.hold(partition, f"{wrong}; look at the broker's disk", again_in_s=REFUSED_AGAIN_S)
             return False
         self._positions[partition] = following
-        self._held.fetched(partition)
+        self._held.fetched(partition, empty=not part.data)
         return bool(part.data)
 
     async def commit(

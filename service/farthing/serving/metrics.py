@@ -86,7 +86,7 @@ class BlockStats:
     """Counts of one block: gathered on its way through the stages, recorded once."""
 
     route: str
-    status_counts: Int64s  # (len(Status),) events by final status
+    status_counts: Int64s  # (N_STATUSES,) events by final status
     rows: int = 0
     fetched_bytes: int = 0
     value_bytes: int = 0

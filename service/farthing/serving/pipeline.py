@@ -24,20 +24,23 @@ from farthing.errors import BrokerError
 from farthing.kafka import (
     BatchProducer,
     Fetched,
+    HeldError,
     KafkaSettings,
     OffsetTracker,
     Partition,
     RecordConsumer,
+    SinkLimits,
     Ticket,
     lag_by_topic,
-    letter_of_batch,
 )
 from farthing.process.probes import Health
+from farthing.serving.breaker import BlockHeldError
+from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
-from farthing.serving.route import Answer, Route
+from farthing.serving.route import Route
 from farthing.serving.scoring_thread import ScoringThread
 
 log = structlog.get_logger()
@@ -46,6 +49,7 @@ COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
 CLOSE_TIMEOUT_S = 5.0  # the same after an error
+HELD_AGAIN_S = 5.0  # when to try again after a model or an output topic has refused everything
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -67,6 +71,9 @@ class Pipeline:
         self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
         self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
         self._producer = BatchProducer(kafka)
+        self._limits = SinkLimits(kafka, [t for r in routes for t in (r.topics.sink, r.topics.dead_letters)])
+        for route in routes:
+            route.limits_of = self._limits.of
         self._offsets = OffsetTracker()
         self._metrics = metrics
         metrics.show_lag(self.lag)
@@ -75,6 +82,10 @@ class Pipeline:
         self._skip_corrupt = on_corrupt_batch == "skip"
         self._reports = NoReports() if reports is None else reports
         self._scoring = ScoringThread(stall_timeout_s)
+        self._delivery = Delivery(
+            self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
+            self._consumer.written,
+        )  # fmt: skip
         self._producing: asyncio.Task[None] | None = None
         self._joined = False
         self._next_commit = 0.0
@@ -87,7 +98,7 @@ class Pipeline:
         BrokerError
             The broker refuses, and trying again would not help.
         ScoreError
-            A bug, a bad bundle or a model that hangs: nothing of the block is committed.
+            The model hangs: nothing of the block is committed.
         """
         left = CLOSE_TIMEOUT_S
         working = asyncio.create_task(self._run(stop))
@@ -114,11 +125,13 @@ class Pipeline:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._consumer.close(left)
             await self._producer.close(2.0)
+            await self._limits.close()
             await self._reports.close(1.0)
             self._scoring.close()
 
     async def _run(self, stop: asyncio.Event) -> None:
         await self._producer.start()
+        await self._limits.read()
         await self._reports.start()
         await self._consumer.start()
         self._joined = True
@@ -170,7 +183,13 @@ class Pipeline:
             if not parts or fetched.epoch != self._consumer.epoch:
                 continue
             tickets: dict[Partition, Ticket] = {}
-            answer = await self._scoring.call(route.answer, parts)
+            try:
+                answer = await self._scoring.call(route.answer, parts)
+            except BlockHeldError as error:
+                for part in parts if fetched.epoch == self._consumer.epoch else ():
+                    self._hold((part.topic, part.partition), str(error))
+                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
+                continue
             failpoint("after_score")
             if fetched.epoch != self._consumer.epoch:
                 return  # there was a rebalance: the new owner begins from what is committed
@@ -179,7 +198,7 @@ class Pipeline:
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
             if self._producing is not None:
                 await self._producing
-            self._producing = asyncio.create_task(self._produce(answer, list(tickets.values())))
+            self._producing = asyncio.create_task(self._delivery.answer(route, parts, answer, list(tickets.values())))
             for part, segment in zip(parts, answer.segments, strict=True):
                 if segment.fault is not None:
                     await self._on_fault(route, part, segment)
@@ -207,19 +226,6 @@ class Pipeline:
             parts = [part for part in parts if part.partition < count]
         return parts
 
-    async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
-        began = time.perf_counter()
-        await self._producer.send(answer.batches)
-        failpoint("after_produce")
-        answer.stats.stage_seconds["produce"] = time.perf_counter() - began
-        for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
-            if self._offsets.ack(ticket):
-                tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
-                self._reports.add(ticket.partition, segment.next_offset, usage, tenants)
-        self._progress.made()
-        self._metrics.record(answer.stats)
-        self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
-
     async def _settle(self) -> None:
         """Wait for the block that is being produced."""
         if self._producing is not None:
@@ -232,6 +238,7 @@ class Pipeline:
         self._next_commit = time.monotonic() + self._commit_interval_s
         if self._producing is not None and self._producing.done():
             await self._settle()
+        self._limits.read_when_due()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
         # A total that was not due with the last commit, because there may not be another commit.
         await self._reports.publish(self._offsets.partitions())
@@ -259,7 +266,12 @@ class Pipeline:
         """Go back to what is acknowledged after an error of the broker, pause, and try again."""
         if not error.retriable:
             raise error
-        pause = self._progress.trouble(error)
+        pause = 0.0
+        if isinstance(error, HeldError):
+            for partition, reason in error.reasons.items():
+                self._hold(partition, reason)
+        else:
+            pause = self._progress.trouble(error)
         if self._producing is not None:
             producing, self._producing = self._producing, None
             await asyncio.wait({producing})
@@ -268,6 +280,10 @@ class Pipeline:
         for partition in self._offsets.partitions():
             self._consumer.seek(partition, self._offsets.rewind(partition))
         await asyncio.wait({stopping}, timeout=pause)
+
+    def _hold(self, partition: Partition, reason: str) -> None:
+        """Hold a partition whose output is refused, and say so until something of it is written."""
+        self._consumer.hold(partition, reason, again_in_s=HELD_AGAIN_S, until_written=True)
 
     async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
         """Handle an unreadable batch: hold its partition, or send its bytes to the dead letters and go on after it."""
@@ -286,8 +302,7 @@ class Pipeline:
         if self._offsets.begun(partition) != segment.next_offset:
             return  # there was a rebalance
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
-        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.stages.model_id)
-        await self._producer.send([letter])
+        await self._delivery.letter(route, part, fault)
         if self._offsets.ack(ticket):
             self._reports.add(partition, fault.next_offset)
         self._consumer.seek(partition, fault.next_offset)

@@ -10,7 +10,7 @@ from farthing.wire.encode import (
     stamp_producer,
 )
 from farthing.wire.headers import Dropped, source_offsets
-from farthing.wire.limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
+from farthing.wire.topic_limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
 from farthing.wire.write import header_bytes
 
 __all__ = [

@@ -13,15 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, Segment, Status
+from farthing.blocks import N_STATUSES, Bytes, Int64s, OutputBatch, RecordBlock, Segment, Status
 from farthing.wire import layout
 from farthing.wire.encode import MAX_BATCH_BYTES, Columns, encode, indptr_of, named, octets, within
 from farthing.wire.headers import NO_LIMIT, OwnHeaders, own_headers
-from farthing.wire.limits import ANY_TIME, DEFAULT_LIMITS, TopicLimits
+from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, TopicLimits
 from farthing.wire.write import header_bytes
 
 DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
 """Header of a dead letter: its event's source offset, like :data:`farthing.wire.encode.OFFSET_HEADER` of a score."""
+
+DEAD_TIMESTAMP_HEADER: Final = b"farthing.error.timestamp_ms"
+"""Header of a dead letter whose timestamp is not its event's: the event's, in ASCII decimal digits."""
 
 STAGE_OF_STATUS: Final = {status: "parse" for status in Status} | {
     Status.NULL_VALUE: "decode",
@@ -88,10 +91,10 @@ def encode_dead(
     """
     rows = np.flatnonzero(status).astype(np.int64)
     segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
-    kinds = segment_of * len(Status) + status[rows]
-    fixed = [b""] * (len(records.segments) * len(Status))
+    kinds = segment_of * N_STATUSES + status[rows]
+    fixed = [b""] * (len(records.segments) * N_STATUSES)
     for kind in set(kinds.tolist()):
-        segment, state = records.segments[kind // len(Status)], Status(kind % len(Status))
+        segment, state = records.segments[kind // N_STATUSES], Status(kind % N_STATUSES)
         fixed[kind] = _error_headers(state, model, segment, now_ms)
     own = own_headers(records, rows, NO_LIMIT, dropped)
     letters = _Letters(rows, records.key_stop, records.value_stop[rows].copy(), own, {}, set())

@@ -14,7 +14,7 @@ from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedVal
 from farthing.wire import codec, layout
 from farthing.wire.crc32c import append_zeros, crc32c
 from farthing.wire.headers import Dropped, OwnHeaders, own_headers
-from farthing.wire.limits import ANY_TIME, DEFAULT_LIMITS, NO_TIMESTAMP, TopicLimits
+from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, NO_TIMESTAMP, TopicLimits
 from farthing.wire.varint import varlong
 from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
