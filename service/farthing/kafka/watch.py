@@ -133,7 +133,7 @@ class BrokerWatch:
             await ask()
             self._problems.pop(key, None)
             self._failures.pop(key, None)
-        except (KafkaError, TimeoutError, OSError) as error:
+        except (KafkaError, TimeoutError, OSError, ValueError, AssertionError) as error:  # aiokafka's of bad answers
             self._problems[key] = f"{type(error).__name__} {error}".removesuffix(" ")
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._next[key] = time.monotonic() + min(ASK_EVERY_S * 2**failures, LONGEST_PAUSE_S)
