@@ -170,7 +170,8 @@ class RecordConsumer:
         if wrong is not None:
             self.hold(partition, f"{wrong}; look at the broker's disk", again_in_s=REFUSED_AGAIN_S)
             return False
-        del self._positions[partition]  # to the end: a broker that has enough bytes leaves out the later ones
+        if part.data:
+            del self._positions[partition]  # to the end: a broker that has enough bytes leaves out the later ones
         self._positions[partition] = following
         self._held.fetched(partition)
         return bool(part.data)
