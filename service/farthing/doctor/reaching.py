@@ -15,7 +15,7 @@ from farthing.kafka import KafkaSettings
 from farthing.kafka.looking import LOOK_ERRORS, BrokerLook
 
 CONNECT_TIMEOUT_S: Final = 3.0
-LOGIN_TIMEOUT_S: Final = 8.0
+LOGIN_TIMEOUT_S: Final = 6.0
 EXPIRES_SOON_DAYS: Final = 14
 SLOW_S: Final = 0.2
 
@@ -95,8 +95,9 @@ async def login(kafka: KafkaSettings, look: BrokerLook) -> list[Row]:
     check = "login" if kafka.security_protocol.startswith("SASL") else "client"
     who = f" as {kafka.sasl_plain_username}" if kafka.sasl_plain_username else ""
     try:
-        await asyncio.wait_for(look.connect(), LOGIN_TIMEOUT_S)
-        took = await look.round_trip_s()
+        async with asyncio.timeout(LOGIN_TIMEOUT_S):
+            await look.connect()
+            took = await look.round_trip_s()
     except (BrokerError, TimeoutError, *LOOK_ERRORS) as error:
         text = str(error) or f"no answer within {LOGIN_TIMEOUT_S:.0f} s"
         found, _, mend = text.partition("; check ")

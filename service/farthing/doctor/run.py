@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +24,14 @@ from farthing.doctor.money import prices
 from farthing.doctor.reaching import REACHING_ERRORS, login, servers, tls, versions
 from farthing.errors import ConfigError
 from farthing.kafka.looking import LOOK_ERRORS, BrokerLook, Cluster
-from farthing.process.output import report_console, write_json
+from farthing.process.exits import exit_after
+from farthing.process.output import finish, report_console, write_json
 from farthing.sections import Settings
 from farthing.serving.accounting import carries_a_total
 
 REQUEST_TIMEOUT_S: Final = 4.0
+ALL_TIMEOUT_S: Final = 14.0
+END_TIMEOUT_S: Final = 1.0
 FAILED_EXIT_CODE: Final = 3
 STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
@@ -41,42 +45,63 @@ async def run(settings: Settings, *, as_json: bool, given: Path | None = None) -
     say(rows, report_console(as_json=as_json))
     if as_json:
         write_json({"ok": passed(rows), "checks": [row.as_dict() for row in rows]})
-    return 0 if passed(rows) else FAILED_EXIT_CODE
+    code = 0 if passed(rows) else FAILED_EXIT_CODE
+    finish()
+    exit_after(END_TIMEOUT_S, code, "a name server or a disk does not answer: ended without waiting for it")
+    return code
 
 
 async def examine(settings: Settings) -> list[Row]:
-    """Run all checks; about 15 s at most, whatever does not answer."""
+    """Run all checks; :data:`ALL_TIMEOUT_S` at most, whatever does not answer."""
+
+    async def here() -> list[Row]:
+        today = datetime.datetime.now(datetime.UTC).date()
+        return await asyncio.to_thread(lambda: machine(settings) + prices(settings, today))
+
     bundle_checks = [
-        within(f"bundle of {route.source}", lambda route=route: bundles.bundle(route), (), seconds=15.0)  # type: ignore[misc]
+        within(f"bundle of {route.source}", partial(bundles.bundle, route), (OSError,), seconds=ALL_TIMEOUT_S)
         for route in settings.route
     ]
-    here = asyncio.to_thread(lambda: machine(settings) + prices(settings, datetime.datetime.now(datetime.UTC).date()))
-    broker_rows, here_rows, *bundle_rows = await asyncio.gather(_brokers(settings), here, *bundle_checks)
+    broker_rows, here_rows, *bundle_rows = await asyncio.gather(
+        _brokers(settings), within("machine", here, (OSError,), seconds=ALL_TIMEOUT_S), *bundle_checks
+    )
     found = [row for rows in bundle_rows for row in rows] or [bundles.no_route()]
     return [*broker_rows, *found, *here_rows]
 
 
 async def _brokers(settings: Settings) -> list[Row]:
-    kafka = settings.kafka
     try:
-        look = BrokerLook(kafka, timeout_s=REQUEST_TIMEOUT_S)
+        look = BrokerLook(settings.kafka, timeout_s=REQUEST_TIMEOUT_S)
     except ConfigError as error:
         found, _, mend = str(error).partition("; ")
         return [failed("client", found, mend)]
+    rows: list[Row] = []
     try:
-        rows, secured = await asyncio.gather(
-            within("broker", lambda: servers(kafka), REACHING_ERRORS),
-            within("tls", lambda: tls(kafka), REACHING_ERRORS),
+        await asyncio.wait_for(_step_by_step(settings, look, rows), ALL_TIMEOUT_S)
+    except TimeoutError:
+        rows.append(
+            failed("brokers", f"not all answers came within {ALL_TIMEOUT_S:.0f} s", "look at the brokers' load")
         )
-        rows += secured
-        if not any(row.state == "ok" for row in rows if row.check.startswith("broker")) or not passed(secured):
-            return [*rows, skipped("login, topics, group", "no broker can be asked")]
-        rows += await login(kafka, look)
-        if not passed(rows[-1:]):
-            return [*rows, skipped("topics, group", "no broker lets this client in")]
-        return [*rows, *await _inside(settings, look)]
     finally:
         await look.close()
+    return rows
+
+
+async def _step_by_step(settings: Settings, look: BrokerLook, rows: list[Row]) -> None:
+    """Add to ``rows`` what is found on the way to the brokers and, if there is a way, inside."""
+    kafka = settings.kafka
+    reached, secured = await asyncio.gather(
+        within("broker", lambda: servers(kafka), REACHING_ERRORS), within("tls", lambda: tls(kafka), REACHING_ERRORS)
+    )
+    rows += reached + secured
+    if not any(row.state == "ok" for row in reached) or not passed(secured):
+        rows.append(skipped("login, topics, group", "no broker can be asked"))
+        return
+    rows += await login(kafka, look)
+    if not passed(rows[-1:]):
+        rows.append(skipped("topics, group", "no broker lets this client in"))
+        return
+    rows += await _inside(settings, look)
 
 
 async def _inside(settings: Settings, look: BrokerLook) -> list[Row]:
