@@ -29,6 +29,9 @@ ASK_EVERY_S: Final = 0.5
 ASK_LESS_OFTEN_S: Final = 2.0
 """For what fetches do not depend on."""
 
+TOPICS_EVERY_S: Final = 4.0
+"""For topics, whose description is the longest answer; their leaders are learnt with it."""
+
 LONGEST_PAUSE_S: Final = 4.0
 """After failures: another connection to a silent broker would delay those to others."""
 
@@ -106,7 +109,7 @@ class BrokerWatch:
         self._client = asking_client(self._settings, TIMEOUT_S)
         try:
             while True:
-                self._begin("topics", self._ask_for_topics, ASK_LESS_OFTEN_S)
+                self._begin("topics", self._ask_for_topics, TOPICS_EVERY_S)
                 if self._counts is not None:
                     self._begin("coordinator", self._ask_coordinator, ASK_LESS_OFTEN_S)
                     for node, partitions in self._stale(self._ends, self._assignment(), ASK_EVERY_S).items():
