@@ -62,9 +62,11 @@ OPERATIONS = (
             ),
             graph(
                 "Waiting events",
-                "Lag. It grows when more events arrive than are scored.",
+                "Lag. It grows when more events arrive than are scored. Unreadable ones are behind a producer's open "
+                "transaction.",
                 "short",
                 Query(f"route:farthing_lag_events:sum{RECORDED}", "{{route}}"),
+                Query(f"sum by (route) (farthing_lag_unreadable_events{WORKER})", "{{route}} unreadable"),
             ),
             graph(
                 "Age of an event when its score is acknowledged",

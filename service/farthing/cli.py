@@ -191,6 +191,15 @@ def ledger(*, config_file: FoundConfigFile = None) -> int:
 
 
 @app.command
+def doctor(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
+    """Check everything that scoring needs, from broker to folders, and change nothing; exit 3 when something fails."""
+    from farthing.doctor.run import run
+
+    with found_settings(config_file) as loaded:
+        return run_async(run(loaded.settings, as_json=as_json, given=config_file))
+
+
+@app.command
 def audit(
     *,
     config_file: FoundConfigFile = None,

@@ -214,6 +214,15 @@ def test_a_lag_that_a_worker_does_not_know_is_null_and_not_zero():
     assert said_of(ledger)[1]["lag"] == 36_000
 
 
+def test_what_is_behind_an_open_transaction_is_told_apart():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", lag={"events.m": 30}, unreadable={"events.m": 20}))
+    ledger.beat(beat("a/1", lag={"events.m": 4}))
+    _, body = said_of(ledger)
+    assert (body["lag"], body["lag_unreadable"]) == (34, 20)
+    assert said_of(Ledger())[1]["lag_unreadable"] is None
+
+
 def test_the_partitions_of_a_worker_that_just_fell_silent_are_not_forgotten():
     ledger = Ledger()
     ledger.beat(beat("a/0", lag={"events.m": 3}))

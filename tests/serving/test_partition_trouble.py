@@ -133,6 +133,26 @@ async def test_a_position_before_the_log_begins_goes_on_at_its_beginning(apache_
     assert [offset_of(r) for r in scores] == [*range(10), *range(30, 40)]
 
 
+async def test_partitions_take_turns_when_all_have_more_than_a_fetch_holds(apache_kafka, make_service):
+    """A broker fills a response in the request's order: those that come last in it would wait for the others' ends."""
+    service = make_service(apache_kafka, partitions=4)
+    await service.create_topics()
+    text = "x" * 1_000
+    for partition in range(4):
+        await service.send([event(n, text) for n in range(600)], batch_records=50, partition=partition)
+    small = {"max_partition_fetch_bytes": 1 << 16, "fetch_max_bytes": 1 << 16}
+    async with looping(service, kafka=small) as loop:
+        offsets = loop.pipeline._offsets
+
+        def done():
+            return [offsets.next_unacknowledged((service.source, p)) or 0 for p in range(4)]
+
+        await loop.until(lambda: max(done()) >= 300)  # half of one
+        assert min(done()) > 0
+        await loop.commits_all(service)
+    loop.task.result()
+
+
 def test_spoiling_is_what_it_says():
     row = {"partition_index": 0, "error_code": 0, "records": bytes(np.arange(100, dtype=np.uint8))}
     assert cut(row)["records"] == row["records"][:99]

@@ -65,7 +65,7 @@ def counted_to(accounts: Sequence[LedgerCount]) -> dict[int, int]:
 
 
 def compare(
-    topic: str, accounts: Sequence[LedgerCount], outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
+    topic: str, accounts: Sequence[LedgerCount] | None, outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
 ) -> list[Compared]:
     """Compare one route, partition by partition.
 
@@ -74,12 +74,14 @@ def compare(
     topic:
         The route's source.
     accounts:
-        The ledger's counts of it.
+        The ledger's counts of it; None: there are no books, and nothing is compared with them.
     outcomes:
         What the topics hold, by partition.
     deleted:
         For partitions whose log no longer begins at offset 0: a sentence that says so.
     """
+    if accounts is None:
+        return [_recounted(topic, number, outcomes[number], deleted.get(number)) for number in sorted(outcomes)]
     bounds = counted_to(accounts)
     return [
         _compare(
@@ -91,6 +93,15 @@ def compare(
         )
         for partition in sorted(bounds.keys() | outcomes.keys())
     ]
+
+
+def _recounted(topic: str, partition: int, outcomes: Outcomes, deleted: str | None) -> Compared:
+    both = outcomes.both()
+    findings = (f"{both:,} events were scored and are dead letters too",) if both else ()
+    return Compared(
+        topic, partition, 0, 0, 0, len(outcomes.scored), len(outcomes.dead), outcomes.repeats, 0, outcomes.foreign,
+        outcomes.skipped_batches, findings, deleted or "there are no books to compare it with",
+    )  # fmt: skip
 
 
 def _compare(

@@ -39,8 +39,8 @@ class Outcomes:
 class Recount:
     """Counts one route's sink and dead-letter topic."""
 
-    def __init__(self, sink: str, dead_letters: str, counted_to: Mapping[int, int]) -> None:
-        """``counted_to`` has the offset that the books have reached, for each source partition."""
+    def __init__(self, sink: str, dead_letters: str, counted_to: Mapping[int, int] | None) -> None:
+        """``counted_to`` has the offset that the books have reached, for each source partition; None: no books."""
         self._sink = sink
         self._dead_letters = dead_letters
         self._counted_to = counted_to
@@ -73,6 +73,6 @@ class Recount:
             offsets = offsets[~whole]
         ours = offsets[offsets >= 0]
         outcomes.foreign += len(offsets) - len(ours)
-        counted = ours[ours < self._counted_to.get(part.partition, 0)]
+        counted = ours if self._counted_to is None else ours[ours < self._counted_to.get(part.partition, 0)]
         outcomes.later += len(ours) - len(counted)
         outcomes.repeats += len(counted) - (outcomes.scored if is_score else outcomes.dead).add(np.sort(counted))

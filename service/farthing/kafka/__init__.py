@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from farthing.rooms import names_on_demand
 
 if TYPE_CHECKING:
+    from farthing.kafka.connecting import broker_complaints
     from farthing.kafka.consumer import Fetched, RecordConsumer
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import letter_of_batch
-    from farthing.kafka.lag import lag_by_topic
+    from farthing.kafka.lag import Lag, lag_by_topic
     from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
         findings,
         partition_counts,
     )
+    from farthing.kafka.watch import BrokerWatch
 
 __all__ = [
     "BatchProducer",
+    "BrokerWatch",
     "Fetched",
     "Finding",
     "HeldError",
     "KafkaSettings",
+    "Lag",
     "OffsetTracker",
     "PacingReader",
     "PacingTable",
@@ -42,6 +46,7 @@ __all__ = [
     "SinkLimits",
     "Ticket",
     "TopicReader",
+    "broker_complaints",
     "create_topics",
     "delete_topics",
     "ensure_compacted",
@@ -55,10 +60,11 @@ __all__ = [
 __getattr__ = names_on_demand(
     __name__,
     {
+        "connecting": "broker_complaints",
         "consumer": "Fetched RecordConsumer",
         "coordinator": "wait_for_coordinator",
         "dead_letters": "letter_of_batch",
-        "lag": "lag_by_topic",
+        "lag": "Lag lag_by_topic",
         "offsets": "OffsetTracker Partition Ticket",
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",
@@ -67,5 +73,6 @@ __getattr__ = names_on_demand(
         "settings": "KafkaSettings",
         "sink_limits": "SinkLimits",
         "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
+        "watch": "BrokerWatch",
     },
 )

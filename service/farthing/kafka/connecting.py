@@ -18,7 +18,7 @@ from farthing.errors import BrokerError
 from farthing.kafka.settings import KafkaSettings
 
 
-class _Reasons(logging.Handler):
+class Complaints(logging.Handler):
     """Collects the errors that aiokafka logs as arguments of its messages, in order and without repeats."""
 
     def __init__(self) -> None:
@@ -26,10 +26,29 @@ class _Reasons(logging.Handler):
         self.texts: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take the errors of one message."""
         for argument in record.args if isinstance(record.args, tuple) else ():
             if isinstance(argument, BaseException):
                 text = f"{type(argument).__name__}: {argument}" if str(argument) else type(argument).__name__
+                self.texts.pop(text, None)
                 self.texts[text] = None
+
+    @property
+    def last(self) -> str:
+        """The last one; empty while there is none."""
+        return next(reversed(self.texts), "")
+
+
+@contextmanager
+def broker_complaints() -> Iterator[Complaints]:
+    """Collect what aiokafka's clients complain about, all of them in this process."""
+    complaints = Complaints()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(complaints)
+    try:
+        yield complaints
+    finally:
+        logger.removeHandler(complaints)
 
 
 def _ignore_dropped_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -47,19 +66,15 @@ def connecting(settings: KafkaSettings) -> Iterator[None]:
     BrokerError
         From KafkaError, TimeoutError and OSError; always ``retriable``.
     """
-    reasons = _Reasons()
-    logger = logging.getLogger("aiokafka")
-    logger.addHandler(reasons)
-    try:
-        yield
-    except (KafkaError, TimeoutError, OSError) as error:
-        asyncio.get_running_loop().set_exception_handler(_ignore_dropped_connections)
-        servers = ", ".join(settings.bootstrap_servers)
-        reason = "; ".join(reasons.texts) or f"{type(error).__name__}: {error}"
-        raise BrokerError(
-            f"kafka.bootstrap_servers = {servers}: {reason}; check that a broker listens there and "
-            f"kafka.security_protocol = {settings.security_protocol} with the other security settings",
-            retriable=True,
-        ) from error
-    finally:
-        logger.removeHandler(reasons)
+    with broker_complaints() as reasons:
+        try:
+            yield
+        except (KafkaError, TimeoutError, OSError) as error:
+            asyncio.get_running_loop().set_exception_handler(_ignore_dropped_connections)
+            servers = ", ".join(settings.bootstrap_servers)
+            reason = "; ".join(reasons.texts) or f"{type(error).__name__}: {error}"
+            raise BrokerError(
+                f"kafka.bootstrap_servers = {servers}: {reason}; check that a broker listens there and "
+                f"kafka.security_protocol = {settings.security_protocol} with the other security settings",
+                retriable=True,
+            ) from error

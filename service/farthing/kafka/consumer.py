@@ -22,7 +22,7 @@ from farthing.errors import BrokerError
 from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching, PartitionResponse
 from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
-from farthing.kafka.lag import LogEnds, lag
+from farthing.kafka.lag import Lag, LogEnd, LogEnds, lag
 from farthing.kafka.membership import NO_METADATA, Membership, leader_of, refresh_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
@@ -73,7 +73,7 @@ class RecordConsumer:
         self._frames: Frames
         self._fetching: Fetching
         self._positions: dict[Partition, int | None] = {}
-        self._ends = LogEnds(time.monotonic)  # the offset after the last event that may be read
+        self.ends = LogEnds(time.monotonic)
         self._trouble: BrokerError | None = None  # from the last request, to be raised by the next fetch
         self._beyond_since: dict[Partition, float] = {}  # since when our position is beyond the log's end
         self._held = HeldPartitions()
@@ -99,24 +99,15 @@ class RecordConsumer:
         """Partitions of ours that are not fetched, with the reason."""
         return self._held.reasons
 
-    def lag(self, next_unacknowledged: Callable[[Partition], int | None]) -> dict[Partition, int | None] | None:
+    def lag(self, next_unacknowledged: Callable[[Partition], int | None]) -> dict[Partition, Lag | None] | None:
         """Return each partition's lag (see :mod:`farthing.kafka.lag`); None while there is no assignment."""
         if self._rebalance_began is not None:
             return None
-        return {p: lag(self._ends.get(p), next_unacknowledged(p)) for p in self._positions}
+        return {p: lag(self.ends.get(p), next_unacknowledged(p)) for p in self._positions}
 
-    async def learn_ends(self, after_s: float) -> None:
-        """Ask for log ends that no fetch has returned for ``after_s``: a partition is held, or scoring is slow."""
-        partitions = self._ends.older_than(after_s, self._positions)
-        if not partitions:
-            return
-        epoch = self.epoch
-        try:
-            ends = await self._bounds(partitions, end=True)
-        except BrokerError:
-            return  # the last ends stay; the next fetch fails at the same broker and raises
-        if epoch == self.epoch:
-            self._ends.asked(ends)
+    def refresh(self) -> None:
+        """Have the client ask now which partitions there are and who leads them."""
+        refresh_metadata(self._membership.client)
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Continue fetching from ``offset``; what is being fetched now is dropped."""
@@ -185,6 +176,8 @@ class RecordConsumer:
         if wrong is not None:
             self.hold(partition, f"{wrong}; look at the broker's disk", again_in_s=REFUSED_AGAIN_S)
             return False
+        if part.data:
+            del self._positions[partition]  # to the end: a broker that has enough bytes leaves out the later ones
         self._positions[partition] = following
         self._held.fetched(partition, empty=not part.data)
         return bool(part.data)
@@ -217,7 +210,7 @@ class RecordConsumer:
     async def _assigned(self, partitions: list[Partition]) -> None:
         self.epoch += 1
         self._positions = dict.fromkeys(partitions)
-        self._ends.clear()
+        self.ends.clear()
         seconds = time.monotonic() - self._rebalance_began if self._rebalance_began is not None else 0.0
         self._rebalance_began = None
         self.rebalances += 1
@@ -300,7 +293,7 @@ class RecordConsumer:
         except BrokerError as trouble:
             self._trouble = trouble
             return False
-        self._ends[partition] = response.readable_end
+        self.ends[partition] = LogEnd(part.high_watermark, response.readable_end)
         return True
 
     async def _is_truncated(self, partition: Partition, position: int, high_watermark: int) -> bool:
@@ -327,7 +320,7 @@ class RecordConsumer:
             log.error("offset_out_of_range", topic=topic, partition=number, offset=position, continues_at=offset)
             if epoch == self.epoch and self._positions.get(partition) == position:
                 self._positions[partition] = offset
-                self._ends.forget(partition)
+                self.ends.forget(partition)
                 self._on_position(partition, offset, "")
             return
         if error in _PARTITION_REFUSED:

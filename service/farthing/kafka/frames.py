@@ -5,10 +5,11 @@ five times; at a million events a second that takes most of a relay's time. Here
 opens connections and authenticates; then we take over a connection that nobody else uses. Frames (a big-endian size of
 four bytes, then that many bytes) are read into memory of their own, and written from where their pieces are.
 
-This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
-:mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
-``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns ``_writer``, ``_read_task``,
-``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``.
+This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
+:mod:`farthing.kafka.membership` and :mod:`farthing.kafka.asking`. Those used here, each checked by
+``tests/kafka/test_contract.py``: of ``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns
+``_writer``, ``_read_task``, ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``,
+``connected`` and ``close``.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Everything that we use of aiokafka's consumer group and of its low-level client.
 
-This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
-:mod:`farthing.kafka.frames`. Those used here, each checked by ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer``
-``_client`` and ``_coordinator``; of the coordinator ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
-``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``;
-``aiokafka.client.AIOKafkaClient`` with ``bootstrap``, ``close``, ``send``, ``set_topics``, ``add_topic``,
-``force_metadata_update``, ``get_random_node`` and ``cluster`` (``partitions_for_topic``, ``leader_for_partition``);
-``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range``, ``InitProducerIdRequest`` of
-``aiokafka.protocol.transaction`` and ``DescribeConfigsRequest`` of ``aiokafka.protocol.admin``. The public API has no
+This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
+:mod:`farthing.kafka.frames` and :mod:`farthing.kafka.asking`. Those used here, each checked by
+``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer`` ``_client`` and ``_coordinator``; of the coordinator
+``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``, ``ensure_coordinator_known``, ``_do_commit_offsets``,
+``_coordination_task``, ``generation`` and ``member_id``; ``aiokafka.client.AIOKafkaClient`` with ``bootstrap``,
+``close``, ``send``, ``set_topics``, ``add_topic``, ``force_metadata_update`` and ``cluster`` (``partitions_for_topic``,
+``leader_for_partition``); ``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range``, ``LeaveGroupRequest``
+of ``aiokafka.protocol.group``, ``InitProducerIdRequest`` of ``aiokafka.protocol.transaction`` and
+``DescribeConfigsRequest`` of ``aiokafka.protocol.admin``. The public API has no
 way to fetch or send ready-made bytes, or to commit as the member to which the partitions were assigned.
 """
 
@@ -41,10 +42,12 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
+from farthing.kafka.asking import any_node
 from farthing.kafka.connecting import connecting
 from farthing.kafka.coordinator import wait_for_coordinator
 from farthing.kafka.offsets import Partition
@@ -109,8 +112,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         )
         self._consumer.subscribe(self._topics, listener=self)
         with connecting(self._settings):
+            limit_s = self._settings.request_timeout_ms / 1000 + 60
             try:
-                await asyncio.wait_for(self._consumer.start(), self._settings.request_timeout_ms / 1000 + 60)
+                await asyncio.wait_for(self._consumer.start(), limit_s)
+            except TimeoutError as error:
+                raise BrokerError(
+                    f"consumer group {self._settings.group_id}: the coordinator has not let this worker in for "
+                    f"{limit_s:.0f} s; look for members that do not come back (kafka-consumer-groups.sh --members)",
+                    retriable=True,
+                ) from error
             except KafkaError as error:
                 # FENCED_INSTANCE_ID has no name in aiokafka.
                 if self._settings.group_instance_id is None or "UnknownError" not in str(error):
@@ -249,6 +259,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         if self._consumer is None:
             return
         task = asyncio.ensure_future(self._consumer.stop())
+        if self._generation is None:
+            await asyncio.wait({asyncio.ensure_future(self._stop_joining())}, timeout=timeout_s / 2)
         _, late = await asyncio.wait({task}, timeout=timeout_s)
         if late:
             task.cancel()
@@ -257,6 +269,19 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             log.warning("group_not_left", after_s=timeout_s, note="the session timeout will free the partitions")
         elif task.exception() is not None:
             log.warning("group_not_left", error=repr(task.exception()))
+
+    async def _stop_joining(self) -> None:
+        """Leave a group that has not let us in yet.
+
+        aiokafka waits for the answer to its JoinGroup, which may take a rebalance timeout, and leaves only then.
+        Without this the coordinator would wait for us too, and give our partitions to nobody meanwhile.
+        """
+        coordinator = self._consumer._coordinator
+        node, member = getattr(coordinator, "coordinator_id", None), getattr(coordinator, "member_id", "")
+        if node is None or not member or self._settings.group_instance_id is not None:
+            return
+        with contextlib.suppress(KafkaError):  # on another connection: on its own, requests wait for the answer
+            await self.client.send(node, LeaveGroupRequest(self._settings.group_id, member))
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +325,7 @@ def watch_topic(client: Any, topic: str) -> None:
 
 async def ask_producer_id(client: Any) -> ProducerId:
     """Ask any broker for a producer id, once. Raises KafkaError when none can be asked."""
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is available")
+    node = any_node(client)
     try:
         response = await client.send(node, InitProducerIdRequest(None, 0))
     except IncompatibleBrokerVersion as error:

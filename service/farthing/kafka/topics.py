@@ -12,7 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from farthing.errors import BrokerError
+from farthing.kafka.asking import ask_topics
 from farthing.kafka.connecting import connecting
+from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
 
 
@@ -56,14 +58,16 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
-    """Count the partitions of topics; those that do not exist are left out. Raises BrokerError."""
-    async with _admin(settings) as admin:
-        return await _counts(admin, topics, settings.request_timeout_ms / 1000)
-
-
-async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, int]:
-    described = await asyncio.wait_for(admin.describe_topics(list(dict.fromkeys(topics))), limit)
-    return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
+    """Count the partitions of topics; those that do not exist are left out, and not created. Raises BrokerError."""
+    limit = settings.request_timeout_ms / 1000
+    client = make_client(settings)
+    try:
+        with connecting(settings):
+            await asyncio.wait_for(connect(client), limit)
+            response = await asyncio.wait_for(ask_topics(client, topics), limit)
+    finally:
+        await disconnect(client, limit)
+    return {topic: len(rows) for code, topic, *_, rows in response.topics if code == 0 and rows}
 
 
 def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:
@@ -105,9 +109,8 @@ async def create_topics(
     """
     created = []
     limit = settings.request_timeout_ms / 1000
+    counts = await partition_counts(settings, [name for route in routes for name in route.all])
     async with _admin(settings) as admin:
-        names = [name for route in routes for name in route.all]
-        counts = await _counts(admin, names, limit)
         for route in routes:
             width = counts.get(route.source, partitions)
             if width is None:
@@ -134,11 +137,11 @@ async def create_topics(
 async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:
     """Create the compacted topics, of one partition, that do not exist; returns their names. Raises BrokerError."""
     limit = settings.request_timeout_ms / 1000
+    existing = await partition_counts(settings, names)
+    missing = [name for name in names if name not in existing]
+    if not missing:
+        return []
     async with _admin(settings) as admin:
-        existing = await _counts(admin, names, limit)
-        missing = [name for name in names if name not in existing]
-        if not missing:
-            return []
         topics = [NewTopic(n, 1, replication_factor, topic_configs={"cleanup.policy": "compact"}) for n in missing]
         response = await asyncio.wait_for(admin.create_topics(topics), limit)
         for name, code, *message in response.topic_errors:

@@ -101,6 +101,11 @@ class KernelCache(NullCache):  # type: ignore[misc]
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
 
+def cache_folders() -> tuple[Path, ...]:
+    """Return the folders that compiled kernels may be in, whether they exist or not."""
+    return tuple(_candidates())
+
+
 def writable_folder() -> Path | None:
     """Return the folder that compiled kernels are written to."""
     folder = _folders()[-1]

@@ -235,6 +235,10 @@ class Ledger:
                 lags[route] += lag
         return dict(lags)
 
+    def unreadable(self, now_ms: int) -> int:
+        """Count the part of the lag that cannot be read yet, because a producer's transaction is open."""
+        return sum(sum(beat.unreadable.values()) for beat in self.workers(now_ms))
+
 
 def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:
     """Add up many totals, as ``+`` would, but making only one new one."""

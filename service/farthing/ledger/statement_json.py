@@ -84,6 +84,7 @@ def statement_body(
         "latency_p99_ms": None if p99 is None or math.isinf(p99) else int(p99),
         "latency_p99_over_ms": ledger.last_edge_ms() if p99 is not None and math.isinf(p99) else None,
         "lag": sum(ledger.lag(statement.now_ms).values()) if ledger.lag_is_known(statement.now_ms) else None,
+        "lag_unreadable": ledger.unreadable(statement.now_ms) if ledger.lag_is_known(statement.now_ms) else None,
         "own": _own(ledger, statement),
         "avoided_usd": avoided,
         "avoided_usd_per_million": _per_million(avoided, scored),

@@ -124,6 +124,7 @@ class Heartbeat:
     latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by octave of age
     sample: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # model -> sampled text, see tokens
     ages: Mapping[str, Mapping[int, int]] | None = None  # route -> events by upper edge in ms, see latencies
+    unreadable: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> part of lag, where there is some
 
     @property
     def events_by_age(self) -> Mapping[str, Mapping[float, int]]:
@@ -151,7 +152,9 @@ class Heartbeat:
         """Return the record's Kafka value."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body |= {name: dict(body[name]) for name in ("lag", "latency", "sample")}
-        ages = body.pop("ages")
+        ages, unreadable = body.pop("ages"), body.pop("unreadable")
+        if unreadable:
+            body["unreadable"] = dict(unreadable)
         if ages is not None:  # [edge, events, edge, events, ...] for buckets with events: an object would be longer
             body["ages"] = {route: [n for pair in counts.items() for n in pair] for route, counts in ages.items()}
         return json.dumps({"v": FORMAT_VERSION, **body}, separators=(",", ":"), ensure_ascii=False).encode()
@@ -173,6 +176,7 @@ class Heartbeat:
                 {str(route): tuple(map(_whole, counts)) for route, counts in body["latency"].items()},
                 {str(model): tuple(map(_whole, counts)) for model, counts in body["sample"].items()},
                 _ages(body.get("ages")),
+                {str(route): _whole(n) for route, n in body.get("unreadable", {}).items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a damaged heartbeat ({type(error).__name__}: {error})") from error

@@ -9,6 +9,9 @@ from aiohttp import web
 from farthing.process.access import Access
 from farthing.process.http import LOCAL, PROBES, Endpoint, bind, forgiving, index, probe_routes, this_process
 
+ENDS = ("draining", "failed", "stopped")
+"""States of a process that is on its way out."""
+
 
 class Health:
     """The state of one process, as the probes give it: ``state`` is one of :data:`farthing.serving.metrics.STATES`.
@@ -21,7 +24,12 @@ class Health:
         """State and reason: a pair that is replaced, never changed."""
 
     def set(self, state: str, reason: str = "") -> None:
-        """Say what the process does now and, when it is not ready, why and what would mend it."""
+        """Say what the process does now and, when it is not ready, why and what would mend it.
+
+        A process that drains only ends or fails: it is never ready again.
+        """
+        if self.state == "draining" and state not in ENDS:
+            return
         self.now = (state, reason or state)
 
     @property

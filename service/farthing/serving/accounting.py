@@ -284,6 +284,11 @@ class Reporter:
             await self._producer.send([batch_of(topic, records)])
 
 
+def carries_a_total(metadata: str) -> bool:
+    """Whether the metadata of a commit holds a total from which counting can go on."""
+    return _Carried.read(metadata) is not None
+
+
 def batch_of(topic: str, records: Sequence[UsageRecord | Heartbeat]) -> OutputBatch:
     """Encode records as one batch for the only partition of their topic."""
     keys, values = ([record.key for record in records], [record.encode() for record in records])

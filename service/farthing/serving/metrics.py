@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
@@ -23,6 +24,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from farthing.blocks import Bytes, Int64s, Outcome, Status
+from farthing.kafka import Lag
 from farthing.kernels.jit import kernel
 from farthing.meter.latencies import (
     EDGES_MS,
@@ -207,8 +209,12 @@ class Metrics:
         self.broker_errors = Counter("farthing_broker_errors", "Errors of the broker.", ["stage"], registry=r)
         self.lag = Gauge(
             "farthing_lag_events",
-            "High watermark (or last stable offset) minus next unacknowledged offset, of this worker's partitions; NaN "
-            "while not known.",
+            "High watermark minus next unacknowledged offset, of this worker's partitions; NaN while not known.",
+            ["route"], registry=r,
+        )  # fmt: skip
+        self.unreadable = Gauge(
+            "farthing_lag_unreadable_events",
+            "The part of the lag that cannot be read yet: a producer's transaction is open; NaN while not known.",
             ["route"], registry=r,
         )  # fmt: skip
         self.partitions = Gauge("farthing_assigned_partitions", "Partitions assigned to this worker.", registry=r)
@@ -226,6 +232,7 @@ class Metrics:
         for route, model in routes.items():
             self.model.labels(route).info({"model": model})
             self.lag.labels(route).set(math.nan)
+            self.unreadable.labels(route).set(math.nan)
             for family in (
                 self.rows,
                 self.blocks,
@@ -242,15 +249,16 @@ class Metrics:
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
-    def show_lag(self, lag: Callable[[], Mapping[str, int | None]]) -> None:
+    def show_lag(self, lag: Callable[[], Mapping[str, Lag | None]]) -> None:
         """Show what ``lag`` returns for each route at the time of a scrape, None as NaN: unknown is not 0."""
 
-        def shown(route: str) -> float:
+        def shown(route: str, part: Callable[[Lag], int]) -> float:
             value = lag()[route]
-            return math.nan if value is None else value
+            return math.nan if value is None else part(value)
 
         for route in lag():
-            self.lag.labels(route).set_function(partial(shown, route))
+            self.lag.labels(route).set_function(partial(shown, route, attrgetter("events")))
+            self.unreadable.labels(route).set_function(partial(shown, route, attrgetter("unreadable")))
 
     def set_rebalances(self, count: int, seconds: float) -> None:
         """Bring the rebalance counters up to the consumer's running totals."""

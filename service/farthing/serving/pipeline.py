@@ -26,6 +26,7 @@ from farthing.kafka import (
     Fetched,
     HeldError,
     KafkaSettings,
+    Lag,
     OffsetTracker,
     Partition,
     RecordConsumer,
@@ -37,6 +38,7 @@ from farthing.process.probes import Health
 from farthing.serving.breaker import BlockHeldError
 from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
+from farthing.serving.joining import JOINING, Joining
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
@@ -48,8 +50,8 @@ log = structlog.get_logger()
 COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
-CLOSE_TIMEOUT_S = 5.0  # the same after an error
 HELD_AGAIN_S = 5.0  # when to try again after a model or an output topic has refused everything
+CLOSE_TIMEOUT_S = 5.0  # the same after an error, and while joining
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -77,7 +79,10 @@ class Pipeline:
         self._offsets = OffsetTracker()
         self._metrics = metrics
         metrics.show_lag(self.lag)
-        self._progress = Progress(metrics, health, stall_timeout_s=stall_timeout_s)
+        topics = {source: (route.topics.sink, route.topics.dead_letters) for source, route in self._routes.items()}
+        self._progress = Progress(
+            kafka, topics, self._consumer, self._offsets, metrics, health, stall_timeout_s=stall_timeout_s
+        )
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
         self._reports = NoReports() if reports is None else reports
@@ -87,6 +92,7 @@ class Pipeline:
             self._consumer.written,
         )  # fmt: skip
         self._producing: asyncio.Task[None] | None = None
+        self._joining = Joining(kafka, health)
         self._joined = False
         self._next_commit = 0.0
 
@@ -103,7 +109,7 @@ class Pipeline:
         left = CLOSE_TIMEOUT_S
         working = asyncio.create_task(self._run(stop))
         stopping = asyncio.create_task(stop.wait())
-        looking = asyncio.create_task(self._progress.keep_looking(self._consumer, self._offsets))
+        looking = asyncio.create_task(self._progress.keep_looking())
         try:
             await asyncio.wait({working, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -112,7 +118,8 @@ class Pipeline:
                 await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
                 left = max(deadline - time.monotonic(), 1.0)
                 if not self._joined:
-                    log.info("stopped_while_joining", note="nothing had been read")
+                    log.info("stopped_while_joining", note="nothing had been read; leaving the group")
+                    left = CLOSE_TIMEOUT_S
                 elif not working.done():
                     log.warning("drain_incomplete", error="time is up", note="uncommitted events are scored again")
             for task in (working, looking):
@@ -130,10 +137,12 @@ class Pipeline:
             self._scoring.close()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        await self._producer.start()
-        await self._limits.read()
-        await self._reports.start()
-        await self._consumer.start()
+        async with self._joining:
+            await self._producer.start()
+            await self._limits.read()
+            await self._reports.start()
+            self._joining.begin(JOINING)
+            await self._consumer.start()
         self._joined = True
         self._progress.begin()
         await self._loop(stop)
@@ -256,6 +265,7 @@ class Pipeline:
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
             self._offsets.committed(offsets)
+            self._progress.committed()
 
     async def _finish(self, partitions: list[Partition]) -> None:
         """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
@@ -325,6 +335,6 @@ class Pipeline:
         self._offsets.assign(partition, offset)
         self._reports.assign(partition, offset, metadata)
 
-    def lag(self) -> dict[str, int | None]:
+    def lag(self) -> dict[str, Lag | None]:
         """Return the lag by route (see :mod:`farthing.kafka.lag`); None where it is unknown."""
         return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

@@ -26,7 +26,7 @@ from prometheus_client.exposition import generate_latest
 from farthing import config
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
-from farthing.kafka import PacingReader, ensure_compacted
+from farthing.kafka import Lag, PacingReader, ensure_compacted
 from farthing.kernels.jit import watch_compilation
 from farthing.meter.latencies import OCTAVE_EDGES_MS, by_edge, by_octave
 from farthing.meter.records import Heartbeat
@@ -65,7 +65,7 @@ class Worker:
         self._signals = 0
         self._stop = asyncio.Event()
         self._metrics: Metrics | None = None
-        self._lag: Callable[[], dict[str, int | None]] = dict
+        self._lag: Callable[[], dict[str, Lag | None]] = dict
 
     async def run(self) -> int:
         """Serve until a signal; returns the exit code.
@@ -145,12 +145,14 @@ class Worker:
         def heartbeat() -> Heartbeat:
             samples = {route.stages.model_id: route.sample.as_ints() for route in routes}
             lags = {route: lag for route, lag in self._lag().items() if lag is not None}
+            unreadable = {route: lag.unreadable for route, lag in lags.items() if lag.unreadable}
             ages = metrics.latency.counts()
             octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
             fine = {route: by_edge(counts) for route, counts in ages.items()}
             return Heartbeat(
                 name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
-                time.process_time_ns(), lags, edges, octaves, samples, fine,
+                time.process_time_ns(), {route: lag.events for route, lag in lags.items()}, edges, octaves, samples,
+                fine, unreadable,
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.stages.model_id, route.stages.task) for route in routes}

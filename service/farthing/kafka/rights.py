@@ -1,0 +1,48 @@
+"""What a broker says that this client may do (KIP-430), and what topics are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+OPERATIONS: Final = {3: "READ", 4: "WRITE", 5: "CREATE", 8: "DESCRIBE", 10: "DESCRIBE_CONFIGS", 12: "IDEMPOTENT_WRITE"}
+"""Bits of Kafka's AclOperation, by name."""
+
+NOT_TOLD: Final = -(1 << 31)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as a broker describes it."""
+
+    name: str
+    error: int  # Kafka's code: 0, 3 (there is none), 29 (this client may not describe it)
+    partitions: int = 0
+    replicas: int = 0
+    """Copies of the partition that has the fewest."""
+    leaderless: tuple[int, ...] = ()
+    behind: tuple[int, ...] = ()
+    """Partitions with replicas that are not in sync."""
+    rights: frozenset[str] | None = None
+    """None where the broker does not say."""
+
+    @classmethod
+    def read(cls, row: Any) -> TopicState:
+        """Read one topic of a response."""
+        code, name, _, partitions, operations = row
+        return cls(
+            name,
+            code,
+            len(partitions),
+            min((len(p[4]) for p in partitions), default=0),
+            tuple(sorted(p[1] for p in partitions if p[2] < 0)),
+            tuple(sorted(p[1] for p in partitions if len(p[5]) < len(p[4]))),
+            rights_of(operations),
+        )
+
+
+def rights_of(operations: int) -> frozenset[str] | None:
+    """Return the names of the operations in a bit field; None where the broker does not say."""
+    if operations == NOT_TOLD:
+        return None
+    return frozenset(name for bit, name in OPERATIONS.items() if operations >> bit & 1)
