@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from farthing.kafka.producer import BatchProducer
     from farthing.kafka.reading import TopicReader
     from farthing.kafka.settings import KafkaSettings
+    from farthing.kafka.tail import read_tail
     from farthing.kafka.topics import (
         Finding,
         RouteTopicNames,
@@ -44,6 +45,7 @@ __all__ = [
     "lag_by_topic",
     "letter_of_batch",
     "partition_counts",
+    "read_tail",
     "wait_for_coordinator",
 ]
 
@@ -59,6 +61,7 @@ __getattr__ = names_on_demand(
         "producer": "BatchProducer",
         "reading": "TopicReader",
         "settings": "KafkaSettings",
+        "tail": "read_tail",
         "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
     },
 )

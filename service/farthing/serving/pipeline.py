@@ -229,24 +229,21 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        # A total that was not due with the last commit, because there may not be another commit.
         await self._reports.publish(self._offsets.partitions())
 
-    async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
+    async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
         if not offsets:
             return
         began = time.perf_counter()
-        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
-        await self._reports.publish(offsets, everything=last)
-        ours = await self._consumer.commit(offsets, timeout_s, metadata)
+        ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
             self._offsets.committed(offsets)
 
     async def _finish(self, partitions: list[Partition]) -> None:
-        """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
-        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+        """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
+        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S)
         await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
