@@ -12,7 +12,8 @@ from farthing import config
 from farthing.kafka import KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.sections import HttpSettings, RouteSettings, Settings, WorkerSettings
-from farthing.serving.accounting import Accounting, Reporter
+from farthing.serving.accounting import Accounting
+from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
 
 PACKAGE = Path(farthing.__file__).parent
@@ -28,6 +29,7 @@ SECTIONS = {
 # What stands between the settings and the broker. Pure stages and the library are called without settings too.
 SERVING = [
     *("serving/pipeline.py", "serving/accounting.py", "serving/reporting.py", "serving/progress.py"),
+    *("serving/reporter.py", "serving/publishing.py"),
     *("serving/scoring_thread.py", "serving/supervisor.py", "serving/worker.py"),
     *("process/probes.py", "process/http.py", "kafka/*.py", "ledger/*.py"),
 ]

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.config import Settings
 from farthing.ledger.figures import Figures
-from farthing.serving.metrics import STAGES, STATES, Metrics
+from farthing.serving.metrics import REPORTS, STAGES, STATES, Metrics
 from farthing.serving.supervisor import Supervisor
 
 # What Prometheus and its operator put on every series, and what a supervisor puts on its workers'.
@@ -17,6 +17,7 @@ LABEL_VALUES = {
     "stage": set(STAGES),
     "farthing_worker_state": set(STATES),
     "outcome": {"scored", "dead", "committed", "not_ours"},
+    "report": set(REPORTS),
     "estimate": {"low", "mid", "high"},
     "job": {"farthing-worker", "farthing-ledger", "farthing-.*"},
 }

@@ -146,7 +146,7 @@ async def _limits(settings: Settings, look: BrokerLook, cluster: Cluster) -> lis
 async def _committed(settings: Settings, look: BrokerLook) -> list[Row]:
     cluster = await look.cluster({route.source for route in settings.route})
     found = await look.committed(sorted(cluster.leaders))
-    return topics.committed(found, [not text or carries_a_total(text) for _, text in found.values()])
+    return topics.committed(found, [not text or carries_a_total(text, at) for at, text in found.values()])
 
 
 def _now_ms() -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from farthing.kafka.sending import HeldError, Refused
     from farthing.kafka.settings import KafkaSettings
     from farthing.kafka.sink_limits import SinkLimits
+    from farthing.kafka.tail import read_tail
     from farthing.kafka.topics import (
         Finding,
         RouteTopicNames,
@@ -54,6 +55,7 @@ __all__ = [
     "lag_by_topic",
     "letter_of_batch",
     "partition_counts",
+    "read_tail",
     "wait_for_coordinator",
 ]
 
@@ -72,6 +74,7 @@ __getattr__ = names_on_demand(
         "sending": "HeldError Refused",
         "settings": "KafkaSettings",
         "sink_limits": "SinkLimits",
+        "tail": "read_tail",
         "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
         "watch": "BrokerWatch",
     },

@@ -15,17 +15,29 @@ from prometheus_client.registry import Collector
 
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
+from farthing.ledger.refusals import SOURCES, Refusals
 from farthing.ledger.statement import PriceBook, make_statement
 from farthing.meter.money import SCENARIOS
 from farthing.meter.opponents import MODES
+from farthing.meter.untrusted import REASONS
 
 
 class RunningLedger(Protocol):
     """The source of the metrics: the running app."""
 
-    records: int
-    refused: int
     ready: bool
+
+    @property
+    def records(self) -> int:
+        """Usage records and heartbeats read since the start."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """What was refused since the start."""
+
+    @property
+    def broker_silent_s(self) -> float:
+        """Seconds since a broker last answered."""
 
     def books(self) -> tuple[Ledger, History]:
         """Return the books."""
@@ -50,7 +62,12 @@ class Figures(Collector):
         metrics = families()
         metrics["ready"].add_metric([], float(self._running.ready))
         metrics["records"].add_metric([], self._running.records)
-        metrics["refused"].add_metric([], self._running.refused)
+        refusals = self._running.refusals
+        metrics["refused"].add_metric([], refusals.records)
+        for source in SOURCES:
+            for reason in REASONS:
+                metrics["refusals"].add_metric([source, reason], refusals.counts[source, reason])
+        metrics["broker_silent"].add_metric([], self._running.broker_silent_s)
         metrics["workers"].add_metric([], len(ledger.workers(now_ms)))
         metrics["core_seconds"].add_metric([], ledger.reserved_core_ms() / 1000)
         metrics["cpu_seconds"].add_metric([], ledger.cpu_ns() / 1e9)
@@ -81,6 +98,14 @@ def families() -> dict[str, Any]:
         "ready": gauge("farthing_ledger_ready", "1 when the books are restored from their changelogs.", labels=[]),
         "records": counter("farthing_ledger_records", "Usage records and heartbeats read since the start.", labels=[]),
         "refused": counter("farthing_ledger_refused_records", "Of them, those that could not be read.", labels=[]),
+        "refusals": counter(
+            "farthing_ledger_refusals",
+            "Records of the two topics, and values of the three tables, that could not be read, by reason.",
+            labels=["source", "reason"],
+        ),
+        "broker_silent": gauge(
+            "farthing_ledger_broker_silent_seconds", "Seconds since a broker last answered the ledger.", labels=[]
+        ),
         "workers": gauge("farthing_ledger_workers", "Workers whose last heartbeat is fresh.", labels=[]),
         "core_seconds": counter(
             "farthing_ledger_reserved_core_seconds", "Core-seconds reserved by workers, idle or not.", labels=[]

@@ -39,6 +39,7 @@ def assemble(settings: Settings) -> LedgerApp:
         ledger.books,
         book,
         ready=ledger.readiness,
+        has_books=lambda: ledger.ready,
         metrics=lambda: generate_latest(registry),
         hosts=settings.ledger.allowed_hosts,
         first_events=first_events(settings),
@@ -84,6 +85,7 @@ def run(settings: Settings) -> int:
     worker: Any = Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
     )  # mode prints a traceback of any crash to the standard error that it is given
+    worker.spinner = None  # it writes terminal codes even into a file
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way

@@ -28,6 +28,8 @@ from farthing.meter.tokens import TextSample
 from farthing.meter.usage import UsageTotals
 
 DAY_MS: Final = 1_000 * SECONDS_A_DAY
+EARLIEST_MS: Final = 1_577_836_800_000
+"""2020: a process that says it started before has a clock that was never set, and would cost people's time since."""
 RATE_OVER_MS: Final = 60_000
 LEAST_RATE_MS: Final = 10_000
 
@@ -155,8 +157,8 @@ def make_statement(ledger: Ledger, book: PriceBook, window: WindowName, now_ms: 
     ConfigError
         A model of ``meter.compare_with`` is unknown, or a task has no prompt model.
     """
-    starts = [beat.started_at_ms for beat in ledger.beats.values()]
-    first = min(starts, default=now_ms)
+    starts = (ledger.ran_ms(beat)[0] for beat in ledger.beats.values())
+    first = min((start for start in starts if EARLIEST_MS <= start <= now_ms), default=now_ms)
     from_ms = first if window == "all" else max(first, now_ms // WINDOWS_MS[window] * WINDOWS_MS[window])
     name = None if window == "all" else window
     used = ledger.totals(name, now_ms)
@@ -223,10 +225,8 @@ def _events_per_day(
 
 def _own(ledger: Ledger, book: PriceBook, lines: Sequence[Line], from_ms: int, now_ms: int) -> OwnCost:
     meter = book.meter
-    core_ms = sum(
-        beat.cores * max(0, min(beat.at_ms, now_ms) - max(beat.started_at_ms, from_ms))
-        for beat in ledger.beats.values()
-    )
+    ran = ((beat.cores, *ledger.ran_ms(beat)) for beat in ledger.beats.values())
+    core_ms = sum(cores * max(0, min(end, now_ms) - max(start, from_ms)) for cores, start, end in ran)
     hour = Fraction(meter.core_hour_usd)
     worker = Interval.of(hour * Fraction(core_ms, 3_600_000))
     days = Fraction(max(now_ms - from_ms, 0), DAY_MS)

@@ -93,8 +93,8 @@ def statement_body(
         "opponents": [one for line in statement.lines for one in _opponents(line)],
         "routes": [_route(ledger, line) for line in statement.lines],
         "tenants": _tenants(ledger, statement, avoided),
-        "workers": [_worker(beat, True, statement.now_ms) for beat in alive]
-        + [_worker(beat, False, statement.now_ms) for beat in ledger.missed(statement.now_ms)],
+        "workers": [_worker(beat, True, ledger.age_ms(beat, statement.now_ms)) for beat in alive]
+        + [_worker(beat, False, ledger.age_ms(beat, statement.now_ms)) for beat in ledger.missed(statement.now_ms)],
     }
 
 
@@ -227,7 +227,7 @@ def _tenants(ledger: Ledger, statement: Statement, avoided: Interval | None) -> 
     return rows
 
 
-def _worker(beat: Heartbeat, alive: bool, now_ms: int) -> dict[str, Any]:
+def _worker(beat: Heartbeat, alive: bool, age_ms: int) -> dict[str, Any]:
     return {
         "worker": beat.worker,
         "alive": alive,
@@ -236,7 +236,7 @@ def _worker(beat: Heartbeat, alive: bool, now_ms: int) -> dict[str, Any]:
         "up_s": max(beat.at_ms - beat.started_at_ms, 0) // 1000,
         "cpu_share": _share(beat.cpu_ns, beat.reserved_core_ms),
         "lag": None if beat.lag_unknown else sum(beat.lag.values()),
-        "seen_ms_ago": max(now_ms - beat.at_ms, 0),
+        "seen_ms_ago": max(age_ms, 0),
     }
 
 

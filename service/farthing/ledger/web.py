@@ -44,7 +44,7 @@ PATHS: Final = {
     "/api/routes": "the topics that are read, and a command to send an event to each",
     "/openapi.json": "what these return",
     **PROBES,
-    "/ready": "200 when the books are restored; otherwise 503",
+    "/ready": "200 when the books are restored and a broker answers; otherwise 503",
 }
 STATEMENT_KEPT_MS: Final = 500
 """How long a statement is used again: one is made at most twice a second per window, however many pages are open."""
@@ -70,19 +70,22 @@ class Pages:
         *,
         ready: Callable[[], tuple[bool, str]],
         metrics: Callable[[], bytes],
+        has_books: Callable[[], bool] | None = None,
         hosts: tuple[str, ...] = (),
         first_events: Sequence[FirstEvent] = (),
     ) -> None:
         """Make the pages of these books.
 
-        ``hosts`` are the names that requests may be addressed to; if none are given, addresses and localhost; ``*`` is
-        any. ``first_events`` are shown while nothing has been scored.
+        The books are shown while ``has_books`` (by default while ``ready``), so also when no broker answers. ``hosts``
+        are the names that requests may be addressed to; if none are given, addresses and localhost; ``*`` is any.
+        ``first_events`` are shown while nothing has been scored.
         """
         self._books = books
         self._book = book
         self._ready = ready
         self._metrics = metrics
         self._hosts = hosts
+        self._has_books = has_books
         self._first_events_of_routes = [first.as_dict() for first in first_events]
         self._made: dict[str, Statement] = {}
         self._making = asyncio.Lock()
@@ -163,7 +166,7 @@ class Pages:
 
     def _require_books(self) -> None:
         is_ready, reason = self._ready()
-        if not is_ready:
+        if not (is_ready if self._has_books is None else self._has_books()):
             raise web.HTTPServiceUnavailable(text=reason + "\n")
 
 

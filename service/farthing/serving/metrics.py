@@ -35,12 +35,16 @@ from farthing.meter.latencies import (
     by_octave,
     percentile_ms,
 )
+from farthing.meter.untrusted import REASONS
 from farthing.wire import Dropped
 
 STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
 """The ten stages in order; functions, the label ``stage``, errors and dashboards use these verbs."""
 
 STATES = ("starting", "joining", "running", "draining", "stalled", "failed", "stopped")
+
+REPORTS = ("usage", "heartbeat")
+"""What a worker publishes for the ledger."""
 
 WINDOW_S = 60
 _SLOT_S = 5
@@ -207,6 +211,19 @@ class Metrics:
         self.rebalances = Counter("farthing_rebalances", "Rebalances of the consumer group seen.", registry=r)
         self.rebalance_seconds = Counter("farthing_rebalance_seconds", "Seconds without an assignment.", registry=r)
         self.broker_errors = Counter("farthing_broker_errors", "Errors of the broker.", ["stage"], registry=r)
+        self.report_errors = Counter(
+            "farthing_report_errors",
+            "Failed attempts to publish usage totals or a heartbeat; scoring goes on.", ["report"], registry=r,
+        )  # fmt: skip
+        self.usage_unpublished = Gauge(
+            "farthing_usage_unpublished_seconds", "Seconds since usage totals cannot be published; 0 if they can.",
+            registry=r,
+        )  # fmt: skip
+        self.refused_metadata = Counter(
+            "farthing_refused_metadata",
+            "Partitions taken over whose committed metadata is no usage total: a new count began.",
+            ["reason"], registry=r,
+        )  # fmt: skip
         self.lag = Gauge(
             "farthing_lag_events",
             "High watermark minus next unacknowledged offset, of this worker's partitions; NaN while not known.",
@@ -248,6 +265,10 @@ class Metrics:
                 self.dropped_headers.labels(route, reason.name.lower())
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        for report in REPORTS:
+            self.report_errors.labels(report)
+        for why in REASONS:
+            self.refused_metadata.labels(why)
 
     def show_lag(self, lag: Callable[[], Mapping[str, Lag | None]]) -> None:
         """Show what ``lag`` returns for each route at the time of a scrape, None as NaN: unknown is not 0."""

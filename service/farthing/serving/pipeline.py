@@ -249,17 +249,14 @@ class Pipeline:
             await self._settle()
         self._limits.read_when_due()
         await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        # A total that was not due with the last commit, because there may not be another commit.
         await self._reports.publish(self._offsets.partitions())
 
-    async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
+    async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
         if not offsets:
             return
         began = time.perf_counter()
-        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
-        await self._reports.publish(offsets, everything=last)
         failpoint("before_commit")
-        ours = await self._consumer.commit(offsets, timeout_s, metadata)
+        ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
         failpoint("after_commit")
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
@@ -268,8 +265,8 @@ class Pipeline:
             self._progress.committed()
 
     async def _finish(self, partitions: list[Partition]) -> None:
-        """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
-        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+        """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
+        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S)
         await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:

@@ -14,7 +14,7 @@ class Reports(Protocol):
     """Is told about every partition and block, and supplies the metadata of every commit."""
 
     async def start(self) -> None:
-        """Connect. Raises BrokerError."""
+        """Start."""
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Take over a partition from ``offset`` on; ``metadata`` was committed with it."""
@@ -32,7 +32,7 @@ class Reports(Protocol):
         """Return the metadata to commit with these partitions' offsets."""
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
-        """Publish what must be published before these partitions' offsets are committed. Raises BrokerError."""
+        """Have the totals that are due published, without waiting; with ``everything``, wait a moment for the last."""
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """Give up partitions."""

@@ -39,9 +39,10 @@ from farthing.process.http import Endpoint
 from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.process.probes import Health, listen
 from farthing.serving import failpoints, topics
-from farthing.serving.accounting import Accounting, Reporter, Scored
+from farthing.serving.accounting import Accounting, Scored
 from farthing.serving.metrics import Metrics
 from farthing.serving.pipeline import Pipeline
+from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route, RouteTopics
 from farthing.serving.supervisor import write_address
@@ -65,6 +66,7 @@ class Worker:
         self._signals = 0
         self._stop = asyncio.Event()
         self._metrics: Metrics | None = None
+        self._reporter: Reporter | None = None
         self._lag: Callable[[], dict[str, Lag | None]] = dict
 
     async def run(self) -> int:
@@ -107,9 +109,7 @@ class Worker:
         readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
         if readers is None:
             return
-        reports = await self._unless_stopped(self._make_reports(routes, self._metrics))
-        if self._stop.is_set():
-            return
+        reports = self._make_reports(routes, self._metrics)
         pipeline = Pipeline(
             routes,
             settings.kafka.for_worker(self._index),
@@ -128,18 +128,16 @@ class Worker:
             for reader in readers:
                 await reader.close(1.0)
 
-    async def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
-        """Make the publisher of usage and heartbeats, and create its topics if they are missing."""
+    def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
+        """Make the publisher of usage and heartbeats."""
         meter, kafka = self._settings.meter, self._settings.kafka.for_worker(self._index)
         if not meter.enabled:
             return NoReports()
-        names = (meter.usage_topic, meter.heartbeat_topic)
-        made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
-        if made:
-            log.info("topics_created", topics=made)
+        make_topics = partial(ensure_compacted, kafka, replication_factor=self._settings.ledger.replication_factor)
         # Several services may run on a host: the configured port distinguishes them and survives a restart.
         name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
-        started_ms = time.time_ns() // 1_000_000
+        # From here on by a clock that nobody puts forward or back: cores are paid for by the time in between.
+        started_ms, started_s = max(time.time_ns() // 1_000_000, 0), time.monotonic()
         edges = tuple(OCTAVE_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
@@ -149,18 +147,23 @@ class Worker:
             ages = metrics.latency.counts()
             octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
             fine = {route: by_edge(counts) for route, counts in ages.items()}
+            at_ms = started_ms + int(1_000 * (time.monotonic() - started_s))
             return Heartbeat(
-                name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
+                name, started_ms, at_ms, self._health.state, self._settings.worker.cores,
                 time.process_time_ns(), {route: lag.events for route, lag in lags.items()}, edges, octaves, samples,
                 fine, unreadable,
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.stages.model_id, route.stages.task) for route in routes}
-        accounting = Accounting(scored, most_tenants=meter.tenants)
-        return Reporter(
+        accounting = Accounting(
+            scored, most_tenants=meter.tenants, on_refused=lambda reason: metrics.refused_metadata.labels(reason).inc()
+        )
+        self._reporter = Reporter(
             kafka, accounting, heartbeat,
             usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic, stopping=self._stop.is_set,
+            make_topics=make_topics, metrics=metrics,
         )  # fmt: skip
+        return self._reporter
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
         """Read the pacing topics of the routes that have one, and follow them."""
@@ -259,7 +262,8 @@ class Worker:
 
     async def _ready(self) -> tuple[bool, str]:
         state, reason = self._health.now
-        return self._health.ready, f"{state}: {reason}"
+        trouble = None if self._reporter is None else self._reporter.trouble
+        return self._health.ready, f"{state}: {reason}" + (f" ({trouble})" if trouble is not None else "")
 
     async def _export(self) -> bytes:
         if self._metrics is None:
