@@ -78,6 +78,7 @@ class Pipeline:
         self._producing: asyncio.Task[None] | None = None
         self._joined = False
         self._next_commit = 0.0
+        self._committing = asyncio.Lock()  # each commit is retried by itself: an older one must not come after a newer
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
@@ -239,8 +240,14 @@ class Pipeline:
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
         if not offsets:
             return
-        began = time.perf_counter()
         metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
+        async with self._committing:
+            await self._commit_in_turn(offsets, metadata, timeout_s, last=last)
+
+    async def _commit_in_turn(
+        self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float, *, last: bool
+    ) -> None:
+        began = time.perf_counter()
         await self._reports.publish(offsets, everything=last)
         failpoint("before_commit")
         ours = await self._consumer.commit(offsets, timeout_s, metadata)
@@ -261,8 +268,8 @@ class Pipeline:
             raise error
         pause = self._progress.trouble(error)
         if self._producing is not None:
+            await asyncio.wait({self._producing})  # still ours meanwhile: whoever ends the loop now ends it too
             producing, self._producing = self._producing, None
-            await asyncio.wait({producing})
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
         for partition in self._offsets.partitions():
