@@ -95,6 +95,7 @@ class Pipeline:
         self._joining = Joining(kafka, health)
         self._joined = False
         self._next_commit = 0.0
+        self._committing = asyncio.Lock()  # each commit is retried by itself: an older one must not come after a newer
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
@@ -254,9 +255,16 @@ class Pipeline:
     async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
         if not offsets:
             return
+        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged meanwhile
+        async with self._committing:
+            await self._commit_in_turn(offsets, metadata, timeout_s)
+
+    async def _commit_in_turn(
+        self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float
+    ) -> None:
         began = time.perf_counter()
         failpoint("before_commit")
-        ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
+        ours = await self._consumer.commit(offsets, timeout_s, metadata)
         failpoint("after_commit")
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
@@ -280,8 +288,8 @@ class Pipeline:
         else:
             pause = self._progress.trouble(error)
         if self._producing is not None:
+            await asyncio.wait({self._producing})  # still ours meanwhile: whoever ends the loop now ends it too
             producing, self._producing = self._producing, None
-            await asyncio.wait({producing})
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
         for partition in self._offsets.partitions():
