@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from farthing.errors import BrokerError
-from farthing.kafka.connecting import connecting
+from farthing.kafka.connecting import connecting, reach, refused_topics
 from farthing.kafka.settings import KafkaSettings
 
 
@@ -45,6 +45,7 @@ class Finding:
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
+    await reach(settings)
     admin = AIOKafkaAdminClient(**settings.client_options())
     limit = settings.request_timeout_ms / 1000
     try:
@@ -63,6 +64,9 @@ async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> di
 
 async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, int]:
     described = await asyncio.wait_for(admin.describe_topics(list(dict.fromkeys(topics))), limit)
+    refused = sorted(t["topic"] for t in described if for_code(t["error_code"]) is TopicAuthorizationFailedError)
+    if refused:
+        raise refused_topics(refused)
     return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
 
 
