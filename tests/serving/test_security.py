@@ -438,6 +438,9 @@ class Allowed:
             "farthing-ledger": f"ledger-{service.name}", "farthing-ledger-": f"ledger-{service.name}-",
         }  # fmt: skip
 
+    def name(self, written):
+        return self._names[written]
+
     def allow(self, rows):
         k = self._kinds
         bindings = [
@@ -480,10 +483,42 @@ def as_bob(secrets):
     return sasl(secrets, "SCRAM-SHA-256")[1] | {"sasl_plain_username": "bob"}
 
 
+@pytest.mark.parametrize("left_out", [row for row in rows_of("farthing-worker") if "farthing." not in row[3]], ids=str)
+async def test_a_right_that_is_missing_is_named_at_the_start(left_out, secure_kafka, secrets, tmp_path):
+    """Those on usage and heartbeats are not needed for scoring."""
+    service = SecureService(secure_kafka, tmp_path, "SASL", as_bob(secrets))
+    allowed = Allowed(secure_kafka, service)
+    service.config.write_text(service.config.read_text() + allowed.settings().format(0, tmp_path / "ledger"))
+    await allowed.create_topics(service)
+    allowed.allow([row for row in rows_of("farthing-worker") if row != left_out])
+    try:
+        began = time.monotonic()
+        done = await asyncio.to_thread(service.run, "serve", timeout_s=60)
+        assert time.monotonic() - began < ERROR_WITHIN_S
+    finally:
+        allowed.clear()
+    assert done.returncode == 3, done.stderr
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("farthing: ")]
+    assert allowed.name(left_out[3]) in error
+    assert "deploy/kafka/acls.sh" in error
+
+
 def started_ledger(service):
     with (service.folder / "ledger.log").open("wb") as log:
         command = [sys.executable, "-m", "farthing", "ledger", "-c", str(service.config)]
         return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+async def keeps_books(ledger, port, events, *, timeout_s):
+    """Whether the ledger counts so many events in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and ledger.poll() is None:
+        with contextlib.suppress(OSError, FarthingError):
+            found = await asyncio.to_thread(ask, f"http://127.0.0.1:{port}", "/api/accounts")
+            if sum(one["scored"] + one["dead"] for one in found) == events:
+                return True
+        await asyncio.sleep(0.3)
+    return False
 
 
 async def test_the_written_rights_are_enough_to_score_to_keep_the_books_and_to_audit(secure_kafka, secrets, tmp_path):
@@ -504,15 +539,7 @@ async def test_the_written_rights_are_enough_to_score_to_keep_the_books_and_to_a
         allowed.clear()
         allowed.allow(rows_of("farthing-worker") + rows_of("farthing-ledger"))
         ledger = started_ledger(service)
-        counted = 0
-        deadline = time.monotonic() + 90
-        while counted < 21:
-            said = (tmp_path / "ledger.log").read_text()
-            assert time.monotonic() < deadline and ledger.poll() is None, said
-            await asyncio.sleep(0.3)
-            with contextlib.suppress(OSError, FarthingError):
-                found = await asyncio.to_thread(ask, f"http://127.0.0.1:{ledger_port}", "/api/accounts")
-                counted = sum(one["scored"] + one["dead"] for one in found)
+        assert await keeps_books(ledger, ledger_port, 21, timeout_s=90), (tmp_path / "ledger.log").read_text()
         allowed.clear()
         allowed.allow(rows_of("farthing-audit"))
         done = await asyncio.to_thread(service.run, "audit", "--json", timeout_s=60)
@@ -520,6 +547,30 @@ async def test_the_written_rights_are_enough_to_score_to_keep_the_books_and_to_a
     finally:
         if ledger is not None:
             ledger.send_signal(signal.SIGTERM)
+            ledger.wait(30)
+        allowed.clear()
+        service.stop()
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("left_out", rows_of("farthing-ledger"), ids=str)
+async def test_the_ledger_needs_each_of_its_rights(left_out, secure_kafka, secrets, tmp_path):
+    service = SecureService(secure_kafka, tmp_path, "SASL", as_bob(secrets))
+    allowed = Allowed(secure_kafka, service)
+    ledger_port = free_port()
+    service.config.write_text(service.config.read_text() + allowed.settings().format(ledger_port, tmp_path / "ledger"))
+    await allowed.create_topics(service)
+    allowed.allow([row for row in rows_of("farthing-worker") + rows_of("farthing-ledger") if row != left_out])
+    service.start()
+    ledger = started_ledger(service)
+    try:
+        await service.ready()
+        await service.send([event(n, f"comment {n}") for n in range(20)], batch_records=7)
+        await service.all_committed()
+        assert not await keeps_books(ledger, ledger_port, 20, timeout_s=40)
+    finally:
+        if ledger.poll() is None:
+            ledger.kill()
             ledger.wait(30)
         allowed.clear()
         service.stop()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
     from farthing.kafka.reading import TopicReader
+    from farthing.kafka.rights import missing_rights
     from farthing.kafka.settings import KafkaSettings
     from farthing.kafka.topics import (
         Finding,
@@ -43,6 +44,7 @@ __all__ = [
     "findings",
     "lag_by_topic",
     "letter_of_batch",
+    "missing_rights",
     "partition_counts",
     "wait_for_coordinator",
 ]
@@ -58,6 +60,7 @@ __getattr__ = names_on_demand(
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",
         "reading": "TopicReader",
+        "rights": "missing_rights",
         "settings": "KafkaSettings",
         "topics": "Finding RouteTopicNames create_topics delete_topics ensure_compacted findings partition_counts",
     },
