@@ -108,7 +108,7 @@ def test_servers_in_a_variable(toml, monkeypatch, text):
             'sasl_plain_password_file = "p"\n',
             ["unencrypted", "SASL_SSL", "allow_insecure"],
         ),
-        ('[kafka]\nsasl_mechanism = "OAUTHBEARER"\n', ["kafka.sasl_mechanism", "not offered", "tokens", "SCRAM"]),
+        ('[kafka]\nsasl_mechanism = "OAUTHBEARER"\n', ["sasl_mechanism is set", "PLAINTEXT", "SASL_SSL"]),
         ('[kafka]\nsasl_mechanism = "gssapi"\n', ["kafka.sasl_mechanism", "not offered", "Kerberos", "SCRAM"]),
         ('[kafka]\nsasl_mechanism = "PLAIN"\n', ["sasl_mechanism is set", "PLAINTEXT", "SASL_SSL"]),
         ('[kafka]\nsecurity_protocol = "SSL"\nsasl_plain_username = "u"\n', ["sasl_plain_username is set", "is SSL"]),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import letter_of_batch
     from farthing.kafka.lag import Lag, lag_by_topic
+    from farthing.kafka.missing_rights import missing_rights
     from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
@@ -54,6 +55,7 @@ __all__ = [
     "findings",
     "lag_by_topic",
     "letter_of_batch",
+    "missing_rights",
     "partition_counts",
     "read_tail",
     "wait_for_coordinator",
@@ -71,6 +73,7 @@ __getattr__ = names_on_demand(
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",
         "reading": "TopicReader",
+        "missing_rights": "missing_rights",
         "sending": "HeldError Refused",
         "settings": "KafkaSettings",
         "sink_limits": "SinkLimits",

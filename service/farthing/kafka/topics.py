@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from farthing.errors import BrokerError
 from farthing.kafka.asking import ask_topics
-from farthing.kafka.connecting import connecting
+from farthing.kafka.connecting import connecting, reach, refused_topics
 from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
 
@@ -47,6 +47,7 @@ class Finding:
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
+    await reach(settings)
     admin = AIOKafkaAdminClient(**settings.client_options())
     limit = settings.request_timeout_ms / 1000
     try:
@@ -58,7 +59,14 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
-    """Count the partitions of topics; those that do not exist are left out, and not created. Raises BrokerError."""
+    """Count the partitions of topics; those that do not exist are left out, and not created.
+
+    Raises
+    ------
+    BrokerError
+        The broker cannot be reached, or does not let this user see a topic.
+    """
+    await reach(settings)
     limit = settings.request_timeout_ms / 1000
     client = make_client(settings)
     try:
@@ -67,6 +75,9 @@ async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> di
             response = await asyncio.wait_for(ask_topics(client, topics), limit)
     finally:
         await disconnect(client, limit)
+    refused = sorted(row[1] for row in response.topics if for_code(row[0]) is TopicAuthorizationFailedError)
+    if refused:
+        raise refused_topics(refused)
     return {topic: len(rows) for code, topic, *_, rows in response.topics if code == 0 and rows}
 
 

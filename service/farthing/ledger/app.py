@@ -330,6 +330,8 @@ def _credentials(options: dict[str, Any]) -> Any:
     """Return Faust's credentials for the settings; None for plain text."""
     protocol = options["security_protocol"]
     context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        return faust.OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=options["sasl_plain_username"],

@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
                 plain, self, context, server_side=True, ssl_handshake_timeout=HEAD_TIMEOUT_S,
                 ssl_shutdown_timeout=_LAST_WORDS_S,
             )  # fmt: skip
-        except (OSError, ssl.SSLError, TimeoutError):
+        except (OSError, RuntimeError):  # the handshake failed or took too long, or the transport is closed
             secured = None
         if secured is None or plain not in self._owner._open:  # it failed, or was cut meanwhile
             self._owner.forget(self)

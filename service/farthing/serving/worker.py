@@ -53,6 +53,7 @@ log = structlog.get_logger()
 
 FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process alive
 PARENT_LOOK_S = 1.0
+BUNDLE_FIRST_S = 2.0  # that a broker's fault waits for a bundle's
 
 
 class Worker:
@@ -83,25 +84,42 @@ class Worker:
         endpoint = await self._listen()
         parent = asyncio.create_task(self._watch_parent()) if self._address_file is not None else None
         try:
-            loaded = await self._unless_stopped(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+            loaded = await self._unless_stopped(self._load_and_look())
             if loaded is None:
                 return 0
             routes, self._metrics = loaded
-            if not self._stop.is_set():
-                self._health.set("joining", "joining the consumer group")
-            await self._unless_stopped(topics.require(self._settings))
             if not self._stop.is_set():
                 await self._serve(routes)
         except Exception as error:
             self._health.set("failed", str(error))
             code = error.exit_code if isinstance(error, FarthingError) else INTERNAL_EXIT_CODE
-            exit_after(FAILED_EXIT_TIMEOUT_S, code, "a thread did not end; the error is above")
+            exit_after(FAILED_EXIT_TIMEOUT_S, code, str(error) or type(error).__name__)
             raise
         finally:
             if parent is not None:
                 parent.cancel()
             await endpoint.close()
         return 0
+
+    async def _load_and_look(self) -> tuple[list[Route], Metrics]:
+        """Load the bundles and look at the broker meanwhile: a first start compiles for a minute."""
+        loading = asyncio.ensure_future(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+        looking = asyncio.ensure_future(topics.require(self._settings))
+        try:
+            await asyncio.wait({loading, looking}, return_when=asyncio.FIRST_EXCEPTION)
+            # If both fail, it is the bundle that is named, as long as that shows in time.
+            await asyncio.wait({loading}, timeout=BUNDLE_FIRST_S)
+            if not loading.done():
+                await looking
+            loaded = await loading
+            if not self._stop.is_set():
+                self._health.set("joining", "joining the consumer group")
+            await looking
+            return loaded
+        finally:
+            loading.cancel()
+            looking.cancel()
+            await asyncio.gather(loading, looking, return_exceptions=True)
 
     async def _serve(self, routes: Sequence[Route]) -> None:
         settings = self._settings
