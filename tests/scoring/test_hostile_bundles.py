@@ -22,11 +22,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from farthing.features import FeatureSpec
+from farthing.kernels.jit import NO_JIT
 from tests.bundle_factory import make_bundle, make_rerank_bundle
 from tests.column_factory import MANIFEST, model_of, tensor_info, tree_model, write_column_bundle
 from tests.scoring.test_bundle import reseal
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits the address space")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits the address space"),
+    pytest.mark.skipif(NO_JIT, reason="no kernel is involved"),
+]
 
 MORE_MIB = 512  # than a process has that has loaded a bundle
 SECONDS = 60  # for one folder; each takes a fraction of a second on an idle machine
