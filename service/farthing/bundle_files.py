@@ -43,7 +43,7 @@ def refusing(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # MemoryError and RecursionError are among them
         raise BundleError(
-            f"bundle {folder}: its files ask for what cannot be ({type(error).__name__}: {error}); get the bundle "
+            f"bundle {folder}: its files cannot be used ({type(error).__name__}: {error}); get the bundle "
             "again, or build it again"
         ) from error
 

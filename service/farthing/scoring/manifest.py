@@ -96,7 +96,7 @@ class Manifest:
     def check(self) -> None:
         """Raise BundleError if names are empty, repeated or not strings."""
         for key, names in (("heads", self.heads), ("labels", self.labels)):
-            if not names or len(set(names)) < len(names) or not all(isinstance(n, str) and n for n in names):
+            if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
                 raise BundleError(f"{MANIFEST}: {key} is {list(names)!r}, expected one or more different names")
         if len(self.labels) > 255:
             raise BundleError(f"{MANIFEST}: {len(self.labels)} labels, expected at most 255")
