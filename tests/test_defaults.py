@@ -11,7 +11,7 @@ import farthing
 from farthing import config
 from farthing.kafka import KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
-from farthing.sections import HttpSettings, RouteSettings, Settings, WorkerSettings
+from farthing.sections import HttpSettings, ModelSettings, RouteSettings, Settings, WorkerSettings
 from farthing.serving.accounting import Accounting
 from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
@@ -20,6 +20,7 @@ PACKAGE = Path(farthing.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
 SECTIONS = {
     "kafka": KafkaSettings,
+    "model": ModelSettings,
     "worker": WorkerSettings,
     "http": HttpSettings,
     "meter": MeterSettings,

@@ -25,6 +25,7 @@ ROWS = (
     {"kafka", "local", "files", "process"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks"},
+    {"bundle_files"},
     {"kernels", "errors", "rooms"},
 )
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}

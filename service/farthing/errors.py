@@ -25,6 +25,9 @@ from typing import ClassVar, Final
 INTERNAL_EXIT_CODE: Final = 70
 """What the command line exits with after any other exception, a bug of ours: EX_SOFTWARE of sysexits.h."""
 
+LONGEST_BUNDLE_ERROR: Final = 2_000
+"""Characters of a message about a bundle."""
+
 
 def extra(name: str) -> str:
     """Say how to install one of the package's extras."""
@@ -61,7 +64,16 @@ class StartError(FarthingError):
 
 
 class BundleError(FarthingError):
-    """A bundle is incomplete, changed, or does not give its golden results on this machine."""
+    """A bundle is incomplete, changed, or does not give its golden results on this machine.
+
+    Messages quote what strangers wrote into bundles: control characters are escaped, and a long message is cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST_BUNDLE_ERROR // 2
+        if len(message) > LONGEST_BUNDLE_ERROR:
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class DataError(FarthingError):

@@ -135,6 +135,16 @@ class WorkerSettings(_Section):
     )
 
 
+class ModelSettings(_Section):
+    """Which bundles may be loaded."""
+
+    trusted_keys: tuple[str, ...] = Field(
+        (),
+        description="PEM files of ed25519 public keys; every bundle must be signed with one of them; none: bundles "
+        "need no signature",
+    )
+
+
 class HttpSettings(_Section):
     """Where /live, /ready and /metrics are served."""
 
@@ -161,6 +171,7 @@ class Settings(BaseSettings):
     )
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings(), description="brokers and consumer group")
     route: tuple[RouteSettings, ...] = Field(description="one or more routes")
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings(), description="which bundles may be loaded")
     worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings(), description="worker processes")
     http: HttpSettings = Field(default_factory=lambda: HttpSettings(), description="probes and metrics")
     meter: MeterSettings = Field(default_factory=lambda: MeterSettings(), description="what scoring costs and saves")

@@ -41,7 +41,7 @@ def run(options: EvaluateOptions) -> int:
         inputs: list[Named] = [("DATA", path) for path in options.data]
         inputs += [("--qrels", options.qrels), ("--prices", options.prices)]
         keep_apart(inputs, [("--plots", options.plots), *(("--plots", options.plots / name) for name in PICTURES)])
-    scorer = Scorer.load(options.bundle)
+    scorer = Scorer.load(options.bundle, trusted_keys=options.trusted_keys)
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

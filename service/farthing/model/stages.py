@@ -86,8 +86,9 @@ class Stages:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         stages = cls(model_id, manifest, plan, net, TASKS[manifest.task].from_manifest(manifest), max_event_bytes)
-        try:  # with no events: this fails if the plan lacks what the model or the task reads
-            stages.featurize(stages.parse(RecordBlock.of_values([])))
+        try:  # an event without rows: this fails if the plan lacks what the model or the task reads, for rows or events
+            nothing = RecordBlock.of_values([b""])
+            stages.featurize(stages.parse(nothing), nothing)
             stages._decide_nothing()
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error

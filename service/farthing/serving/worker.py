@@ -235,6 +235,7 @@ class Worker:
                 max_event_bytes=route.max_event_bytes,
                 threads=self._settings.worker.threads,
                 fields=route.fields,
+                trusted_keys=self._settings.model.trusted_keys,
             ).stages
         if stages.task != "bidding" and (route.pacing is not None or route.campaign is not None):
             raise ConfigError(
