@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import letter_of_batch
     from farthing.kafka.lag import lag_by_topic
+    from farthing.kafka.leaving import leave_group
     from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
@@ -43,6 +44,7 @@ __all__ = [
     "ensure_compacted",
     "findings",
     "lag_by_topic",
+    "leave_group",
     "letter_of_batch",
     "partition_counts",
     "read_tail",
@@ -56,6 +58,7 @@ __getattr__ = names_on_demand(
         "coordinator": "wait_for_coordinator",
         "dead_letters": "letter_of_batch",
         "lag": "lag_by_topic",
+        "leaving": "leave_group",
         "offsets": "OffsetTracker Partition Ticket",
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",

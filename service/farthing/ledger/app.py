@@ -102,6 +102,12 @@ class LedgerApp:
         """Seconds since a broker last answered."""
         return time.monotonic() - self._answered_s
 
+    @property
+    def member_id(self) -> str:
+        """By which the group knows us; empty if it is not known."""
+        consumer = getattr(getattr(self.app.consumer, "_thread", None), "_consumer", None)
+        return str(getattr(getattr(consumer, "_coordinator", None), "member_id", "") or "")
+
     def books(self) -> tuple[Ledger, History]:
         """Return the books as they are now."""
         return self.ledger, self.history

@@ -21,7 +21,7 @@ from farthing.ledger.posting import Values
 
 log = structlog.get_logger()
 
-LATE_S: Final = 120.0  # longer than Faust's producer tries
+LATE_S: Final = 120.0  # or three times kafka.request_timeout_ms: longer than Faust's producer tries
 NOTE_EVERY_S: Final = 10.0
 WHOLE_IF: Final = 20_000  # offsets: a few seconds of reading
 
@@ -38,6 +38,7 @@ class Restoring:
         self._kafka = kafka
         self._table = table
         self._places = places
+        self._late_s = max(LATE_S, 3 * kafka.request_timeout_ms / 1_000)
         self._noted: deque[tuple[float, Partition, int]] = deque()
         self._next_note_s = 0.0
         self.lost = 0  # writes to a changelog that failed
@@ -82,7 +83,7 @@ class Restoring:
         committed = getattr(self._app.consumer, "_committed_offset", {})
         self._noted += [(now, place, offset) for place in self._places if (offset := committed.get(place)) is not None]
         kept: dict[Partition, int] = {}
-        while self._noted and now - self._noted[0][0] >= LATE_S:
+        while self._noted and now - self._noted[0][0] >= self._late_s:
             _, place, offset = self._noted.popleft()
             kept[place] = offset
         for place, offset in kept.items():
