@@ -107,5 +107,5 @@ async def test_the_topic_is_read_from_the_kept_place_or_whole(app, monkeypatch, 
     one = make(app, {b"u": kept} if kept is not None else {})
     assert await one.catch_up("u", lambda values: posted.append(list(values)) or len(values), said.append) == 3
     assert asked == [("u", since)]
-    assert posted == [[b"3", b"2"], [None]]  # the last of each key
+    assert posted == [[(b"a", b"3"), (b"b", b"2")], [(b"c", None)]]  # the last of each key
     assert "4 offsets are left" in said[0]

@@ -17,12 +17,12 @@ import structlog
 
 from farthing.kafka import KafkaSettings, read_tail
 from farthing.kafka.offsets import Partition
-from farthing.ledger.posting import Values
 
 log = structlog.get_logger()
 
 LATE_S: Final = 120.0  # or three times kafka.request_timeout_ms: longer than Faust's producer tries
 NOTE_EVERY_S: Final = 10.0
+Records = Collection[tuple[bytes | None, bytes | None]]  # key and value
 WHOLE_IF: Final = 20_000  # offsets: a few seconds of reading
 
 
@@ -48,11 +48,17 @@ class Restoring:
         """Whether this member of the group keeps the books."""
         return self._places[0] in self._app.assignor.assigned_actives()
 
+    @property
+    def member_id(self) -> str:
+        """By which the group knows us; empty if it is not known."""
+        consumer = getattr(getattr(self._app.consumer, "_thread", None), "_consumer", None)
+        return str(getattr(getattr(consumer, "_coordinator", None), "member_id", "") or "")
+
     async def ask(self) -> None:
         """Ask the broker for the end of the usage topic; returns when it has answered."""
         await self._app.consumer.highwaters(self._places[0])
 
-    async def catch_up(self, topic: str, post: Callable[[Values], int], say: Callable[[str], None]) -> int:
+    async def catch_up(self, topic: str, post: Callable[[Records], int], say: Callable[[str], None]) -> int:
         """Read what a topic has and the changelogs may lack; returns how many accounts or workers it changed.
 
         Raises
@@ -62,9 +68,9 @@ class Restoring:
         """
         changed = 0
 
-        def take(records: Collection[tuple[bytes | None, bytes | None]]) -> None:
+        def take(records: Records) -> None:
             nonlocal changed
-            changed += post(list(dict(records).values()))  # the last of each key
+            changed += post(list(dict(records).items()))  # the last of each key
 
         def progress(position: int, end: int) -> None:
             say(f"restoring the books: {topic} is read, {end - position:,} offsets are left")

@@ -137,7 +137,7 @@ def __getattr__(name: str) -> Any:
 async def _leave_at_once(ledger: LedgerApp) -> None:
     """End before the books are here: nothing was written, and Faust would wait for its group."""
     log.info("stopped_while_joining", note="the books had not been restored")
-    member = ledger.member_id
+    member = ledger.reached.member_id
     if member:
         try:
             await leave_group(ledger.settings.kafka, ledger.settings.ledger.app_id, member, LEAVE_TIMEOUT_S)

@@ -45,6 +45,7 @@ COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
 CLOSE_TIMEOUT_S = 5.0  # the same after an error
+METADATA_TOO_LONG = "OffsetMetadataTooLarge"
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -235,7 +236,12 @@ class Pipeline:
         if not offsets:
             return
         began = time.perf_counter()
-        ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
+        try:
+            ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
+        except BrokerError as error:
+            if METADATA_TOO_LONG not in str(error):
+                raise
+            ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets, refused=True))
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
