@@ -236,12 +236,17 @@ class Pipeline:
         if not offsets:
             return
         began = time.perf_counter()
-        try:
-            ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets))
-        except BrokerError as error:
-            if METADATA_TOO_LONG not in str(error):
-                raise
-            ours = await self._consumer.commit(offsets, timeout_s, self._reports.metadata(offsets, refused=True))
+        refused = False
+        while True:
+            metadata = self._reports.metadata(offsets, refused=refused)
+            try:
+                ours = await self._consumer.commit(offsets, timeout_s, metadata)
+                break
+            except BrokerError as error:
+                refused = METADATA_TOO_LONG in str(error)
+                if not refused or not metadata:
+                    raise
+                offsets = self._offsets.committable(list(offsets))  # as they are when the total is written again
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
