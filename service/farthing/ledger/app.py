@@ -174,6 +174,7 @@ class LedgerApp:
 
             for topic, read in ((meter.usage_topic, usage), (meter.heartbeat_topic, heartbeats)):
                 found[topic] = await catch_up(topic, read, self._say)
+                self._answered_s = time.monotonic()
         self._caught_up = catch_up is not None
         self.ledger, self.history = ledger, history
         self._restored_ms = time.time_ns() // 1_000_000
