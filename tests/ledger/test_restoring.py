@@ -98,14 +98,15 @@ async def test_the_topic_is_read_from_the_kept_place_or_whole(app, monkeypatch, 
     async def read_tail(kafka, topic, since, take, *, whole_if, progress):
         asked.append((topic, since))
         progress(3, 7)
-        take([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+        take([(b"a", b'{"v":1,"n":1}'), (b"b", b'{"v":1,"n":2}'), (b"a", b'{"v":1,"n":3}'), (b"a", b"garbage")])
         take([(b"c", None)])
         return 3, 7
 
     monkeypatch.setattr(restoring, "read_tail", read_tail)
     said, posted = [], []
     one = make(app, {b"u": kept} if kept is not None else {})
-    assert await one.catch_up("u", lambda values: posted.append(list(values)) or len(values), said.append) == 3
+    assert await one.catch_up("u", lambda values: posted.append(list(values)) or len(values), said.append) == 4
     assert asked == [("u", since)]
-    assert posted == [[(b"a", b"3"), (b"b", b"2")], [(b"c", None)]]  # the last of each key
+    kept = [(b"a", b'{"v":1,"n":3}'), (b"b", b'{"v":1,"n":2}')]  # the last of each key that may be a record
+    assert posted == [[*kept, (b"a", b"garbage")], [(b"c", None)]]
     assert "4 offsets are left" in said[0]
