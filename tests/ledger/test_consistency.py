@@ -146,3 +146,33 @@ async def test_a_ledger_without_a_broker_is_not_ready_and_shows_its_books(own_ka
         await ledger.ready(90)
     finally:
         ledger.stop()
+
+
+async def test_a_ledger_that_is_stopped_while_it_joins_leaves_at_once(ledger):
+    """It took 15 s, ended with code 3, and stayed in the group until its session timed out."""
+    ledger.config.write_text(ledger.config.read_text().replace("timeout_ms = 6000", "timeout_ms = 12000"))
+    records = run_of(0, 5)
+    ledger.start()
+    await ledger.ready()
+    await ledger.post(records)
+    await ledger.wait_for(lambda: ledger.books() == furthest(records), 60)
+    ledger.kill()  # the group waits for it, and with the group the next one
+    ledger.start()
+    admin = AIOKafkaAdminClient(bootstrap_servers=ledger.servers)
+    await admin.start()
+    try:
+        states, members = set(), 0
+        while members < 2 or "PreparingRebalance" not in states:
+            assert ledger.process.poll() is None, ledger.tail()
+            (group,) = (await admin.describe_consumer_groups([f"ledger-{ledger.name}"]))[0].groups
+            states, members = {group[2]}, len(group[5])
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    ledger.process.send_signal(signal.SIGINT)
+    code = await asyncio.to_thread(ledger.process.wait, 12)
+    assert code == 0, ledger.tail()
+    assert "stopped_while_joining" in ledger.log.read_text()
+    ledger.start()
+    await ledger.ready()
+    assert ledger.books() == furthest(records)

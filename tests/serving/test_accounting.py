@@ -305,3 +305,25 @@ def test_a_clock_that_is_put_forward_or_back_holds_no_total_up(clock, step_s, mo
     one.add(PARTITION, 6, counts(1))
     (record,) = publish(one)
     assert UsageRecord.decode(record.encode()).next_offset == 6
+
+
+def test_a_broker_that_takes_less_metadata_gets_less_and_in_the_end_none(clock):
+    one = make()
+    one.assign(PARTITION, 0, "")
+    texts = [f"{n * 7919 % 100_003:x}" * 6 for n in range(300)]
+    one.add(PARTITION, 300, counts(300), tenants_of(TenantNames(tokens=False), *texts))
+    sizes = [len(one.metadata([PARTITION])[PARTITION])]
+    with capture_logs() as logs:
+        for _ in range(12):
+            found = one.metadata([PARTITION], refused=True)
+            if not found:
+                break
+            sizes.append(len(found[PARTITION]))
+            other = make()
+            other.assign(PARTITION, 300, found[PARTITION])
+            assert publish(other)[0].totals.scored == 300
+    assert found == {}
+    assert len(sizes) > 3
+    assert all(size <= METADATA_LIMIT_BYTES >> k for k, size in enumerate(sizes))
+    assert len(logs) == len(sizes)
+    assert publish(one)[0].totals.scored == 300

@@ -212,3 +212,19 @@ async def test_a_missing_topic_is_made_again_and_every_total_is_in_it(begin):
             await one.publish([PARTITION])
             await asyncio.sleep(0.02)
     assert made.count("u") >= 3
+
+
+async def test_a_bug_in_the_meter_ends_neither_reports_nor_scoring(begin, monkeypatch):
+    one = await begin()
+    with capture_logs() as logs:
+        monkeypatch.setattr(one._accounting, "due", lambda _: 1 / 0)
+        await one.publish([PARTITION])
+        await until(lambda: logs)
+        monkeypatch.undo()
+        monkeypatch.setattr(reporter, "WORTH_SAYING_S", 0.0)
+        one.add(PARTITION, 5, counts(5))
+    assert "ZeroDivisionError" in logs[0]["error"]
+    async with asyncio.timeout(20):
+        while not one.usage.done:
+            await one.publish([PARTITION])
+            await asyncio.sleep(0.02)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import letter_of_batch
     from farthing.kafka.lag import Lag, lag_by_topic
+    from farthing.kafka.leaving import leave_group
     from farthing.kafka.missing_rights import missing_rights
     from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
     from farthing.kafka.pacing import PacingReader, PacingTable
@@ -54,6 +55,7 @@ __all__ = [
     "ensure_compacted",
     "findings",
     "lag_by_topic",
+    "leave_group",
     "letter_of_batch",
     "missing_rights",
     "partition_counts",
@@ -69,6 +71,7 @@ __getattr__ = names_on_demand(
         "coordinator": "wait_for_coordinator",
         "dead_letters": "letter_of_batch",
         "lag": "Lag lag_by_topic",
+        "leaving": "leave_group",
         "offsets": "OffsetTracker Partition Ticket",
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",

@@ -27,12 +27,12 @@ from faust.app import BootStrategy
 from faust.types import TP
 
 from farthing.config import Settings
-from farthing.errors import BrokerError, ConfigError, extra
+from farthing.errors import ConfigError, extra
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.posting import Posting, Values
 from farthing.ledger.refusals import Refusals
-from farthing.ledger.restoring import Restoring
+from farthing.ledger.restoring import Records, Restoring
 
 log = structlog.get_logger()
 
@@ -74,8 +74,8 @@ class LedgerApp:
         self.workers = self._table("workers")
         self.minutes = self._table("minutes")
         places = [TP(settings.meter.usage_topic, 0), TP(settings.meter.heartbeat_topic, 0)]
-        self._reached = Restoring(self.app, settings.kafka, self._table("reached"), places)
-        self.app.sensors.add(_Sends(self._reached))
+        self.reached = Restoring(self.app, settings.kafka, self._table("reached"), places)
+        self.app.sensors.add(_Sends(self.reached))
         self.app.agent(self._topic(settings.meter.usage_topic), name="usage")(self._post)
         self.app.agent(self._topic(settings.meter.heartbeat_topic), name="heartbeats")(self._beat)
         self.accounts.on_recover(self._recovered)
@@ -130,7 +130,7 @@ class LedgerApp:
         self._restored.clear()
         if self._restoring is not None:
             self._restoring.cancel()
-        if self._reached.is_ours:
+        if self.reached.is_ours:
             self._restoring = asyncio.create_task(self._keep_restoring())
             return
         self.ready = False
@@ -143,11 +143,11 @@ class LedgerApp:
     async def _keep_restoring(self) -> None:
         while True:
             try:
-                await self._restore(self._reached.catch_up)
+                await self._restore(self.reached.catch_up)
                 return
-            except BrokerError as error:
-                self._why_not = f"the books are not restored: {error}"
-                log.warning("books_not_restored", error=str(error), again_in_s=RESTORE_AGAIN_S)
+            except Exception as error:  # whatever it is: it is said, and tried again
+                self._why_not = f"the books are not restored: {str(error) or repr(error)}"
+                log.warning("books_not_restored", error=str(error) or repr(error), again_in_s=RESTORE_AGAIN_S)
                 await asyncio.sleep(RESTORE_AGAIN_S)
 
     async def _restore(self, catch_up: Callable[..., Any] | None = None) -> None:
@@ -159,13 +159,22 @@ class LedgerApp:
         history = await asyncio.to_thread(History.restored, minutes, refuse=refuse)
         found = {}
         if catch_up is not None:
-            for topic, read in (
-                (self.settings.meter.usage_topic, self._post_values),
-                (self.settings.meter.heartbeat_topic, self._beat_values),
-            ):
-                found[topic] = await catch_up(
-                    topic, lambda values, read=read: read(ledger, values, live=False), self._say
-                )
+            meter, held = self.settings.meter, dict(accounts)
+
+            def usage(records: Records) -> int:
+                # Most are known, and need not be decoded: an account's value begins with its record.
+                new = [
+                    value for key, value in records
+                    if key not in ledger.accounts or not held.get(key, b"").startswith(b"%b\n" % (value or b""))
+                ]  # fmt: skip
+                return self._post_values(ledger, new, live=False)
+
+            def heartbeats(records: Records) -> int:
+                return self._beat_values(ledger, [value for _, value in records], live=False)
+
+            for topic, read in ((meter.usage_topic, usage), (meter.heartbeat_topic, heartbeats)):
+                found[topic] = await catch_up(topic, read, self._say)
+                self._answered_s = time.monotonic()
         self._caught_up = catch_up is not None
         self.ledger, self.history = ledger, history
         self._restored_ms = time.time_ns() // 1_000_000
@@ -219,7 +228,7 @@ class LedgerApp:
         """Ask the broker for the end of the usage topic again and again, and note when it answered."""
         while True:
             with contextlib.suppress(Exception):  # whatever it is: there was no answer, and readiness() says so
-                await self._reached.ask()
+                await self.reached.ask()
                 self._answered_s = time.monotonic()
             await asyncio.sleep(ASK_EVERY_S)
 
@@ -237,7 +246,7 @@ class LedgerApp:
                 self.minutes[new.key] = value
         for key in old:
             self.minutes.pop(key, None)
-        self._reached.note()
+        self.reached.note()
 
 
 class _Sends(faust.Sensor):  # type: ignore[misc]  # Faust has no types

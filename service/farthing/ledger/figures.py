@@ -6,6 +6,7 @@ from the settings and from what was scored: routes, models and pricing modes, ea
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -13,10 +14,11 @@ from typing import Any, Protocol
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from farthing.errors import ConfigError
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
 from farthing.ledger.refusals import SOURCES, Refusals
-from farthing.ledger.statement import PriceBook, make_statement
+from farthing.ledger.statement import PriceBook, Statement, make_statement
 from farthing.meter.money import SCENARIOS
 from farthing.meter.opponents import MODES
 from farthing.meter.untrusted import REASONS
@@ -75,19 +77,22 @@ class Figures(Collector):
             for outcome, n in (("scored", total.scored), ("dead", total.dead)):
                 metrics["events"].add_metric([subject.topic, subject.model, outcome], n)
         if self._running.ready and ledger.accounts:
-            statement = make_statement(ledger, self._book, "all", now_ms)
-            for scenario in SCENARIOS:
-                metrics["own"].add_metric([scenario], float(statement.own.usd.at(scenario)))
-            for model in self._book.meter.compare_with:
-                for mode in MODES:
-                    avoided, saved = statement.avoided(model, mode.name), statement.saved(model, mode.name)
-                    if avoided is None or saved is None:
-                        continue
-                    for scenario in SCENARIOS:
-                        labels = [model, mode.name, scenario]
-                        metrics["avoided"].add_metric(labels, float(avoided.at(scenario)))
-                        metrics["saved"].add_metric(labels, float(saved[scenario]))
+            with contextlib.suppress(ConfigError):  # the page says why: counts are shown without dollars
+                self._add_dollars(metrics, make_statement(ledger, self._book, "all", now_ms))
         return iter(metrics.values())
+
+    def _add_dollars(self, metrics: dict[str, Any], statement: Statement) -> None:
+        for scenario in SCENARIOS:
+            metrics["own"].add_metric([scenario], float(statement.own.usd.at(scenario)))
+        for model in self._book.meter.compare_with:
+            for mode in MODES:
+                avoided, saved = statement.avoided(model, mode.name), statement.saved(model, mode.name)
+                if avoided is None or saved is None:
+                    continue
+                for scenario in SCENARIOS:
+                    labels = [model, mode.name, scenario]
+                    metrics["avoided"].add_metric(labels, float(avoided.at(scenario)))
+                    metrics["saved"].add_metric(labels, float(saved[scenario]))
 
 
 def families() -> dict[str, Any]:

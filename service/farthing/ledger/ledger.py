@@ -27,13 +27,13 @@ MISSED_FOR_MS: Final = 3_600_000
 OWNERLESS_FOR_MS: Final = 60_000
 """How long the partitions of a silent worker may have no owner (``kafka.session_timeout_ms`` and some more)."""
 
-MOST_ACCOUNTS: Final = 250_000
+MOST_ACCOUNTS: Final = 200_000
 MOST_SUBJECTS: Final = 2_000
-MOST_PROCESSES: Final = 100_000
-MOST_TENANTS: Final = 2_000_000
-"""What the books have room for, about 2 GiB in all: counts, routes with their models, processes ever seen, and tenants
-of all counts together (beyond, tenants of a count are not told apart). Whoever may write to the topics can invent
-names, but no more than this."""
+MOST_PROCESSES: Final = 50_000
+MOST_TENANTS: Final = 1_000_000
+"""What the books have room for: counts, routes with their models, processes ever seen, and tenants of all counts
+together (beyond, tenants of a count are not told apart). Full of usual records, that is about 1.5 GiB: 3.5 KiB a count,
+8 KiB a process, 0.3 KiB a tenant. Whoever may write to the topics can invent names, but no more than this."""
 
 _MOST_UP_MS: Final = 10 * 365 * 86_400_000
 _VERY_OLD_MS: Final = 1 << 62

@@ -17,12 +17,14 @@ import structlog
 
 from farthing.kafka import KafkaSettings, read_tail
 from farthing.kafka.offsets import Partition
-from farthing.ledger.posting import Values
+from farthing.meter.records import FORMAT_VERSION
 
 log = structlog.get_logger()
 
-LATE_S: Final = 120.0  # longer than Faust's producer tries
+LATE_S: Final = 120.0  # or three times kafka.request_timeout_ms: longer than Faust's producer tries
 NOTE_EVERY_S: Final = 10.0
+Records = Collection[tuple[bytes | None, bytes | None]]  # key and value
+_BEGINNING: Final = b'{"v":%d,' % FORMAT_VERSION
 WHOLE_IF: Final = 20_000  # offsets: a few seconds of reading
 
 
@@ -38,6 +40,7 @@ class Restoring:
         self._kafka = kafka
         self._table = table
         self._places = places
+        self._late_s = max(LATE_S, 3 * kafka.request_timeout_ms / 1_000)
         self._noted: deque[tuple[float, Partition, int]] = deque()
         self._next_note_s = 0.0
         self.lost = 0  # writes to a changelog that failed
@@ -47,11 +50,17 @@ class Restoring:
         """Whether this member of the group keeps the books."""
         return self._places[0] in self._app.assignor.assigned_actives()
 
+    @property
+    def member_id(self) -> str:
+        """By which the group knows us; empty if it is not known."""
+        consumer = getattr(getattr(self._app.consumer, "_thread", None), "_consumer", None)
+        return str(getattr(getattr(consumer, "_coordinator", None), "member_id", "") or "")
+
     async def ask(self) -> None:
         """Ask the broker for the end of the usage topic; returns when it has answered."""
         await self._app.consumer.highwaters(self._places[0])
 
-    async def catch_up(self, topic: str, post: Callable[[Values], int], say: Callable[[str], None]) -> int:
+    async def catch_up(self, topic: str, post: Callable[[Records], int], say: Callable[[str], None]) -> int:
         """Read what a topic has and the changelogs may lack; returns how many accounts or workers it changed.
 
         Raises
@@ -61,9 +70,10 @@ class Restoring:
         """
         changed = 0
 
-        def take(records: Collection[tuple[bytes | None, bytes | None]]) -> None:
+        def take(records: Records) -> None:
             nonlocal changed
-            changed += post(list(dict(records).values()))  # the last of each key
+            ours = dict(record for record in records if _looks_like_ours(record[1]))  # the last of each key
+            changed += post([*ours.items(), *(record for record in records if not _looks_like_ours(record[1]))])
 
         def progress(position: int, end: int) -> None:
             say(f"restoring the books: {topic} is read, {end - position:,} offsets are left")
@@ -82,7 +92,7 @@ class Restoring:
         committed = getattr(self._app.consumer, "_committed_offset", {})
         self._noted += [(now, place, offset) for place in self._places if (offset := committed.get(place)) is not None]
         kept: dict[Partition, int] = {}
-        while self._noted and now - self._noted[0][0] >= LATE_S:
+        while self._noted and now - self._noted[0][0] >= self._late_s:
             _, place, offset = self._noted.popleft()
             kept[place] = offset
         for place, offset in kept.items():
@@ -94,6 +104,11 @@ class Restoring:
         if not self.lost:
             log.warning("changelog_write_lost", error=repr(error), note="the next start reads it from its topic again")
         self.lost += 1
+
+
+def _looks_like_ours(value: bytes | None) -> bool:
+    """Whether a value may stand for the earlier ones of its key: anyone may have written garbage under it."""
+    return value is not None and value.startswith(_BEGINNING) and value.endswith(b"}")
 
 
 def _offset(value: bytes | None) -> int | None:

@@ -196,20 +196,23 @@ def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals
     if prompt is None:
         raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
     sampled = sampled_texts(ledger, subject.model)
-    counted = sampled if sampled.counted_texts > 1 else None
+    counted = sampled if sampled.counted_texts > 1 and sampled.counted_bytes else None
     tokens = TokenBasis(sampled.bytes_by_script, counted) if sampled.bytes_by_script else None
-    return study(
-        book.meter,
-        subject.task,
-        prompt,
-        events_per_day,
-        book.prices,
-        book.facts,
-        traffic=Traffic.of(sizes),
-        tokens=tokens,
-        system_text=book.system_text,
-        calibration=book.calibration,
-    )
+    try:
+        return study(
+            book.meter,
+            subject.task,
+            prompt,
+            events_per_day,
+            book.prices,
+            book.facts,
+            traffic=Traffic.of(sizes),
+            tokens=tokens,
+            system_text=book.system_text,
+            calibration=book.calibration,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{subject.topic}: {error}") from error
 
 
 def _events_per_day(

@@ -77,6 +77,7 @@ class Accounting:
         self._scored = scored
         self._most_tenants = most_tenants
         self._on_refused = on_refused
+        self._limit = METADATA_LIMIT_BYTES
         self._said_s = -math.inf
         self._counts: dict[Partition, _Count] = {}
         self._ended: list[UsageRecord] = []  # last totals of earlier incarnations, not yet published
@@ -148,21 +149,33 @@ class Accounting:
             count.tenants.add(*tenants)
         count.next_offset = next_offset
 
-    def metadata(self, partitions: Iterable[Partition]) -> dict[Partition, str]:
-        """Return the commit metadata of those partitions whose total fits into it."""
+    def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> dict[Partition, str]:
+        """Return the commit metadata of those partitions whose total fits into it.
+
+        ``refused`` says that the broker found the last one too long: its ``offset.metadata.max.bytes`` is lower than
+        Kafka's default. From then on it is half as long, with fewer tenants, or in the end none.
+        """
+        if refused:
+            self._limit //= 2
+            log.warning(
+                "commit_metadata_too_long", limit_bytes=self._limit,
+                note="raise offset.metadata.max.bytes to 4096 on the brokers: usage is counted anew at each start",
+            )  # fmt: skip
+            for known in self._counts.values():
+                known.carried = None
         texts = {}
         for partition in partitions:
             count = self._counts.get(partition)
             if count is not None:
                 text = self._carry(self._scored[partition[0]], count).text
-                if len(text) <= METADATA_LIMIT_BYTES:
+                if len(text) <= self._limit:
                     texts[partition] = text
         return texts
 
     def _carry(self, scored: Scored, count: _Count) -> _Carried:
         if count.carried is None or count.carried.next_offset != count.next_offset:
             largest = count.tenants.largest(min(self._most_tenants, count.fitting))
-            carried = count.carried = _Carried.make(scored, count, largest)
+            carried = count.carried = _Carried.make(scored, count, largest, self._limit)
             # Usually one packing is enough: with as many as fitted last time, or a few more.
             count.fitting = max(len(carried.tenants) + (len(carried.tenants) == len(largest)) * 8, 8)
         return count.carried
@@ -230,14 +243,14 @@ class _Carried:
     text: str = ""
 
     @classmethod
-    def make(cls, scored: Scored, count: _Count, tenants: Mapping[str, TenantCount]) -> _Carried:
-        """Write a count with as many of its tenants as there is room for, the largest first."""
+    def make(cls, scored: Scored, count: _Count, tenants: Mapping[str, TenantCount], limit: int) -> _Carried:
+        """Write a count in ``limit`` bytes, with as many of its tenants as there is room for, the largest first."""
         totals = totals_of(count.counts)
         names = {
             "model": scored.model, "task": scored.task, "base_offset": count.base_offset, "log": count.incarnation,
         }  # fmt: skip
         text = f'{json.dumps(names, separators=(",", ":"))[:-1]},"totals":{totals.encode()}'
-        packed, kept = pack(tenants, METADATA_LIMIT_BYTES - len(text) - len(',"tenants":""}'))
+        packed, kept = pack(tenants, limit - len(text) - len(',"tenants":""}'))
         text += f',"tenants":"{packed}"}}' if packed else "}"
         return cls(
             scored.model, scored.task, count.base_offset, count.incarnation, totals, kept, count.next_offset, text

@@ -52,6 +52,7 @@ REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the gr
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
 HELD_AGAIN_S = 5.0  # when to try again after a model or an output topic has refused everything
 CLOSE_TIMEOUT_S = 5.0  # the same after an error, and while joining
+METADATA_TOO_LONG = "OffsetMetadataTooLarge"
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -264,7 +265,15 @@ class Pipeline:
     ) -> None:
         began = time.perf_counter()
         failpoint("before_commit")
-        ours = await self._consumer.commit(offsets, timeout_s, metadata)
+        while True:
+            try:
+                ours = await self._consumer.commit(offsets, timeout_s, metadata)
+                break
+            except BrokerError as error:
+                if METADATA_TOO_LONG not in str(error) or not metadata:
+                    raise
+                offsets = self._offsets.committable(list(offsets))  # as they are when the total is written again
+                metadata = self._reports.metadata(offsets, refused=True)
         failpoint("after_commit")
         self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -78,7 +78,7 @@ class Reporter:
 
     async def start(self) -> None:
         """Start publishing. Whether a broker takes it shows later, in :meth:`trouble`."""
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._publish())]
+        self._tasks = [asyncio.create_task(_forever(step)) for step in (self._beat, self._publish)]
 
     @property
     def trouble(self) -> str | None:
@@ -131,19 +131,27 @@ class Reporter:
             log.warning("heartbeat_not_sent", error=reason, note="the ledger will miss this worker for an hour")
 
     async def _beat(self) -> None:
-        while True:
-            await self._beats.send([self._heartbeat()])
-            await asyncio.sleep(max(PUBLISH_EVERY_S, self._beats.pause_s))
+        await self._beats.send([self._heartbeat()])
+        await asyncio.sleep(max(PUBLISH_EVERY_S, self._beats.pause_s))
 
     async def _publish(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            records = self._accounting.due(self._accounting.partitions())
-            if not records:
-                continue
-            was_in_trouble = self._usage.trouble is not None
-            self._accounting.published(await self._usage.send(records))
-            if was_in_trouble and self._usage.trouble is None:
-                self._accounting.publish_all_again()
-            await asyncio.sleep(self._usage.pause_s)
+        await self._wanted.wait()
+        self._wanted.clear()
+        records = self._accounting.due(self._accounting.partitions())
+        if not records:
+            return
+        was_in_trouble = self._usage.trouble is not None
+        self._accounting.published(await self._usage.send(records))
+        if was_in_trouble and self._usage.trouble is None:
+            self._accounting.publish_all_again()
+        await asyncio.sleep(self._usage.pause_s)
+
+
+async def _forever(step: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a step for as long as the worker runs: a bug in the meter is no reason to stop reporting."""
+    while True:
+        try:
+            await step()
+        except Exception as error:
+            log.error("report_failed", error=repr(error), note=f"tried again in {WORTH_SAYING_S:.0f} s")
+            await asyncio.sleep(WORTH_SAYING_S)

@@ -28,8 +28,8 @@ class Reports(Protocol):
     ) -> None:
         """Add what was acknowledged up to ``next_offset``; see :meth:`farthing.serving.accounting.Accounting.add`."""
 
-    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
-        """Return the metadata to commit with these partitions' offsets."""
+    def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> Mapping[Partition, str]:
+        """Return the metadata to commit with these partitions' offsets; shorter if the broker ``refused`` the last."""
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
         """Have the totals that are due published, without waiting; with ``everything``, wait a moment for the last."""
@@ -59,7 +59,7 @@ class NoReports:
     ) -> None:
         """Do nothing."""
 
-    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+    def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> Mapping[Partition, str]:
         """Return nothing."""
         return {}
 
