@@ -25,7 +25,7 @@ ROWS = (
     {"kafka", "local", "files", "process"},
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks"},
-    {"kernels", "errors", "rooms"},
+    {"kernels", "errors", "rooms", "limits"},
 )
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 UPWARDS = {

@@ -21,7 +21,7 @@ def letter_of_batch(part: FetchedPartition, fault: DecodeError, *, topic: str, m
     raw = raw_batch(part.data, fault.base_offset)[:MAX_DEAD_VALUE_BYTES]
     headers = {
         "reason": type(fault).__name__, "message": str(fault), "stage": fault.stage, "model": model,
-        "topic": part.topic, "partition": str(part.partition), "offset": str(fault.base_offset),
+        "topic": part.topic, "partition": str(part.partition), "offset": str(fault.first_offset),
         "next_offset": str(fault.next_offset),
     }  # fmt: skip
     return encode_records(

@@ -33,11 +33,13 @@ from farthing.kafka import (
     letter_of_batch,
 )
 from farthing.process.probes import Health
+from farthing.serving.backlog import Backlog
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Answer, Route
 from farthing.serving.scoring_thread import ScoringThread
+from farthing.wire import Unread
 
 log = structlog.get_logger()
 
@@ -67,6 +69,7 @@ class Pipeline:
         self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
         self._producer = BatchProducer(kafka)
         self._offsets = OffsetTracker()
+        self._backlog = Backlog(kafka.fetch_max_bytes)
         self._metrics = metrics
         metrics.show_lag(self.lag)
         self._progress = Progress(metrics, health, stall_timeout_s=stall_timeout_s)
@@ -134,15 +137,21 @@ class Pipeline:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._backlog:
+                    await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
                 try:
-                    fetched = fetching.result()
-                    fetching = asyncio.create_task(self._fetch())  # the next block is fetched while this one is scored
-                    await self._work(fetched)
+                    answered = False
+                    if fetching.done() and self._backlog.has_room():
+                        fetched = fetching.result()
+                        if fetched.epoch == self._consumer.epoch:
+                            self._backlog.add(fetched.partitions)
+                        answered = fetched.answered
+                        fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                    await self._work()
                     await self._commit_when_due()
-                    if fetched.answered and not self._offsets.in_flight():
+                    if answered and not self._offsets.in_flight():
                         self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
@@ -155,21 +164,22 @@ class Pipeline:
             await asyncio.wait({fetching})
 
     async def _fetch(self) -> Fetched:
+        self._consumer.left_out = self._backlog.left_out()
         began = time.perf_counter()
         fetched = await self._consumer.fetch()
         self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
         return fetched
 
-    async def _work(self, fetched: Fetched) -> None:
-        """Score what was fetched, route by route, and pass each answer on to be produced."""
+    async def _work(self) -> None:
+        """Score what was fetched, one block of each route, and pass each answer on to be produced."""
         for source, route in self._routes.items():
-            parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
-            parts = await self._with_place(route, parts)
-            if not parts or fetched.epoch != self._consumer.epoch:
+            epoch = self._consumer.epoch
+            parts = await self._with_place(route, [one for one in self._backlog.next_of(source) if self._expected(one)])
+            if not parts or epoch != self._consumer.epoch:
                 continue
             tickets: dict[Partition, Ticket] = {}
             answer = await self._scoring.call(route.answer, parts)
-            if fetched.epoch != self._consumer.epoch:
+            if epoch != self._consumer.epoch:
                 return  # there was a rebalance: the new owner begins from what is committed
             for segment in answer.segments:
                 partition = (segment.topic, segment.partition)
@@ -177,31 +187,41 @@ class Pipeline:
             if self._producing is not None:
                 await self._producing
             self._producing = asyncio.create_task(self._produce(answer, list(tickets.values())))
-            for part, segment in zip(parts, answer.segments, strict=True):
+            for partition in self._backlog.settle(parts):
+                self._go_back(partition)
+            of_partition = {one.partition: one.part for one in parts}
+            for segment in answer.segments:
                 if segment.fault is not None:
-                    await self._on_fault(route, part, segment)
+                    await self._on_fault(route, of_partition[segment.topic, segment.partition], segment)
 
-    def _expected(self, part: FetchedPartition) -> bool:
+    def _expected(self, unread: Unread) -> bool:
         """Whether the bytes begin where the last block ended; if not, the position is corrected."""
-        partition = (part.topic, part.partition)
-        begun = self._offsets.begun(partition)
-        if begun is not None and begun != part.fetch_offset:
-            self._consumer.seek(partition, begun)
-        return begun == part.fetch_offset
+        if self._offsets.begun(unread.partition) == unread.next_offset:
+            return True
+        self._go_back(unread.partition)
+        return False
 
-    async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
+    def _go_back(self, partition: Partition) -> None:
+        """Give up what was fetched of a partition, and fetch it again from where the last block ended."""
+        self._backlog.drop([partition])
+        begun = self._offsets.begun(partition)
+        if begun is not None:
+            self._consumer.seek(partition, begun)
+
+    async def _with_place(self, route: Route, parts: list[Unread]) -> list[Unread]:
         """Hold partitions that an output topic lacks (for example if the source was widened first); others go on."""
         for topic in (route.topics.sink, route.topics.dead_letters):
-            needed = max((part.partition + 1 for part in parts), default=0)
+            needed = max((one.partition[1] + 1 for one in parts), default=0)
             count = await self._producer.partition_count(topic, needed=needed)
             if count is None or count >= needed:
                 continue
-            for part in parts:
-                if part.partition >= count:
-                    reason = f"{topic} has {count} partitions, its source {part.topic} has more; add partitions to it"
-                    self._consumer.hold((part.topic, part.partition), reason, again_in_s=NARROW_AGAIN_S)
-                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
-            parts = [part for part in parts if part.partition < count]
+            for one in parts:
+                if one.partition[1] >= count:
+                    source = one.partition[0]
+                    reason = f"{topic} has {count} partitions, its source {source} has more; add partitions to it"
+                    self._consumer.hold(one.partition, reason, again_in_s=NARROW_AGAIN_S)
+                    self._go_back(one.partition)
+            parts = [one for one in parts if one.partition[1] < count]
         return parts
 
     async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
@@ -259,6 +279,7 @@ class Pipeline:
             await asyncio.wait({producing})
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
+        self._backlog.clear()
         for partition in self._offsets.partitions():
             self._consumer.seek(partition, self._offsets.rewind(partition))
         await asyncio.wait({stopping}, timeout=pause)
@@ -296,6 +317,7 @@ class Pipeline:
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
+            self._backlog.clear()
             self._offsets.revoke(partitions)
             self._reports.revoke(partitions)
 

@@ -31,6 +31,7 @@ from farthing.blocks import (
     Segment,
     Status,
 )
+from farthing.limits import MAX_BLOCK_BYTES, block_bytes
 from farthing.meter.count import count_usage
 from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
@@ -40,6 +41,8 @@ from farthing.serving.metrics import BlockStats
 from farthing.wire import (
     Arena,
     Dropped,
+    Limits,
+    Unread,
     decode,
     encode_dead,
     encode_records,
@@ -88,6 +91,7 @@ class Route:
         *,
         tenant: str | None = None,
         max_header_bytes: int = 0,
+        max_block_bytes: int = MAX_BLOCK_BYTES,
     ) -> None:
         """Make a route.
 
@@ -101,6 +105,8 @@ class Route:
             Path of the field that names an event's tenant; None if tenants are not counted.
         max_header_bytes:
             Most bytes of an event's own headers that are carried on to its score.
+        max_block_bytes:
+            What the events of one block may be charged (:mod:`farthing.limits`).
 
         Raises
         ------
@@ -118,6 +124,9 @@ class Route:
         self.sample = TextSample()  # of live texts, for the ledger's estimate of tokens
         self._next_sample = 0.0
         self._arena = Arena()
+        self._limits = Limits(
+            *block_bytes(max_block_bytes, stages.max_event_bytes, has_rows=stages.field_plan.has_array)
+        )
 
     def warm(self) -> None:
         """Score a made-up block, so that every kernel is compiled before the first event."""
@@ -135,14 +144,17 @@ class Route:
         stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
 
-    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
-        """Decode, parse, featurize, score, decide, render and encode one block.
+    def answer(self, fetched: Sequence[FetchedPartition | Unread]) -> Answer:
+        """Decode, parse, featurize, score, decide, render and encode one block: as much of ``fetched`` as it may have.
 
         An unreadable batch is a fault of its segment, an unreadable event a dead letter; a ScoreError is a
         bug and ends the worker.
         """
         topics, stages, clock = self.topics, self.stages, _StageClock()
-        records = clock("decode", decode(fetched, self._arena))
+        unread = [part if isinstance(part, Unread) else Unread(part) for part in fetched]
+        new = [part for part in unread if not part.begun]
+        fetched_bytes = [len(part.part.data) for part in new]
+        records = clock("decode", decode(unread, self._arena, self._limits))
         columns = clock("parse", stages.parse(records))
         features = clock("featurize", stages.featurize(columns, records))
         scores = clock("score", stages.score(features))
@@ -181,7 +193,7 @@ class Route:
             route=topics.source,
             status_counts=np.bincount(decisions.status, minlength=len(Status)),
             rows=len(scores),
-            fetched_bytes=sum(len(part.data) for part in fetched),
+            fetched_bytes=sum(size for part, size in zip(new, fetched_bytes, strict=True) if part.begun),
             value_bytes=int(value_bytes.sum()),
             produced_bytes=sum(len(batch.data) for batch in batches),
             stage_seconds=clock.seconds,

@@ -33,7 +33,10 @@ DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
 """The same for a dead letter."""
 
 STAGE_OF_STATUS: Final = {
-    status: {Status.NULL_VALUE: "decode", Status.NON_FINITE: "score"}.get(status, "parse") for status in Status
+    status: {Status.NULL_VALUE: "decode", Status.RECORD_TOO_LARGE: "decode", Status.NON_FINITE: "score"}.get(
+        status, "parse"
+    )
+    for status in Status
 }
 
 _RECORD_OVERHEAD: Final = 64  # more bytes than the varints, attributes and offset digits of one record take
@@ -110,6 +113,7 @@ def encode_dead(
     then ``farthing.error.value_bytes`` and ``.value_sha256`` give the length and digest of the whole.
     """
     rows = np.flatnonzero(status).astype(np.int64)
+    records = records.with_heads()
     segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
     fixed = [
         _error_headers(Status(state), model, segment) for segment in records.segments for state in range(len(Status))
@@ -118,13 +122,14 @@ def encode_dead(
     lengths = value_stop - records.value_start[rows]
     extra = [b""] * len(rows)
     extra_count = np.zeros(len(rows), np.int64)
-    for k in np.flatnonzero(lengths > max_value_bytes):
+    known = {int(np.searchsorted(rows, cut.row)): (cut.value_bytes, cut.sha256) for cut in records.cut}
+    for k in sorted({*np.flatnonzero(lengths > max_value_bytes).tolist(), *known}):
         whole = records.buffer[records.value_start[rows[k]] : value_stop[k]]
-        extra[k] = header_bytes("farthing.error.value_bytes", str(lengths[k])) + header_bytes(
-            "farthing.error.value_sha256", hashlib.sha256(whole.data).hexdigest()
-        )
+        size, digest = known[k] if k in known else (len(whole), hashlib.sha256(whole.data).hexdigest())
+        extra[k] = header_bytes("farthing.error.value_bytes", str(size))
+        extra[k] += header_bytes("farthing.error.value_sha256", digest)
         extra_count[k] = 2
-        value_stop[k] -= lengths[k] - max_value_bytes
+        value_stop[k] = min(value_stop[k], records.value_start[rows[k]] + max_value_bytes)
     columns = _Columns(
         rows=rows,
         values=records.buffer,
