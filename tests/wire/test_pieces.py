@@ -1,16 +1,19 @@
 """Batches cut into blocks: whatever the budget, the same records, and no more memory than it."""
 
 import gzip
+import hashlib
 import random
 import struct
+import sys
 
 import cramjam
 import numpy as np
+import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.wire import Arena, Limits, Unread, codec, decode, layout
+from farthing.wire import Arena, Limits, Unread, codec, decode, decode_whole, layout
 from farthing.wire.varint import varlong
 from tests.wire.test_decode import CODECS, ours, part, reseal
 
@@ -128,3 +131,78 @@ def test_any_budget_gives_the_same_records(seeds, budget):
         for row, whole in zip(rows, whole_rows, strict=True):
             if row[0] not in long:
                 assert row == whole
+
+
+def long_batch(before, body, after, number):
+    """A batch with one long record, ``body``, among good ones."""
+    records = [record(k, b"before %d" % k) for k in range(before)]
+    records += [body] + [record(before + 1 + k, b"after %d" % k) for k in range(after)]
+    return batch_of(7, len(records), len(records) - 1, pack(number, b"".join(records)), number)
+
+
+@pytest.mark.parametrize("number", CODECS)
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_record_over_the_limit_is_cut_and_the_others_are_read(number, after):
+    value = random.Random(1).randbytes(1000) * 3000
+    key = b"the key"
+    body = record(2, value, key, [(b"header", b"dropped")])
+    found = everything([part(long_batch(2, body, after, number), 7)], Limits(50_000, 1 << 20))
+    rows, ((offset, head, size, digest),), end, fault = found[0]
+    assert [row[0] for row in rows] == list(range(7, 10 + after))
+    assert rows[2] == (9, 6, key, None, 0)
+    assert (offset, size, digest) == (9, len(value), hashlib.sha256(value).hexdigest())
+    assert head == value[: len(head)]
+    assert len(head) > 1_000_000
+    assert (end, fault) == (10 + after, None)
+    skipped = everything([part(long_batch(2, body, after, number), 10)], Limits(50_000, 1 << 20))
+    assert [row[0] for row in skipped[0][0]] == list(range(10, 10 + after))
+
+
+def test_a_long_key_and_long_headers_are_cut_as_a_whole():
+    size = 3 << 20
+    for body in (record(0, b"v", b"k" * size), record(0, None, b"k", [(b"h", b"x" * size)])):
+        found = everything([part(long_batch(0, body, 1, 4), 7)], Limits(50_000, 1 << 20))
+        rows, ((_, head, length, digest),), _, _ = found[0]
+        assert len(rows) == 2
+        assert head == body[: len(head)]
+        assert (length, digest) == (len(body), hashlib.sha256(body).hexdigest())
+
+
+def test_a_long_record_that_is_cut_off_or_does_not_add_up_is_damage():
+    good = record(1, b"x" * (3 << 20), b"key")
+    for body in (good[:-1], good + b"\0", good[:6] + varlong(1 << 30) + good[9:]):
+        raw = batch_of(7, 2, 1, pack(4, record(0, b"fine") + body), 4)
+        rows, cut, end, fault = everything([part(raw, 7)], Limits(50_000, 1 << 20))[0]
+        assert ([row[0] for row in rows], cut, end) == ([7], [], 8)
+        assert fault[1] == 8
+        assert "the events before 8 are good, those from there to 8 cannot be read" in fault[0]
+
+
+def test_a_fetch_in_the_middle_of_a_large_batch_skips_in_bounded_steps():
+    """After a rebalance the batch is unpacked from its start again, once; each block passes a limited part of it by."""
+    body = b"".join(record(k, b"x" * 1_000_000) for k in range(200))
+    raw = batch_of(0, 200, 199, zstd.compress(body), 4)
+    unread, arena = Unread(part(raw, 190)), Arena()
+    seen, blocks = [], 0
+    while not unread.done:
+        block = decode([unread], arena, Limits(2 << 20, 2 << 20))
+        seen += block.offsets.tolist()
+        blocks += 1
+        assert len(arena.buffer) < 8 << 20
+    assert seen == list(range(190, 200))
+    assert blocks >= 5  # 190 MB at most 64 MiB at a time, then a few events a block
+
+
+def test_a_batch_may_be_of_any_size():
+    """250 MB in pieces of a megabyte: what is kept between two pieces does not grow."""
+    resource = pytest.importorskip("resource", reason="this system does not say how much memory was used at most")
+    body = b"".join(record(k, b"y" * 10_000) for k in range(25_000))
+    raw = batch_of(0, 25_000, 24_999, zstd.compress(body), 4)
+    del body
+    before, n = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
+    for block in decode_whole(part(raw), Arena(), Limits(1 << 20, 1 << 20)):
+        assert len(block) <= 130
+        n += len(block)
+    assert n == 25_000
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 16 << 20

@@ -26,6 +26,7 @@ class Backlog:
         self._most_bytes = most_bytes
         self._queues: OrderedDict[Partition, deque[Unread]] = OrderedDict()
         self._streams = Streams()
+        self._behind: set[Partition] = set()  # what a block had no room for
         self._needs: dict[Partition, int] = {}  # partitions that wait for a decompressor, and its memory
 
     def __bool__(self) -> bool:
@@ -44,12 +45,14 @@ class Backlog:
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Give up what waits of some partitions."""
         for partition in partitions:
+            self._behind.discard(partition)
             for unread in self._queues.pop(partition, ()):
                 unread.close()
 
     def clear(self) -> None:
         """Give everything up. The scoring thread may still be reading some of it, so nothing is closed."""
         self._queues.clear()
+        self._behind.clear()
         self._needs.clear()
         self._streams = Streams()
 
@@ -58,11 +61,13 @@ class Backlog:
         dropped = []
         for unread in taken:
             partition, queue = unread.partition, self._queues.get(unread.partition)
-            if queue is None or queue[0] is not unread or not unread.begun:
+            if queue is None or queue[0] is not unread:
                 continue
-            self._needs.pop(partition, None)
+            if unread.had_turn:
+                self._needs.pop(partition, None)
             if unread.done:
                 queue.popleft()
+                self._behind.discard(partition)
                 if not queue:
                     del self._queues[partition]
             elif unread.needs:
@@ -70,18 +75,21 @@ class Backlog:
                 dropped.append(partition)
             else:
                 unread.keep()
-                self._queues.move_to_end(partition, last=not unread.stopped)
+                self._behind.add(partition)
+                if unread.had_turn:
+                    self._queues.move_to_end(partition, last=not unread.stopped)
+                unread.had_turn = False
         self.drop(dropped)
         return dropped
 
     def has_room(self) -> bool:
         """Whether more may be fetched."""
-        left = (queue[0] for queue in self._queues.values() if queue[0].begun and not queue[0].is_kept_open)
-        return sum(unread.held_bytes for unread in left) <= self._most_bytes
+        waiting = (unread for queue in self._queues.values() for unread in queue if not unread.is_kept_open)
+        return sum(unread.held_bytes for unread in waiting) <= self._most_bytes
 
     def left_out(self) -> set[Partition]:
         """Give the partitions that are not to be fetched now."""
-        out = {partition for partition, queue in self._queues.items() if queue[0].begun}
+        out = set(self._behind)
         left = self._streams.left
         for partition, needs in self._needs.items():
             if needs > left:

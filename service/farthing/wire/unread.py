@@ -34,6 +34,7 @@ class Unread:
         self.next_offset = part.fetch_offset
         self.done = False
         self.begun = False  # a block has taken from it
+        self.had_turn = False  # since this was last set to False
         self.stopped = False  # the last block ended at its next batch, which did not fit into what was left
         self.needs = 0  # memory for a decompressor that was not to be had: the next batch fits into no block
         self._buffer: Bytes = np.frombuffer(part.data, np.uint8)
@@ -70,7 +71,7 @@ class Unread:
         None when there is nothing to say. Sets ``block.is_full`` when the next batch would pass the block's limit.
         """
         begin, first, charged = block.n, self.next_offset, block.charged
-        self.begun, self.stopped = True, False
+        self.begun, self.had_turn, self.stopped = True, True, False
         fault = None
         while fault is None:
             if self._batch is None and not len(self._rows) and not self._index(block.arena):
