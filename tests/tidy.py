@@ -26,7 +26,7 @@ ROWS = (
     {"wire", "payload", "features", "scoring", "tasks", "meter"},
     {"blocks"},
     {"bundle_files"},
-    {"kernels", "errors", "rooms"},
+    {"kernels", "errors", "rooms", "limits"},
 )
 PURE = {"wire", "payload", "features", "scoring", "tasks", "meter", "blocks"}
 UPWARDS = {

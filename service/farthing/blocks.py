@@ -15,7 +15,7 @@ makes them and only read afterwards. Ragged data is ``start``/``stop`` (n,) wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
@@ -57,6 +57,7 @@ class Status(IntEnum):
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
+    RECORD_TOO_LARGE = 19  # the record is longer than a block may be: only its first bytes were read
     MODEL_FAILED = 20  # the model, or the code around it, fails on this event and not on its neighbours
     SCORE_TOO_LARGE = 21  # the score record would be larger than the sink's max.message.bytes
     NULL_KEY = 22  # the event has no key, and the sink is compacted
@@ -119,8 +120,9 @@ class Segment:
     """One partition's share of a block: rows ``start`` to ``stop`` of its columns.
 
     ``next_offset`` is the offset to commit when every row is answered: from the last whole batch's header, not from
-    the last record (compaction and control batches leave gaps). ``fault`` is set when the bytes after the rows
-    cannot be read; ``fault.next_offset``, where known, is the offset after the unreadable batch.
+    the last record (compaction and control batches leave gaps), unless a piece of a batch was read. ``fault`` is set
+    when the bytes after the rows cannot be read; ``fault.next_offset``, where known, is the offset after the
+    unreadable batch.
     """
 
     topic: str
@@ -130,6 +132,18 @@ class Segment:
     first_offset: int  # the fetch offset: where the segment begins
     next_offset: int
     fault: DecodeError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CutRecord:
+    """What is known of a record that is too long to be held in memory. In the columns its value is null."""
+
+    row: int
+    start: int  # in RecordBlock.buffer: the first bytes of its value, or of the record if its key is too long as well
+    stop: int
+    record_bytes: int
+    value_bytes: int  # length and digest of what begins at ``start``
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +165,19 @@ class RecordBlock:
     headers_stop: Int64s  # (n,)
     header_count: Int32s  # (n,)
     segments: tuple[Segment, ...]
+    cut: tuple[CutRecord, ...] = ()  # in the order of their rows
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def with_heads(self) -> RecordBlock:
+        """Return the same records, for dead letters: the value of each that was cut is what is left of it."""
+        if not self.cut:
+            return self
+        value_start, value_stop = self.value_start.copy(), self.value_stop.copy()
+        for cut in self.cut:
+            value_start[cut.row], value_stop[cut.row] = cut.start, cut.stop
+        return replace(self, value_start=value_start, value_stop=value_stop)
 
     @classmethod
     def of_values(cls, values: Sequence[bytes | None]) -> RecordBlock:

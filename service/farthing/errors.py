@@ -94,7 +94,8 @@ class DecodeError(FarthingError):
     """Fetched bytes cannot be read as record batches.
 
     ``topic``, ``partition`` and ``base_offset`` are ``None`` where they are not known; ``next_offset`` is the first
-    offset after the unreadable batch, where its header could be read.
+    offset after the unreadable batch, where its header could be read. ``first_offset`` is the first one that cannot be
+    read: ``base_offset``, unless the damage is further on in the batch.
     """
 
     stage: ClassVar[str] = "decode"
@@ -107,6 +108,7 @@ class DecodeError(FarthingError):
         topic: str | None = None,
         partition: int | None = None,
         base_offset: int | None = None,
+        first_offset: int | None = None,
         next_offset: int | None = None,
     ) -> None:
         place = f"{topic}[{partition}] " if topic is not None else ""
@@ -115,6 +117,7 @@ class DecodeError(FarthingError):
         self.topic = topic
         self.partition = partition
         self.base_offset = base_offset
+        self.first_offset = base_offset if first_offset is None else first_offset
         self.next_offset = next_offset
 
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
+from farthing.limits import MAX_BLOCK_BYTES
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.payload.paths import parse_path
 from farthing.process.access import Access
@@ -125,6 +126,12 @@ class WorkerSettings(_Section):
     commit_interval_ms: int = Field(1_000, ge=10, le=MOST_MS, description="ms between offset commits")
     drain_timeout_ms: int = Field(
         20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish, commit and leave after SIGTERM"
+    )
+    max_block_bytes: int = Field(
+        MAX_BLOCK_BYTES,
+        ge=1 << 20,
+        le=1 << 30,
+        description="bytes of uncompressed events that are scored at once; a longer record is a dead letter",
     )
     stall_timeout_ms: int = Field(
         60_000, ge=1_000, le=MOST_MS, description="ms with lag and without progress after which /ready fails"

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from farthing.audit.offset_set import OffsetSet
-from farthing.blocks import FetchedPartition
-from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
+from farthing.blocks import FetchedPartition, RecordBlock
+from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 SKIPPED_BATCH_HEADER: Final = b"farthing.error.next_offset"
 """Header of a dead letter that holds a whole unreadable batch: none of its events were counted."""
@@ -60,10 +60,13 @@ class Recount:
         DecodeError
             A record batch cannot be read.
         """
-        records = decode([part], self._arena)
-        fault = records.segments[0].fault
-        if fault is not None:
-            raise fault
+        for records in decode_whole(part, self._arena):
+            self._count(part, records)
+
+    def _count(self, part: FetchedPartition, records: RecordBlock) -> None:
+        for segment in records.segments:
+            if segment.fault is not None:
+                raise segment.fault
         outcomes = self.outcomes.setdefault(part.partition, Outcomes())
         is_score = part.topic == self._sink
         offsets = source_offsets(records, OFFSET_HEADER if is_score else DEAD_OFFSET_HEADER)

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,8 @@ class RecordConsumer:
         self._held = HeldPartitions()
         self._requests: dict[int, asyncio.Task[list[FetchedPartition]]] = {}
         self._rebalance_began: float | None = time.monotonic()
+        self.left_out: Collection[Partition] = ()
+        """Partitions that are not fetched, because what was fetched of them is not scored yet."""
         self.epoch = 0
         self.rebalances = 0
         self.rebalance_seconds = 0.0
@@ -222,7 +224,7 @@ class RecordConsumer:
         by_node: dict[int, dict[Partition, int]] = defaultdict(dict)
         unknown = False
         for partition, position in self._positions.items():
-            if position is None or self._held.blocks(partition):
+            if position is None or self._held.blocks(partition) or partition in self.left_out:
                 continue
             leader = leader_of(self._membership.client, partition)
             if leader is None:

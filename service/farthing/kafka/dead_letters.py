@@ -29,9 +29,9 @@ def letter_of_batch(
     headers = {
         "reason": type(fault).__name__, "message": str(fault)[:MOST_MESSAGE_BYTES], "stage": fault.stage,
         "model": model, "topic": part.topic, "partition": str(part.partition), "time_ms": str(now_ms),
-        "offset": str(fault.base_offset), "next_offset": str(fault.next_offset),
+        "offset": str(fault.first_offset), "next_offset": str(fault.next_offset),
     }  # fmt: skip
-    key = letter_key(part.topic, part.partition, int(fault.base_offset or 0)) if limits.compacted else None
+    key = letter_key(part.topic, part.partition, int(fault.first_offset or 0)) if limits.compacted else None
     taken = sum(len(name) + len(text.encode()) + 24 for name, text in headers.items()) + len(key or b"") + _FRAME_BYTES
     room = max(limits.max_message_bytes - taken, 0)
     if len(raw) > room:

@@ -29,6 +29,7 @@ from farthing.blocks import (
     RecordBlock,
     RenderedValues,
     ScoreBlock,
+    Status,
 )
 from farthing.errors import BundleError, ConfigError
 from farthing.model import prompt_fields
@@ -124,7 +125,10 @@ class Stages:
 
     def parse(self, records: RecordBlock) -> FieldColumns:
         """Read the plan's fields of each event."""
-        return parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
+        columns = parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
+        for cut in records.cut:
+            columns.status[cut.row] = Status.RECORD_TOO_LARGE  # it was parsed as null
+        return columns
 
     def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
         """Make each row's features: hashed ids, or numbers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Delivery:
     on_written: Callable[[Partition], None]
 
     async def answer(
-        self, route: Route, parts: Sequence[FetchedPartition], answer: Answer, tickets: Sequence[Ticket]
+        self, route: Route, parts: Mapping[Partition, FetchedPartition], answer: Answer, tickets: Sequence[Ticket]
     ) -> None:
         """Produce an answer to ``parts``, and acknowledge its tickets.
 

@@ -145,7 +145,8 @@ def work_around(records: RecordBlock, work: Callable[[RecordBlock], Worked]) -> 
 def part_of(records: RecordBlock, first: int, last: int) -> RecordBlock:
     """Return the records from ``first`` to before ``last`` as a block, without segments."""
     columns = {name: getattr(records, name)[first:last] for name in _COLUMNS}
-    return replace(records, **columns, segments=())
+    cut = tuple(replace(one, row=one.row - first) for one in records.cut if first <= one.row < last)
+    return replace(records, **columns, segments=(), cut=cut)
 
 
 def _without(records: RecordBlock, rows: list[int]) -> RecordBlock:

@@ -10,7 +10,7 @@ from farthing.blocks import FetchedPartition, Int64s, OutputBatch, RecordBlock, 
 from farthing.errors import DecodeError
 from farthing.meter.tenants import PART, SCORED, TENANT, TenantRows
 from farthing.serving.failing import part_of
-from farthing.wire import Arena, decode, layout
+from farthing.wire import Arena, decode_whole, layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,9 @@ def record_at(part: FetchedPartition, offset: int) -> RecordBlock:
         There is no such record.
     """
     batch = _batch_with(part.data, offset)
-    records = decode(
-        [FetchedPartition(part.topic, part.partition, offset, part.high_watermark, batch, part.aborted)], Arena()
-    )
-    if not len(records) or records.offsets[0] != offset:
+    whole = FetchedPartition(part.topic, part.partition, offset, part.high_watermark, batch, part.aborted)
+    records = next((block for block in decode_whole(whole, Arena()) if len(block)), None)
+    if records is None or records.offsets[0] != offset:
         raise DecodeError("what was fetched has no such record", topic=part.topic, partition=part.partition,
                           base_offset=offset)  # fmt: skip
     return replace(part_of(records, 0, 1), segments=(Segment(part.topic, part.partition, 0, 1, offset, offset + 1),))

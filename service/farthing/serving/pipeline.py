@@ -35,7 +35,9 @@ from farthing.kafka import (
     lag_by_topic,
 )
 from farthing.process.probes import Health
+from farthing.serving.backlog import Backlog
 from farthing.serving.breaker import BlockHeldError
+from farthing.serving.commits import Commits
 from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
 from farthing.serving.joining import JOINING, Joining
@@ -44,15 +46,14 @@ from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route
 from farthing.serving.scoring_thread import ScoringThread
+from farthing.wire import Unread
 
 log = structlog.get_logger()
 
-COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
 HELD_AGAIN_S = 5.0  # when to try again after a model or an output topic has refused everything
 CLOSE_TIMEOUT_S = 5.0  # the same after an error, and while joining
-METADATA_TOO_LONG = "OffsetMetadataTooLarge"
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -78,6 +79,7 @@ class Pipeline:
         for route in routes:
             route.limits_of = self._limits.of
         self._offsets = OffsetTracker()
+        self._backlog = Backlog(kafka.fetch_max_bytes)
         self._metrics = metrics
         metrics.show_lag(self.lag)
         topics = {source: (route.topics.sink, route.topics.dead_letters) for source, route in self._routes.items()}
@@ -92,11 +94,11 @@ class Pipeline:
             self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
             self._consumer.written,
         )  # fmt: skip
+        self._commits = Commits(self._consumer, self._offsets, self._reports, metrics, self._progress)
         self._producing: asyncio.Task[None] | None = None
         self._joining = Joining(kafka, health)
         self._joined = False
         self._next_commit = 0.0
-        self._committing = asyncio.Lock()  # each commit is retried by itself: an older one must not come after a newer
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
@@ -159,15 +161,21 @@ class Pipeline:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._backlog:
+                    await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
                 try:
-                    fetched = fetching.result()
-                    fetching = asyncio.create_task(self._fetch())  # the next block is fetched while this one is scored
-                    await self._work(fetched)
+                    answered = False
+                    if fetching.done() and self._backlog.has_room():
+                        fetched = fetching.result()
+                        if fetched.epoch == self._consumer.epoch:
+                            self._backlog.add(fetched.partitions)
+                        answered = fetched.answered
+                        fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                    await self._work()
                     await self._commit_when_due()
-                    if fetched.answered and not self._offsets.in_flight():
+                    if answered and not self._offsets.in_flight():
                         self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
@@ -180,61 +188,73 @@ class Pipeline:
             await asyncio.wait({fetching})
 
     async def _fetch(self) -> Fetched:
+        self._consumer.left_out = self._backlog.left_out()
         began = time.perf_counter()
         fetched = await self._consumer.fetch()
         failpoint("after_fetch")
         self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
         return fetched
 
-    async def _work(self, fetched: Fetched) -> None:
-        """Score what was fetched, route by route, and pass each answer on to be produced."""
+    async def _work(self) -> None:
+        """Score what was fetched, one block of each route, and pass each answer on to be produced."""
         for source, route in self._routes.items():
-            parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
-            parts = await self._with_place(route, parts)
-            if not parts or fetched.epoch != self._consumer.epoch:
+            epoch = self._consumer.epoch
+            parts = await self._with_place(route, [one for one in self._backlog.next_of(source) if self._expected(one)])
+            if not parts or epoch != self._consumer.epoch:
                 continue
             tickets: dict[Partition, Ticket] = {}
             try:
                 answer = await self._scoring.call(route.answer, parts)
             except BlockHeldError as error:
-                for part in parts if fetched.epoch == self._consumer.epoch else ():
-                    self._hold((part.topic, part.partition), str(error))
-                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
+                for one in parts if epoch == self._consumer.epoch else ():
+                    self._hold(one.partition, str(error))
+                    self._go_back(one.partition)
                 continue
             failpoint("after_score")
-            if fetched.epoch != self._consumer.epoch:
+            if epoch != self._consumer.epoch:
                 return  # there was a rebalance: the new owner begins from what is committed
             for segment in answer.segments:
                 partition = (segment.topic, segment.partition)
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
             if self._producing is not None:
                 await self._producing
-            self._producing = asyncio.create_task(self._delivery.answer(route, parts, answer, list(tickets.values())))
-            for part, segment in zip(parts, answer.segments, strict=True):
+            of_partition = {one.partition: one.part for one in parts}
+            delivery = self._delivery.answer(route, of_partition, answer, list(tickets.values()))
+            self._producing = asyncio.create_task(delivery)
+            for partition in self._backlog.settle(parts):
+                self._go_back(partition)
+            for segment in answer.segments:
                 if segment.fault is not None:
-                    await self._on_fault(route, part, segment)
+                    await self._on_fault(route, of_partition[segment.topic, segment.partition], segment)
 
-    def _expected(self, part: FetchedPartition) -> bool:
+    def _expected(self, unread: Unread) -> bool:
         """Whether the bytes begin where the last block ended; if not, the position is corrected."""
-        partition = (part.topic, part.partition)
-        begun = self._offsets.begun(partition)
-        if begun is not None and begun != part.fetch_offset:
-            self._consumer.seek(partition, begun)
-        return begun == part.fetch_offset
+        if self._offsets.begun(unread.partition) == unread.next_offset:
+            return True
+        self._go_back(unread.partition)
+        return False
 
-    async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
+    def _go_back(self, partition: Partition) -> None:
+        """Give up what was fetched of a partition, and fetch it again from where the last block ended."""
+        self._backlog.drop([partition])
+        begun = self._offsets.begun(partition)
+        if begun is not None:
+            self._consumer.seek(partition, begun)
+
+    async def _with_place(self, route: Route, parts: list[Unread]) -> list[Unread]:
         """Hold partitions that an output topic lacks (for example if the source was widened first); others go on."""
         for topic in (route.topics.sink, route.topics.dead_letters):
-            needed = max((part.partition + 1 for part in parts), default=0)
+            needed = max((one.partition[1] + 1 for one in parts), default=0)
             count = await self._producer.partition_count(topic, needed=needed)
             if count is None or count >= needed:
                 continue
-            for part in parts:
-                if part.partition >= count:
-                    reason = f"{topic} has {count} partitions, its source {part.topic} has more; add partitions to it"
-                    self._consumer.hold((part.topic, part.partition), reason, again_in_s=NARROW_AGAIN_S)
-                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
-            parts = [part for part in parts if part.partition < count]
+            for one in parts:
+                if one.partition[1] >= count:
+                    source = one.partition[0]
+                    reason = f"{topic} has {count} partitions, its source {source} has more; add partitions to it"
+                    self._consumer.hold(one.partition, reason, again_in_s=NARROW_AGAIN_S)
+                    self._go_back(one.partition)
+            parts = [one for one in parts if one.partition[1] < count]
         return parts
 
     async def _settle(self) -> None:
@@ -250,40 +270,12 @@ class Pipeline:
         if self._producing is not None and self._producing.done():
             await self._settle()
         self._limits.read_when_due()
-        await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
+        await self._commits.commit()
         await self._reports.publish(self._offsets.partitions())
-
-    async def _commit(self, offsets: dict[Partition, int], timeout_s: float) -> None:
-        if not offsets:
-            return
-        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged meanwhile
-        async with self._committing:
-            await self._commit_in_turn(offsets, metadata, timeout_s)
-
-    async def _commit_in_turn(
-        self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float
-    ) -> None:
-        began = time.perf_counter()
-        failpoint("before_commit")
-        while True:
-            try:
-                ours = await self._consumer.commit(offsets, timeout_s, metadata)
-                break
-            except BrokerError as error:
-                if METADATA_TOO_LONG not in str(error) or not metadata:
-                    raise
-                offsets = self._offsets.committable(list(offsets))  # as they are when the total is written again
-                metadata = self._reports.metadata(offsets, refused=True)
-        failpoint("after_commit")
-        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
-        self._metrics.commits.labels("committed" if ours else "not_ours").inc()
-        if ours:
-            self._offsets.committed(offsets)
-            self._progress.committed()
 
     async def _finish(self, partitions: list[Partition]) -> None:
         """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
-        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S)
+        await self._commits.commit(partitions)
         await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
@@ -301,6 +293,7 @@ class Pipeline:
             producing, self._producing = self._producing, None
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
+        self._backlog.clear()
         for partition in self._offsets.partitions():
             self._consumer.seek(partition, self._offsets.rewind(partition))
         await asyncio.wait({stopping}, timeout=pause)
@@ -342,6 +335,7 @@ class Pipeline:
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
+            self._backlog.clear()
             self._offsets.revoke(partitions)
             self._reports.revoke(partitions)
 

@@ -30,7 +30,7 @@ class Refusals:
     """What the broker refuses of one answer: a score becomes a dead letter, and a letter becomes a shorter one."""
 
     route: Route
-    parts: Sequence[FetchedPartition]  # what was fetched for the answer
+    parts: Mapping[Partition, FetchedPartition]  # what was fetched for the answer
     limits: SinkLimits
     call: Callable[..., Awaitable[Any]]  # runs a function on the scoring thread
     late: dict[Partition, list[tuple[Status, LateLetter]]] = field(default_factory=lambda: defaultdict(list))
@@ -53,8 +53,9 @@ class Refusals:
             smallest, status = False, _status_of(refused, keyless=record.has_null_key)
             log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
                         error=refused.verdict.name, note="the event is a dead letter")  # fmt: skip
-        part = next(part for part in self.parts if (part.topic, part.partition) == source)
-        letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
+        letter: LateLetter = await self.call(
+            partial(self.route.letter, self.parts[source], offset, status, smallest=smallest)
+        )
         if not is_letter:
             self.late[source].append((status, letter))
         return letter.batches

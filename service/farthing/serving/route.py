@@ -33,6 +33,7 @@ from farthing.blocks import (
     Segment,
     Status,
 )
+from farthing.limits import MAX_BLOCK_BYTES, block_bytes
 from farthing.meter.count import count_usage
 from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
@@ -46,7 +47,9 @@ from farthing.wire import (
     DEFAULT_LIMITS,
     Arena,
     Dropped,
+    Limits,
     TopicLimits,
+    Unread,
     decode,
     encode_dead,
     encode_records,
@@ -95,6 +98,7 @@ class Route:
         *,
         tenant: str | None = None,
         max_header_bytes: int = 0,
+        max_block_bytes: int = MAX_BLOCK_BYTES,
     ) -> None:
         """Make a route.
 
@@ -108,6 +112,8 @@ class Route:
             Path of the field that names an event's tenant; None if tenants are not counted.
         max_header_bytes:
             Most bytes of an event's own headers that are carried on to its score.
+        max_block_bytes:
+            What the events of one block may be charged (:mod:`farthing.limits`).
 
         Raises
         ------
@@ -127,6 +133,9 @@ class Route:
         self._arena = Arena()
         self._breaker = Breaker()
         self.limits_of: Callable[[str], TopicLimits] = lambda topic: DEFAULT_LIMITS
+        self._limits = Limits(
+            *block_bytes(max_block_bytes, stages.max_event_bytes, has_rows=stages.field_plan.has_array)
+        )
 
     def warm(self) -> None:
         """Score a made-up block, so that every kernel is compiled before the first event."""
@@ -144,8 +153,8 @@ class Route:
         stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
 
-    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
-        """Decode, parse, featurize, score, decide, render and encode one block.
+    def answer(self, fetched: Sequence[FetchedPartition | Unread]) -> Answer:
+        """Decode, parse, featurize, score, decide, render and encode one block: as much of ``fetched`` as it may have.
 
         An unreadable batch is a fault of its segment, an unreadable event a dead letter, and so is one on which the
         model fails or whose score the sink does not take.
@@ -157,9 +166,13 @@ class Route:
             the scores.
         """
         clock = _StageClock()
-        records = clock("decode", decode(fetched, self._arena))
+        unread = [part if isinstance(part, Unread) else Unread(part) for part in fetched]
+        new = [part for part in unread if not part.begun]
+        sizes = [len(part.part.data) for part in new]
+        records = clock("decode", decode(unread, self._arena, self._limits))
         worked, failing = work_around(records, partial(self._work, clock=clock))
-        return self._encode(fetched, records, worked, failing, clock)
+        fetched_bytes = sum(size for part, size in zip(new, sizes, strict=True) if part.begun)
+        return self._encode(fetched_bytes, records, worked, failing, clock)
 
     def _work(self, records: RecordBlock, clock: _StageClock) -> Worked:
         """Run the stages between decoding and encoding."""
@@ -174,7 +187,7 @@ class Route:
 
     def _encode(
         self,
-        fetched: Sequence[FetchedPartition],
+        fetched_bytes: int,
         records: RecordBlock,
         worked: Worked,
         failing: Sequence[int],
@@ -222,7 +235,7 @@ class Route:
             route=topics.source,
             status_counts=status_counts,
             rows=worked.rows,
-            fetched_bytes=sum(len(part.data) for part in fetched),
+            fetched_bytes=fetched_bytes,
             value_bytes=int(value_bytes.sum()),
             produced_bytes=sum(len(batch.data) for batch in batches),
             stage_seconds=clock.seconds,

@@ -246,7 +246,13 @@ class Worker:
             stages = stages.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
         topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
         try:
-            ready = Route(topics, stages, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
+            ready = Route(
+                topics,
+                stages,
+                tenant=route.tenant,
+                max_header_bytes=route.max_header_bytes,
+                max_block_bytes=self._settings.worker.max_block_bytes,
+            )
         except ConfigError as error:
             raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
         ready.warm()

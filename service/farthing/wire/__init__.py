@@ -1,8 +1,9 @@
 """Kafka's record batches (v2), decoded to columns and encoded again. No I/O: bytes in, arrays out."""
 
+from farthing.wire.arena import Arena
 from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
 from farthing.wire.dead import DEAD_OFFSET_HEADER, encode_dead, letter_key
-from farthing.wire.decode import Arena, decode, next_fetch_offset, raw_batch
+from farthing.wire.decode import decode, decode_whole, next_fetch_offset, raw_batch
 from farthing.wire.encode import (
     OFFSET_HEADER,
     encode_records,
@@ -10,7 +11,9 @@ from farthing.wire.encode import (
     stamp_producer,
 )
 from farthing.wire.headers import Dropped, source_offsets
+from farthing.wire.limits import Limits, Streams
 from farthing.wire.topic_limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
+from farthing.wire.unread import Unread
 from farthing.wire.write import header_bytes
 
 __all__ = [
@@ -22,8 +25,12 @@ __all__ = [
     "OFFSET_HEADER",
     "Arena",
     "Dropped",
+    "Limits",
+    "Streams",
     "TopicLimits",
+    "Unread",
     "decode",
+    "decode_whole",
     "encode_dead",
     "encode_records",
     "encode_scores",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from farthing.blocks import N_STATUSES, Bytes, Int64s, OutputBatch, RecordBlock, Segment, Status
+from farthing.blocks import N_STATUSES, Bytes, CutRecord, Int64s, OutputBatch, RecordBlock, Segment, Status
 from farthing.wire import layout
 from farthing.wire.encode import MAX_BATCH_BYTES, Columns, encode, indptr_of, named, octets, within
 from farthing.wire.headers import NO_LIMIT, OwnHeaders, own_headers
@@ -28,6 +28,7 @@ DEAD_TIMESTAMP_HEADER: Final = b"farthing.error.timestamp_ms"
 
 STAGE_OF_STATUS: Final = {status: "parse" for status in Status} | {
     Status.NULL_VALUE: "decode",
+    Status.RECORD_TOO_LARGE: "decode",
     Status.NON_FINITE: "score",
     Status.MODEL_FAILED: "score",
     Status.SCORE_TOO_LARGE: "produce",
@@ -52,6 +53,7 @@ class _Letters:
     value_stop: Int64s  # (m,)
     own: OwnHeaders
     extra: dict[int, list[bytes]]  # letter -> headers of it alone
+    cut: dict[int, CutRecord]  # letter -> what is known of a record that was too long to be held
     bare: set[int]  # letters that have room for the reason and the offset only
 
     def add(self, k: int, name: str, value: int | str | bytes) -> None:
@@ -90,6 +92,7 @@ def encode_dead(
     the first, the key is ``topic-partition-offset``, and the event's is in ``.key``.
     """
     rows = np.flatnonzero(status).astype(np.int64)
+    records = records.with_heads()
     segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
     kinds = segment_of * N_STATUSES + status[rows]
     fixed = [b""] * (len(records.segments) * N_STATUSES)
@@ -97,7 +100,8 @@ def encode_dead(
         segment, state = records.segments[kind // N_STATUSES], Status(kind % N_STATUSES)
         fixed[kind] = _error_headers(state, model, segment, now_ms)
     own = own_headers(records, rows, NO_LIMIT, dropped)
-    letters = _Letters(rows, records.key_stop, records.value_stop[rows].copy(), own, {}, set())
+    cut = {int(np.searchsorted(rows, one.row)): one for one in records.cut if status[one.row]}
+    letters = _Letters(rows, records.key_stop, records.value_stop[rows].copy(), own, {}, cut, set())
     timestamps_ms = within(records.timestamps_ms, times)
     if limits.log_append_time or timestamps_ms is not records.timestamps_ms:
         stated = (timestamps_ms != records.timestamps_ms)[rows] | limits.log_append_time
@@ -155,7 +159,9 @@ def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int
     value_bytes = letters.value_stop - records.value_start[rows]
     headers_bytes = np.diff(own.indptr) if len(own.count) else np.zeros(len(rows), np.int64)
     needed = fixed_bytes + _TIME_BYTES
-    cut = np.flatnonzero((key_bytes + value_bytes + headers_bytes + needed > room) | smallest).tolist()
+    too_long = (key_bytes + value_bytes + headers_bytes + needed > room) | smallest
+    too_long[list(letters.cut)] = True  # what is left of it may fit, and its length is to be told
+    cut = np.flatnonzero(too_long).tolist()
     if not cut:
         return
     letters.key_stop = records.key_stop.copy()
@@ -166,10 +172,15 @@ def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int
             letters.bare.add(k)
         sizes = [int(value_bytes[k]), int(key_bytes[k]), int(headers_bytes[k])]
         parts = share(0 if smallest else left - _CUT_BYTES, sizes)
+        known = letters.cut.get(k)
+        if known is not None:
+            letters.add(k, "value_bytes", known.value_bytes)
+            if left >= _CUT_BYTES:
+                letters.add(k, "value_sha256", known.sha256)
         value = records.buffer[records.value_start[row] : letters.value_stop[k]]
         key = records.buffer[records.key_start[row] : records.key_stop[row]]
         for name, size, part, data in zip(_PARTS, sizes, parts, (value, key, own.of(k)), strict=True):
-            if part < size:
+            if part < size and not (known is not None and name == "value"):
                 letters.add(k, f"{name}_bytes", size)
                 if left >= _CUT_BYTES:
                     letters.add(k, f"{name}_sha256", hashlib.sha256(data.tobytes()).hexdigest())
