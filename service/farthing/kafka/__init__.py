@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from farthing.kafka.consumer import Fetched, RecordConsumer
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import letter_of_batch
+    from farthing.kafka.granted import missing_rights
     from farthing.kafka.lag import Lag, lag_by_topic
     from farthing.kafka.leaving import leave_group
-    from farthing.kafka.missing_rights import missing_rights
     from farthing.kafka.offsets import OffsetTracker, Partition, Ticket
     from farthing.kafka.pacing import PacingReader, PacingTable
     from farthing.kafka.producer import BatchProducer
@@ -76,7 +76,7 @@ __getattr__ = names_on_demand(
         "pacing": "PacingReader PacingTable",
         "producer": "BatchProducer",
         "reading": "TopicReader",
-        "missing_rights": "missing_rights",
+        "granted": "missing_rights",
         "sending": "HeldError Refused",
         "settings": "KafkaSettings",
         "sink_limits": "SinkLimits",
