@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
 
 from farthing.kafka.asking import (
     ask_committed,
@@ -95,7 +95,11 @@ class BrokerLook:
     async def group(self) -> GroupState:
         """Describe our group, as its coordinator sees it."""
         name = self._settings.group_id
-        row = await ask_group(self._client, await ask_coordinator(self._client, name), name)
+        try:
+            node = await ask_coordinator(self._client, name)
+        except GroupAuthorizationFailedError as error:
+            return GroupState(error.errno)
+        row = await ask_group(self._client, node, name)
         code, _, state, _, _, members, operations = row
         return GroupState(code, state, len(members), rights_of(operations))
 
