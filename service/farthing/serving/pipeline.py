@@ -137,7 +137,10 @@ class Pipeline:
         self._progress.begin()
         await self._loop(stop)
         try:
-            await self._settle()
+            try:
+                await self._settle()
+            except HeldError as error:  # the other partitions have something to commit
+                log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
             await self._finish(self._offsets.partitions())
         except BrokerError as error:
             log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")

@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from farthing.blocks import FetchedPartition, Int64s, OutputBatch, Status
+from farthing.errors import DecodeError
 from farthing.kafka import Partition, Refused, SinkLimits
 from farthing.kafka.verdicts import INVALID_RECORD, TOO_LARGE
 from farthing.meter.tenants import TenantNames
@@ -54,7 +55,11 @@ class Refusals:
             log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
                         error=refused.verdict.name, note="the event is a dead letter")  # fmt: skip
         part = next(part for part in self.parts if (part.topic, part.partition) == source)
-        letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
+        try:
+            letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
+        except DecodeError as error:
+            log.error("letter_not_made", error=str(error), note="the partition is held")
+            return None
         if not is_letter:
             self.late[source].append((status, letter))
         return letter.batches
