@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from farthing.blocks import FetchedPartition, Segment
-from farthing.errors import BrokerError
+from farthing.errors import BlockHeldError, BrokerError
 from farthing.kafka import (
     BatchProducer,
     Fetched,
@@ -34,7 +34,6 @@ from farthing.kafka import (
     lag_by_topic,
 )
 from farthing.process.probes import Health
-from farthing.serving.breaker import BlockHeldError
 from farthing.serving.delivery import Delivery
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
