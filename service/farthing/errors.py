@@ -11,8 +11,10 @@
     ├── DecodeError                topic, partition, offset where known
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
     │   └── UnsupportedBatchError  a magic or codec that we do not read
-    ├── ScoreError                 a bug or a bad bundle: never retried
+    ├── ScoreError                 the model fails or hangs: a bug or a bad bundle
+    ├── BlockHeldError             the model or the sink refuses nearly all of a block: tried again
     └── BrokerError                wraps a client error; ``retriable`` is copied from Kafka's own table
+        └── farthing.kafka.HeldError   an output topic takes nothing: its partitions are held, and tried again
 
 A message says what is wrong, where, and what to do. One bad *event* never raises: it is a
 :class:`farthing.blocks.Status` in a column.
@@ -133,6 +135,14 @@ class ScoreError(FarthingError):
     """The model failed on well-formed features: a bug or a bad bundle."""
 
     stage: ClassVar[str] = "score"
+    exit_code: ClassVar[int] = 4
+
+
+class BlockHeldError(FarthingError):
+    """A block is not answered, because the model or the sink refuses nearly all of it. Nothing of it was written."""
+
+    stage: ClassVar[str] = "score"
+    retriable = True
     exit_code: ClassVar[int] = 4
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.blocks import FetchedPartition, Status
-from farthing.errors import ScoreError
+from farthing.errors import BlockHeldError, ScoreError
 from farthing.serving import failing as module
-from farthing.serving.breaker import IN_A_ROW, BlockHeldError, Breaker
+from farthing.serving.breaker import IN_A_ROW, Breaker
 from farthing.serving.failing import Search
 from farthing.serving.route import Route, RouteTopics
 from farthing.wire import TopicLimits, encode_records, stamp_producer

@@ -100,8 +100,8 @@ class BatchProducer:
         HeldError
             Some places take nothing (rights, a deleted topic, a full disk), or ``on_refused`` returned None.
         BrokerError
-            Always ``retriable``: no answer within ``delivery_timeout_ms``, or the producer id is lost; the caller
-            rebuilds the batches from uncommitted offsets.
+            Always ``retriable``: nothing was written for ``delivery_timeout_ms``, or the producer id is lost; the
+            caller rebuilds the batches from uncommitted offsets.
         """
         sending = Sending({}, on_refused, time.monotonic(), in_a_row=self._in_a_row)
         sending.put(batches)
@@ -167,7 +167,7 @@ class BatchProducer:
         self._failing |= sending.give_up({p: FAILING_S if p in self._failing else limit_s for p in sending.last})
         if not queues:
             return
-        left = sending.began + limit_s - time.monotonic()
+        left = sending.progress + limit_s - time.monotonic()
         if left <= 0:
             topic, number = next(iter(queues))
             raise BrokerError(

@@ -49,7 +49,8 @@ class Sending:
 
     queues: dict[Partition, deque[OutputBatch]]
     on_refused: OnRefused | None
-    began: float
+    progress: float  # when something was last written or found out, in monotonic seconds
+    since: dict[Partition, float] = field(default_factory=dict)  # the same for each partition
     tries: dict[Partition, int] = field(default_factory=lambda: defaultdict(int))
     last: dict[Partition, Verdict] = field(default_factory=dict)  # why a batch must be sent again
     held: dict[Partition, str] = field(default_factory=dict)
@@ -61,7 +62,16 @@ class Sending:
     def put(self, batches: Sequence[OutputBatch]) -> None:
         """Add batches behind those that wait for the same partition."""
         for batch in batches:
-            self.queues.setdefault((batch.topic, batch.partition), deque()).append(batch)
+            partition = (batch.topic, batch.partition)
+            if partition not in self.queues:
+                self.queues[partition] = deque()
+                self.since[partition] = time.monotonic()
+            self.queues[partition].append(batch)
+
+    def goes_on(self, partition: Partition) -> None:
+        """Note that a broker has written a batch of a partition, or said what is wrong with it: time begins anew."""
+        self.last.pop(partition, None)
+        self.progress = self.since[partition] = time.monotonic()
 
     def hold(self, partition: Partition, verdict: Verdict) -> None:
         """Send no more to a partition."""
@@ -71,7 +81,7 @@ class Sending:
 
     def written(self, partition: Partition) -> OutputBatch:
         """Note that the first batch of a partition is acknowledged; returns it."""
-        self.last.pop(partition, None)
+        self.goes_on(partition)
         self.in_a_row.pop(partition, None)
         self._refused_now.pop(partition, None)
         self.put(self._letters.pop(partition, ()))
@@ -79,8 +89,10 @@ class Sending:
 
     def finish(self) -> None:
         """Close the queues that are empty; letters that wait for another record to be written are sent, too."""
-        for partition in [partition for partition, queue in self.queues.items() if not queue]:
+        empty = [partition for partition, queue in self.queues.items() if not queue]
+        for partition in empty:
             del self.queues[partition]
+        for partition in empty:
             self.in_a_row[partition] += self._refused_now.pop(partition, 0)
             if self.in_a_row[partition] >= IN_A_ROW and partition in self._why:
                 self.hold(partition, self._why[partition])
@@ -88,8 +100,8 @@ class Sending:
 
     def give_up(self, limits_s: Mapping[Partition, float]) -> set[Partition]:
         """Hold the partitions for which a broker answers without writing, once their time is up; returns them."""
-        age = time.monotonic() - self.began
-        late = {partition for partition, limit in limits_s.items() if partition in self.queues and age >= limit}
+        now = time.monotonic()
+        late = {p for p, limit in limits_s.items() if p in self.queues and now - self.since[p] >= limit}
         for partition in late:
             self.hold(partition, self.last[partition])
         return late
@@ -103,7 +115,7 @@ class Sending:
         """
         queue = self.queues[partition]
         batch = queue.popleft()
-        self.last.pop(partition, None)
+        self.goes_on(partition)
         if code == INVALID_TIMESTAMP:
             without = untimed(batch, places)
             if without is not None:

@@ -22,7 +22,7 @@ from farthing.wire import DEFAULT_LIMITS, TopicLimits
 log = structlog.get_logger()
 
 AGAIN_S: Final = 60.0
-AT_ONCE_S: Final = 1.0  # after a refusal; several records may be refused for one change
+AT_ONCE_S: Final = 0.2  # after a refusal; several records may be refused for one change
 LIMIT_S: Final = 10.0  # the broker has other things to do than this
 NAMES: Final = (
     "max.message.bytes", "segment.bytes", "cleanup.policy", "message.timestamp.type",
@@ -110,7 +110,7 @@ class SinkLimits:
         self._limits = MappingProxyType({**self._limits, **limits})
 
     async def read_after_refusal(self) -> None:
-        """Read them now, because a broker has just refused what they allow; at most once a second."""
+        """Read them now, because a broker has just refused what they allow; at most five times a second."""
         if time.monotonic() - self._last >= AT_ONCE_S:
             await self.read()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
@@ -16,6 +16,10 @@ from farthing.kafka.asking import ask_topics
 from farthing.kafka.connecting import connecting, reach, refused_topics
 from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.sink_limits import describe, limits_of
+
+LETTER_ROOM_BYTES: Final = 1 << 16
+"""What a dead letter may take more than its event: headers of ours, among them the names of topic and model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ async def create_topics(
 ) -> list[str]:
     """Create missing topics: sources with ``partitions`` (if given), sinks and dead-letter topics with as many.
 
-    A pacing topic gets one partition and is compacted.
+    A pacing topic gets one partition and is compacted. A dead-letter topic takes larger records than its source:
+    letters carry more headers, and are not cut so.
 
     Returns the names of the topics created. Raises BrokerError.
     """
@@ -132,6 +137,9 @@ async def create_topics(
                 if name in counts:
                     continue
                 topic = NewTopic(name, width, replication_factor)
+                if name == route.dead_letters:
+                    configs = {"max.message.bytes": str(await _letter_bytes(settings, route.source))}
+                    topic = NewTopic(name, width, replication_factor, topic_configs=configs)
                 if name == route.pacing:
                     topic = NewTopic(name, 1, replication_factor, topic_configs={"cleanup.policy": "compact"})
                 response = await asyncio.wait_for(admin.create_topics([topic]), limit)
@@ -143,6 +151,15 @@ async def create_topics(
                 counts[name] = topic.num_partitions
                 created.append(name)
     return created
+
+
+async def _letter_bytes(settings: KafkaSettings, source: str) -> int:
+    """Return how large the dead letters of a source's events may be."""
+    try:
+        described = await describe(settings, [source])
+    except BrokerError:
+        described = {}  # the broker does not say
+    return limits_of(described.get(source, {})).max_message_bytes + LETTER_ROOM_BYTES
 
 
 async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:

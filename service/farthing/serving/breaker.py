@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from farthing.blocks import Int64s, Status
-from farthing.errors import FarthingError
 
 IN_A_ROW: Final = 32
 """Events refused with next to none accepted in between, from which on a route is held. Fewer may be one producer's."""
@@ -16,12 +15,6 @@ NOT_ITS_OWN: Final = (
     Status.NON_FINITE, Status.MODEL_FAILED, Status.SCORE_TOO_LARGE, Status.NULL_KEY, Status.SINK_REFUSED,
 )  # fmt: skip
 """The reasons for which it may be the model or the sink that is wrong, and not the event."""
-
-
-class BlockHeldError(FarthingError):
-    """A block is not answered, because the model or the sink refuses nearly all of it. Nothing of it was written."""
-
-    retriable = True
 
 
 class Breaker:

@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 
 from farthing.blocks import FieldColumns, RecordBlock, RenderedValues
-from farthing.errors import FarthingError
+from farthing.errors import BlockHeldError, FarthingError
 from farthing.model.task_table import Decisions
-from farthing.serving.breaker import IN_A_ROW, NEARLY_ALL, BlockHeldError
+from farthing.serving.breaker import IN_A_ROW, NEARLY_ALL
 
 log = structlog.get_logger()
 

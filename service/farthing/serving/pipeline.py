@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from farthing.blocks import FetchedPartition, Segment
-from farthing.errors import BrokerError
+from farthing.errors import BlockHeldError, BrokerError
 from farthing.kafka import (
     BatchProducer,
     Fetched,
@@ -36,7 +36,6 @@ from farthing.kafka import (
 )
 from farthing.process.probes import Health
 from farthing.serving.backlog import Backlog
-from farthing.serving.breaker import BlockHeldError
 from farthing.serving.commits import Commits
 from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
@@ -151,7 +150,10 @@ class Pipeline:
         self._progress.begin()
         await self._loop(stop)
         try:
-            await self._settle()
+            try:
+                await self._settle()
+            except HeldError as error:  # the other partitions have something to commit
+                log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
             await self._finish(self._offsets.partitions())
         except BrokerError as error:
             log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")

@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 
 from farthing.blocks import FetchedPartition, Int64s, OutputBatch, Status
+from farthing.errors import DecodeError
 from farthing.kafka import Partition, Refused, SinkLimits
 from farthing.kafka.verdicts import INVALID_RECORD, TOO_LARGE
 from farthing.meter.tenants import TenantNames
@@ -53,9 +54,12 @@ class Refusals:
             smallest, status = False, _status_of(refused, keyless=record.has_null_key)
             log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
                         error=refused.verdict.name, note="the event is a dead letter")  # fmt: skip
-        letter: LateLetter = await self.call(
-            partial(self.route.letter, self.parts[source], offset, status, smallest=smallest)
-        )
+        part = self.parts[source]
+        try:
+            letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
+        except DecodeError as error:
+            log.error("letter_not_made", error=str(error), note="the partition is held")
+            return None
         if not is_letter:
             self.late[source].append((status, letter))
         return letter.batches

@@ -33,13 +33,14 @@ from farthing.blocks import (
     Segment,
     Status,
 )
+from farthing.errors import BlockHeldError
 from farthing.limits import MAX_BLOCK_BYTES, block_bytes
 from farthing.meter.count import count_usage
 from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
 from farthing.model.stages import Stages
 from farthing.payload import Field
-from farthing.serving.breaker import NOT_ITS_OWN, BlockHeldError, Breaker, describe_refusals
+from farthing.serving.breaker import NOT_ITS_OWN, Breaker, describe_refusals
 from farthing.serving.failing import Worked, work_around
 from farthing.serving.late import LateLetter, difference, record_at
 from farthing.serving.metrics import BlockStats

@@ -87,7 +87,7 @@ def encode_dead(
     whole value; likewise ``.key_...`` and ``.headers_...``, with ``.headers_count``. ``smallest`` cuts all three to
     nothing. Where even that is too large, only the headers ``.reason`` and ``.offset`` remain.
 
-    A timestamp outside ``times`` becomes the nearest one inside; then, and where the topic replaces timestamps,
+    A timestamp outside ``times`` is moved inside; then, and where the topic replaces timestamps,
     ``.timestamp_ms`` states the event's. In a compacted topic, where a second letter with the same key would replace
     the first, the key is ``topic-partition-offset``, and the event's is in ``.key``.
     """

@@ -14,7 +14,7 @@ from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedVal
 from farthing.wire import codec, layout
 from farthing.wire.crc32c import append_zeros, crc32c
 from farthing.wire.headers import Dropped, OwnHeaders, own_headers
-from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, NO_TIMESTAMP, TopicLimits
+from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, MARGIN_MS, NO_TIMESTAMP, TopicLimits
 from farthing.wire.varint import varlong
 from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
@@ -78,7 +78,7 @@ def encode_scores(
     It has the event's key and timestamp, the value, the event's headers up to ``max_header_bytes`` (names and lengths
     count; a header that would pass the limit is dropped whole), and the header ``farthing.offset``. A batch is closed
     before it would pass ``max_batch_bytes`` (uncompressed) or ``limits.max_message_bytes``. A timestamp outside
-    ``times`` becomes the nearest one inside, and the header ``farthing.timestamp_ms`` states the event's.
+    ``times`` is moved inside, and the header ``farthing.timestamp_ms`` states the event's.
 
     A record that the topic would refuse is left out, and ``status`` (n,) at its event says why: NULL_KEY where the
     topic is compacted, SCORE_TOO_LARGE where a batch of it alone, without the event's headers, is too large. Dropped
@@ -117,11 +117,13 @@ def encode_scores(
 
 
 def within(timestamps_ms: Int64s, times: tuple[int, int]) -> Int64s:
-    """Return timestamps with those outside ``times`` moved to its nearer end; NO_TIMESTAMP stays."""
+    """Return timestamps with those outside ``times`` moved inside, near its nearer end; NO_TIMESTAMP stays."""
     earliest, latest = times
     if not len(timestamps_ms) or (timestamps_ms.min() >= earliest and timestamps_ms.max() <= latest):
         return timestamps_ms
-    return np.where(timestamps_ms == NO_TIMESTAMP, timestamps_ms, np.clip(timestamps_ms, earliest, latest))
+    margin = min(MARGIN_MS, (latest - earliest) // 4)
+    kept = (timestamps_ms == NO_TIMESTAMP) | ((timestamps_ms >= earliest) & (timestamps_ms <= latest))
+    return np.where(kept, timestamps_ms, np.clip(timestamps_ms, earliest + margin, latest - margin))
 
 
 def _stated(before: Int64s, after: Int64s) -> dict[str, Any]:

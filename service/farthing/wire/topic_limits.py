@@ -8,6 +8,9 @@ from typing import Final
 NO_TIMESTAMP: Final = -1
 """Kafka's own value for a record without a timestamp; every topic takes it."""
 
+MARGIN_MS: Final = 60_000
+"""How far inside a topic's bounds a timestamp is put that is outside: the bounds move on with the broker's clock."""
+
 _UNBOUNDED: Final = (1 << 63) - 1
 
 
