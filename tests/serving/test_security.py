@@ -368,7 +368,7 @@ def expired_certificate(secrets):
 
 
 def no_login(secrets):
-    return "SASL", tls(secrets)[1], r"security_protocol = SSL|asks for a login"
+    return "SASL", tls(secrets)[1], r"the broker asks for a login; set kafka\.security_protocol to SASL_SSL"
 
 
 def no_rights(secrets):

@@ -73,12 +73,25 @@ async def reach(settings: KafkaSettings) -> None:
     BrokerError
         None is: what is wrong with each, within :data:`farthing.kafka.diagnosis.FIRST_ANSWER_S`.
     """
-    context = settings.client_options().get("ssl_context")
+    options = settings.client_options()
+    token = None
+    if "sasl_oauth_token_provider" in options:
+        try:
+            token = await options["sasl_oauth_token_provider"].token()
+        except TokenError as error:
+            raise _error(settings, f"{', '.join(settings.bootstrap_servers)}: {error}") from error
     limit_s = min(FIRST_ANSWER_S, settings.request_timeout_ms / 1000)
     servers = settings.bootstrap_servers
     faults = await asyncio.gather(
         *(
-            asyncio.to_thread(look, server, context, protocol=settings.security_protocol, limit_s=limit_s)
+            asyncio.to_thread(
+                look,
+                server,
+                options.get("ssl_context"),
+                protocol=settings.security_protocol,
+                token=token,
+                limit_s=limit_s,
+            )
             for server in servers
         )
     )
@@ -132,13 +145,7 @@ def _fault(settings: KafkaSettings, error: BaseException) -> Fault | None:
     """Put one of the broker's refusals into words; None if it is none."""
     said = str(error.args[0]) if error.args else ""
     mechanism = settings.sasl_mechanism
-    if isinstance(error, kafka_errors.SaslAuthenticationFailed):
-        if mechanism == "OAUTHBEARER":
-            return Fault(
-                f"SASL authentication failed, the broker refuses the token: {said}",
-                "it may have expired, or its issuer, audience or scope is not what the broker expects; check where it "
-                "is from (kafka.sasl_oauth_...)",
-            )
+    if isinstance(error, kafka_errors.SaslAuthenticationFailed) and mechanism != "OAUTHBEARER":
         return Fault(
             f"SASL authentication of the user {settings.sasl_plain_username!r} by {mechanism} failed: {said}",
             "check kafka.sasl_plain_username and the password in kafka.sasl_plain_password_file",

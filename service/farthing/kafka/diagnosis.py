@@ -42,19 +42,24 @@ class _Other(Exception):
 
 
 def look(
-    server: str, context: ssl.SSLContext | None, *, protocol: str, limit_s: float = FIRST_ANSWER_S
+    server: str,
+    context: ssl.SSLContext | None,
+    *,
+    protocol: str,
+    token: str | None = None,
+    limit_s: float = FIRST_ANSWER_S,
 ) -> Fault | None:
     """Connect to ``host:port`` under ``kafka.security_protocol = protocol``; returns what is wrong, None if nothing is.
 
-    ``context`` is the one that the settings make, where there is TLS.
+    ``context`` is the one that the settings make, where there is TLS; with a ``token`` the login is tried too.
     """
     host, port = _address(server)
     deadline = time.monotonic() + limit_s
     try:
         with _connect(host, port, deadline) as plain:
             if context is None:
-                return _look_plain(plain, host, port, protocol, deadline)
-            return _look_secure(plain, host, port, context, deadline)
+                return _look_plain(plain, host, port, protocol, token, deadline)
+            return _look_secure(plain, host, port, context, protocol, token, deadline)
     except socket.gaierror as error:
         return Fault(f"the name {host!r} is not known ({error.strerror or error})", "check the name and the DNS")
     except ConnectionRefusedError:
@@ -67,17 +72,11 @@ def look(
         return Fault(str(error.strerror or error) or type(error).__name__, "check that a broker listens there")
 
 
-def _look_plain(plain: socket.socket, host: str, port: int, protocol: str, deadline: float) -> Fault | None:
+def _look_plain(
+    plain: socket.socket, host: str, port: int, protocol: str, token: str | None, deadline: float
+) -> Fault | None:
     try:
-        _ask(plain, _API_VERSIONS, deadline)
-        if not protocol.startswith("SASL"):
-            try:
-                _ask(plain, _METADATA, deadline)
-            except (ConnectionError, EOFError):
-                return Fault(
-                    "the broker asks for a login",
-                    "set kafka.security_protocol to SASL_PLAINTEXT or SASL_SSL, with kafka.sasl_mechanism",
-                )
+        return _talk(plain, protocol, token, deadline)
     except _Other as other:
         return _foreign(other)
     except (ConnectionError, EOFError):
@@ -85,19 +84,26 @@ def _look_plain(plain: socket.socket, host: str, port: int, protocol: str, deadl
             better = "SASL_SSL" if protocol.startswith("SASL") else "SSL or SASL_SSL"
             return Fault("this port speaks TLS", f"set kafka.security_protocol to {better}")
         return Fault("the connection was closed without an answer", "check that a broker listens there")
-    return None
 
 
-def _look_secure(plain: socket.socket, host: str, port: int, context: ssl.SSLContext, deadline: float) -> Fault | None:
+def _look_secure(
+    plain: socket.socket,
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    protocol: str,
+    token: str | None,
+    deadline: float,
+) -> Fault | None:
     try:
         with context.wrap_socket(plain, server_hostname=host) as secure:
-            _ask(secure, _API_VERSIONS, deadline)
+            return _talk(secure, protocol, token, deadline)
     except ssl.SSLCertVerificationError as error:
         return _unverified(error, host)
     except _Other as other:
         return _foreign(other)
     except (ssl.SSLError, ConnectionError, EOFError) as error:
-        refused = _refused_certificate(error, context)
+        refused = _refused_certificate(error)
         if refused is not None:
             return refused
         if _speaks_plain_kafka(host, port, deadline):
@@ -107,6 +113,22 @@ def _look_secure(plain: socket.socket, host: str, port: int, context: ssl.SSLCon
             )
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         return Fault(f"no TLS (SSL) connection: {reason}", "check that the broker's TLS listener is at this port")
+
+
+def _talk(connection: socket.socket, protocol: str, token: str | None, deadline: float) -> Fault | None:
+    """Ask for API versions, which any broker answers; then see whether it wants a login, or takes ours."""
+    _ask(connection, _API_VERSIONS, deadline)
+    if token is not None:
+        return _login(connection, token, deadline)
+    if protocol.startswith("SASL"):
+        return None
+    try:
+        _ask(connection, _METADATA, deadline)
+    except (ConnectionError, EOFError):
+        better = "SASL_SSL" if protocol == "SSL" else "SASL_SSL at its TLS port (or SASL_PLAINTEXT at this one)"
+        return Fault(
+            "the broker asks for a login", f"set kafka.security_protocol to {better}, with kafka.sasl_mechanism"
+        )
     return None
 
 
@@ -119,7 +141,7 @@ def _unverified(error: ssl.SSLCertVerificationError, host: str) -> Fault:
     return Fault(text, "set kafka.ssl_cafile to the certificate authority that signed the broker's certificate")
 
 
-def _refused_certificate(error: BaseException, context: ssl.SSLContext) -> Fault | None:
+def _refused_certificate(error: BaseException) -> Fault | None:
     """Read the broker's alert about our certificate, if it is one."""
     reason = str(getattr(error, "reason", "") or "").upper()
     if "CERTIFICATE_REQUIRED" in reason or ("HANDSHAKE_FAILURE" in reason and "CERTIFICATE" in reason):
@@ -158,14 +180,40 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
     return socket.create_connection((host, port), timeout=max(0.1, deadline - time.monotonic()))
 
 
-def _ask(connection: socket.socket, request: bytes, deadline: float) -> None:
+def _login(connection: socket.socket, token: str, deadline: float) -> Fault | None:
+    """Log in with a token (RFC 7628). aiokafka does not read the broker's answer to one that it refuses."""
+    name = b"OAUTHBEARER"
+    answer = _ask(connection, _request(17, 1, struct.pack(">h", len(name)) + name), deadline)
+    (code,) = struct.unpack_from(">h", answer)
+    if code:
+        return None  # what the broker takes instead, aiokafka says
+    first = b"n,,\x01auth=Bearer " + token.encode() + b"\x01\x01"
+    answer = _ask(connection, _request(36, 0, struct.pack(">i", len(first)) + first), deadline)
+    code, length = struct.unpack_from(">hh", answer)
+    said = answer[4 : 4 + max(0, length)].decode("utf-8", "replace")
+    challenge = answer[8 + max(0, length) :].decode("utf-8", "replace")  # after the length of its own
+    if not code and not challenge:
+        return None
+    return Fault(
+        f"SASL authentication failed, the broker refuses the token: {said or challenge}",
+        "it may have expired, or its issuer, audience or scope is not what the broker expects; check where it is from "
+        "(kafka.sasl_oauth_...)",
+    )
+
+
+def _request(key: int, version: int, body: bytes) -> bytes:
+    head = struct.pack(">hhih", key, version, _CORRELATION, -1)
+    return struct.pack(">i", len(head) + len(body)) + head + body
+
+
+def _ask(connection: socket.socket, request: bytes, deadline: float) -> bytes:
     """Send a request and read the answer. Raises EOFError when the connection ends first, _Other when it is none."""
     connection.sendall(request)
     head = _read(connection, 8, deadline)
     size, correlation = struct.unpack(">ii", head)
     if correlation != _CORRELATION or not 4 <= size <= _MOST_BYTES:
         raise _Other(head)
-    _read(connection, size - 4, deadline)
+    return _read(connection, size - 4, deadline)
 
 
 def _read(connection: socket.socket, count: int, deadline: float) -> bytes:
