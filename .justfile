@@ -50,6 +50,14 @@ bench *arguments:
 docs:
     NO_MKDOCS_2_WARNING=1 mkdocs build -f .mkdocs.yml  # -q would drop the warnings, and strictness with them
 
+# the SBOM (CycloneDX) of what is installed with a release, into dist/
+sbom:
+    python .ci/sbom.py
+
+# minutes of coverage-guided fuzzing of one target (extra fuzz), the newest inputs kept in fuzz/: just fuzz record_batches
+fuzz target seconds="60":
+    python -m tests.fuzz.run {{ target }} {{ seconds }} fuzz/{{ target }}
+
 # the files of a release, into dist/, after checking version, changelog and tag: just release v0.1.0
 release *tag:
     python .ci/release.py {{ tag }}
