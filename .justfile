@@ -54,9 +54,9 @@ docs:
 sbom:
     python .ci/sbom.py
 
-# minutes of coverage-guided fuzzing of one target (extra fuzz), the newest inputs kept in fuzz/: just fuzz record_batches
-fuzz target seconds="60":
-    python -m tests.fuzz.run {{ target }} {{ seconds }} fuzz/{{ target }}
+# coverage-guided fuzzing of one target (extra fuzz), for a minute or as many seconds as you say: just fuzz event 600
+fuzz *arguments:
+    python -m tests.fuzz.run {{ arguments }}
 
 # the files of a release, into dist/, after checking version, changelog and tag: just release v0.1.0
 release *tag:
