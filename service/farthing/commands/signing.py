@@ -33,7 +33,7 @@ def make_keys(name: Path) -> int:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
             with os.fdopen(descriptor, "wb") as opened:
                 opened.write(content)
-    Console(stderr=True).print(
+    Console(stderr=True, markup=False, emoji=False).print(
         f"{files[0]} signs bundles: keep it secret. {files[1]} checks them: give it to those who load them",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
@@ -48,7 +48,7 @@ def sign_bundle(bundle: Path, key: Path) -> int:
     BundleError
         The bundle fails a check, or its manifest does not cover its model.
     """
-    folder, console = find_bundle(bundle), Console(stderr=True)
+    folder, console = find_bundle(bundle), Console(stderr=True, markup=False, emoji=False)
     with starting(console, f"checking {bundle}"):
         model_id = Scorer.load(folder).model_id
     if is_column_bundle(folder):
