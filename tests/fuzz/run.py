@@ -1,13 +1,12 @@
 """Coverage-guided fuzzing of one target with Atheris: ``python -m tests.fuzz.run TARGET [SECONDS] [FOLDER]``.
 
 References run in place of kernels, so that all of it is traced. Inputs that reach new code are kept in FOLDER (default:
-a new one), an input that fails in ``crash-*`` in the current folder. ``list`` instead of a target lists all. Needs the
-extra ``fuzz``.
+``fuzz/TARGET``), an input that fails in ``crash-*``, both in the current folder. ``list`` instead of a target lists all.
+Needs the extra ``fuzz``.
 """
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ["FARTHING_NO_JIT"] = "1"
@@ -24,7 +23,7 @@ def main():
     if name not in TARGETS:
         sys.exit("\n".join(TARGETS))
     target = TARGETS[name]
-    found = Path(folder or tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+    found = Path(folder or f"fuzz/{name}")
     found.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (found / f"seed-{number}").write_bytes(seed)

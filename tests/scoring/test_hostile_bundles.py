@@ -107,6 +107,11 @@ case("cannot read features.npz: ", kind="rerank", name="pipe as features.npz")(
 )
 
 
+case("cannot read manifest.json: ", name="evil\n\x1b[31m[/b]name")(
+    lambda folder: os.mkfifo(instead_of(folder, "manifest.json"))
+)
+
+
 # ---------------------------------------------------------------------------------------------------- golden.npz
 
 
@@ -568,6 +573,20 @@ def test_hostile_bundles_are_refused_with_bounded_memory_and_time(folders):
                 wrong[name] = (kind, message[:300], round(seconds, 1), peak - before)
         child.stdin.close()
     assert wrong == {}
+
+
+def test_what_a_bundle_says_is_no_markup(tmp_path):
+    """Words in square brackets are rich's markup, where nobody says otherwise, and [/b] without [b] is an error of it."""
+    folder = make_bundle(tmp_path / "[/b]", heads=("[/b]", "[red]", "threat")).path
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "model", "show", folder], capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert done.returncode == 0 and "[/b]" in done.stdout and "[red]" in done.stdout, done.stderr
+    (folder / "CARD.md").write_text("changed")
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "model", "verify", folder], capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert done.returncode == 1 and "failed: " in done.stderr, done.stderr
 
 
 def test_a_command_says_it_in_one_sentence(folders):

@@ -63,14 +63,15 @@ def show(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
         return 0
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+        shown = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+        table.add_row(name, shown)
     report_console().print(table)
     return 0
 
 
 def verify(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """Load with all checks; 1 when one fails."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     try:
         with starting(console, f"verifying {bundle}"):
             scorer = Scorer.load(bundle, verify=False, trusted_keys=trusted_keys)
@@ -118,7 +119,7 @@ def warm(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """
     from farthing.kernels.cache import writable_folder
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     began = time.perf_counter()
     compiled: list[str] = []
     with starting(console, f"warming {bundle}"), watch_compilation(compiled.append):
@@ -141,7 +142,7 @@ def bench(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
 
     Where an event has several rows (rerank: candidates), times are given for a row too.
     """
-    with starting(Console(stderr=True), f"loading {bundle}"):
+    with starting(Console(stderr=True, markup=False, emoji=False), f"loading {bundle}"):
         stages = Scorer.load(bundle, trusted_keys=trusted_keys).stages
     rankings = stages.task == "rerank"
     if rankings:

@@ -127,7 +127,7 @@ def run(
     trusted_keys: Sequence[str | Path] = (),
 ) -> int:
     """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     fields = parse_pairs(names)
     keep_apart(
         [("FILE", file)],

@@ -18,6 +18,7 @@ from farthing.scoring.manifest import MANIFEST
 from farthing.scoring.signature import SUFFIX, new_key_pair, sign
 
 _SECRET, _PUBLIC = 0o600, 0o644
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows, where line ends would be rewritten
 
 
 def make_keys(name: Path) -> int:
@@ -29,10 +30,10 @@ def make_keys(name: Path) -> int:
             raise ConfigError(f"{file} is there already, and a lost key is lost: give another name, or move it away")
     for file, content, mode in zip(files, (private, public), (_SECRET, _PUBLIC), strict=True):
         with writing(str(file)):
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
             with os.fdopen(descriptor, "wb") as opened:
                 opened.write(content)
-    Console(stderr=True).print(
+    Console(stderr=True, markup=False, emoji=False).print(
         f"{files[0]} signs bundles: keep it secret. {files[1]} checks them: give it to those who load them",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
@@ -47,7 +48,7 @@ def sign_bundle(bundle: Path, key: Path) -> int:
     BundleError
         The bundle fails a check, or its manifest does not cover its model.
     """
-    folder, console = find_bundle(bundle), Console(stderr=True)
+    folder, console = find_bundle(bundle), Console(stderr=True, markup=False, emoji=False)
     with starting(console, f"checking {bundle}"):
         model_id = Scorer.load(folder).model_id
     if is_column_bundle(folder):

@@ -124,7 +124,8 @@ def _pem(file: Path) -> bytes:
     try:
         data = read_file(file, "name the PEM file of an ed25519 key", at_most=_LARGEST_KEY, inside=False)
     except BundleError as error:
-        raise ConfigError(f"key {file}: {error.__cause__ or error}; name the PEM file of an ed25519 key") from error
+        said = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise ConfigError(f"key {file}: {said}; name the PEM file of an ed25519 key") from error
     return data
 
 
