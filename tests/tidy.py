@@ -19,7 +19,7 @@ DOCS = ("README.md", "service/DESIGN.md", "service/OPERATIONS.md", "models/READM
 # Each row may import those below it, and those beside it in the same row except among the pure rooms.
 ROWS = (
     {"__main__", "cli"},
-    {"demo", "commands", "distill", "evaluate", "breakeven", "ledger", "audit", "doctor"},
+    {"demo", "commands", "distill", "evaluate", "breakeven", "ledger", "audit", "doctor", "dead"},
     {"serving"},
     {"config", "sections", "model"},
     {"kafka", "local", "files", "process"},

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from farthing import __version__
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
+from farthing.commands import dead
 from farthing.commands.broker import Kind
 from farthing.commands.context import found_settings, hints_with_file, run_async, trusted_keys
 from farthing.commands.flags import as_setting, within
@@ -33,7 +34,7 @@ app = App(
 )
 topics = App(name="topics", help="Create or check the topics that the routes need.")
 configuration = App(name="config", help="Show the settings, init a settings file to start from, or print the schema.")
-for sub in (model, topics, configuration):
+for sub in (model, topics, configuration, dead.app):
     app.command(sub)
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]

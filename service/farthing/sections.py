@@ -77,6 +77,11 @@ class RouteSettings(_Section):
         description="path of the field that names an event's tenant, such as 'account' or 'user.account'; none: no "
         "tenants",
     )
+    redact: tuple[str, ...] = Field(
+        (),
+        description="paths of fields whose values `farthing dead show` replaces, such as 'user.email'; a value that is "
+        "not JSON is then not shown at all",
+    )
     pacing: str | None = Field(
         None, min_length=1, description="for bidding: compacted topic with the campaign's pacing multiplier"
     )
@@ -102,6 +107,16 @@ class RouteSettings(_Section):
             except ConfigError as error:
                 raise ValueError(f"{name}: {error}") from error
         return fields
+
+    @field_validator("redact")
+    @classmethod
+    def _check_redacted(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            try:
+                parse_path(path)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return paths
 
     @model_validator(mode="after")
     def _check(self) -> RouteSettings:

@@ -59,6 +59,14 @@ def test_both_at_once_is_told():
     assert recount.outcomes[0].both() == 1
 
 
+def test_a_dead_letter_that_was_scored_later_is_no_contradiction():
+    recount = Recount("s", "d", {0: 100})
+    recount.read(fetched("s", [score(1), [*score(2), ("farthing.replay", "2")]]))
+    recount.read(fetched("d", [letter(2)]))
+    found = recount.outcomes[0]
+    assert (len(found.scored), len(found.dead), found.both(), found.foreign) == (1, 1, 0, 0)
+
+
 def test_a_damaged_batch_is_an_error_and_no_small_count():
     part = fetched("s", [score(1), score(2)])
     data = bytearray(part.data)

@@ -106,7 +106,7 @@ def judge(history: History) -> Verdict:
             verdict.found("duplicated", f"{_at(place)} has {times} answers", times - 1)
     for name in history.unwritten:
         verdict.found("lost", f"the source lacks {name}, which the broker had acknowledged")
-    _check_books(history, answered, verdict)
+    _check_books(history, answered, whole, verdict)
     return verdict
 
 
@@ -171,14 +171,17 @@ def _covered(letter: Answer, due: Mapping[Place, Due]) -> list[Place]:
     return [(partition, offset) for offset in range(first, letter.next_offset or 0) if (partition, offset) in due]
 
 
-def _check_books(history: History, answered: Mapping[bool, Counter[Place]], verdict: Verdict) -> None:
+def _check_books(
+    history: History, answered: Mapping[bool, Counter[Place]], whole: set[Place], verdict: Verdict
+) -> None:
+    """Compare what was counted with what was answered: of a batch that nobody could read no event is counted."""
     if history.audit:
         verdict.found("books", history.audit)
     if history.usage is None:
         return
     owed: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for dead, places in answered.items():
-        for partition, _ in (place for place in places if place in history.due):
+        for partition, _ in (place for place in places if place in history.due and place not in whole):
             owed[partition][dead] += 1
     for partition in sorted(owed.keys() | history.usage.keys()):
         counted, there = tuple(history.usage.get(partition, (0, 0))), tuple(owed[partition])

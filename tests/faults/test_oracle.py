@@ -205,7 +205,7 @@ def test_a_letter_with_a_whole_batch_answers_all_its_places():
     due = {(0, n): Due(None, b"%d" % n, n == 3) for n in range(10)}
     scores = [Answer((0, n), None, b"%d" % n, (1, 0), n) for n in (0, 1, 2, 7, 8, 9)]
     letter = Answer((0, 3), None, b"raw", (1, 0), 0, next_offset=7)
-    whole = judge(History(due, scores, [letter]))
+    whole = judge(History(due, scores, [letter], usage={0: (6, 0)}))
     assert whole.wrong() == {}
     assert {"lost", "poll-skip"} <= set(judge(History(due, scores, [])).wrong())
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from farthing.audit.offset_set import OffsetSet
 from farthing.blocks import FetchedPartition, RecordBlock
+from farthing.dead.batches import REPLAY_HEADER
 from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 SKIPPED_BATCH_HEADER: Final = b"farthing.error.next_offset"
@@ -74,6 +75,8 @@ class Recount:
             whole = source_offsets(records, SKIPPED_BATCH_HEADER) >= 0
             outcomes.skipped_batches += int(whole.sum())
             offsets = offsets[~whole]
+        else:  # an event that `farthing dead replay` has scored is a dead letter in the books, and stays one
+            offsets = offsets[source_offsets(records, REPLAY_HEADER) < 0]
         ours = offsets[offsets >= 0]
         outcomes.foreign += len(offsets) - len(ours)
         counted = ours if self._counted_to is None else ours[ours < self._counted_to.get(part.partition, 0)]
