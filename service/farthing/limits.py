@@ -15,7 +15,7 @@ MAX_BLOCK_BYTES: Final = 16 << 20
 RECORD_BYTES: Final = 192
 """What a record is charged for besides its own bytes."""
 
-ROWS_DIVISOR: Final = 8
+ROWS_DIVISOR: Final = 16
 """The blocks of a route whose events have rows (candidates, impressions) are so many times smaller: a row may be three
 bytes long, and takes as much memory as a small event."""
 
@@ -42,7 +42,7 @@ larger bundle takes as much more as its files."""
 _STAGES: Final = 28
 """What a block takes on its way, as a multiple of what it may be charged: columns, features, activations, answers, and
 the answers of the block before, which are being acknowledged. Measured with
-the shipped bundles: up to 24, for bid requests whose impressions are three bytes long."""
+the shipped bundles: up to 15, for comments of thirteen bytes and for bid requests whose impressions have three."""
 
 _ARENA: Final = 4
 """What each further route keeps between its blocks, as a multiple."""

@@ -20,7 +20,7 @@ from farthing.serving.backlog import Backlog
 from farthing.serving.route import Route, RouteTopics
 from farthing.wire import layout, next_fetch_offset
 
-MOST_BLOCKS = 16
+MOST_BLOCKS = 8
 SETTINGS = KafkaSettings()
 
 

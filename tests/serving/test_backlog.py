@@ -7,7 +7,7 @@ import pytest
 from farthing.blocks import FetchedPartition
 from farthing.limits import MAX_STREAMS
 from farthing.serving.backlog import Backlog
-from farthing.wire import Arena, Limits, decode, layout, next_fetch_offset
+from farthing.wire import Arena, Limits, codec, decode, layout, next_fetch_offset
 from tests.wire.test_decode import CODECS
 from tests.wire.test_pieces import batch, batch_of, pack, record
 
@@ -131,6 +131,20 @@ def test_few_decompressors_are_kept_and_the_other_partitions_come_later():
     assert world.most_open == MAX_STREAMS
     assert world.finished_at[3 * MAX_STREAMS] <= 10 < world.blocks
     assert world.fetched < 4 * sum(len(raw) for log in world.logs.values() for _, raw, _ in log)  # not again and again
+
+
+def test_a_block_does_not_try_one_large_batch_after_another(monkeypatch):
+    """Each try unpacks as much as a block may have; a thousand of them would hold the worker up for seconds."""
+    tries = []
+    unpack = codec.decompress_into
+    monkeypatch.setattr(codec, "decompress_into", lambda *given: tries.append(1) or unpack(*given))
+    world = World([large(4, times=2)] * 60)
+    most = 0
+    while any(world.begun[number] < log[-1][2] for number, log in world.logs.items()):
+        tries.clear()
+        world.step()
+        most = max(most, len(tries))
+    assert most <= 2 * MAX_STREAMS + 1
 
 
 def test_what_waits_is_bounded_when_every_fetch_unpacks_to_many_blocks():

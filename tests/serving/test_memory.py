@@ -13,8 +13,11 @@ import pytest
 from backports import zstd
 
 from farthing import limits
+from farthing.blocks import FetchedPartition
+from farthing.commands.config import show
 from farthing.config import load
-from farthing.wire import codec, encode_records, layout
+from farthing.kernels.jit import NO_JIT, watch_compilation
+from farthing.wire import Arena, Limits, codec, decode_whole, encode_records, layout, warm_pieces
 from tests.wire.test_pieces import batch_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
@@ -46,8 +49,8 @@ def hostile(folder, bundle):
     else:
         text = json.dumps({"text": "all sorts of words " * 50}).encode()
         bodies = {
-            "events": ([text] * 60_000, 60_000), "tiny": ([b'{"text":"hi"}'] * 600_000, 600_000),
-            "bad": ([b"{"] * 600_000, 600_000),
+            "events": ([text] * 24_000, 24_000), "tiny": ([b'{"text":"hi"}'] * 300_000, 300_000),
+            "bad": ([b"{"] * 300_000, 300_000),
         }  # fmt: skip
     found = []
     for kind, (values, count) in bodies.items():
@@ -65,9 +68,11 @@ def hostile(folder, bundle):
         small = PACK["zstd"](records(values[:few]))
         (folder / f"{kind}.small").write_bytes(batch_of(0, few, few - 1, small, 4))
         found.append(f"{kind}.small:1000")
-    long = b"\xfe\xff\xff\xff\x0f" + b"\0\0\0\1" + bytes(1 << 28)  # a record of 2 GiB, which ends too early
+    if bundle != "moderation":
+        return found  # the others' way is the same up to the records
+    long = b"\xfe\xff\xff\xff\x0f" + b"\0\0\0\1" + bytes(1 << 26)  # a record of 2 GiB, which ends too early
     for name, pack in PACK.items():
-        (folder / f"zeros.{name}").write_bytes(batch_of(0, 1000, 999, pack(bytes(1 << 27)), NUMBERS[name]))
+        (folder / f"zeros.{name}").write_bytes(batch_of(0, 1000, 999, pack(bytes(1 << 26)), NUMBERS[name]))
         found.append(f"zeros.{name}:6")
         if name != "snappy":
             (folder / f"long.{name}").write_bytes(batch_of(0, 1000, 999, pack(long), NUMBERS[name]))
@@ -93,10 +98,10 @@ def test_the_worst_inputs_stay_under_the_number(bundle, tmp_path):
     assert max(one["longest"] for one in found["scenarios"].values()) < 20  # generous: a block takes about a second
 
 
-def test_the_number_is_what_operations_and_the_container_say():
-    settings = load(
-        None, {"route": [{"bundle": "moderation", "source": "e", "sink": "s", "dead_letters": "d"}]}
-    ).settings
+def test_the_number_is_what_operations_the_container_and_config_show_say(capsys):
+    route = {"bundle": "moderation", "source": "e", "sink": "s", "dead_letters": "d"}
+    loaded = load(None, {"route": [route]}, environment=False)
+    settings = loaded.settings
     most = limits.worst_case_bytes(
         max_block_bytes=settings.worker.max_block_bytes,
         max_event_bytes=(settings.route[0].max_event_bytes,),
@@ -106,6 +111,8 @@ def test_the_number_is_what_operations_and_the_container_say():
     assert f"{most >> 20:,} MiB by default with one broker" in (ROOT / "service/OPERATIONS.md").read_text()
     assert "memory: 1536Mi" in (ROOT / "deploy/kubernetes/base/worker.yaml").read_text()
     assert most < 1536 << 20
+    assert show(loaded, as_json=False) == 0
+    assert f"a worker takes at most {most >> 20:,} MiB of memory" in " ".join(capsys.readouterr().out.split())
 
 
 def test_each_setting_counts():
@@ -119,3 +126,17 @@ def test_each_setting_counts():
     }.items():  # fmt: skip
         assert limits.worst_case_bytes(**{**usual, name: value}) > limits.worst_case_bytes(**usual)
     assert struct.calcsize("P") == 8  # the figures are for 64 bits
+
+
+@pytest.mark.skipif(NO_JIT, reason="nothing is compiled")
+def test_no_kernel_is_left_to_be_compiled_when_a_large_batch_comes():
+    """Compiling holds the event loop up, and the group would lose the worker."""
+    warm_pieces()
+    names = []
+    with watch_compilation(names.append):
+        for number, pack in ((0, bytes), (2, PACK["snappy"]), (3, PACK["lz4"]), (4, PACK["zstd"])):
+            raw = batch_of(0, 30, 29, pack(records([b"words " * 500] * 30)), number)
+            part = FetchedPartition("e", 0, 3, 1 << 40, memoryview(bytearray(raw)))
+            blocks = list(decode_whole(part, Arena(), Limits(3000, 1 << 20)))
+            assert blocks[-1].segments[-1].next_offset == 30
+    assert names == []

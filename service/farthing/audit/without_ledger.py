@@ -10,7 +10,7 @@ from farthing.errors import BrokerError
 from farthing.kafka import TopicReader
 from farthing.meter.records import UsageRecord
 from farthing.sections import Settings
-from farthing.wire import Arena, decode
+from farthing.wire import Arena, decode_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,11 @@ async def books_of_topic(settings: Settings, why: str) -> Books:
 
 def _values(part: FetchedPartition, arena: Arena) -> list[bytes]:
     """Return the values of a fetch's records. Raises DecodeError."""
-    records = decode([part], arena)
-    fault = records.segments[0].fault
-    if fault is not None:
-        raise fault
-    bounds = zip(records.value_start.tolist(), records.value_stop.tolist(), strict=True)
-    return [records.buffer[start:stop].tobytes() for start, stop in bounds if stop > start]
+    values = []
+    for records in decode_whole(part, arena):
+        for segment in records.segments:
+            if segment.fault is not None:
+                raise segment.fault
+        bounds = zip(records.value_start.tolist(), records.value_stop.tolist(), strict=True)
+        values += [records.buffer[start:stop].tobytes() for start, stop in bounds if stop > start]
+    return values

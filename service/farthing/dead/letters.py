@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from farthing.blocks import FetchedPartition, RecordBlock
-from farthing.wire import Arena, decode
+from farthing.wire import Arena, decode_whole
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong_reference
 
 PREFIX: Final = b"farthing.error."
@@ -90,25 +90,29 @@ def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
     DecodeError
         A record batch cannot be read; those before it have been yielded.
     """
-    records = decode([part], arena)
-    for k in range(len(records)):
-        own, error = [], {}
-        key = _bytes(records, records.key_start[k], records.key_stop[k])
-        for name, value in record_headers(records, k):
-            if name == KEY_HEADER:
-                key = value
-            elif name.startswith(PREFIX):
-                text = (value or b"")[:_SHOWN_BYTES].decode("utf-8", "replace")
-                error[name.removeprefix(PREFIX).decode("utf-8", "replace")] = text
-            elif not name.startswith(RESERVED):
-                own.append((name, value))
-        yield Letter(
-            part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]),
-            key, _bytes(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
-        )  # fmt: skip
-    fault = records.segments[0].fault
-    if fault is not None:
-        raise fault
+    for records in decode_whole(part, arena):
+        for k in range(len(records)):
+            yield _letter(part, records, k)
+        for segment in records.segments:
+            if segment.fault is not None:
+                raise segment.fault
+
+
+def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
+    own, error = [], {}
+    key = _bytes(records, records.key_start[k], records.key_stop[k])
+    for name, value in record_headers(records, k):
+        if name == KEY_HEADER:
+            key = value
+        elif name.startswith(PREFIX):
+            text = (value or b"")[:_SHOWN_BYTES].decode("utf-8", "replace")
+            error[name.removeprefix(PREFIX).decode("utf-8", "replace")] = text
+        elif not name.startswith(RESERVED):
+            own.append((name, value))
+    return Letter(
+        part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]),
+        key, _bytes(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
+    )  # fmt: skip
 
 
 def record_headers(records: RecordBlock, row: int) -> list[Header]:

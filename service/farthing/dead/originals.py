@@ -7,7 +7,7 @@ import hashlib
 from farthing.dead.batches import Again
 from farthing.dead.letters import Letter, record_headers
 from farthing.kafka import KafkaSettings, TopicReader
-from farthing.wire import Arena, decode
+from farthing.wire import Arena, decode_whole
 
 
 class Gone(Exception):
@@ -47,10 +47,10 @@ class Originals:
         self._reader.begins = {partition: offset}
         self._reader.ends = {partition: offset + 1}
         async for part in self._reader.read():
-            records = decode([part], self._arena)
-            if records.segments[0].fault is not None:
-                raise Gone(f"the letter is cut, and {place} cannot be read: {records.segments[0].fault}")
-            if not len(records) or int(records.offsets[0]) != offset:
+            records = next((block for block in decode_whole(part, self._arena) if len(block)), None)
+            if records is None:
+                raise Gone(f"the letter is cut, and {place} cannot be read")
+            if records.cut or int(records.offsets[0]) != offset:
                 break
             key, value = (
                 None if start[0] < 0 else records.buffer[start[0] : stop[0]].tobytes()

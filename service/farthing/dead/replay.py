@@ -29,7 +29,7 @@ from farthing.dead.selection import Selection
 from farthing.errors import BrokerError
 from farthing.kafka import BatchProducer, KafkaSettings
 from farthing.model.scorer import Scorer
-from farthing.wire import OFFSET_HEADER, Arena, decode, source_offsets
+from farthing.wire import OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 BATCH_BYTES: Final = 500_000
 BATCH_RECORDS: Final = 500
@@ -105,11 +105,11 @@ class Replay:
         async for part in parts_of(kafka, self.target):
             if part.partition not in wanted:
                 continue
-            records = decode([part], arena)
-            fault = records.segments[0].fault
-            if fault is not None:
-                raise fault
-            self._add(part.partition, np.sort(source_offsets(records, name)))
+            for records in decode_whole(part, arena):
+                for segment in records.segments:
+                    if segment.fault is not None:
+                        raise segment.fault
+                self._add(part.partition, np.sort(source_offsets(records, name)))
 
     async def _wanted(self) -> set[int]:
         """Return the partitions that have a letter to replay: where there is none the target need not be read."""

@@ -205,6 +205,7 @@ class Pipeline:
             if not parts or epoch != self._consumer.epoch:
                 continue
             tickets: dict[Partition, Ticket] = {}
+            fetched = {one.partition: one.part for one in parts}
             try:
                 answer = await self._scoring.call(route.answer, parts)
             except BlockHeldError as error:
@@ -220,14 +221,13 @@ class Pipeline:
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
             if self._producing is not None:
                 await self._producing
-            of_partition = {one.partition: one.part for one in parts}
-            delivery = self._delivery.answer(route, of_partition, answer, list(tickets.values()))
+            delivery = self._delivery.answer(route, fetched, answer, list(tickets.values()))
             self._producing = asyncio.create_task(delivery)
             for partition in self._backlog.settle(parts):
                 self._go_back(partition)
             for segment in answer.segments:
                 if segment.fault is not None:
-                    await self._on_fault(route, of_partition[segment.topic, segment.partition], segment)
+                    await self._on_fault(route, fetched[segment.topic, segment.partition], segment)
 
     def _expected(self, unread: Unread) -> bool:
         """Whether the bytes begin where the last block ended; if not, the position is corrected."""

@@ -57,6 +57,7 @@ from farthing.wire import (
     encode_scores,
     header_bytes,
     stamp_producer,
+    warm_pieces,
 )
 
 T = TypeVar("T")
@@ -153,6 +154,7 @@ class Route:
         )  # fmt: skip
         stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
+        warm_pieces()
 
     def answer(self, fetched: Sequence[FetchedPartition | Unread]) -> Answer:
         """Decode, parse, featurize, score, decide, render and encode one block: as much of ``fetched`` as it may have.

@@ -14,6 +14,7 @@ from farthing.wire.headers import Dropped, source_offsets
 from farthing.wire.limits import Limits, Streams
 from farthing.wire.topic_limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
 from farthing.wire.unread import Unread
+from farthing.wire.warm import warm_pieces
 from farthing.wire.write import header_bytes
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "raw_batch",
     "source_offsets",
     "stamp_producer",
+    "warm_pieces",
 ]

@@ -18,6 +18,7 @@ class Filling:
         self.n = 0  # records
         self.cut: list[CutRecord] = []
         self.is_full = False  # the next batch would pass the limit
+        self.refused = 0  # batches that were unpacked as far as a block may be, for nothing
 
     @property
     def charged(self) -> int:

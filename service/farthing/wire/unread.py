@@ -92,6 +92,8 @@ class Unread:
                     block.is_full = self.stopped = True
                     break
                 elif not self._open(block):
+                    block.refused += 1
+                    block.is_full = block.refused == MAX_STREAMS
                     break
         if fault is not None:
             self.done = True
