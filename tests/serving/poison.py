@@ -4,12 +4,16 @@ The sink is compacted and takes 20,000 bytes, the dead letters 10,000; the sourc
 fails on a text with the word kaput.
 """
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 
 from farthing.blocks import Status as S
+from farthing.errors import ScoreError
 from farthing.kafka import BatchProducer, KafkaSettings
+from farthing.model.stages import Stages
 from tests.payload.corpus import CORPUS
 
 from .running import event, offset_of, scorer
@@ -20,16 +24,23 @@ HOUR_MS = 3_600_000
 BAD = b'{"text":5}'
 POISONED = """
 import runpy
-from farthing.errors import ScoreError
-from farthing.model.stages import Stages
-featurize = Stages.featurize
-def poisoned(self, columns, records=None):
-    if b"kaput" in columns.columns["text"].data.tobytes():
-        raise ScoreError("ONNX Runtime failed")
-    return featurize(self, columns, records)
-Stages.featurize = poisoned
+from tests.serving import poison
+poison.poison_the_model()
 runpy.run_module("farthing", run_name="__main__")
 """
+
+
+def poison_the_model(patch=setattr):
+    """Let every model fail on texts with the word kaput."""
+    featurize = Stages.featurize
+
+    def poisoned(self, columns, records=None):
+        text = columns.columns["text"]
+        if b"kaput" in text.data[: text.indptr[-1]].tobytes():
+            raise ScoreError("ONNX Runtime failed")
+        return featurize(self, columns, records)
+
+    patch(Stages, "featurize", poisoned)
 
 
 def kinds():
@@ -78,7 +89,8 @@ async def make_poisoned(service):
 
 def start(service):
     """Start the service with a model that fails on some events."""
-    service.start("-c", POISONED, "serve", "-c", str(service.config))
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    service.start("-c", POISONED, "serve", "-c", str(service.config), env={**os.environ, "PYTHONPATH": path})
 
 
 async def send(service, rounds):

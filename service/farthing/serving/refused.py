@@ -52,8 +52,9 @@ class Refusals:
             status = Status[(record.header(_REASON_HEADER) or b"").decode().upper()]
         else:
             smallest, status = False, _status_of(refused, keyless=record.has_null_key)
-            log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
-                        error=refused.verdict.name, note="the event is a dead letter")  # fmt: skip
+            if source not in self.late:  # one line for a block
+                log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
+                            error=refused.verdict.name, note="it and any after it are dead letters")  # fmt: skip
         part = self.parts[source]
         try:
             letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
