@@ -47,6 +47,7 @@ async def check(place, seed, broker, folder):
         await eventually(lambda: service.process.poll() is not None, 90, service.said)
         assert service.process.returncode == -signal.SIGKILL, service.said()
         service.start()
+        await service.ready()
         await asyncio.to_thread(load.join)
         await service.all_committed(90)
         assert service.stop() == 0, service.said()
