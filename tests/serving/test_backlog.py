@@ -150,7 +150,7 @@ def test_a_block_does_not_try_one_large_batch_after_another(monkeypatch):
 def test_what_waits_is_bounded_when_every_fetch_unpacks_to_many_blocks():
     rng = random.Random(3)
     values = [bytes([rng.randrange(97, 123)]) * 400 + b"%d" % k for k in range(400)]
-    world = World([log_of(*[(values, 4)] * 60) for _ in range(6)])
+    world = World([log_of(*[(values, 4)] * 25) for _ in range(5)])
     world.run(2000)
     assert world.most_held <= 2 * FETCH_BYTES + MAX_STREAMS * FETCH_BYTES
 
