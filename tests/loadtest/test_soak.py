@@ -1,9 +1,18 @@
 """The verdict of a soak, case by case."""
 
+import argparse
 import dataclasses
+import os
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from loadtest.soak import Look, percentile_ms, slope_a_minute, verdict
+from loadtest.soak import Look, look_at, percentile_ms, slope_a_minute, start, verdict
+from loadtest.throughput import write_settings
+
+from farthing.kafka import RouteTopicNames
 
 
 def looks(n=100, **grows):
@@ -46,3 +55,45 @@ def test_slopes_and_percentiles():
     assert slope_a_minute(looks(rss_mib=1)) == pytest.approx(5.0)
     assert percentile_ms({0.1: 98, 0.25: 99, 1.0: 100, float("inf"): 100}, 0.99) == 250
     assert percentile_ms({}, 0.99) == 0
+
+
+METRICS = """\
+farthing_event_latency_seconds_bucket{route="t",le="0.1"} 90.0
+farthing_event_latency_seconds_bucket{route="t",le="0.25"} 99.0
+farthing_event_latency_seconds_bucket{route="t",le="+Inf"} 100.0
+farthing_lag_events{route="t"} 7.0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_look_at_a_process(tmp_path):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(METRICS.encode())
+
+        def log_message(self, *_):
+            pass
+
+    tasks = tmp_path / "tasks"
+    tasks.write_text("5")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        look, buckets = look_at(os.getpid(), server.server_port, tasks, time.monotonic(), {})
+        server.shutdown()
+    assert (look.tasks, look.lag, look.p99_ms) == (5, 7.0, 250.0)
+    assert look.rss_mib > 10 and look.descriptors > 3 and look.threads >= 1
+    assert buckets[float("inf")] == 100
+
+
+def test_the_worker_counts_its_tasks(tmp_path):
+    """Against no broker, it ends with the worker's own sentence; until then it counts."""
+    config, tasks = tmp_path / "s.toml", tmp_path / "tasks"
+    names = RouteTopicNames("a", "b", "c")
+    write_settings(config, "127.0.0.1:1", names, 0, argparse.Namespace(bundle="moderation"), None)
+    with (tmp_path / "log").open("wb") as log:
+        worker = start(config, tasks, log)
+        assert worker.wait(120) == 3
+    assert int(tasks.read_text()) >= 1
+    assert b"127.0.0.1:1" in (tmp_path / "log").read_bytes()
