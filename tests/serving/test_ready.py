@@ -92,12 +92,12 @@ async def test_a_frozen_broker_is_named_whether_others_answer_or_not(two_nodes, 
         await loop.until(lambda: scored(loop, service) == 60)
         with frozen(second):
             await loop.until(lambda: loop.health.state == "stalled", IN_TIME_S)
-            assert f"broker 2 ({second.bootstrap_servers}), the leader of {service.source}[1]" in loop.health.reason
+            assert f"broker 2 ({second.bootstrap_servers})" in loop.health.reason  # as leader or as coordinator
             assert "has not answered for" in loop.health.reason
         await loop.until(lambda: loop.health.ready, 60)
         with frozen(first, second):
             await loop.until(lambda: loop.health.state == "stalled", IN_TIME_S)
-            assert f"broker 1 ({first.bootstrap_servers})" in loop.health.reason  # as leader or as coordinator
+            assert any(broker.bootstrap_servers in loop.health.reason for broker in two_nodes)
             assert "has not answered for" in loop.health.reason
         await loop.until(lambda: loop.health.ready, 60)
         await service.send([event(n, f"more {n}") for n in range(30)], batch_records=10)
