@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from aiokafka.protocol.admin import ApiVersionRequest, DescribeConfigsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest
@@ -233,18 +233,6 @@ async def ask_configs(client: Any, topics: Iterable[str]) -> dict[str, dict[str,
     response = await client.send(any_node(client), DescribeConfigsRequest([(TOPIC, topic, None) for topic in topics]))
     return {
         name: code or {entry[0]: str(entry[1]) for entry in entries} for code, _, _, name, entries in response.resources
-    }
-
-
-async def describe_topics(client: Any, topics: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str] | str]:
-    """Return the named settings of each topic, or the error with which the broker refuses it. Raises KafkaError."""
-    resources = [(TOPIC, topic, list(names)) for topic in topics]
-    response = await client.send(any_node(client), DescribeConfigsRequest(resources, False))
-    return {
-        topic: f"{topic}: {for_code(code).__name__} {message or ''}".rstrip()
-        if code
-        else {name: value for name, value, *_ in entries if value is not None}
-        for code, message, _, topic, entries in response.resources
     }
 
 

@@ -105,6 +105,9 @@ _OURS: Final = {
     )
 }  # fmt: skip
 
+NEW_TOPIC: Final = (UnknownTopicId, InconsistentTopicId)
+"""The answers to the id of a topic that no longer exists."""
+
 
 def error_of(code: int) -> type[Any]:
     """Return the exception type of a code; ``NoError`` for 0, ``UnknownError`` for one that nobody knows."""

@@ -37,6 +37,9 @@ from farthing.kafka.protocol import PRODUCE, Api, Message, ProtocolError, best_v
 GROUP: Final = "farthing.frames"
 """Key of our connections in aiokafka's client, beside its own groups (default, coordination)."""
 
+ASKING: Final = "farthing.asking"
+"""Key of the connections for short questions, which must not wait behind a Fetch that the broker holds."""
+
 PRODUCE_BY_NAME: Final = 12
 """The last version of Produce that names topics; the next has their ids."""
 
@@ -154,6 +157,10 @@ class Frames:
         self._client = client
         self._group = group
         self._protocols: dict[int, FrameProtocol] = {}
+
+    def connection_of(self, node: int) -> object | None:
+        """Return what stands for the connection to a node, if there is one: another after each reconnect."""
+        return self._protocols.get(node)
 
     async def request(self, node: int, api: Api, body: Body, timeout_s: float, *, at_most: int = 1 << 15) -> Message:
         """Send a request in the latest version that the broker knows; wait ``timeout_s`` for the response.

@@ -7,7 +7,8 @@ This is one of the three modules that use names which aiokafka (>=0.14,<0.15) do
 ``_coordination_task``, ``generation`` and ``member_id``; ``aiokafka.client.AIOKafkaClient`` with ``bootstrap``,
 ``close``, ``send``, ``set_topics``, ``add_topic``, ``force_metadata_update`` and ``cluster`` (``partitions_for_topic``,
 ``leader_for_partition``); ``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range``, ``LeaveGroupRequest``
-of ``aiokafka.protocol.group`` and ``InitProducerIdRequest`` of ``aiokafka.protocol.transaction``. The public API has no
+of ``aiokafka.protocol.group``, ``InitProducerIdRequest`` of ``aiokafka.protocol.transaction`` and
+``DescribeConfigsRequest`` of ``aiokafka.protocol.admin``. The public API has no
 way to fetch or send ready-made bytes, or to commit as the member to which the partitions were assigned.
 """
 
@@ -34,11 +35,13 @@ from aiokafka.errors import (
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
+    NodeNotReadyError,
     RebalanceInProgressError,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
     for_code,
 )
+from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
@@ -64,6 +67,7 @@ REFUSED = (
 )
 """Errors of the group that trying again will not fix."""
 
+_TOPIC_RESOURCE = 2  # the kind of resource in DescribeConfigs
 RETRY_PAUSE_S = 0.1
 RENAMES = 3
 RENAMED_WITHIN_S = 60.0
@@ -329,6 +333,21 @@ async def ask_producer_id(client: Any) -> ProducerId:
     if response.error_code:
         return ProducerId(error=for_code(response.error_code))
     return ProducerId(response.producer_id, response.producer_epoch)
+
+
+async def describe_topics(client: Any, topics: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str] | str]:
+    """Return the named settings of each topic, or the error with which the broker refuses it. Raises KafkaError."""
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is available")
+    resources = [(_TOPIC_RESOURCE, topic, list(names)) for topic in topics]
+    response = await client.send(node, DescribeConfigsRequest(resources, False))
+    return {
+        topic: f"{topic}: {for_code(code).__name__} {message or ''}".rstrip()
+        if code
+        else {name: value for name, value, *_ in entries if value is not None}
+        for code, message, _, topic, entries in response.resources
+    }
 
 
 def partition_count(client: Any, topic: str) -> int | None:

@@ -18,7 +18,7 @@ class TopicState:
     name: str
     error: int  # Kafka's code: 0, 3 (there is none), 29 (this client may not describe it)
     partitions: int = 0
-    least_replicas: int = 0
+    replicas: int = 0
     """Copies of the partition that has the fewest."""
     leaderless: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()

@@ -15,8 +15,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from farthing.errors import BrokerError
-from farthing.kafka.asking import describe_topics
-from farthing.kafka.membership import connect, disconnect, make_client
+from farthing.kafka.membership import connect, describe_topics, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import DEFAULT_LIMITS, TopicLimits
 

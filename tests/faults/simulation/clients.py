@@ -5,12 +5,14 @@ it goes on, and then finds that its session is over.
 """
 
 import asyncio
+import time
 
 import numpy as np
 
 from farthing.blocks import FetchedPartition, OutputBatch, Segment
 from farthing.errors import BrokerError
 from farthing.kafka import Fetched
+from farthing.kafka.lag import LogEnd, LogEnds, lag
 from farthing.serving.metrics import BlockStats
 from farthing.serving.route import Answer, RouteTopics
 
@@ -18,16 +20,9 @@ from .world import DEAD, SESSION_S, SINK, SOURCE, is_dead
 
 HEARTBEAT_S = 1.0
 LONGEST_WAIT_S = 0.5
-
-
-class Nothing:
-    """Stands for metrics: whatever is asked of it, it is there and does nothing."""
-
-    def __getattr__(self, _name):
-        return self
-
-    def __call__(self, *_arguments, **_options):
-        return self
+SLOW_COMMIT_S = 0.5  # the longest time of those commits that are slow
+NOTHING_ASSIGNED_S = 0.5  # the pause of a consumer that has no partition
+PART_ONLY = 0.2  # how often a block has room for a part only
 
 
 class Machine:
@@ -70,7 +65,8 @@ class Consumer:
         self._keeping = None
         self.epoch = 0
         self.rebalances, self.rebalance_seconds = 0, 0.0
-        self.held = {}
+        self.held, self.left_out = {}, ()
+        self.ends = LogEnds(time.monotonic)
 
     async def start(self):
         await self._machine.request()
@@ -82,21 +78,20 @@ class Consumer:
         return list(self._positions)
 
     def lag(self, next_unacknowledged):
-        lags = {}
-        for partition in self._positions:
-            done = next_unacknowledged(partition)
-            lags[partition] = None if done is None else self._world.logs[partition[1]].end - done
-        return lags
+        return {p: lag(self.ends.get(p), next_unacknowledged(p)) for p in self._positions}
 
-    async def learn_ends(self, _after_s):
+    def refresh(self):
         pass
 
     def seek(self, partition, offset):
         if partition in self._positions:
             self._positions[partition] = offset
 
-    def hold(self, partition, reason, *, again_in_s=0.0):
+    def hold(self, partition, reason, **_until):
         raise AssertionError(f"{partition} is held: {reason}")
+
+    def written(self, partition):
+        pass
 
     async def fetch(self):
         epoch = self.epoch
@@ -108,7 +103,10 @@ class Consumer:
             offset, metadata = self._world.committed.get(partition[1], (0, ""))
             self._positions[partition] = offset
             self._on_position(partition, offset, metadata)
-        asked = dict(self._positions)
+        asked = {p: position for p, position in self._positions.items() if p not in self.left_out}
+        if not self._positions:
+            await asyncio.sleep(NOTHING_ASSIGNED_S)
+            return Fetched(epoch, ())
         await self._machine.request(LONGEST_WAIT_S if self._is_idle(asked) else 0.05)
         self._machine.fails("fetch")
         parts = []
@@ -116,6 +114,7 @@ class Consumer:
             if self._positions.get(partition) != position or epoch != self.epoch:
                 continue
             log = self._world.logs[partition[1]]
+            self.ends[partition] = LogEnd(log.end, log.end)
             offsets, following = log.read(position, self._world.random.randint(1, 4))
             if following > position:
                 self._positions[partition] = following
@@ -129,7 +128,7 @@ class Consumer:
     async def commit(self, offsets, _timeout_s, metadata=None):
         """Two of them at once would be answered in any order: the client retries each by itself."""
         generation = self._generation
-        await self._machine.request()
+        await self._machine.request(SLOW_COMMIT_S if self._world.random.random() < 0.3 else 0.05)
         self._machine.fails("commit that does not arrive")
         if not self._world.group.accepts(self, generation):
             self._world.note("refused", self.name, generation)
@@ -193,7 +192,7 @@ class Producer:
     async def partition_count(self, _topic, *, needed):
         return needed
 
-    async def send(self, batches):
+    async def send(self, batches, _on_refused=None):
         try:
             for batch in batches:
                 await self._machine.request()
@@ -225,7 +224,10 @@ class Scoring:
 
 
 class Route:
-    """Answers every event: most with a score, some with a dead letter, in batches of a few."""
+    """Answers every event: most with a score, some with a dead letter, in batches of a few.
+
+    A block may have room for a part only of what was fetched.
+    """
 
     class stages:
         model_id = "simulated"
@@ -237,9 +239,10 @@ class Route:
 
     def answer(self, parts):
         segments, batches, usage = [], [], []
-        for part in parts:
-            following, *offsets = np.frombuffer(part.data, np.int64).tolist()
-            segments.append(Segment(part.topic, part.partition, 0, len(offsets), part.fetch_offset, following))
+        for unread in parts:
+            part, first = unread.part, unread.next_offset
+            offsets = self._take(unread)
+            segments.append(Segment(part.topic, part.partition, 0, len(offsets), first, unread.next_offset))
             usage.append(len(offsets))
             for topic, dead in ((SINK, False), (DEAD, True)):
                 chosen = [offset for offset in offsets if is_dead(offset) == dead]
@@ -251,6 +254,19 @@ class Route:
         none = np.zeros(0, np.int64)
         stats = BlockStats(SOURCE, none)
         return Answer(tuple(batches), tuple(segments), none, none, stats, np.array(usage))
+
+    def _take(self, unread):
+        """Take the next events of what was fetched, as :meth:`farthing.wire.Unread.take` does."""
+        following, *offsets = np.frombuffer(unread.part.data, np.int64).tolist()
+        offsets = [offset for offset in offsets if offset >= unread.next_offset]
+        unread.begun = unread.had_turn = True
+        if len(offsets) > 1 and self._random.random() < PART_ONLY:
+            following = offsets[len(offsets) // 2]
+        else:
+            unread.done = True
+            unread.close()
+        unread.next_offset = following
+        return [offset for offset in offsets if offset < following]
 
 
 class Reports:
@@ -270,7 +286,7 @@ class Reports:
         if partition in self._counts and counts is not None:
             self._counts[partition] += int(counts)
 
-    def metadata(self, partitions):
+    def metadata(self, partitions, *, refused=False):
         return {partition: str(self._counts.get(partition, 0)) for partition in partitions}
 
     async def publish(self, _partitions, *, everything=False):

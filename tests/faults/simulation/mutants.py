@@ -2,8 +2,11 @@
 
 import asyncio
 
+from farthing.errors import BrokerError
 from farthing.kafka import OffsetTracker
 from farthing.serving import pipeline as pipeline_module
+from farthing.serving.commits import Commits
+from farthing.serving.delivery import Delivery
 from farthing.serving.pipeline import Pipeline
 
 from .clients import Producer
@@ -73,26 +76,28 @@ class LateAcknowledgements(OffsetTracker):
         return True
 
 
-class AcknowledgesFirst(Pipeline):
+class AcknowledgesFirst(Delivery):
     """Takes a block for acknowledged before the broker has it."""
 
-    async def _produce(self, answer, tickets):
-        for ticket, segment, usage in zip(tickets, answer.segments, answer.usage, strict=True):
-            if self._offsets.ack(ticket):
-                self._reports.add(ticket.partition, segment.next_offset, usage, None)
-        await self._producer.send(answer.batches)
+    async def answer(self, _route, _parts, answer, tickets):
+        _acknowledge(self, answer, tickets)
+        await self.producer.send(answer.batches)
 
 
-class SwallowsProduceErrors(Pipeline):
+class SwallowsProduceErrors(Delivery):
     """Goes on as if a block that was not produced had been."""
 
-    async def _produce(self, answer, tickets):
+    async def answer(self, route, parts, answer, tickets):
         try:
-            await super()._produce(answer, tickets)
-        except pipeline_module.BrokerError:
-            for ticket, segment, usage in zip(tickets, answer.segments, answer.usage, strict=True):
-                if self._offsets.ack(ticket):
-                    self._reports.add(ticket.partition, segment.next_offset, usage, None)
+            await super().answer(route, parts, answer, tickets)
+        except BrokerError:
+            _acknowledge(self, answer, tickets)
+
+
+def _acknowledge(delivery, answer, tickets):
+    for ticket, segment, usage in zip(tickets, answer.segments, answer.usage, strict=True):
+        if delivery.offsets.ack(ticket):
+            delivery.reports.add(ticket.partition, segment.next_offset, usage, None)
 
 
 class CountsTwice(Pipeline):
@@ -108,20 +113,21 @@ class CountsTwice(Pipeline):
         super()._on_position(partition, offset, metadata if known is None else str(known))
 
 
-class CommitsAtOnce(Pipeline):
+class CommitsAtOnce(Commits):
     """Lets a commit begin while another is under way, so that the older one may come last."""
 
-    async def _commit(self, offsets, timeout_s, *, last=False):
+    async def commit(self, partitions=None):
+        offsets = self._offsets.committable(partitions)
         if offsets:
-            await self._commit_in_turn(offsets, self._reports.metadata(offsets), timeout_s, last=last)
+            await self._commit(offsets, self._reports.metadata(offsets))
 
 
-class CountsLate(Pipeline):
+class CountsLate(Commits):
     """Takes the count that travels with a commit when it is sent, not when its offsets were chosen."""
 
-    async def _commit_in_turn(self, offsets, metadata, timeout_s, *, last):
+    async def _commit(self, offsets, _metadata):
         await self._reports.publish(offsets)
-        await super()._commit_in_turn(offsets, self._reports.metadata(offsets), timeout_s, last=last)
+        await super()._commit(offsets, self._reports.metadata(offsets))
 
 
 class LeavesItsProducing(Pipeline):
@@ -137,14 +143,14 @@ class LeavesItsProducing(Pipeline):
 class TellsNobody(Producer):
     """Drops a batch now and then, and says that it was written."""
 
-    async def send(self, batches):
+    async def send(self, batches, _on_refused=None):
         await super().send([batch for batch in batches if self._machine.world.random.random() > 0.01])
 
 
 class Backwards(Producer):
     """Sends the batches of a block in the wrong order."""
 
-    async def send(self, batches):
+    async def send(self, batches, _on_refused=None):
         await super().send(batches[::-1])
 
 
@@ -159,9 +165,10 @@ def mutated(mutant, seed):
     """Run a seed with a mistake in it."""
     if issubclass(mutant, Run):
         return mutant(seed).run()
-    if issubclass(mutant, OffsetTracker):
-        with replaced(pipeline_module, OffsetTracker=mutant):
-            return Run(seed).run()
+    for kind in (OffsetTracker, Delivery, Commits):
+        if issubclass(mutant, kind):
+            with replaced(pipeline_module, **{kind.__name__: mutant}):
+                return Run(seed).run()
     from . import run as run_module
 
     name = "Pipeline" if issubclass(mutant, Pipeline) else "Producer"

@@ -8,14 +8,18 @@ import random
 import sys
 from functools import partial
 
+import structlog
+
 from farthing.kafka import KafkaSettings
 from farthing.process.probes import Health
 from farthing.serving import pipeline as pipeline_module
+from farthing.serving import progress as progress_module
 from farthing.serving.pipeline import Pipeline
 from tests.faults.oracle import History, judge
 
-from .clients import Consumer, Machine, Nothing, Producer, Reports, Route, Scoring, expire
+from .clients import Consumer, Machine, Producer, Reports, Route, Scoring, expire
 from .clock import VirtualLoop, virtual_time
+from .nothing import Limits, Nothing, Watch
 from .world import DEAD, SINK, Violation, World, replaced
 
 PARTITIONS = 3
@@ -33,7 +37,8 @@ class Process:
         with replaced(
             pipeline_module, RecordConsumer=partial(Consumer, self.machine),
             BatchProducer=partial(Producer, self.machine), ScoringThread=partial(Scoring, self.machine),
-        ):  # fmt: skip
+            SinkLimits=Limits,
+        ), replaced(progress_module, BrokerWatch=Watch):  # fmt: skip
             self.pipeline = Pipeline(
                 [Route(world.random)], SETTINGS, Nothing(), Health(), commit_interval_s=0.3, stall_timeout_s=60.0,
                 on_corrupt_batch="halt", reports=Reports(self.machine),
@@ -62,7 +67,8 @@ class Process:
 
     async def _ended(self):
         await asyncio.wait({self.task})
-        left = [task for task in asyncio.all_tasks() if _owner(task) is self.pipeline]
+        ours = (self.pipeline, self.pipeline._delivery, self.pipeline._commits)
+        left = [task for task in asyncio.all_tasks() if any(_owner(task) is one for one in ours)]
         self.machine.world.violations += [Violation(f"{task.get_coro().__qualname__} goes on") for task in left]
 
 
@@ -84,7 +90,7 @@ class Run:
         loop = VirtualLoop()
         asyncio.set_event_loop(loop)
         try:
-            with virtual_time(loop):
+            with virtual_time(loop), replaced(progress_module, LOOK_EVERY_S=2.0):  # it only costs time here
                 loop.run_until_complete(self._main())
         finally:
             asyncio.set_event_loop(None)
@@ -177,6 +183,7 @@ class Run:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # it has the time of the real clock
     run = Run(int(sys.argv[1]))
     try:
         run.run()
