@@ -94,7 +94,10 @@ def test_servers_in_a_variable(toml, monkeypatch, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[kafka]\ndelivery = "exactly_once"\n', ["kafka.delivery", "KIP-447", "at_least_once"]),
+        (
+            '[kafka]\ndelivery = "exactly_once"\ntransaction_timeout_ms = 1000\n',
+            ["transaction_timeout_ms (1000)", "twice worker.commit_interval_ms (1000)"],
+        ),
         ('[kafka]\ngropu_id = "x"\n', ["kafka.gropu_id", "is not a setting", "did you mean kafka.group_id"]),
         ("[kafka]\nsession_timeout_ms = 5\n", ["kafka.session_timeout_ms", "greater than or equal to 1000", "5"]),
         ("[kafka]\nsession_timeout_ms = 6000\n", ["heartbeat_interval_ms (3000)", "session_timeout_ms (6000)"]),

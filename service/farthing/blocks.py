@@ -102,9 +102,8 @@ class FetchedPartition:
     """What one fetch returned for one partition, as the broker sent it.
 
     ``data`` has whole record batches, then perhaps the first part of another, which is left for the next fetch. It may
-    be a view of the whole response, and then keeps it alive.
-    ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
-    read_committed), as Kafka's Fetch response gives them.
+    be a view of the whole response, and then keeps it alive. ``aborted`` lists (producer_id, first_offset) of the
+    aborted transactions, as Kafka's Fetch response does. ``log`` rises from 0 each time that the topic is made anew.
     """
 
     topic: str
@@ -113,6 +112,7 @@ class FetchedPartition:
     high_watermark: int
     data: bytes | memoryview
     aborted: tuple[tuple[int, int], ...] = ()
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,7 @@ class Segment:
     first_offset: int  # the fetch offset: where the segment begins
     next_offset: int
     fault: DecodeError | None = None
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,12 @@ class Settings(BaseSettings):
         sources = [r.source for r in self.route]
         if len(set(sources)) != len(sources):
             raise ValueError(f"two routes read the same source topic ({', '.join(sources)})")
+        open_ms = self.worker.commit_interval_ms
+        if self.kafka.delivery == "exactly_once" and self.kafka.transaction_timeout_ms < 2 * open_ms:
+            raise ValueError(
+                f"kafka.transaction_timeout_ms ({self.kafka.transaction_timeout_ms}) must be at least twice "
+                f"worker.commit_interval_ms ({open_ms}), or transactions are aborted before they end"
+            )
         loops = set(sources) & ({r.sink for r in self.route} | {r.dead_letters for r in self.route})
         if loops:
             raise ValueError(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from farthing.errors import BrokerError
 from farthing.kafka import BatchProducer, HeldError, KafkaSettings
 from farthing.kafka import producer as module
-from farthing.kafka.membership import ProducerId
+from farthing.kafka.client import ProducerId
 from farthing.kafka.sending import IN_A_ROW
 from farthing.wire import encode_records, header_bytes, layout
 from farthing.wire.split import batch_of, records_of, untimed
@@ -33,7 +33,7 @@ class Broker:
         self.answer = {}  # topic -> code: whatever is sent there
         self.producer = None
 
-    async def produce(self, node, batches, timeout_ms):
+    async def produce(self, node, batches, timeout_ms, transactional_id):
         self.requests += 1
         topics = defaultdict(list)
         for batch in batches:

@@ -149,6 +149,7 @@ def test_the_answer_is_the_statement():
         "scored": said.scored,
         "dead": sum(line.used.dead for line in said.lines),
         "rows": said.scored,
+        "lost_ever": 0,
     }
     assert body["avoided_usd"] == said.avoided(MODELS[1], "packed").usd()
     assert body["own"]["usd"] == said.own.usd.usd()
@@ -193,7 +194,7 @@ def test_undefined_is_null():
         assert body[name] is None, name
     assert body["comparison"] is None
     assert body["own"]["usd_per_million"] is None
-    assert body["events"] == {"scored": 0, "dead": 0, "rows": 0}
+    assert body["events"] == {"scored": 0, "dead": 0, "rows": 0, "lost_ever": 0}
 
 
 def test_a_lag_that_nobody_tells_is_null_and_a_silent_worker_is_named():

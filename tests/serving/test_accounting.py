@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from farthing.blocks import TextColumn
+from farthing.kafka import Incarnation
 from farthing.meter.count import CALLS, N_COUNTS, PAYLOAD, ROWS, SCORED, SIZES
 from farthing.meter.records import OTHER, TenantCount, UsageRecord
 from farthing.meter.tenants import TenantNames, pack
@@ -106,6 +107,51 @@ def test_a_total_that_was_taken_over_is_published_again(clock):
     other = make()
     other.assign(PARTITION, 5, one.metadata([PARTITION])[PARTITION])
     assert [r.totals.scored for r in publish(other)] == [5]  # its last record may have been lost
+
+
+def test_a_new_log_is_another_count_with_the_number_that_it_is_given(clock):
+    one = make()
+    one.name_logs(lambda _: "the-id")
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 5, counts(5))
+    one.move(PARTITION, 3, 4, 0)  # at a later offset than the last log's end would be as well
+    assert one.metadata([PARTITION])[PARTITION].startswith(
+        '{"model":"m@1","task":"moderation","base_offset":3,"log":4,"totals"'
+    )
+    one.add(PARTITION, 7, counts(4))
+    old, new = publish(one)
+    assert (old.incarnation, old.base_offset, old.next_offset, old.totals.scored, old.topic_id) == (
+        0,
+        0,
+        5,
+        5,
+        "the-id",
+    )
+    assert (new.incarnation, new.base_offset, new.next_offset, new.totals.scored) == (4, 3, 7, 4)
+    assert old.key != new.key
+    one.move(("other", 0), 3, 4, 0)  # no longer ours
+
+
+def test_lost_events_are_in_the_books_and_stay_there(clock):
+    one = make()
+    one.assign(PARTITION, 10, "")
+    one.add(PARTITION, 15, counts(5))
+    one.move(PARTITION, 40, 0, 25)
+    records = publish(one)
+    assert [(r.base_offset, r.next_offset, r.lost) for r in records] == [(10, 15, 0), (40, 40, 25)]
+    other = make()
+    other.assign(PARTITION, 40, one.metadata([PARTITION])[PARTITION])
+    other.add(PARTITION, 41, counts(1))
+    (record,) = publish(other)
+    assert (record.base_offset, record.next_offset, record.lost) == (40, 41, 25)
+    assert UsageRecord.decode(record.encode()) == record
+
+
+def test_a_commit_without_a_total_says_only_which_log_it_is(clock):
+    one = make()
+    with capture_logs() as said:
+        one.assign(PARTITION, 5, Incarnation(3).written(""))
+    assert said == []
 
 
 def test_a_log_that_begins_anew_is_another_count_and_the_old_ones_last_total_is_kept(clock):

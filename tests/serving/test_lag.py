@@ -57,7 +57,7 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
         await loop.until(lambda: lag(loop, service) == 0)
         await loop.commits_all(service)
         consumer = loop.pipeline._consumer
-        under_way = list(consumer._requests.values())
+        under_way = list(consumer._requests.tasks.values())
         consumer.hold((service.source, 0), "a hand")
         if under_way:  # these may still bring events of it; what is asked for from now on leaves it out
             _, unanswered = await asyncio.wait(under_way, timeout=60)

@@ -11,7 +11,7 @@ from aiokafka.protocol.admin import AlterConfigsRequest, CreateAclsRequest, Dele
 
 from farthing.errors import ScoreError, StartError
 from farthing.kafka import BatchProducer
-from farthing.kafka.membership import connect, disconnect, leader_of, make_client
+from farthing.kafka.client import connect, disconnect, leader_of, make_client
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.sink_limits import describe
 from farthing.local.broker import ApacheKafka

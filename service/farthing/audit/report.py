@@ -23,7 +23,9 @@ SHOWN = 20
 
 
 async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
-    """Audit every route; returns the exit code: 0 if they agree, 1 if not, 4 if something cannot be compared.
+    """Audit every route; returns the exit code.
+
+    It is 0 if they agree, 1 if not or if events were lost, 4 if something cannot be compared.
 
     Without a ledger the workers' own totals in the usage topic stand for its books. Without those either, the topics
     are recounted, and it says that there is nothing to compare them with.
@@ -65,7 +67,7 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
         console.print(f"{books.refused:,} records of the usage topic cannot be read, and are left out", style="yellow")
     if as_json:
         write_json({**_as_json(compared), "books": books.source, "recounted_only": accounts is None})
-    if any(one.findings for one in compared):
+    if any(one.findings or one.lost for one in compared):
         return 1
     return 4 if any(one.unknown for one in compared) else 0
 
@@ -83,7 +85,9 @@ def _accounts(address: str, token_file: Path | None) -> list[LedgerCount]:
 
 async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[LedgerCount] | None) -> list[Compared]:
     recount = Recount(route.sink, route.dead_letters, None if accounts is None else counted_to(accounts))
-    reader = TopicReader(settings.kafka, recount.topics)
+    # Whatever workers read: aborted scores are none.
+    kafka = settings.kafka.model_copy(update={"isolation_level": "read_committed"})
+    reader = TopicReader(kafka, recount.topics)
     try:
         await reader.start()
         deleted: dict[int, str] = {}
@@ -121,13 +125,17 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
     unknown = [one for one in compared if one.unknown]
     for one in wrong[:SHOWN]:
         for finding in one.findings:
-            console.print(f"{one.topic}[{one.partition}]: {finding}", style="red", highlight=False, markup=False)
+            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
     if len(wrong) > SHOWN:
         console.print(f"and {len(wrong) - SHOWN} more partitions", style="red", highlight=False)
     for one in unknown[:SHOWN]:
-        console.print(f"{one.topic}[{one.partition}]: {one.unknown}", style="yellow", highlight=False, markup=False)
+        console.print(f"{_place(one)}: {one.unknown}", style="yellow", highlight=False, markup=False)
     if len(unknown) > SHOWN:
         console.print(f"and {len(unknown) - SHOWN} more partitions", style="yellow", highlight=False)
+    for one in compared:
+        if one.lost:
+            said = f"{_place(one)}: {one.lost:,} events were deleted by retention before they were scored"
+            console.print(said, style="red", highlight=False, markup=False)
     total = _totals(compared)
     if wrong:
         console.print(
@@ -137,7 +145,7 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
         )
     else:
         agreed = _totals([one for one in compared if not one.unknown])
-        partitions = len(compared) - len(unknown)
+        partitions = len({(one.topic, one.partition) for one in compared if not one.unknown})
         console.print(
             f"the ledger and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
             f"{partitions} partition{'' if partitions == 1 else 's'}",
@@ -158,9 +166,10 @@ def _say_recount(compared: Sequence[Compared], why: str, console: Console) -> No
     total = _totals(compared)
     for one in compared:
         for finding in one.findings:
-            console.print(f"{one.topic}[{one.partition}]: {finding}", style="red", highlight=False, markup=False)
+            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
+    partitions = len({(one.topic, one.partition) for one in compared})
     console.print(
-        f"recounted: {total['scored']:,} events scored and {total['dead']:,} dead in {len(compared)} partitions, "
+        f"recounted: {total['scored']:,} events scored and {total['dead']:,} dead in {partitions} partitions, "
         f"{total['repeats']:,} written again, {total['foreign']:,} records that Farthing did not write",
         highlight=False,
     )
@@ -171,14 +180,18 @@ def _say_recount(compared: Sequence[Compared], why: str, console: Console) -> No
     console.print(note, style="yellow", highlight=False, markup=False)
 
 
+def _place(one: Compared) -> str:
+    return f"{one.topic}[{one.partition}]" + (f" (log {one.log}, the topic was created again)" if one.log else "")
+
+
 def _totals(compared: Sequence[Compared]) -> Counter[str]:
-    names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches")
+    names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches", "lost")
     return Counter({name: sum(getattr(one, name) for one in compared) for name in names})
 
 
 def _as_json(compared: Sequence[Compared]) -> dict[str, Any]:
     return {
-        "agrees": not any(one.findings or one.unknown for one in compared),
+        "agrees": not any(one.findings or one.unknown or one.lost for one in compared),
         **_totals(compared),
         "partitions": [one.as_dict() for one in compared],
     }

@@ -50,11 +50,16 @@ async def books_of_topic(settings: Settings, why: str) -> Books:
         await reader.close()
     if not furthest:
         return Books(None, f"{why}, and {topic} holds no totals", refused)
-    counts = [
-        LedgerCount(r.topic, r.partition, r.model, r.base_offset, r.next_offset, r.totals.scored, r.totals.dead)
-        for r in furthest.values()
-    ]
-    return Books(counts, f"{why}; compared with the workers' totals in {topic}", refused)
+    return Books(
+        [_count(r) for r in furthest.values()], f"{why}; compared with the workers' totals in {topic}", refused
+    )
+
+
+def _count(r: UsageRecord) -> LedgerCount:
+    return LedgerCount(
+        r.topic, r.partition, r.model, r.base_offset, r.next_offset, r.totals.scored, r.totals.dead, r.incarnation,
+        r.lost,
+    )  # fmt: skip
 
 
 def _values(part: FetchedPartition, arena: Arena) -> list[bytes]:

@@ -43,6 +43,11 @@ class Letter:
         return _number(self.error.get("offset"))
 
     @property
+    def log(self) -> int:
+        """Which log of its source the event is of: 0, or a number from 1 on if that one has taken another's place."""
+        return _number(self.error.get("log")) or 0
+
+    @property
     def reason(self) -> str:
         """Why the event could not be scored."""
         return FOREIGN if self.offset is None else self.error.get("reason", NO_REASON)

@@ -1,7 +1,8 @@
 """``farthing dead replay``: sends the events of letters on their way again, each once, however often it is run.
 
 Back to the source, with key, value, headers and timestamp as they were; or, scored here by a mended bundle or map,
-straight to the sink. What is written carries the event's first offset in ``farthing.replay``. Before anything is
+straight to the sink. What is written carries the event's first offset in ``farthing.replay``, and in ``farthing.log``
+which log of the source that is of, if the topic was created again. Before anything is
 written the target is read for those headers: what is there already is left alone, so a replay that was interrupted can
 be run again. Letters of one partition are replayed in their order.
 """
@@ -19,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from farthing.audit.offset_set import OffsetSet
+from farthing.audit.recount import place_of
 from farthing.blocks import Int64s, Status
 from farthing.config import RouteSettings
 from farthing.dead.batches import REPLAY_HEADER, Again, lay_out
@@ -29,7 +31,7 @@ from farthing.dead.selection import Selection
 from farthing.errors import BrokerError
 from farthing.kafka import BatchProducer, KafkaSettings
 from farthing.model.scorer import Scorer
-from farthing.wire import OFFSET_HEADER, Arena, decode_whole, source_offsets
+from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 BATCH_BYTES: Final = 500_000
 BATCH_RECORDS: Final = 500
@@ -62,8 +64,8 @@ class Replay:
         self._dry_run, self._per_second, self._tell = dry_run, per_second, tell
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
-        self._done: dict[int, OffsetSet] = {}
-        self._waiting: dict[int, list[tuple[int, Again]]] = {}
+        self._done: dict[int, OffsetSet] = {}  # by place_of
+        self._waiting: dict[int, list[tuple[Letter, Again]]] = {}
         self._most = BATCH_RECORDS if per_second is None else min(max(int(per_second), 1), BATCH_RECORDS)
         self._began, self._written = 0.0, 0
         self._said = 0
@@ -109,7 +111,9 @@ class Replay:
                 for segment in records.segments:
                     if segment.fault is not None:
                         raise segment.fault
-                self._add(part.partition, np.sort(source_offsets(records, name)))
+                offsets, logs = source_offsets(records, name), np.maximum(source_offsets(records, LOG_HEADER), 0)
+                for log in np.unique(logs).tolist():
+                    self._add(place_of(part.partition, log), np.sort(offsets[logs == log]))
 
     async def _wanted(self) -> set[int]:
         """Return the partitions that have a letter to replay: where there is none the target need not be read."""
@@ -117,8 +121,8 @@ class Replay:
             letter.partition async for letter in letters_of(self._kafka, self._route) if self._selection.takes(letter)
         }
 
-    def _add(self, partition: int, offsets: Int64s) -> int:
-        return self._done.setdefault(partition, OffsetSet()).add(offsets[offsets >= 0])
+    def _add(self, place: int, offsets: Int64s) -> int:
+        return self._done.setdefault(place, OffsetSet()).add(offsets[offsets >= 0])
 
     async def _take(self, letter: Letter, originals: Originals, producer: BatchProducer | None) -> None:
         """Put one letter's event into its partition's next batch, unless it is there already or cannot be."""
@@ -132,9 +136,11 @@ class Replay:
                 f"{letter.place}: holds a whole record batch that cannot be read ({letter.reason}), with events up to "
                 f"offset {letter.batch_stop - 1}; have its producer send them again",
             )
-        done = self._done.setdefault(letter.partition, OffsetSet())
-        if done.count(offset, offset + 1):
-            waiting = any(at == offset for at, _ in self._waiting.get(letter.partition, ()))
+        place = place_of(letter.partition, letter.log)
+        if self._done.setdefault(place, OffsetSet()).count(offset, offset + 1):
+            waiting = any(
+                (one.log, one.offset) == (letter.log, offset) for one, _ in self._waiting.get(letter.partition, ())
+            )
             self.summary.repeats += waiting
             self.summary.already += not waiting
             return None
@@ -144,9 +150,9 @@ class Replay:
                 event = await originals.fetch(letter)
             except Gone as gone:
                 return self._refuse("cut", f"{letter.place}: {gone}")
-        self._add(letter.partition, np.array([offset], np.int64))
+        self._add(place, np.array([offset], np.int64))
         batch = self._waiting.setdefault(letter.partition, [])
-        batch.append((offset, event))
+        batch.append((letter, event))
         if len(batch) >= self._most or sum(one.size for _, one in batch) >= BATCH_BYTES:
             await self._write(letter.partition, producer)
         return None
@@ -180,19 +186,19 @@ class Replay:
             self.summary.replayed += len(records)
         return None
 
-    def _again(self, waiting: list[tuple[int, Again]]) -> list[Again]:
-        return [event._replace(headers=(*event.headers, _replayed(offset))) for offset, event in waiting]
+    def _again(self, waiting: list[tuple[Letter, Again]]) -> list[Again]:
+        return [event._replace(headers=(*event.headers, *_replayed(letter))) for letter, event in waiting]
 
-    async def _score(self, waiting: list[tuple[int, Again]]) -> list[Again]:
+    async def _score(self, waiting: list[tuple[Letter, Again]]) -> list[Again]:
         """Return the score records of the events that can be scored now."""
         assert self._scorer is not None
         scored = await asyncio.to_thread(self._scorer.score_events, [event.value or b"" for _, event in waiting])
         values, records = iter(scored.values), []
-        for (offset, event), status in zip(waiting, scored.status.tolist(), strict=True):
+        for (letter, event), status in zip(waiting, scored.status.tolist(), strict=True):
             if status:
                 self.summary.still_dead[Status(status).name.lower()] += 1
                 continue
-            headers = (*self._carried(event.headers), _replayed(offset), (OFFSET_HEADER, b"%d" % offset))
+            headers = (*self._carried(event.headers), *_replayed(letter), (OFFSET_HEADER, f"{letter.offset}".encode()))
             records.append(event._replace(value=next(values), headers=headers))
         return records
 
@@ -222,5 +228,7 @@ class Replay:
             self._tell("more letters cannot be replayed; the summary counts them")
 
 
-def _replayed(offset: int) -> Header:
-    return REPLAY_HEADER, b"%d" % offset
+def _replayed(letter: Letter) -> list[Header]:
+    """Return the headers by which an event is known to have been replayed."""
+    of_log: list[Header] = [(LOG_HEADER, f"{letter.log}".encode())] if letter.log else []
+    return [(REPLAY_HEADER, f"{letter.offset}".encode()), *of_log]

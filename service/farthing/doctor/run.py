@@ -23,6 +23,7 @@ from farthing.doctor.machine import machine
 from farthing.doctor.money import prices
 from farthing.doctor.reaching import REACHING_ERRORS, login, servers, tls, versions
 from farthing.errors import ConfigError
+from farthing.kafka import is_only_a_mark
 from farthing.kafka.looking import LOOK_ERRORS, BrokerLook, Cluster
 from farthing.process.exits import exit_after
 from farthing.process.output import finish, report_console, write_json
@@ -131,14 +132,13 @@ async def _inside(settings: Settings, look: BrokerLook) -> list[Row]:
 
 async def _limits(settings: Settings, look: BrokerLook, cluster: Cluster) -> list[Row]:
     there = [use for use in topics.uses(settings) if getattr(cluster.topics.get(use.topic), "partitions", 0)]
-    configs = await look.configs([use.topic for use in there]) if there else {}
+    configs, errors = await look.configs([use.topic for use in there]) if there else ({}, {})
     rows: list[Row] = []
     for use in there:
-        found = configs.get(use.topic, 0)
-        if isinstance(found, dict):
-            rows += topics.limits(use, cluster.topics[use.topic], found, settings)
+        if use.topic in configs:
+            rows += topics.limits(use, cluster.topics[use.topic], configs[use.topic], settings)
         else:
-            why = f"cannot tell: this client may not see its settings (Kafka's error {found})"
+            why = f"cannot tell: this client may not see its settings (Kafka's error {errors.get(use.topic, 0)})"
             rows.append(skipped(f"limits of {use.topic}", why, "grant DESCRIBE_CONFIGS to see them here"))
     return rows
 
@@ -146,7 +146,8 @@ async def _limits(settings: Settings, look: BrokerLook, cluster: Cluster) -> lis
 async def _committed(settings: Settings, look: BrokerLook) -> list[Row]:
     cluster = await look.cluster({route.source for route in settings.route})
     found = await look.committed(sorted(cluster.leaders))
-    return topics.committed(found, [not text or carries_a_total(text, at) for at, text in found.values()])
+    good = [not text or is_only_a_mark(text) or carries_a_total(text, at) for at, text in found.values()]
+    return topics.committed(found, good)
 
 
 def _now_ms() -> int:

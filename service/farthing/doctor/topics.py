@@ -123,14 +123,15 @@ def limits(use: Use, topic: TopicState, configs: Mapping[str, str], settings: Se
                     )
                 )
         in_sync = int(configs.get("min.insync.replicas", 1))
-        if in_sync > topic.replicas:
-            found = f"min.insync.replicas = {in_sync}, and {_many(topic.replicas, 'replica')}"
+        if in_sync > topic.least_replicas:
+            found = f"min.insync.replicas = {in_sync}, and {_many(topic.least_replicas, 'replica')}"
             rows.append(failed(check, found, "no write can succeed: lower it, or add replicas"))
-        elif topic.replicas == 1 or in_sync == 1:
+        elif topic.least_replicas == 1 or in_sync == 1:
             rows.append(
                 warning(
                     check,
-                    f"{_many(topic.replicas, 'replica')}, min.insync.replicas = {in_sync}: a lost disk loses records",
+                    f"{_many(topic.least_replicas, 'replica')}, min.insync.replicas = {in_sync}: "
+                    "a lost disk loses records",
                     "with three brokers or more: 3 replicas and min.insync.replicas = 2",
                 )
             )
@@ -140,7 +141,7 @@ def limits(use: Use, topic: TopicState, configs: Mapping[str, str], settings: Se
             mend = "keep them longer than the longest outage that you plan for"
             rows.append(warning(check, f"events are deleted after {kept / 3_600_000:.1f} h, scored or not", mend))
     told = f"max.message.bytes = {most:,}" if most else "max.message.bytes not told by this broker"
-    return rows or [ok(check, f"cleanup.policy = {policy}, {told}, {_many(topic.replicas, 'replica')}")]
+    return rows or [ok(check, f"cleanup.policy = {policy}, {told}, {_many(topic.least_replicas, 'replica')}")]
 
 
 def group(settings: Settings, found: GroupState) -> list[Row]:

@@ -1,14 +1,4 @@
-"""Asks brokers what they know, request by request: topics, log ends, commits, rights, versions. Nothing is changed.
-
-This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
-:mod:`farthing.kafka.membership` and :mod:`farthing.kafka.frames`. Those used here, each checked by
-``tests/kafka/test_contract.py``: ``aiokafka.client.AIOKafkaClient`` with ``send``, ``bootstrap``,
-``coordinator_lookup``, ``get_random_node`` and ``cluster`` (``update_metadata``); of ``aiokafka.protocol.api``
-``Request``, ``RequestStruct`` and ``Response``, and of ``aiokafka.protocol.types`` ``Array``, ``Boolean``, ``Bytes``,
-``Int16``, ``Int32``, ``Schema`` and ``String``; ``ApiVersionRequest``, ``DescribeConfigsRequest``,
-``OffsetFetchRequest``, ``MetadataRequest`` and ``OffsetRequest`` of ``aiokafka.protocol``. aiokafka stops at Metadata
-v5, and reads DescribeGroups v3 without the last field; both are stated here.
-"""
+"""Asks brokers what they know, request by request: topics, log ends, commits, rights, versions. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -16,231 +6,165 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
-from aiokafka.protocol.admin import ApiVersionRequest, DescribeConfigsRequest
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
-
+from farthing.kafka.client import any_node, connect, disconnect, learn_brokers, make_client
+from farthing.kafka.committed import fetch_committed
+from farthing.kafka.error_codes import error_of
+from farthing.kafka.frames import ASKING, Body, Frames
+from farthing.kafka.metadata import AT_MOST, without_creating
 from farthing.kafka.offsets import Partition
+from farthing.kafka.protocol import (
+    API_VERSIONS,
+    DESCRIBE_CONFIGS,
+    DESCRIBE_GROUPS,
+    FIND_COORDINATOR,
+    LIST_OFFSETS,
+    METADATA,
+    Api,
+    Message,
+)
 from farthing.kafka.settings import MOST_MS, KafkaSettings
 
 LATEST: Final = -1
 """In place of a timestamp: the end of the log."""
 
+CONSUMER: Final = -1  # as a replica's id: none
 GROUP_COORDINATOR: Final = 0
+TRANSACTION_COORDINATOR: Final = 1
 TOPIC: Final = 2
 """Kafka's number of the resource type."""
 
-_TEXT: Final = String("utf-8")
+SINCE_KEYS: Final = 4  # FindCoordinator: several keys in one request
+WITHOUT_NAME: Final = 2  # ApiVersions: the last version that does not want the client software's name
+OF_THE_CLUSTER: Final = 10  # Metadata: the last version that says what may be done with the cluster
+DEAD_WITHOUT_ERROR: Final = 5  # DescribeGroups: the last version in which a group that is not there is no error
 
 
-class MetadataResponse(Response):  # type: ignore[misc]  # aiokafka is untyped
-    """Metadata v8: topics, and what may be done with each."""
+class Asking:
+    """A client that only asks, on connections of its own. Methods raise KafkaError and OSError."""
 
-    API_KEY = 3
-    API_VERSION = 8
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("brokers", Array(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT))),
-        ("cluster_id", _TEXT),
-        ("controller_id", Int32),
-        (
-            "topics",
-            Array(
-                ("error_code", Int16),
-                ("name", _TEXT),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    Array(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", Array(Int32)),
-                        ("isr", Array(Int32)),
-                        ("offline_replicas", Array(Int32)),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-            ),
-        ),
-        ("cluster_authorized_operations", Int32),
-    )
+    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+        """Wait ``timeout_s`` for each answer. Raises ConfigError when a certificate or secret cannot be read."""
+        most_ms = min(round(timeout_s * 1000), settings.request_timeout_ms)
+        self._client = make_client(settings, request_timeout_ms=most_ms, metadata_max_age_ms=MOST_MS)
+        self._frames = Frames(self._client, ASKING)
+        self._timeout_s = most_ms / 1000
 
+    async def connect(self) -> None:
+        """Connect to any of the brokers, and learn where the others are. The caller limits the time."""
+        await connect(self._client)
 
-class MetadataRequest_v8(RequestStruct):  # type: ignore[misc]
-    """Metadata v8."""
+    async def close(self, timeout_s: float) -> None:
+        """Disconnect, within ``timeout_s``."""
+        await disconnect(self._client, timeout_s)
 
-    API_KEY = 3
-    API_VERSION = 8
-    RESPONSE_TYPE = MetadataResponse
-    SCHEMA = Schema(
-        ("topics", Array(_TEXT)),
-        ("allow_auto_topic_creation", Boolean),
-        ("include_cluster_authorized_operations", Boolean),
-        ("include_topic_authorized_operations", Boolean),
-    )
+    async def topics(self, topics: Iterable[str]) -> Message:
+        """Ask for topics, which creates none; returns Kafka's answer. The client learns the brokers' addresses."""
+        response = await self._ask_any(METADATA, without_creating(sorted(set(topics))), at_most=AT_MOST)
+        learn_brokers(self._client, response)
+        return response
 
+    async def offsets(
+        self, node: int, partitions: Iterable[Partition], *, isolation: int, timestamp_ms: int = LATEST
+    ) -> dict[Partition, tuple[int, int]]:
+        """Ask a leader for the ends of logs, or the first offsets from a time on: (error code, offset or -1)."""
+        topics: dict[str, list[dict[str, int]]] = defaultdict(list)
+        for topic, number in partitions:
+            topics[topic].append({"partition_index": number, "timestamp": timestamp_ms})
+        body = {
+            "replica_id": CONSUMER,
+            "isolation_level": isolation,
+            "topics": [{"name": topic, "partitions": rows} for topic, rows in topics.items()],
+            "timeout_ms": round(self._timeout_s * 1000),
+        }
+        response = await self._ask(node, LIST_OFFSETS, body)
+        return {  # not every broker minds the time that was asked for
+            (topic["name"], row["partition_index"]): (
+                row["error_code"],
+                row["offset"] if timestamp_ms < 0 or row["timestamp"] >= timestamp_ms else -1,
+            )
+            for topic in response["topics"]
+            for row in topic["partitions"]
+        }
 
-class TopicRightsRequest(Request[MetadataRequest_v8]):  # type: ignore[misc]
-    """Asks for topics and rights; creates no topic."""
+    async def coordinator(self, group: str) -> int:
+        """Ask any broker for a group's coordinator."""
+        return await ask_coordinator(self._frames, any_node(self._client), GROUP_COORDINATOR, group, self._timeout_s)
 
-    API_KEY = 3
+    async def committed(
+        self, node: int, group: str, partitions: Mapping[str, Sequence[int]]
+    ) -> tuple[set[int], dict[Partition, tuple[int, str]]]:
+        """Ask a coordinator for committed offsets: the codes of its errors; offsets and metadata, where there are any.
 
-    def __init__(self, topics: list[str]) -> None:
-        self._topics = topics
+        Those of a transaction that is still open are left out.
+        """
+        return await fetch_committed(self._frames, node, group, partitions, self._timeout_s, stable=False)
 
-    def build(self, request_struct_class: type[MetadataRequest_v8]) -> MetadataRequest_v8:
-        """Make the request."""
-        return request_struct_class(self._topics, False, True, True)
+    async def versions(self) -> dict[int, tuple[int, int]]:
+        """Ask any broker for the lowest and highest version of each request that it takes, by key."""
+        response = await self._ask_any(API_VERSIONS, {}, at_most=WITHOUT_NAME)
+        return {row["api_key"]: (row["min_version"], row["max_version"]) for row in response["api_keys"]}
 
+    async def rights(self, topics: Iterable[str]) -> Message:
+        """Ask for topics and our rights; returns Kafka's answer.
 
-class GroupResponse(Response):  # type: ignore[misc]  # aiokafka is untyped
-    """DescribeGroups v3, with what may be done with each group."""
+        Raises
+        ------
+        IncompatibleBrokerVersion
+            The broker is older than Apache Kafka 2.3, and cannot say what this client may do.
+        """
+        asked = without_creating(sorted(set(topics)))
 
-    API_KEY = 15
-    API_VERSION = 3
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "groups",
-            Array(
-                ("error_code", Int16),
-                ("group", _TEXT),
-                ("state", _TEXT),
-                ("protocol_type", _TEXT),
-                ("protocol", _TEXT),
-                (
-                    "members",
-                    Array(
-                        ("member_id", _TEXT),
-                        ("client_id", _TEXT),
-                        ("client_host", _TEXT),
-                        ("member_metadata", Bytes),
-                        ("member_assignment", Bytes),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-            ),
-        ),
-    )
+        def body(version: int) -> Mapping[str, Any]:
+            wanted = ("include_cluster_authorized_operations", "include_topic_authorized_operations")
+            return {**asked(version), **dict.fromkeys(wanted, True)}
 
+        return await self._ask_any(METADATA, body, at_most=OF_THE_CLUSTER)
 
-class DescribeGroupsRequest_v3(RequestStruct):  # type: ignore[misc]
-    """DescribeGroups v3."""
+    async def configs(
+        self, topics: Iterable[str], names: Sequence[str] | None = None
+    ) -> tuple[dict[str, dict[str, str]], dict[str, type[Any]]]:
+        """Ask any broker for topics' settings, all or those named.
 
-    API_KEY = 15
-    API_VERSION = 3
-    RESPONSE_TYPE = GroupResponse
-    SCHEMA = Schema(("groups", Array(_TEXT)), ("include_authorized_operations", Boolean))
+        Returns
+        -------
+        Their values by name, of the topics that may be seen; the errors of the others.
+        """
+        resources = [
+            {"resource_type": TOPIC, "resource_name": topic, "configuration_keys": names and list(names)}
+            for topic in topics
+        ]
+        response = await self._ask_any(DESCRIBE_CONFIGS, {"resources": resources})
+        found = {
+            row["resource_name"]: {one["name"]: one["value"] for one in row["configs"] if one["value"] is not None}
+            for row in response["results"]
+            if not row["error_code"]
+        }
+        errors = {row["resource_name"]: error_of(row["error_code"]) for row in response["results"] if row["error_code"]}
+        return found, errors
 
+    async def group(self, node: int, group: str) -> Message:
+        """Ask a coordinator for a group and our rights. Raises IncompatibleBrokerVersion as :meth:`rights`."""
+        body = {"groups": [group], "include_authorized_operations": True}
+        response = await self._ask(node, DESCRIBE_GROUPS, body, at_most=DEAD_WITHOUT_ERROR)
+        found: Message = response["groups"][0]
+        return found
 
-class GroupRightsRequest(Request[DescribeGroupsRequest_v3]):  # type: ignore[misc]
-    """Asks for a group, its members and our rights."""
+    async def _ask_any(self, api: Api, body: Body, *, at_most: int = 1 << 15) -> Message:
+        return await self._ask(any_node(self._client), api, body, at_most=at_most)
 
-    API_KEY = 15
-
-    def __init__(self, group: str) -> None:
-        self._group = group
-
-    def build(self, request_struct_class: type[DescribeGroupsRequest_v3]) -> DescribeGroupsRequest_v3:
-        """Make the request."""
-        return request_struct_class([self._group], True)
-
-
-def asking_client(settings: KafkaSettings, timeout_s: float) -> Any:
-    """Make a client that asks nothing by itself. Raises ConfigError when a certificate or secret cannot be read."""
-    most_ms = min(round(timeout_s * 1000), settings.request_timeout_ms)
-    options = settings.client_options() | {"request_timeout_ms": most_ms, "metadata_max_age_ms": MOST_MS}
-    return AIOKafkaClient(**options)
+    async def _ask(self, node: int, api: Api, body: Body, *, at_most: int = 1 << 15) -> Message:
+        return await self._frames.request(node, api, body, self._timeout_s, at_most=at_most)
 
 
-def any_node(client: Any) -> int:
-    """Return the node id of some broker. Raises NodeNotReadyError when none is known."""
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is available")
-    return int(node)
+async def ask_coordinator(frames: Frames, node: int, kind: int, key: str, timeout_s: float) -> int:
+    """Ask a broker which node coordinates a group or a transactional id. Raises KafkaError, OSError."""
 
+    def body(version: int) -> Mapping[str, Any]:
+        keys = {"coordinator_keys": [key]} if version >= SINCE_KEYS else {"key": key}
+        return keys | ({"key_type": kind} if version else {})
 
-async def ask_topics(client: Any, topics: Iterable[str]) -> Any:
-    """Ask for topics, which creates none, unlike aiokafka's own requests. The client learns brokers' addresses alone.
-
-    Returns
-    -------
-    ``brokers``, rows of (node, host, port, rack), and ``topics``, rows of (error code, name, is internal, partitions),
-    with partitions as rows of (error code, number, leader, ...).
-    """
-    names = sorted(set(topics))
-    response = await client.send(any_node(client), MetadataRequest(names, allow_auto_topic_creation=False))
-    found, response.topics = response.topics, []  # aiokafka would log each missing topic
-    client.cluster.update_metadata(response)
-    response.topics = found
-    return response
-
-
-async def ask_offsets(
-    client: Any, node: int, partitions: Iterable[Partition], *, isolation: int, timestamp_ms: int = LATEST
-) -> dict[Partition, tuple[int, int]]:
-    """Ask a leader for the ends of logs, or the first offsets from a time on: (error code, offset or -1)."""
-    topics: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for topic, number in partitions:
-        topics[topic].append((number, timestamp_ms))
-    response = await client.send(node, OffsetRequest(-1, isolation, list(topics.items())))
-    return {  # not every broker minds the time that was asked for
-        (topic, number): (code, offset if timestamp_ms < 0 or at_ms >= timestamp_ms else -1)
-        for topic, rows in response.topics
-        for number, code, at_ms, offset in rows
-    }
-
-
-async def ask_coordinator(client: Any, group: str) -> int:
-    """Ask any broker for a group's coordinator. Raises KafkaError."""
-    return int(await client.coordinator_lookup(GROUP_COORDINATOR, group))
-
-
-async def ask_committed(
-    client: Any, node: int, group: str, partitions: Mapping[str, Sequence[int]]
-) -> tuple[set[int], dict[Partition, tuple[int, str]]]:
-    """Ask a coordinator for committed offsets: the codes of its errors; offsets and metadata, where there are any."""
-    response = await client.send(node, OffsetFetchRequest(group, [(t, list(ns)) for t, ns in partitions.items()]))
-    rows = [(topic, *row) for topic, of_topic in response.topics for row in of_topic]
-    codes = {getattr(response, "error_code", 0), *(row[-1] for row in rows)}
-    return codes - {0}, {(topic, number): (at, text or "") for topic, number, at, text, *_ in rows if at >= 0}
-
-
-async def ask_versions(client: Any) -> dict[int, tuple[int, int]]:
-    """Ask any broker for the lowest and highest version of each request that it takes, by key."""
-    response = await client.send(any_node(client), ApiVersionRequest())
-    return {key: (low, high) for key, low, high in response.api_versions}
-
-
-async def ask_rights(client: Any, topics: Iterable[str]) -> Any:
-    """Ask for topics and our rights. Raises IncompatibleBrokerVersion from brokers before Apache Kafka 2.3."""
-    try:
-        return await client.send(any_node(client), TopicRightsRequest(sorted(topics)))
-    except NotImplementedError as error:
-        raise IncompatibleBrokerVersion("no Metadata v8: the broker cannot say what this client may do") from error
-
-
-async def ask_configs(client: Any, topics: Iterable[str]) -> dict[str, dict[str, str] | int]:
-    """Ask any broker for topics' settings: their values by name, or Kafka's error code where they may not be seen."""
-    response = await client.send(any_node(client), DescribeConfigsRequest([(TOPIC, topic, None) for topic in topics]))
-    return {
-        name: code or {entry[0]: str(entry[1]) for entry in entries} for code, _, _, name, entries in response.resources
-    }
-
-
-async def ask_group(client: Any, node: int, group: str) -> Any:
-    """Ask a coordinator for a group and our rights. Raises IncompatibleBrokerVersion as :func:`ask_rights`."""
-    try:
-        return (await client.send(node, GroupRightsRequest(group))).groups[0]
-    except NotImplementedError as error:
-        raise IncompatibleBrokerVersion(
-            "no DescribeGroups v3: the broker cannot say what this client may do"
-        ) from error
+    response = await frames.request(node, FIND_COORDINATOR, body, timeout_s)
+    found = response["coordinators"][0] if response["coordinators"] else response
+    if found["error_code"]:
+        raise error_of(found["error_code"])
+    return int(found["node_id"])

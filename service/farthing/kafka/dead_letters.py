@@ -22,8 +22,9 @@ def letter_of_batch(
 
     ``fault.base_offset`` says which batch of ``part.data`` it is. Headers: ``farthing.error.reason`` (the error's
     name), ``.message``, ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.time_ms``, ``.offset`` and
-    ``.next_offset``: the offsets from ``.offset`` to before ``.next_offset`` were skipped. If the value is cut,
-    ``.value_bytes`` and ``.value_sha256`` give the length and digest of the whole.
+    ``.next_offset``: the offsets from ``.offset`` to before ``.next_offset`` were skipped. ``.log`` says which log they
+    are of, if it has taken another's place. If the value is cut, ``.value_bytes`` and ``.value_sha256`` give the length
+    and digest of the whole.
     """
     raw, now_ms = raw_batch(part.data, fault.base_offset), time.time_ns() // 1_000_000
     headers = {
@@ -31,7 +32,9 @@ def letter_of_batch(
         "model": model, "topic": part.topic, "partition": str(part.partition), "time_ms": str(now_ms),
         "offset": str(fault.first_offset), "next_offset": str(fault.next_offset),
     }  # fmt: skip
-    key = letter_key(part.topic, part.partition, int(fault.first_offset or 0)) if limits.compacted else None
+    if part.log:
+        headers["log"] = str(part.log)
+    key = letter_key(part.topic, part.partition, int(fault.first_offset or 0), part.log) if limits.compacted else None
     taken = sum(len(name) + len(text.encode()) + 24 for name, text in headers.items()) + len(key or b"") + _FRAME_BYTES
     room = max(limits.max_message_bytes - taken, 0)
     if len(raw) > room:

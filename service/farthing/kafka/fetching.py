@@ -11,7 +11,7 @@ from aiokafka import errors as kafka_errors
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
-from farthing.kafka.error_codes import error_of
+from farthing.kafka.error_codes import NEW_TOPIC, error_of
 from farthing.kafka.frames import GRACE_S, Frames
 from farthing.kafka.offsets import Partition
 from farthing.kafka.protocol import FETCH, NO_TOPIC_ID, Message
@@ -33,6 +33,7 @@ class LogName:
 
     topic_id: bytes = NO_TOPIC_ID
     leader_epoch: int = -1
+    number: int = 0  # see FetchedPartition.log
 
 
 _BY_NAME: Final = LogName()
@@ -49,6 +50,18 @@ class PartitionResponse:
     """The first offset that the broker still has; -1 where it does not say."""
     error: type[Any] | None
     """Kafka's error in place of bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch returned. It is void once the consumer has another ``epoch``, because of a rebalance.
+
+    ``answered`` says that some broker answered, perhaps with nothing new, or that there was no partition to ask for.
+    """
+
+    epoch: int
+    partitions: tuple[FetchedPartition, ...]
+    answered: bool = True
 
 
 class Fetching:
@@ -108,20 +121,41 @@ class Fetching:
         for row in response["responses"]:
             name = row["topic"] if row["topic_id"] == NO_TOPIC_ID else by_topic_id.get(row["topic_id"], "")
             found += [
-                self._read(name, one, positions[name, one["partition_index"]])
+                self._read((name, one["partition_index"]), one, positions, names)
                 for one in row["partitions"]
                 if (name, one["partition_index"]) in positions
             ]
         return found
 
-    def _read(self, topic: str, row: Message, position: int) -> PartitionResponse:
+    def _read(
+        self,
+        partition: Partition,
+        row: Message,
+        positions: Mapping[Partition, int],
+        names: Mapping[Partition, LogName],
+    ) -> PartitionResponse:
         high_watermark, code = row["high_watermark"], row["error_code"]
         last_stable = row["last_stable_offset"] if self._committed_only else -1
         aborted = tuple((one["producer_id"], one["first_offset"]) for one in row["aborted_transactions"] or ())
-        part = FetchedPartition(topic, row["partition_index"], position, high_watermark, row["records"] or b"", aborted)
+        part = FetchedPartition(
+            *partition, positions[partition], high_watermark, row["records"] or b"", aborted, names[partition].number
+        )
         return PartitionResponse(
             part,
             last_stable if last_stable >= 0 else high_watermark,
             row["log_start_offset"],
             error_of(code) if code else None,
         )
+
+
+def refused(partition: Partition, position: int, error: type[Any]) -> BrokerError:
+    """Return the error that says why a partition is not fetched."""
+    # A topic that was deleted may have been created again: that is checked before the next fetch.
+    advice = (
+        "; check that the topic exists and that this client may read it"
+        if error in NEW_TOPIC or not error.retriable
+        else ""
+    )
+    return BrokerError(
+        f"fetch of {partition[0]}[{partition[1]}] at {position}: {error.__name__}{advice}", retriable=error.retriable
+    )

@@ -6,7 +6,7 @@ opens connections and authenticates; then we take over a connection that nobody 
 four bytes, then that many bytes) are read into memory of their own, and written from where their pieces are.
 
 This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
-:mod:`farthing.kafka.membership` and :mod:`farthing.kafka.asking`. Those used here, each checked by
+:mod:`farthing.kafka.membership` and :mod:`farthing.kafka.client`. Those used here, each checked by
 ``tests/kafka/test_contract.py``: of ``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns
 ``_writer``, ``_read_task``, ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``,
 ``connected`` and ``close``.
@@ -42,6 +42,9 @@ ASKING: Final = "farthing.asking"
 
 PRODUCE_BY_NAME: Final = 12
 """The last version of Produce that names topics; the next has their ids."""
+
+PRODUCE_IN_TRANSACTION: Final = 11
+"""The last version of Produce for :mod:`farthing.kafka.transactions`: the next adds partitions by itself."""
 
 ACKS_ALL: Final = -1
 MOST_BYTES: Final = 1 << 30
@@ -197,15 +200,23 @@ class Frames:
             protocol.close()
             raise KafkaProtocolError(f"a response of {len(frame)} bytes cannot be parsed: {error}"[:200]) from error
 
-    async def produce(self, node: int, batches: Sequence[OutputBatch], timeout_ms: int) -> Produced:
-        """Send a Produce request, acks=all, with one batch for each partition. Raises as :meth:`request`."""
+    async def produce(
+        self, node: int, batches: Sequence[OutputBatch], timeout_ms: int, transactional_id: str | None = None
+    ) -> Produced:
+        """Send a Produce request, acks=all, with one batch for each partition. Raises as :meth:`request`.
+
+        ``transactional_id`` is that of the transaction which the batches are part of.
+        """
         ordered = sorted(batches, key=_topic)
         topics = [
             {"name": topic, "partition_data": [{"index": b.partition, "records": b.data.data} for b in group]}
             for topic, group in groupby(ordered, key=_topic)
         ]
-        body = {"acks": ACKS_ALL, "timeout_ms": timeout_ms, "topic_data": topics}
-        response = await self.request(node, PRODUCE, body, timeout_ms / 1000 + GRACE_S, at_most=PRODUCE_BY_NAME)
+        body = {
+            "transactional_id": transactional_id, "acks": ACKS_ALL, "timeout_ms": timeout_ms, "topic_data": topics,
+        }  # fmt: skip
+        at_most = PRODUCE_BY_NAME if transactional_id is None else PRODUCE_IN_TRANSACTION
+        response = await self.request(node, PRODUCE, body, timeout_ms / 1000 + GRACE_S, at_most=at_most)
         return Produced(
             [(topic["name"], list(map(_produced, topic["partition_responses"]))) for topic in response["responses"]]
         )

@@ -8,9 +8,8 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from farthing.kafka.asking import ask_rights
+from farthing.kafka.asking import Asking
 from farthing.kafka.connecting import connecting
-from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.rights import TopicState
 from farthing.kafka.settings import KafkaSettings
 
@@ -26,17 +25,17 @@ async def missing_rights(settings: KafkaSettings, wanted: Mapping[str, str]) -> 
         The broker cannot be reached.
     """
     limit_s = settings.request_timeout_ms / 1000
-    client = make_client(settings)
+    asking = Asking(settings, limit_s)
     try:
         with connecting(settings):
-            await asyncio.wait_for(connect(client), limit_s)
+            await asyncio.wait_for(asking.connect(), limit_s)
             try:
-                response = await asyncio.wait_for(ask_rights(client, wanted), limit_s)
+                response = await asyncio.wait_for(asking.rights(wanted), limit_s)
             except KafkaError:  # an older broker, or one that is not Apache Kafka
                 return {}
     finally:
-        await disconnect(client, CLOSE_TIMEOUT_S)
-    states = [TopicState.read(row) for row in response.topics]
+        await asking.close(CLOSE_TIMEOUT_S)
+    states = [TopicState.read(row) for row in response["topics"]]
     return {
         state.name: wanted[state.name]
         for state in states

@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from farthing.kafka.client import connect, disconnect, make_client
 from farthing.kafka.connecting import connecting
-from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
 
 CLOSE_TIMEOUT_S: Final = 0.5

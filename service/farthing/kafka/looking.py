@@ -5,34 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from farthing.kafka.asking import (
-    ask_committed,
-    ask_configs,
-    ask_coordinator,
-    ask_group,
-    ask_offsets,
-    ask_rights,
-    ask_versions,
-    asking_client,
-)
+from farthing.kafka.asking import Asking
 from farthing.kafka.connecting import connecting
+from farthing.kafka.error_codes import error_of
 from farthing.kafka.fetching import READ_UNCOMMITTED
-from farthing.kafka.membership import connect, disconnect
+from farthing.kafka.frames import PRODUCE_BY_NAME
 from farthing.kafka.offsets import Partition
+from farthing.kafka.protocol import FETCH, METADATA, OFFSET_FETCH
 from farthing.kafka.rights import TopicState, rights_of
 from farthing.kafka.settings import KafkaSettings
 
 CLOSE_TIMEOUT_S: Final = 1.0
 
 SPOKEN: Final = {
-    "Produce": (0, 3, 8), "Fetch": (1, 4, 11), "ListOffsets": (2, 1, 3), "Metadata": (3, 0, 5),
-    "OffsetCommit": (8, 2, 3), "OffsetFetch": (9, 1, 3), "FindCoordinator": (10, 0, 1), "JoinGroup": (11, 0, 5),
-    "Heartbeat": (12, 0, 1), "LeaveGroup": (13, 0, 1), "SyncGroup": (14, 0, 3), "InitProducerId": (22, 0, 0),
-}  # fmt: skip
+    "Produce": (0, 3, PRODUCE_BY_NAME), "ListOffsets": (2, 1, 3), "OffsetCommit": (8, 2, 3),
+    "FindCoordinator": (10, 0, 1), "JoinGroup": (11, 0, 5), "Heartbeat": (12, 0, 1), "LeaveGroup": (13, 0, 1),
+    "SyncGroup": (14, 0, 3), "InitProducerId": (22, 0, 0),
+} | {api.name: (api.key, api.versions.first, api.versions.last) for api in (FETCH, METADATA, OFFSET_FETCH)}  # fmt: skip
 """The requests that a worker sends, by Kafka's names: key, lowest and highest version that it can send."""
 
 
@@ -62,20 +55,20 @@ class BrokerLook:
     def __init__(self, settings: KafkaSettings, *, timeout_s: float) -> None:
         """Raise ConfigError when a certificate or a secret cannot be read; connect later."""
         self._settings = settings
-        self._client: Any = asking_client(settings, timeout_s)
+        self._asking = Asking(settings, timeout_s)
 
     async def connect(self) -> None:
         """Connect to any of the brokers. Raises BrokerError with the reason."""
         with connecting(self._settings):
-            await connect(self._client)
+            await self._asking.connect()
 
     async def close(self) -> None:
         """Disconnect."""
-        await disconnect(self._client, CLOSE_TIMEOUT_S)
+        await self._asking.close(CLOSE_TIMEOUT_S)
 
     async def unspoken(self) -> list[str]:
         """Return the requests of a worker of which the broker speaks no version that we do."""
-        versions = await ask_versions(self._client)
+        versions = await self._asking.versions()
         return [
             name
             for name, (key, lowest, highest) in SPOKEN.items()
@@ -84,24 +77,30 @@ class BrokerLook:
 
     async def cluster(self, topics: Iterable[str]) -> Cluster:
         """Describe topics. Raises IncompatibleBrokerVersion from brokers before Apache Kafka 2.3."""
-        response = await ask_rights(self._client, topics)
+        response = await self._asking.rights(topics)
+        states = [TopicState.read(row) for row in response["topics"]]
         return Cluster(
-            len(response.brokers),
-            {row[1]: TopicState.read(row) for row in response.topics},
-            rights_of(response.cluster_authorized_operations),
-            {(row[1], p[1]): p[2] for row in response.topics for p in row[3] if p[2] >= 0},
+            len(response["brokers"]),
+            {state.name: state for state in states},
+            rights_of(response["cluster_authorized_operations"]),
+            {
+                (topic["name"], row["partition_index"]): row["leader_id"]
+                for topic in response["topics"]
+                for row in topic["partitions"]
+                if row["leader_id"] >= 0
+            },
         )
 
     async def group(self) -> GroupState:
         """Describe our group, as its coordinator sees it."""
         name = self._settings.group_id
         try:
-            node = await ask_coordinator(self._client, name)
+            node = await self._asking.coordinator(name)
         except GroupAuthorizationFailedError as error:
             return GroupState(error.errno)
-        row = await ask_group(self._client, node, name)
-        code, _, state, _, _, members, operations = row
-        return GroupState(code, state, len(members), rights_of(operations))
+        row = await self._asking.group(node, name)
+        operations = rights_of(row["authorized_operations"])
+        return GroupState(row["error_code"], row["group_state"], len(row["members"]), operations)
 
     async def committed(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, str]]:
         """Return committed offsets of our group and their metadata; partitions without one are left out."""
@@ -109,14 +108,15 @@ class BrokerLook:
         for topic, number in partitions:
             topics.setdefault(topic, []).append(number)
         name = self._settings.group_id
-        codes, found = await ask_committed(self._client, await ask_coordinator(self._client, name), name, topics)
+        codes, found = await self._asking.committed(await self._asking.coordinator(name), name, topics)
         if codes:
-            raise for_code(min(codes))
+            raise error_of(min(codes))
         return found
 
-    async def configs(self, topics: Sequence[str]) -> dict[str, dict[str, str] | int]:
-        """Return topics' settings, or Kafka's error code where they may not be seen."""
-        return await ask_configs(self._client, topics)
+    async def configs(self, topics: Sequence[str]) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
+        """Return the settings of the topics that may be seen, and Kafka's error codes of the others."""
+        found, errors = await self._asking.configs(topics)
+        return found, {topic: error.errno for topic, error in errors.items()}
 
     async def newer_than(self, cluster: Cluster, timestamp_ms: int) -> list[Partition]:
         """Return the partitions that have a record with this timestamp or a later one."""
@@ -125,8 +125,8 @@ class BrokerLook:
             by_node.setdefault(leader, []).append(partition)
         found = []
         for node, partitions in by_node.items():
-            answers = await ask_offsets(
-                self._client, node, partitions, isolation=READ_UNCOMMITTED, timestamp_ms=timestamp_ms
+            answers = await self._asking.offsets(
+                node, partitions, isolation=READ_UNCOMMITTED, timestamp_ms=timestamp_ms
             )
             found += [partition for partition, (code, offset) in answers.items() if not code and offset >= 0]
         return found
@@ -134,7 +134,7 @@ class BrokerLook:
     async def round_trip_s(self) -> float:
         """Return the seconds that a small request takes."""
         began = time.monotonic()
-        await ask_versions(self._client)
+        await self._asking.versions()
         return time.monotonic() - began
 
 

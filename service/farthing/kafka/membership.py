@@ -1,15 +1,13 @@
 """Everything that we use of aiokafka's consumer group and of its low-level client.
 
 This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
-:mod:`farthing.kafka.frames` and :mod:`farthing.kafka.asking`. Those used here, each checked by
+:mod:`farthing.kafka.client` and :mod:`farthing.kafka.frames`. Those used here, each checked by
 ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer`` ``_client`` and ``_coordinator``; of the coordinator
-``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``, ``ensure_coordinator_known``, ``_do_commit_offsets``,
-``_coordination_task``, ``generation`` and ``member_id``; ``aiokafka.client.AIOKafkaClient`` with ``bootstrap``,
-``close``, ``send``, ``set_topics``, ``add_topic``, ``force_metadata_update`` and ``cluster`` (``partitions_for_topic``,
-``leader_for_partition``); ``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range``, ``LeaveGroupRequest``
-of ``aiokafka.protocol.group``, ``InitProducerIdRequest`` of ``aiokafka.protocol.transaction`` and
-``DescribeConfigsRequest`` of ``aiokafka.protocol.admin``. The public API has no
-way to fetch or send ready-made bytes, or to commit as the member to which the partitions were assigned.
+``check_errors``, ``request_rejoin``, ``ensure_coordinator_known``, ``coordinator_id``, ``coordinator_dead``,
+``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``;
+``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range`` and ``LeaveGroupRequest`` of
+``aiokafka.protocol.group``. The public API has no way to fetch or send ready-made bytes, or to commit as the member to
+which the partitions were assigned.
 """
 
 from __future__ import annotations
@@ -25,31 +23,28 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupLoadInProgressError,
     IllegalGenerationError,
-    IncompatibleBrokerVersion,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
-    NodeNotReadyError,
     RebalanceInProgressError,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
-    for_code,
 )
-from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
-from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
-from farthing.kafka.asking import any_node
+from farthing.kafka.committed import ask_committed
 from farthing.kafka.connecting import connecting
 from farthing.kafka.coordinator import wait_for_coordinator
+from farthing.kafka.error_codes import UnstableOffsetCommit
+from farthing.kafka.frames import ASKING, Frames
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
@@ -67,7 +62,6 @@ REFUSED = (
 )
 """Errors of the group that trying again will not fix."""
 
-_TOPIC_RESOURCE = 2  # the kind of resource in DescribeConfigs
 RETRY_PAUSE_S = 0.1
 RENAMES = 3
 RENAMED_WITHIN_S = 60.0
@@ -77,6 +71,16 @@ each evicts the other whenever it joins, and neither notices (aiokafka sends hea
 NO_METADATA: Mapping[Partition, str] = MappingProxyType({})
 
 Listener = Callable[[list[Partition]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a consumer group, in the generation in which its partitions were assigned."""
+
+    group_id: str
+    generation: int
+    member_id: str
+    group_instance_id: str | None
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -90,6 +94,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._consumer: Any = None
+        self.asking: Frames  # for short questions
         self._generation: int | None = None  # in which our partitions were assigned
         self._member_id: str | None = None
         self._renamed: deque[float] = deque(maxlen=RENAMES)
@@ -110,6 +115,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._consumer = AIOKafkaConsumer(
             **self._settings.consumer_options(), partition_assignment_strategy=(RangePartitionAssignor,)
         )
+        self.asking = Frames(self._consumer._client, ASKING)
         self._consumer.subscribe(self._topics, listener=self)
         with connecting(self._settings):
             limit_s = self._settings.request_timeout_ms / 1000 + 60
@@ -188,19 +194,34 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             raise
 
     @property
+    def member(self) -> Member | None:
+        """Us, in the generation in which our partitions were assigned; None when the group has moved on."""
+        coordinator = self._consumer._coordinator
+        if self._generation is None or coordinator.generation != self._generation or self._member_id is None:
+            return None
+        settings = self._settings
+        return Member(settings.group_id, self._generation, self._member_id, settings.group_instance_id)
+
+    @property
     def client(self) -> Any:
         """Aiokafka's low-level client."""
         return self._consumer._client
 
     async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, tuple[int, str]]:
-        """Read committed offsets and their metadata; partitions without one are left out. Raises TimeoutError."""
-        asked = [TopicPartition(*p) for p in partitions]
-        committed = await asyncio.wait_for(self._consumer._coordinator.fetch_committed_offsets(asked), timeout_s)
-        return {
-            (tp.topic, tp.partition): (meta.offset, meta.metadata or "")
-            for tp, meta in committed.items()
-            if meta.offset >= 0
-        }
+        """Read committed offsets with metadata; partitions without are left out. Raises TimeoutError, KafkaError."""
+        asked, coordinator = list(partitions), self._consumer._coordinator
+        async with asyncio.timeout(timeout_s):
+            while True:
+                await coordinator.ensure_coordinator_known()
+                try:
+                    group = self._settings.group_id
+                    return await ask_committed(self.asking, coordinator.coordinator_id, group, asked, timeout_s)
+                except KafkaError as error:
+                    if not error.retriable:
+                        raise
+                    if not isinstance(error, (GroupLoadInProgressError, UnstableOffsetCommit)):
+                        coordinator.coordinator_dead()
+                await asyncio.sleep(RETRY_PAUSE_S)
 
     async def bounds(self, partitions: Iterable[Partition], *, end: bool, timeout_s: float) -> dict[Partition, int]:
         """Read the first offsets of partitions, or the ones after the last. Raises TimeoutError, KafkaError."""
@@ -282,81 +303,3 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             return
         with contextlib.suppress(KafkaError):  # on another connection: on its own, requests wait for the answer
             await self.client.send(node, LeaveGroupRequest(self._settings.group_id, member))
-
-
-@dataclass(frozen=True, slots=True)
-class ProducerId:
-    """The id by which the broker knows a producer (KIP-98), or the error that it returned instead."""
-
-    producer_id: int = -1
-    epoch: int = -1
-    error: type[Any] | None = None
-
-
-def make_client(settings: KafkaSettings) -> Any:
-    """Make a low-level client for use without a group. Raises ConfigError."""
-    return AIOKafkaClient(**settings.client_options())
-
-
-async def connect(client: Any, topics: Iterable[str] = ()) -> None:
-    """Connect to a broker, and learn which brokers lead the partitions of ``topics``. The caller limits the time."""
-    await client.bootstrap()
-    names = list(topics)
-    if names:
-        await client.set_topics(names)
-
-
-async def disconnect(client: Any, timeout_s: float) -> None:
-    """Close a client's connections, within ``timeout_s``."""
-    with contextlib.suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(client.close(), timeout_s)
-
-
-def refresh_metadata(client: Any) -> asyncio.Future[Any]:
-    """Have the client ask again which broker leads which partition; await the future to wait for the reply."""
-    update: asyncio.Future[Any] = client.force_metadata_update()
-    return update
-
-
-def watch_topic(client: Any, topic: str) -> None:
-    """Have the client learn about a topic when it next asks for metadata."""
-    client.add_topic(topic)
-
-
-async def ask_producer_id(client: Any) -> ProducerId:
-    """Ask any broker for a producer id, once. Raises KafkaError when none can be asked."""
-    node = any_node(client)
-    try:
-        response = await client.send(node, InitProducerIdRequest(None, 0))
-    except IncompatibleBrokerVersion as error:
-        return ProducerId(error=type(error))
-    if response.error_code:
-        return ProducerId(error=for_code(response.error_code))
-    return ProducerId(response.producer_id, response.producer_epoch)
-
-
-async def describe_topics(client: Any, topics: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str] | str]:
-    """Return the named settings of each topic, or the error with which the broker refuses it. Raises KafkaError."""
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is available")
-    resources = [(_TOPIC_RESOURCE, topic, list(names)) for topic in topics]
-    response = await client.send(node, DescribeConfigsRequest(resources, False))
-    return {
-        topic: f"{topic}: {for_code(code).__name__} {message or ''}".rstrip()
-        if code
-        else {name: value for name, value, *_ in entries if value is not None}
-        for code, message, _, topic, entries in response.resources
-    }
-
-
-def partition_count(client: Any, topic: str) -> int | None:
-    """Return the number of a topic's partitions; None while it is not known."""
-    partitions = client.cluster.partitions_for_topic(topic)
-    return len(partitions) if partitions else None
-
-
-def leader_of(client: Any, partition: Partition) -> int | None:
-    """Return the node id of a partition's leader; None while it is not known."""
-    leader = client.cluster.leader_for_partition(TopicPartition(*partition))
-    return None if leader is None or leader == -1 else int(leader)

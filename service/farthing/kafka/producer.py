@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,9 +19,7 @@ from aiokafka import errors as kafka_errors
 
 from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
-from farthing.kafka.connecting import connecting
-from farthing.kafka.frames import Frames
-from farthing.kafka.membership import (
+from farthing.kafka.client import (
     ProducerId,
     ask_producer_id,
     connect,
@@ -32,9 +30,13 @@ from farthing.kafka.membership import (
     refresh_metadata,
     watch_topic,
 )
+from farthing.kafka.connecting import connecting
+from farthing.kafka.frames import Frames
+from farthing.kafka.membership import Member
 from farthing.kafka.offsets import Partition
 from farthing.kafka.sending import HeldError, OnRefused, Sending
 from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.transactions import Transactions
 from farthing.kafka.verdicts import NO_LEADER, Meaning, verdict_of
 from farthing.wire import stamp_producer
 
@@ -61,10 +63,14 @@ def named_records(fields: Sequence[Any]) -> list[int]:
 
 
 class BatchProducer:
-    """Produces batches; one :meth:`send` at a time."""
+    """Produces batches, in transactions if it has a ``transactional_id``; one call at a time."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, transactional_id: str | None = None) -> None:
         self._settings = settings
+        self._transactional_id = transactional_id
+        self._transactions: Transactions | None = None
+        self._begun = 0  # how often the transactional id was taken
+        self._busy = asyncio.Lock()  # a transaction ends while nothing is being sent
         self._client: Any = None
         self._frames: Frames
         self._identity: ProducerId | None = None
@@ -75,10 +81,26 @@ class BatchProducer:
         self._logged: dict[str, float] = {}  # when each kind of error was last logged
         self.idempotent = False
 
+    @property
+    def is_transactional(self) -> bool:
+        """Whether what is sent becomes visible with :meth:`commit` only."""
+        return self._transactional_id is not None
+
+    @property
+    def has_open(self) -> bool:
+        """Whether there is a transaction that can be committed."""
+        return self._transactions is not None and self._transactions.is_open and not self._needs_identity
+
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)
         self._frames = Frames(self._client)
+        if self._transactional_id is not None:
+            self._transactions = Transactions(
+                self._client, self._transactional_id,
+                transaction_timeout_ms=self._settings.transaction_timeout_ms,
+                timeout_s=self._settings.delivery_timeout_ms / 1000,
+            )  # fmt: skip
         try:
             with connecting(self._settings):
                 await asyncio.wait_for(connect(self._client), self._settings.request_timeout_ms / 1000)
@@ -103,6 +125,51 @@ class BatchProducer:
             Always ``retriable``: nothing was written for ``delivery_timeout_ms``, or the producer id is lost; the
             caller rebuilds the batches from uncommitted offsets.
         """
+        async with self._busy:
+            await self._send(batches, on_refused)
+
+    async def commit(self, offsets: Mapping[Partition, int], metadata: Mapping[Partition, str], member: Member) -> bool:
+        """End the transaction: what was sent since the last one becomes visible together with the group's offsets.
+
+        Returns
+        -------
+        False if the group has moved on. Then, as after any error, nothing of it becomes visible: call :meth:`recover`.
+
+        Raises
+        ------
+        BrokerError
+            Whether it became visible is not known before :meth:`recover`.
+        """
+        assert self._transactions is not None
+        begun = self._begun
+        async with self._busy:
+            if begun != self._begun:  # what belongs to these offsets was aborted while we waited
+                raise BrokerError("commit: the transaction was aborted meanwhile", retriable=True)
+            self._check_unbroken()
+            try:
+                ours = await self._transactions.commit(offsets, metadata, member)
+            except BaseException:
+                self._needs_identity = True
+                raise
+            self._needs_identity |= not ours
+            return ours
+
+    async def recover(self) -> None:
+        """End an unfinished transaction: what was sent in it never becomes visible. Raises BrokerError."""
+        async with self._busy:
+            await self._identify()
+
+    def spoil(self) -> None:
+        """If a transaction is open, or something is being sent, make it one that :meth:`recover` can only abort."""
+        if self._busy.locked() or (self._transactions is not None and self._transactions.is_open):
+            self._needs_identity = True
+
+    def _check_unbroken(self) -> None:
+        if self._transactions is not None and self._needs_identity:
+            raise BrokerError("produce: the transaction is broken; its events are scored again", retriable=True)
+
+    async def _send(self, batches: Sequence[OutputBatch], on_refused: OnRefused | None) -> None:
+        self._check_unbroken()
         sending = Sending({}, on_refused, time.monotonic(), in_a_row=self._in_a_row)
         sending.put(batches)
         try:
@@ -142,6 +209,12 @@ class BatchProducer:
         """Get a producer id (KIP-98), or go on without one if the broker has none. The caller limits the time."""
         self._sequences.clear()
         self._identity = None
+        self._needs_identity = True
+        if self._transactions is not None:
+            self._identity = await self._transactions.begin()
+            self.idempotent, self._needs_identity = True, False
+            self._begun += 1
+            return
         while True:
             given = await ask_producer_id(self._client)
             if given.error is None:
@@ -158,7 +231,10 @@ class BatchProducer:
         """Give a batch the next sequence of its partition, the same each time until it is acknowledged."""
         if self._identity is not None:
             sequence = self._sequences.get((batch.topic, batch.partition), 0)
-            stamp_producer(batch.data, self._identity.producer_id, self._identity.epoch, sequence)
+            stamp_producer(
+                batch.data, self._identity.producer_id, self._identity.epoch, sequence,
+                transactional=self._transactions is not None,
+            )  # fmt: skip
 
     async def _round(self, sending: Sending) -> None:
         """Send the first batch of every partition's queue; remove those that are acknowledged."""
@@ -195,6 +271,8 @@ class BatchProducer:
             await asyncio.wait_for(refresh_metadata(self._client), left)
             if not requests:
                 await asyncio.sleep(RETRY_PAUSE_S)
+        if self._transactions is not None:
+            await self._transactions.add(p for groups in requests.values() for group in groups for p in group)
         calls = [self._request(node, group, queues, left) for node, groups in requests.items() for group in groups]
         retry = False
         for answers in await asyncio.gather(*calls):
@@ -215,7 +293,8 @@ class BatchProducer:
             self._stamp(batch)
         timeout_ms = max(min(int(left * 1000), self._settings.request_timeout_ms), 1)
         try:
-            response = await asyncio.wait_for(self._frames.produce(node, batches, timeout_ms), left)
+            call = self._frames.produce(node, batches, timeout_ms, self._transactional_id)
+            response = await asyncio.wait_for(call, left)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                 raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from farthing.kafka.protocol import Message
+from farthing.kafka.protocol.cluster import LEAST_INT32
 
 OPERATIONS: Final = {3: "READ", 4: "WRITE", 5: "CREATE", 8: "DESCRIBE", 10: "DESCRIBE_CONFIGS", 12: "IDEMPOTENT_WRITE"}
 """Bits of Kafka's AclOperation, by name."""
 
-NOT_TOLD: Final = -(1 << 31)
+NOT_TOLD: Final = LEAST_INT32
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class TopicState:
     name: str
     error: int  # Kafka's code: 0, 3 (there is none), 29 (this client may not describe it)
     partitions: int = 0
-    replicas: int = 0
+    least_replicas: int = 0
     """Copies of the partition that has the fewest."""
     leaderless: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()
@@ -27,17 +30,18 @@ class TopicState:
     """None where the broker does not say."""
 
     @classmethod
-    def read(cls, row: Any) -> TopicState:
-        """Read one topic of a response."""
-        code, name, _, partitions, operations = row
+    def read(cls, row: Message) -> TopicState:
+        """Read one topic of a Metadata response."""
+        partitions = row["partitions"]
+        behind = [one for one in partitions if len(one["isr_nodes"]) < len(one["replica_nodes"])]
         return cls(
-            name,
-            code,
+            row["name"],
+            row["error_code"],
             len(partitions),
-            min((len(p[4]) for p in partitions), default=0),
-            tuple(sorted(p[1] for p in partitions if p[2] < 0)),
-            tuple(sorted(p[1] for p in partitions if len(p[5]) < len(p[4]))),
-            rights_of(operations),
+            min((len(one["replica_nodes"]) for one in partitions), default=0),
+            tuple(sorted(one["partition_index"] for one in partitions if one["leader_id"] < 0)),
+            tuple(sorted(one["partition_index"] for one in behind)),
+            rights_of(row["topic_authorized_operations"]),
         )
 
 

@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import structlog
-
 from farthing.errors import ConfigError
 from farthing.process.secrets import ChangingFiles, read_secret
-
-log = structlog.get_logger()
 
 TLS: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file")
 LOGIN: Final = ("sasl_plain_username", "sasl_plain_password_file")
@@ -131,6 +127,9 @@ class RenewedContext(ssl.SSLContext):
 
     def _current(self) -> ssl.SSLContext:
         if self._files.changed():
+            import structlog  # here, because commands that connect to nothing read the settings too
+
+            log = structlog.get_logger()
             try:
                 self._inner = _load(self._settings)
                 log.info("certificates_renewed")

@@ -21,12 +21,6 @@ from farthing.process.secrets import read_secret
 
 Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
-EXACTLY_ONCE_REFUSED: Final = (
-    "exactly_once is not offered: aiokafka cannot send group metadata with a transaction (KIP-447), so after a "
-    "rebalance a stalled worker could still commit. Use 'at_least_once': a repeated score carries the same bytes and "
-    "the same farthing.offset header, so a reader can drop it"
-)
-
 SASL_REFUSED: Final = {
     "GSSAPI": "it needs Kerberos tickets, and there are no settings for them; use SCRAM-SHA-512 over SASL_SSL, or "
     "client certificates over SSL",
@@ -66,8 +60,17 @@ class KafkaSettings(BaseModel):
         pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         description="static member id, one per worker (KIP-345)",
     )
-    delivery: Literal["at_least_once"] = Field(
-        "at_least_once", description="offsets are committed only after scores are acknowledged"
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="'at_least_once' commits offsets after scores are acknowledged, so a crash repeats some; "
+        "'exactly_once' commits both in one transaction, for readers with isolation.level=read_committed",
+    )
+    transaction_timeout_ms: int = Field(
+        10_000,
+        ge=1_000,
+        le=MOST_MS,
+        description="ms after which the broker aborts a transaction that a dead worker left open; more than "
+        "worker.commit_interval_ms",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         "read_committed", description="'read_committed' leaves out events of open and aborted transactions"
@@ -76,6 +79,11 @@ class KafkaSettings(BaseModel):
         "earliest",
         description="where to begin in a partition without a valid committed offset; 'latest' skips what is there, "
         "'none' is an error",
+    )
+    on_new_log: Literal["earliest", "latest", "halt"] = Field(
+        "earliest",
+        description="where to go on when a source's log is not the one that was read: its topic was deleted and "
+        "created again, or an unclean election cut it; 'latest' skips what is there, 'halt' holds the partition",
     )
     session_timeout_ms: int = Field(
         45_000, ge=1_000, le=1_800_000, description="ms without a heartbeat after which the group drops a worker"
@@ -224,13 +232,6 @@ class KafkaSettings(BaseModel):
     @classmethod
     def _check_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_checked, value))
-
-    @field_validator("delivery", mode="before")
-    @classmethod
-    def _refuse_exactly_once(cls, value: object) -> object:
-        if value == "exactly_once":
-            raise ValueError(EXACTLY_ONCE_REFUSED)
-        return value
 
     @field_validator("sasl_mechanism", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from farthing.errors import BrokerError
-from farthing.kafka.membership import connect, describe_topics, disconnect, make_client
+from farthing.kafka.asking import Asking
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import DEFAULT_LIMITS, TopicLimits
 
@@ -58,18 +58,18 @@ async def describe(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, 
     BrokerError
         The broker cannot be asked, or describes no topic.
     """
-    client = make_client(settings)
+    asking = Asking(settings, LIMIT_S)
     try:
         async with asyncio.timeout(LIMIT_S):
-            await connect(client)
-            answers = await describe_topics(client, topics, NAMES)
+            await asking.connect()
+            found, errors = await asking.configs(topics, NAMES)
     except (KafkaError, OSError, ValueError, TimeoutError) as error:
         raise BrokerError(f"describing topics: {type(error).__name__} {error}", retriable=True) from error
     finally:
-        await disconnect(client, 1.0)
-    found = {topic: configs for topic, configs in answers.items() if not isinstance(configs, str)}
+        await asking.close(1.0)
     if not found:
-        raise BrokerError(f"describing topics: {'; '.join(map(str, answers.values()))}", retriable=True)
+        said = "; ".join(f"{topic}: {error.__name__}" for topic, error in errors.items())
+        raise BrokerError(f"describing topics: {said}", retriable=True)
     return found
 
 

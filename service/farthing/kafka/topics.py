@@ -12,9 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from farthing.errors import BrokerError
-from farthing.kafka.asking import ask_topics
+from farthing.kafka.asking import Asking
 from farthing.kafka.connecting import connecting, reach, refused_topics
-from farthing.kafka.membership import connect, disconnect, make_client
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.sink_limits import describe, limits_of
 
@@ -72,17 +71,18 @@ async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> di
     """
     await reach(settings)
     limit = settings.request_timeout_ms / 1000
-    client = make_client(settings)
+    asking = Asking(settings, limit)
     try:
         with connecting(settings):
-            await asyncio.wait_for(connect(client), limit)
-            response = await asyncio.wait_for(ask_topics(client, topics), limit)
+            await asyncio.wait_for(asking.connect(), limit)
+            response = await asyncio.wait_for(asking.topics(topics), limit)
     finally:
-        await disconnect(client, limit)
-    refused = sorted(row[1] for row in response.topics if for_code(row[0]) is TopicAuthorizationFailedError)
+        await asking.close(limit)
+    found = response["topics"]
+    refused = sorted(row["name"] for row in found if for_code(row["error_code"]) is TopicAuthorizationFailedError)
     if refused:
         raise refused_topics(refused)
-    return {topic: len(rows) for code, topic, *_, rows in response.topics if code == 0 and rows}
+    return {row["name"]: len(row["partitions"]) for row in found if row["error_code"] == 0 and row["partitions"]}
 
 
 def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:

@@ -55,8 +55,11 @@ _VERDICTS: Final = {
     89: Verdict("THROTTLING_QUOTA_EXCEEDED", Meaning.AGAIN, "raise this client's quota"),
     45: Verdict("OUT_OF_ORDER_SEQUENCE_NUMBER", Meaning.RENEW),
     47: Verdict("INVALID_PRODUCER_EPOCH", Meaning.RENEW),
+    48: Verdict("INVALID_TXN_STATE", Meaning.RENEW),
     49: Verdict("INVALID_PRODUCER_ID_MAPPING", Meaning.RENEW),
     59: Verdict("UNKNOWN_PRODUCER_ID", Meaning.RENEW),
+    90: Verdict("PRODUCER_FENCED", Meaning.RENEW),
+    120: Verdict("TRANSACTION_ABORTABLE", Meaning.RENEW),
     10: Verdict("MESSAGE_TOO_LARGE", Meaning.RECORD, "raise the topic's max.message.bytes"),
     18: Verdict("RECORD_LIST_TOO_LARGE", Meaning.RECORD, "raise the topic's segment.bytes"),
     32: Verdict("INVALID_TIMESTAMP", Meaning.RECORD, "look at the broker's log"),
@@ -68,6 +71,9 @@ _VERDICTS: Final = {
     17: Verdict("INVALID_TOPIC_EXCEPTION", Meaning.HOLD, "no topic may have this name"),
     29: Verdict("TOPIC_AUTHORIZATION_FAILED", Meaning.HOLD, _WRITE),
     31: Verdict("CLUSTER_AUTHORIZATION_FAILED", Meaning.HOLD, _WRITE),
+    53: Verdict(
+        "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Meaning.HOLD, "grant the right to write with this client's id"
+    ),
     76: Verdict("UNSUPPORTED_COMPRESSION_TYPE", Meaning.HOLD, "set another kafka.compression"),
 }
 INVALID_TIMESTAMP: Final = 32

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 
-from farthing.kafka.asking import ask_committed, ask_coordinator, ask_offsets, ask_topics, asking_client
+from farthing.kafka.asking import Asking
+from farthing.kafka.error_codes import error_of
 from farthing.kafka.fetching import READ_COMMITTED, READ_UNCOMMITTED
 from farthing.kafka.lag import LogEnd, LogEnds
-from farthing.kafka.membership import connect, disconnect
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
@@ -64,7 +64,7 @@ class BrokerWatch:
         self._written_ends = LogEnds(time.monotonic)
         self._assignment = assignment
         self._on_change = on_change
-        self._client: Any = None
+        self._asking: Asking
         self._leaders: dict[Partition, int] = {}  # the last one that each had
         self._addresses: dict[int, str] = {}
         self._counts: dict[str, int] | None = None
@@ -106,7 +106,7 @@ class BrokerWatch:
 
     async def run(self) -> None:
         """Ask until cancelled. Raises ConfigError when a certificate or a secret cannot be read."""
-        self._client = asking_client(self._settings, TIMEOUT_S)
+        self._asking = Asking(self._settings, TIMEOUT_S)
         try:
             while True:
                 self._begin("topics", self._ask_for_topics, TOPICS_EVERY_S)
@@ -122,7 +122,7 @@ class BrokerWatch:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            await disconnect(self._client, CLOSE_TIMEOUT_S)
+            await self._asking.close(CLOSE_TIMEOUT_S)
 
     def _begin(self, key: Hashable, ask: Callable[[], Awaitable[None]], every_s: float) -> None:
         """Ask, unless the last time is too recent or still without an answer."""
@@ -150,17 +150,18 @@ class BrokerWatch:
 
     async def _ask_for_topics(self) -> None:
         if self._counts is None or "topics" in self._problems:  # the brokers that were known may be gone
-            await connect(self._client)
-        response = await ask_topics(self._client, {*self._topics, *chain.from_iterable(self._topics.values())})
-        self._addresses |= {broker[0]: f"{broker[1]}:{broker[2]}" for broker in response.brokers}
+            await self._asking.connect()
+        response = await self._asking.topics({*self._topics, *chain.from_iterable(self._topics.values())})
+        self._addresses |= {row["node_id"]: f"{row['host']}:{row['port']}" for row in response["brokers"]}
         missing, counts = {}, {}
-        for code, topic, *_, partitions in response.topics:
-            counts[topic] = len(partitions)
+        for topic in response["topics"]:
+            name, code, partitions = topic["name"], topic["error_code"], topic["partitions"]
+            counts[name] = len(partitions)
             if code or not partitions:
-                missing[topic] = for_code(code).__name__ if code else ""
-            for _, number, leader, *_ in partitions:
-                if leader >= 0:
-                    self._leaders[topic, number] = leader
+                missing[name] = error_of(code).__name__ if code else ""
+            for row in partitions:
+                if row["leader_id"] >= 0:
+                    self._leaders[name, row["partition_index"]] = row["leader_id"]
         if self._counts not in (None, counts):
             self._on_change()
         self.missing, self._counts = missing, counts
@@ -180,12 +181,11 @@ class BrokerWatch:
 
     async def _list_ends(self, node: int, partitions: list[Partition], isolation: int) -> dict[Partition, int]:
         ends = {}
-        for partition, (code, offset) in (
-            await ask_offsets(self._client, node, partitions, isolation=isolation)
-        ).items():
+        answers = await self._asking.offsets(node, partitions, isolation=isolation)
+        for partition, (code, offset) in answers.items():
             self._refused.pop(partition, None)
             if code:
-                self._refused[partition] = for_code(code).__name__
+                self._refused[partition] = error_of(code).__name__
             elif offset >= 0:
                 ends[partition] = offset
         return ends
@@ -193,12 +193,12 @@ class BrokerWatch:
     async def _ask_coordinator(self) -> None:
         group, counts = self._settings.group_id, self._counts or {}
         if self._coordinator is None or "coordinator" in self._problems:
-            self._coordinator = await ask_coordinator(self._client, group)
+            self._coordinator = await self._asking.coordinator(group)
         first = {topic: [0] if counts.get(topic) else [] for topic in self._topics}
-        codes, _ = await ask_committed(self._client, self._coordinator, group, first)
+        codes, _ = await self._asking.committed(self._coordinator, group, first)
         refusals = codes & NO_COORDINATOR
         if refusals:
-            raise for_code(min(refusals))
+            raise error_of(min(refusals))
         self.coordinator_answers += 1
 
     def _problem(self, node: int) -> str:

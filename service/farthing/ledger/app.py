@@ -337,8 +337,7 @@ def _store(name: str) -> str:
 
 def _credentials(options: dict[str, Any]) -> Any:
     """Return Faust's credentials for the settings; None for plain text."""
-    protocol = options["security_protocol"]
-    context = options.get("ssl_context")
+    protocol, context = options["security_protocol"], options.get("ssl_context")
     if "sasl_oauth_token_provider" in options:
         return faust.OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if protocol.startswith("SASL"):

@@ -38,6 +38,7 @@ class TenantCount(NamedTuple):
 
 
 _MOST_PARTITION: Final = 2**31 - 1
+_LONGEST_TOPIC_ID: Final = 22  # 16 bytes in base64
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -47,9 +48,9 @@ class UsageRecord:
 
     A new count begins, with another ``base_offset``, when a model first scores a partition, or when the total in the
     committed offset's metadata was lost; all counts of a partition together are what was scored there. ``incarnation``
-    (the JSON key ``log``) rises by one each time a worker sees the partition's log begin anew (its topic was deleted
-    and created again), because the same offsets then belong to another count; a worker that was not running at the time
-    cannot notice.
+    (the JSON key ``log``) rises by one each time a worker finds another log in place of the partition's (its topic was
+    deleted and created again), because the same offsets then belong to another count. ``lost`` counts the events
+    before ``base_offset`` that retention deleted before they were scored.
     """
 
     topic: str
@@ -62,6 +63,8 @@ class UsageRecord:
     totals: UsageTotals
     tenants: Mapping[str, TenantCount] = field(default_factory=lambda: _NONE)
     incarnation: int = 0
+    lost: int = 0
+    topic_id: str = ""  # of the topic that the log belongs to; empty if the broker has no ids
 
     def __post_init__(self) -> None:
         if not 0 <= self.base_offset <= self.next_offset or self.partition < 0:
@@ -86,7 +89,9 @@ class UsageRecord:
             "at_ms": self.at_ms,
             "totals": self.totals.as_dict(),
             "tenants": dict(self.tenants),
-        } | ({"log": self.incarnation} if self.incarnation else {})
+        }
+        body |= {name: n for name, n in (("log", self.incarnation), ("lost", self.lost)) if n}
+        body |= {"topic_id": self.topic_id} if self.topic_id else {}
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
@@ -114,6 +119,8 @@ class UsageRecord:
                 UsageTotals.of(body["totals"]),
                 {name(tenant): _tenant_count(count) for tenant, count in tenants.items()},
                 whole(body.get("log", 0), _MOST_PARTITION),
+                whole(body.get("lost", 0)),
+                name(body.get("topic_id", ""), _LONGEST_TOPIC_ID),
             )
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise damaged("usage record", error) from error

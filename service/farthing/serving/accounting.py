@@ -5,9 +5,10 @@ that the partition's next owner continues counting from exactly there; so nothin
 It is also published to the usage topic (:mod:`farthing.serving.reporter`), at most once a second for each partition. A
 total that is published twice, or by an owner that has lost the partition, changes nothing.
 
-The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). The total takes a few hundred,
-and the rest is filled with packed tenants: between ninety, if they are named by UUIDs, and two hundred. The usage
-record names the same ones, so that a change of owner changes no figure; all others together are OTHER.
+The metadata of a commit has room for 4,096 characters (``offset.metadata.max.bytes``). A few of them say which log the
+offset belongs to (:mod:`farthing.kafka.incarnation`). The total takes a few hundred, and the rest is filled with packed
+tenants: between ninety, if they are named by UUIDs, and two hundred. The usage record names the same ones, so that a
+change of owner changes no figure; all others together are OTHER.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import structlog
 
 from farthing.blocks import Int64s
-from farthing.kafka import Partition
+from farthing.kafka import MARK_BYTES, Incarnation, Partition, is_only_a_mark
 from farthing.meter.count import N_COUNTS, counts_of, totals_of
 from farthing.meter.records import TenantCount, UsageRecord
 from farthing.meter.tenants import TenantNames, TenantTotals, pack, unpack, with_other
@@ -33,6 +34,9 @@ from farthing.meter.usage import METADATA_LIMIT_BYTES, UsageTotals
 log = structlog.get_logger()
 
 PUBLISH_EVERY_S: Final = 1.0
+TOTAL_LIMIT_BYTES: Final = METADATA_LIMIT_BYTES - MARK_BYTES
+"""Room for a total in a commit's metadata, beside what says which log the offset belongs to."""
+
 SAY_AGAIN_S: Final = 10.0
 _MOST: Final = 2**62
 """A total that is taken over has counts up to this, so that what is added fits into 64 bits."""
@@ -53,6 +57,8 @@ class _Count:
     counts: Int64s  # (N_COUNTS,)
     tenants: TenantTotals
     incarnation: int = 0  # see UsageRecord
+    lost: int = 0  # see UsageRecord
+    topic_id: str = ""
     published_offset: int = -1
     published_s: float = -PUBLISH_EVERY_S
     carried: _Carried | None = None  # the last one made, valid for its next_offset
@@ -77,10 +83,15 @@ class Accounting:
         self._scored = scored
         self._most_tenants = most_tenants
         self._on_refused = on_refused
-        self._limit = METADATA_LIMIT_BYTES
+        self._limit = TOTAL_LIMIT_BYTES
         self._said_s = -math.inf
         self._counts: dict[Partition, _Count] = {}
         self._ended: list[UsageRecord] = []  # last totals of earlier incarnations, not yet published
+        self._topic_id: Callable[[Partition], str] = lambda _: ""
+
+    def name_logs(self, topic_id: Callable[[Partition], str]) -> None:
+        """Take the function that gives a partition's topic id, empty if that is not known."""
+        self._topic_id = topic_id
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Take over a partition, and continue from the total that was committed with its offset, if there is one.
@@ -96,7 +107,10 @@ class Accounting:
                 self._ended.append(self._record(partition, last))
             count.incarnation = last.incarnation + (offset < last.next_offset)
         elif metadata:
-            count = self._taken_over(partition, offset, metadata) or count
+            known = Incarnation.read(metadata)
+            count.incarnation = 0 if known is None else known.number
+            if not is_only_a_mark(metadata):
+                count = self._taken_over(partition, offset, metadata) or count
         self._counts[partition] = count
 
     def _taken_over(self, partition: Partition, offset: int, metadata: str) -> _Count | None:
@@ -114,14 +128,26 @@ class Accounting:
                     note=f"scoring goes on, and a new count begins; said once in {SAY_AGAIN_S:.0f} s",
                 )  # fmt: skip
             return None
-        tenants = TenantTotals(carried.tenants)
-        count = _Count(carried.base_offset, offset, counts_of(carried.totals), tenants, carried.incarnation)
+        tenants, totals = TenantTotals(carried.tenants), counts_of(carried.totals)
+        count = _Count(carried.base_offset, offset, totals, tenants, carried.incarnation, carried.lost)
         if carried.model == self._scored[topic].model:
             return count
         # Another model's count has ended here. Whoever kept it may not have been able to publish all of it.
         scored = Scored(carried.model, carried.task or self._scored[topic].task)
         self._ended.append(self._record(partition, count, scored))
         return None
+
+    def move(self, partition: Partition, offset: int, log: int, lost: int) -> None:
+        """Begin another count at ``offset``, in the log with this number; ``lost`` events before it were not scored."""
+        last = self._counts.get(partition)
+        if last is None:
+            return
+        if last.published_offset != last.next_offset:
+            self._ended.append(self._record(partition, last))
+        self._counts[partition] = _Count(
+            offset, offset, np.zeros(N_COUNTS, np.int64), TenantTotals(), log, lost=lost,
+            published_offset=-1 if lost else offset,
+        )  # fmt: skip
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """Give up partitions."""
@@ -148,6 +174,7 @@ class Accounting:
         if tenants is not None:
             count.tenants.add(*tenants)
         count.next_offset = next_offset
+        count.topic_id = count.topic_id or self._topic_id(partition)
 
     def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> dict[Partition, str]:
         """Return the commit metadata of those partitions whose total fits into it.
@@ -187,7 +214,7 @@ class Accounting:
     def publish_all_again(self) -> None:
         """Publish the total of every partition again, because the topic may be another one by the same name."""
         for count in self._counts.values():
-            if count.next_offset > count.base_offset:
+            if count.next_offset > count.base_offset or count.lost:
                 count.published_offset = -1
 
     def due(self, partitions: Iterable[Partition], *, everything: bool = False) -> list[UsageRecord]:
@@ -214,7 +241,7 @@ class Accounting:
         tenants = with_other(named, TenantCount(totals.scored, totals.dead, totals.prompt_bytes)) if named else {}
         return UsageRecord(
             topic, number, scored.model, scored.task, count.base_offset, count.next_offset,
-            max(time.time_ns() // 1_000_000, 0), totals, tenants, count.incarnation,
+            max(time.time_ns() // 1_000_000, 0), totals, tenants, count.incarnation, count.lost, count.topic_id,
         )  # fmt: skip
 
     def published(self, records: Sequence[UsageRecord]) -> None:
@@ -241,6 +268,7 @@ class _Carried:
     tenants: Mapping[str, TenantCount]  # without OTHER, which is the rest of the totals
     next_offset: int = -1
     text: str = ""
+    lost: int = 0
 
     @classmethod
     def make(cls, scored: Scored, count: _Count, tenants: Mapping[str, TenantCount], limit: int) -> _Carried:
@@ -248,13 +276,14 @@ class _Carried:
         totals = totals_of(count.counts)
         names = {
             "model": scored.model, "task": scored.task, "base_offset": count.base_offset, "log": count.incarnation,
-        }  # fmt: skip
+        } | ({"lost": count.lost} if count.lost else {})  # fmt: skip
         text = f'{json.dumps(names, separators=(",", ":"))[:-1]},"totals":{totals.encode()}'
         packed, kept = pack(tenants, limit - len(text) - len(',"tenants":""}'))
         text += f',"tenants":"{packed}"}}' if packed else "}"
         return cls(
-            scored.model, scored.task, count.base_offset, count.incarnation, totals, kept, count.next_offset, text
-        )
+            scored.model, scored.task, count.base_offset, count.incarnation, totals, kept, count.next_offset, text,
+            count.lost,
+        )  # fmt: skip
 
     @classmethod
     def read(cls, text: str, offset: int) -> _Carried:
@@ -276,7 +305,7 @@ class _Carried:
                 raise Refused("damaged", "its tenants have more than all together")
             return cls(
                 name(body["model"]), name(body.get("task", "")), whole(body["base_offset"], offset),
-                whole(body["log"], 2**31 - 1), totals, tenants,
+                whole(body["log"], 2**31 - 1), totals, tenants, lost=whole(body.get("lost", 0)),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise damaged("usage total", error) from error

@@ -67,11 +67,28 @@ class Delivery:
         if held:
             raise HeldError(held)
 
-    async def letter(self, route: Route, part: FetchedPartition, fault: DecodeError) -> None:
-        """Produce the dead letter of a batch that cannot be read. Raises like :meth:`answer`."""
+    async def without_place(self, route: Route, partitions: Sequence[Partition]) -> dict[Partition, str]:
+        """Return the source's partitions that the sink or the dead-letter topic lacks, and what to do about it."""
+        lacking: dict[Partition, str] = {}
+        for topic in (route.topics.sink, route.topics.dead_letters):
+            needed = max((number + 1 for _, number in partitions), default=0)
+            count = await self.producer.partition_count(topic, needed=needed)
+            if count is None or count >= needed:
+                continue
+            for source, number in partitions:
+                if number >= count:
+                    reason = f"{topic} has {count} partitions, its source {source} has more; add partitions to it"
+                    lacking.setdefault((source, number), reason)
+        return lacking
+
+    async def letter(self, route: Route, part: FetchedPartition, fault: DecodeError, ticket: Ticket) -> None:
+        """Produce the dead letter of a batch that cannot be read, and acknowledge its ticket. Raises like answer()."""
         topic = route.topics.dead_letters
         letter = letter_of_batch(part, fault, topic=topic, model=route.stages.model_id, limits=self.limits.of(topic))
         try:
             await self.producer.send([letter])
         except HeldError as error:
             raise HeldError(of_source(route.topics.source, error.reasons)) from error
+        if self.offsets.ack(ticket):
+            assert fault.next_offset is not None
+            self.reports.add(ticket.partition, fault.next_offset)

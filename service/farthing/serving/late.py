@@ -31,12 +31,13 @@ def record_at(part: FetchedPartition, offset: int) -> RecordBlock:
         There is no such record.
     """
     batch = _batch_with(part.data, offset)
-    whole = FetchedPartition(part.topic, part.partition, offset, part.high_watermark, batch, part.aborted)
+    whole = replace(part, fetch_offset=offset, data=batch)
     records = next((block for block in decode_whole(whole, Arena()) if len(block)), None)
     if records is None or records.offsets[0] != offset:
         raise DecodeError("what was fetched has no such record", topic=part.topic, partition=part.partition,
                           base_offset=offset)  # fmt: skip
-    return replace(part_of(records, 0, 1), segments=(Segment(part.topic, part.partition, 0, 1, offset, offset + 1),))
+    segment = Segment(part.topic, part.partition, 0, 1, offset, offset + 1, log=part.log)
+    return replace(part_of(records, 0, 1), segments=(segment,))
 
 
 def _batch_with(data: bytes | memoryview, offset: int) -> bytes | memoryview:

@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from farthing.blocks import Bytes, Int64s, Outcome, Status
-from farthing.kafka import Lag
+from farthing.kafka import Lag, Moved, Partition
 from farthing.kernels.jit import kernel
 from farthing.meter.latencies import (
     EDGES_MS,
@@ -207,6 +207,13 @@ class Metrics:
         self.corrupt = Counter(
             "farthing_corrupt_batches", "Record batches that could not be read.", ["route"], registry=r
         )
+        self.events_lost = Counter(
+            "farthing_events_lost", "Events that were deleted before they were scored.",
+            ["route", "partition", "reason"], registry=r,
+        )  # fmt: skip
+        self.new_logs = Counter(
+            "farthing_new_logs", "Logs found in the place of another.", ["route", "partition"], registry=r
+        )
         self.commits = Counter("farthing_commits", "Offset commits.", ["outcome"], registry=r)
         self.rebalances = Counter("farthing_rebalances", "Rebalances of the consumer group seen.", registry=r)
         self.rebalance_seconds = Counter("farthing_rebalance_seconds", "Seconds without an assignment.", registry=r)
@@ -286,6 +293,14 @@ class Metrics:
         self.rebalances.inc(count - self._rebalances)
         self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
         self._rebalances, self._rebalance_seconds = count, seconds
+
+    def moved(self, partition: Partition, moved: Moved) -> None:
+        """Note that a partition goes on at another offset, and how many events it lost."""
+        route, number = partition
+        if moved.reason == "new_log":
+            self.new_logs.labels(route, number).inc()
+        if moved.lost:
+            self.events_lost.labels(route, number, moved.reason).inc(moved.lost)
 
     def record(self, stats: BlockStats) -> None:
         """Add the counts of one acknowledged block."""

@@ -39,8 +39,10 @@ from farthing.serving.backlog import Backlog
 from farthing.serving.commits import Commits
 from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
+from farthing.serving.finality import finality
 from farthing.serving.joining import JOINING, Joining
 from farthing.serving.metrics import Metrics
+from farthing.serving.positions import Positions
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route
@@ -70,15 +72,26 @@ class Pipeline:
         stall_timeout_s: float,
         on_corrupt_batch: str,
         reports: Reports | None = None,
+        transactional_id: str | None = None,
     ) -> None:
+        """``transactional_id`` makes delivery exactly once."""
         self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
-        self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
-        self._producer = BatchProducer(kafka)
+        self._reports = NoReports() if reports is None else reports
+        self._offsets = OffsetTracker()
+        self._backlog = Backlog(kafka.fetch_max_bytes)
+        self._positions = Positions(
+            self._offsets, self._backlog, self._reports, metrics, lambda *place: self._consumer.seek(*place)
+        )
+        self._consumer = RecordConsumer(
+            kafka, self._routes, on_revoked=self._on_revoked, on_position=self._positions.begin,
+            on_moved=self._positions.move, known_logs=self._reports.known_logs,
+        )  # fmt: skip
+        self._reports.name_logs(self._consumer.topic_id)
+        self._producer = BatchProducer(kafka, transactional_id)
+        self._finality = finality(self._consumer, self._offsets, self._producer, self._reports)
         self._limits = SinkLimits(kafka, [t for r in routes for t in (r.topics.sink, r.topics.dead_letters)])
         for route in routes:
             route.limits_of = self._limits.of
-        self._offsets = OffsetTracker()
-        self._backlog = Backlog(kafka.fetch_max_bytes)
         self._metrics = metrics
         metrics.show_lag(self.lag)
         topics = {source: (route.topics.sink, route.topics.dead_letters) for source, route in self._routes.items()}
@@ -87,13 +100,12 @@ class Pipeline:
         )
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
-        self._reports = NoReports() if reports is None else reports
         self._scoring = ScoringThread(stall_timeout_s)
         self._delivery = Delivery(
             self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
             self._consumer.written,
         )  # fmt: skip
-        self._commits = Commits(self._consumer, self._offsets, self._reports, metrics, self._progress)
+        self._commits = Commits(self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress)
         self._producing: asyncio.Task[None] | None = None
         self._joining = Joining(kafka, health)
         self._joined = False
@@ -201,76 +213,62 @@ class Pipeline:
         """Score what was fetched, one block of each route, and pass each answer on to be produced."""
         for source, route in self._routes.items():
             epoch = self._consumer.epoch
-            parts = await self._with_place(route, [one for one in self._backlog.next_of(source) if self._expected(one)])
+            waiting = self._backlog.next_of(source)
+            if self._positions.are_after_gaps(waiting):
+                await self._settle()
+            parts = await self._with_place(route, [one for one in waiting if self._positions.expected(one)])
             if not parts or epoch != self._consumer.epoch:
                 continue
-            tickets: dict[Partition, Ticket] = {}
             fetched = {one.partition: one.part for one in parts}
             try:
                 answer = await self._scoring.call(route.answer, parts)
             except BlockHeldError as error:
                 for one in parts if epoch == self._consumer.epoch else ():
                     self._hold(one.partition, str(error))
-                    self._go_back(one.partition)
+                    self._positions.go_back(one.partition)
                 continue
             failpoint("after_score")
+            if self._producing is not None:
+                await self._producing
             if epoch != self._consumer.epoch:
-                return  # there was a rebalance: the new owner begins from what is committed
+                return  # there was a rebalance, or another log: the events are scored again from where they go on
+            tickets: dict[Partition, Ticket] = {}
             for segment in answer.segments:
                 partition = (segment.topic, segment.partition)
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
-            if self._producing is not None:
-                await self._producing
             delivery = self._delivery.answer(route, fetched, answer, list(tickets.values()))
             self._producing = asyncio.create_task(delivery)
             for partition in self._backlog.settle(parts):
-                self._go_back(partition)
+                self._positions.go_back(partition)
             for segment in answer.segments:
-                if segment.fault is not None:
+                if segment.fault is not None and epoch == self._consumer.epoch:
                     await self._on_fault(route, fetched[segment.topic, segment.partition], segment)
-
-    def _expected(self, unread: Unread) -> bool:
-        """Whether the bytes begin where the last block ended; if not, the position is corrected."""
-        if self._offsets.begun(unread.partition) == unread.next_offset:
-            return True
-        self._go_back(unread.partition)
-        return False
-
-    def _go_back(self, partition: Partition) -> None:
-        """Give up what was fetched of a partition, and fetch it again from where the last block ended."""
-        self._backlog.drop([partition])
-        begun = self._offsets.begun(partition)
-        if begun is not None:
-            self._consumer.seek(partition, begun)
 
     async def _with_place(self, route: Route, parts: list[Unread]) -> list[Unread]:
         """Hold partitions that an output topic lacks (for example if the source was widened first); others go on."""
-        for topic in (route.topics.sink, route.topics.dead_letters):
-            needed = max((one.partition[1] + 1 for one in parts), default=0)
-            count = await self._producer.partition_count(topic, needed=needed)
-            if count is None or count >= needed:
-                continue
-            for one in parts:
-                if one.partition[1] >= count:
-                    source = one.partition[0]
-                    reason = f"{topic} has {count} partitions, its source {source} has more; add partitions to it"
-                    self._consumer.hold(one.partition, reason, again_in_s=NARROW_AGAIN_S)
-                    self._go_back(one.partition)
-            parts = [one for one in parts if one.partition[1] < count]
-        return parts
+        lacking = await self._delivery.without_place(route, [one.partition for one in parts])
+        for partition, reason in lacking.items():
+            self._consumer.hold(partition, reason, again_in_s=NARROW_AGAIN_S)
+            self._positions.go_back(partition)
+        return [one for one in parts if one.partition not in lacking]
 
     async def _settle(self) -> None:
-        """Wait for the block that is being produced."""
-        if self._producing is not None:
-            producing, self._producing = self._producing, None
-            await producing
+        """Wait for the block that is being produced. Whoever gives partitions up meanwhile waits for it too."""
+        producing = self._producing
+        if producing is not None:
+            try:
+                await producing
+            finally:
+                if self._producing is producing:
+                    self._producing = None
 
     async def _commit_when_due(self) -> None:
         if time.monotonic() < self._next_commit:
             return
         self._next_commit = time.monotonic() + self._commit_interval_s
-        if self._producing is not None and self._producing.done():
+        if self._producing is not None and (self._finality.together or self._producing.done()):
             await self._settle()
+        self._positions.pass_gaps()
         self._limits.read_when_due()
         await self._commits.commit()
         await self._reports.publish(self._offsets.partitions())
@@ -296,8 +294,12 @@ class Pipeline:
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
         self._backlog.clear()
-        for partition in self._offsets.partitions():
-            self._consumer.seek(partition, self._offsets.rewind(partition))
+        try:
+            await self._finality.undo()
+        except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
+            if not trouble.retriable:
+                raise
+            pause = self._progress.trouble(trouble)
         await asyncio.wait({stopping}, timeout=pause)
 
     def _hold(self, partition: Partition, reason: str) -> None:
@@ -317,18 +319,19 @@ class Pipeline:
             return
         assert fault.next_offset is not None
         log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
+        epoch = self._consumer.epoch
         await self._settle()
-        if self._offsets.begun(partition) != segment.next_offset:
-            return  # there was a rebalance
+        if epoch != self._consumer.epoch or self._offsets.begun(partition) != segment.next_offset:
+            return  # there was a rebalance, or another log
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
-        await self._delivery.letter(route, part, fault)
-        if self._offsets.ack(ticket):
-            self._reports.add(partition, fault.next_offset)
-        self._consumer.seek(partition, fault.next_offset)
+        self._producing = asyncio.create_task(self._delivery.letter(route, part, fault, ticket))
+        await self._settle()
+        self._positions.go_back(partition)  # to after the batch
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
-        """Finish and commit what is in flight before partitions are given up."""
+        """Finish and commit what is in flight before partitions are given up; nothing more is begun."""
         failpoint("in_revoke")
+        self._backlog.clear()
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:
@@ -337,13 +340,9 @@ class Pipeline:
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
-            self._backlog.clear()
+            self._finality.give_up()
             self._offsets.revoke(partitions)
             self._reports.revoke(partitions)
-
-    def _on_position(self, partition: Partition, offset: int, metadata: str) -> None:
-        self._offsets.assign(partition, offset)
-        self._reports.assign(partition, offset, metadata)
 
     def lag(self) -> dict[str, Lag | None]:
         """Return the lag by route (see :mod:`farthing.kafka.lag`); None where it is unknown."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from farthing.errors import BrokerError
-from farthing.kafka import BatchProducer, KafkaSettings, Partition
+from farthing.kafka import BatchProducer, Incarnation, KafkaSettings, Partition
 from farthing.meter.records import Heartbeat
 from farthing.serving.accounting import PUBLISH_EVERY_S, Accounting
+from farthing.serving.known_logs import known_logs
 from farthing.serving.metrics import Metrics
 from farthing.serving.publishing import MakeTopics, Publisher
 
@@ -55,8 +56,11 @@ class Reporter:
         missing topics.
         """
         self._accounting = accounting
-        self.assign, self.add = accounting.assign, accounting.add
+        self.assign, self.move, self.add = accounting.assign, accounting.move, accounting.add
         self.metadata, self.revoke = accounting.metadata, accounting.revoke
+        self.name_logs = accounting.name_logs
+        self._kafka = kafka
+        self._usage_topic = usage_topic
         self._heartbeat = heartbeat
         self._stopping = stopping
 
@@ -107,6 +111,10 @@ class Reporter:
                     log.warning("last_usage_not_published", note="the partitions' next owner publishes it")
             if sending.done() and not sending.cancelled():
                 self._accounting.published(sending.result())
+
+    async def known_logs(self, partitions: list[Partition]) -> Mapping[Partition, Incarnation]:
+        """Look up in the usage topic which logs the books know; see :func:`farthing.serving.known_logs.known_logs`."""
+        return await known_logs(self._kafka, self._usage_topic, partitions)
 
     async def close(self, timeout_s: float) -> None:
         """Send a last heartbeat if the worker was asked to stop, and disconnect; all within ``timeout_s``."""

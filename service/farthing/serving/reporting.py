@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from farthing.blocks import Int64s
-from farthing.kafka import Partition
+from farthing.kafka import Incarnation, Partition
 from farthing.meter.tenants import TenantNames
 
 
@@ -18,6 +18,15 @@ class Reports(Protocol):
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Take over a partition from ``offset`` on; ``metadata`` was committed with it."""
+
+    def move(self, partition: Partition, offset: int, log: int, lost: int) -> None:
+        """Go on counting at ``offset`` of the log with this number; ``lost`` events before it were never scored."""
+
+    def name_logs(self, topic_id: Callable[[Partition], str]) -> None:
+        """Take the function that gives a partition's topic id, empty if that is not known."""
+
+    async def known_logs(self, partitions: list[Partition]) -> Mapping[Partition, Incarnation]:
+        """Look up which logs the books know; partitions that they do not have are left out."""
 
     def add(
         self,
@@ -49,6 +58,16 @@ class NoReports:
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Do nothing."""
+
+    def move(self, partition: Partition, offset: int, log: int, lost: int) -> None:
+        """Do nothing."""
+
+    def name_logs(self, topic_id: Callable[[Partition], str]) -> None:
+        """Do nothing."""
+
+    async def known_logs(self, partitions: list[Partition]) -> Mapping[Partition, Incarnation]:
+        """Return nothing."""
+        return {}
 
     def add(
         self,

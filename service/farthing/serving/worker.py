@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -137,6 +138,7 @@ class Worker:
             stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
             on_corrupt_batch=settings.worker.on_corrupt_batch,
             reports=reports,
+            transactional_id=self._transactional_id(),
         )
         self._lag = pipeline.lag
         settle_collector()
@@ -259,6 +261,17 @@ class Worker:
         mapped = {"fields": route.fields} if route.fields else {}
         log.info("loaded", model=stages.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
         return ready
+
+    def _transactional_id(self) -> str | None:
+        """Name our transactions, if delivery is exactly once: the same again after a restart, where that is known.
+
+        Then the broker aborts at once what a worker that died left open; otherwise after its transaction timeout.
+        """
+        kafka = self._settings.kafka.for_worker(self._index)
+        if kafka.delivery != "exactly_once":
+            return None
+        folder = None if self._address_file is None else f"{self._address_file.parent.name}-{self._index}"
+        return f"{kafka.group_id}.{kafka.group_instance_id or folder or uuid.uuid4().hex}"
 
     def _say_starting(self, reason: str) -> None:
         """Report how far the start is, unless it has ended meanwhile: draining and failing take precedence."""

@@ -2,15 +2,17 @@
 
 from farthing.wire.arena import Arena
 from farthing.wire.codec import CODEC_NAMES, MAX_UNCOMPRESSED_BYTES
-from farthing.wire.dead import DEAD_OFFSET_HEADER, encode_dead, letter_key
+from farthing.wire.dead import DEAD_LOG_HEADER, DEAD_OFFSET_HEADER, encode_dead, letter_key
 from farthing.wire.decode import decode, decode_whole, next_fetch_offset, raw_batch
 from farthing.wire.encode import (
+    LOG_HEADER,
     OFFSET_HEADER,
     encode_records,
     encode_scores,
     stamp_producer,
 )
 from farthing.wire.headers import Dropped, source_offsets
+from farthing.wire.heads import BatchHead, first_head, last_head
 from farthing.wire.limits import Limits, Streams
 from farthing.wire.topic_limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
 from farthing.wire.unread import Unread
@@ -19,12 +21,15 @@ from farthing.wire.write import header_bytes
 
 __all__ = [
     "CODEC_NAMES",
+    "DEAD_LOG_HEADER",
     "DEAD_OFFSET_HEADER",
     "DEFAULT_LIMITS",
+    "LOG_HEADER",
     "MAX_UNCOMPRESSED_BYTES",
     "NO_TIME",
     "OFFSET_HEADER",
     "Arena",
+    "BatchHead",
     "Dropped",
     "Limits",
     "Streams",
@@ -35,7 +40,9 @@ __all__ = [
     "encode_dead",
     "encode_records",
     "encode_scores",
+    "first_head",
     "header_bytes",
+    "last_head",
     "letter_key",
     "next_fetch_offset",
     "raw_batch",

@@ -23,6 +23,9 @@ from farthing.wire.write import header_bytes
 DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
 """Header of a dead letter: its event's source offset, like :data:`farthing.wire.encode.OFFSET_HEADER` of a score."""
 
+DEAD_LOG_HEADER: Final = b"farthing.error.log"
+"""Header of a dead letter: its event's log, like :data:`farthing.wire.encode.LOG_HEADER` of a score."""
+
 DEAD_TIMESTAMP_HEADER: Final = b"farthing.error.timestamp_ms"
 """Header of a dead letter whose timestamp is not its event's: the event's, in ASCII decimal digits."""
 
@@ -80,16 +83,17 @@ def encode_dead(
 
     It has the event's key, value, timestamp and all its headers (except those whose names begin with ``farthing.``:
     they are counted in ``dropped``, as by :func:`encode_scores`), then the headers ``farthing.error.reason``,
-    ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.time_ms`` (``now_ms``) and ``.offset``.
+    ``.stage``, ``.model``, ``.topic``, ``.partition``, ``.time_ms`` (``now_ms``) and ``.offset``; and ``.log``, where
+    the source's log has taken another's place.
 
     A letter that would be larger than ``limits.max_message_bytes`` is cut: the shorter of value, key and headers stay
     whole, the longer ones share the room. Then ``.value_bytes`` and ``.value_sha256`` give the length and digest of the
     whole value; likewise ``.key_...`` and ``.headers_...``, with ``.headers_count``. ``smallest`` cuts all three to
-    nothing. Where even that is too large, only the headers ``.reason`` and ``.offset`` remain.
+    nothing. Where even that is too large, only the headers ``.reason``, ``.log`` and ``.offset`` remain.
 
     A timestamp outside ``times`` is moved inside; then, and where the topic replaces timestamps,
     ``.timestamp_ms`` states the event's. In a compacted topic, where a second letter with the same key would replace
-    the first, the key is ``topic-partition-offset``, and the event's is in ``.key``.
+    the first, the key is the event's place (:func:`letter_key`), and the event's is in ``.key``.
     """
     rows = np.flatnonzero(status).astype(np.int64)
     records = records.with_heads()
@@ -102,20 +106,22 @@ def encode_dead(
     own = own_headers(records, rows, NO_LIMIT, dropped)
     cut = {int(np.searchsorted(rows, one.row)): one for one in records.cut if status[one.row]}
     letters = _Letters(rows, records.key_stop, records.value_stop[rows].copy(), own, {}, cut, set())
+    log_bytes = _name_logs(letters, records.segments, segment_of)
     timestamps_ms = within(records.timestamps_ms, times)
     if limits.log_append_time or timestamps_ms is not records.timestamps_ms:
         stated = (timestamps_ms != records.timestamps_ms)[rows] | limits.log_append_time
         for k in np.flatnonzero(stated).tolist():
             letters.add(k, "timestamp_ms", int(records.timestamps_ms[rows[k]]))
-    fixed_bytes = np.array([len(headers) for headers in fixed], np.int64)[kinds]
+    fixed_bytes = np.array([len(headers) for headers in fixed], np.int64)[kinds] + log_bytes
     keyed = 2 * (max((len(s.topic) for s in records.segments), default=0) + 32) if limits.compacted else 0
     _fit(records, letters, fixed_bytes, limits.max_message_bytes - _FRAME_BYTES - keyed, smallest)
     if limits.compacted:
         keys, key_start, key_stop = _own_keys(records, letters)
     else:
         keys, key_start, key_stop = records.buffer, records.key_start, letters.key_stop
-    for k in letters.bare:  # their extra header stands for all the fixed ones, whose number is the same for all
-        letters.extra[k] = [header_bytes("farthing.error.reason", _reason(status[rows[k]]))]
+    for k in letters.bare:  # their extra headers stand for all the fixed ones, whose number is the same for all
+        log_header = letters.extra[k][:1] if log_bytes[k] else []
+        letters.extra[k] = [header_bytes("farthing.error.reason", _reason(status[rows[k]])), *log_header]
         kinds[k] = len(fixed)
     fixed.append(b"")
     columns = Columns(
@@ -150,6 +156,15 @@ def share(room: int, sizes: Sequence[int]) -> list[int]:
         parts[place] = min(sizes[place], left // takers)
         left, takers = left - parts[place], takers - 1
     return parts
+
+
+def _name_logs(letters: _Letters, segments: Sequence[Segment], segment_of: Int64s) -> Int64s:
+    """Say in the letters of a later log which one it is; returns how many bytes that takes in each."""
+    headers = [header_bytes(DEAD_LOG_HEADER.decode(), str(one.log)) if one.log else b"" for one in segments]
+    lengths = np.array([len(header) for header in headers], np.int64)[segment_of]
+    for k in np.flatnonzero(lengths).tolist():
+        letters.extra[k] = [headers[segment_of[k]]]
+    return lengths
 
 
 def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int, smallest: bool) -> None:
@@ -202,7 +217,7 @@ def _own_keys(records: RecordBlock, letters: _Letters) -> tuple[Bytes, Int64s, I
         for k in range(first, last):
             row = int(letters.rows[k])
             start[row] = len(keys)
-            keys += letter_key(segment.topic, segment.partition, int(records.offsets[row]))
+            keys += letter_key(segment.topic, segment.partition, int(records.offsets[row]), segment.log)
             stop[row] = len(keys)
             if records.key_start[row] >= 0:
                 letters.add(k, "key", records.buffer[records.key_start[row] : letters.key_stop[row]].tobytes())
@@ -222,9 +237,12 @@ def _extra_columns(letters: _Letters) -> dict[str, Any]:
     }
 
 
-def letter_key(topic: str, partition: int, offset: int) -> bytes:
-    """Return the key of a letter in a compacted topic: the place of its event."""
-    return f"{topic}-{partition}-{offset}".encode()
+def letter_key(topic: str, partition: int, offset: int, log: int) -> bytes:
+    """Return the key of a letter in a compacted topic: its event's place, ``topic-partition-offset``.
+
+    In a log that has taken another's place it is ``topic-partition-offset.log``.
+    """
+    return f"{topic}-{partition}-{offset}{f'.{log}' if log else ''}".encode()
 
 
 def _reason(status: int) -> str:

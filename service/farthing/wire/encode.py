@@ -26,6 +26,9 @@ OFFSET_HEADER: Final = b"farthing.offset"
 """Header of a score: the source offset in ASCII decimal digits. Together with the partition, whose number is the same
 in the sink as in the source, it identifies the event, so that readers can detect repeats."""
 
+LOG_HEADER: Final = b"farthing.log"
+"""Header of a score beside its offset, where the source's log has taken another's place: which one it is, from 1 on."""
+
 TIMESTAMP_HEADER: Final = b"farthing.timestamp_ms"
 """Header of a score whose event's timestamp the sink does not take: that timestamp, in ASCII decimal digits."""
 
@@ -104,7 +107,7 @@ def encode_scores(
         value_stop=values.indptr[1:][wanted],
         own=own_headers(records, rows, max_header_bytes, dropped),
         offset_name=named(OFFSET_HEADER),
-        **({} if timestamps_ms is records.timestamps_ms else _stated(records.timestamps_ms[rows], timestamps_ms[rows])),
+        **_extra_headers(records, rows, timestamps_ms),
     )
     batches, too_large = encode(records, columns, topic, compression, limits, max_batch_bytes)
     with_headers = [k for k in too_large if len(columns.own.count) and columns.own.count[k]]
@@ -126,12 +129,31 @@ def within(timestamps_ms: Int64s, times: tuple[int, int]) -> Int64s:
     return np.where(kept, timestamps_ms, np.clip(timestamps_ms, earliest + margin, latest - margin))
 
 
-def _stated(before: Int64s, after: Int64s) -> dict[str, Any]:
-    """Return the columns of extra headers that state each timestamp which was changed."""
-    changed = before != after
-    name = TIMESTAMP_HEADER.decode()
+def _extra_headers(records: RecordBlock, rows: Int64s, timestamps_ms: Int64s) -> dict[str, Any]:
+    """Return the columns of the headers that not every score has: its log's number, and a timestamp that was changed.
+
+    Nothing runs once for each record unless a timestamp was changed.
+    """
+    logs = np.array([segment.log for segment in records.segments], np.int64)
+    starts = [segment.start for segment in records.segments]
+    counts = np.diff(np.searchsorted(rows, [*starts, len(records)]))
+    of_log = [header_bytes(LOG_HEADER.decode(), str(log)) if log else b"" for log in logs.tolist()]
+    if timestamps_ms is records.timestamps_ms:
+        if not logs.any():
+            return {}
+        lengths = np.repeat([len(header) for header in of_log], counts)
+        return {
+            "extra": octets(b"".join(header * n for header, n in zip(of_log, counts.tolist(), strict=True))),
+            "extra_indptr": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "extra_count": (lengths > 0).astype(np.int64),
+        }
+    before, after = records.timestamps_ms[rows], timestamps_ms[rows]
+    changed, name = before != after, TIMESTAMP_HEADER.decode()
     extra = [header_bytes(name, str(t)) if c else b"" for t, c in zip(before.tolist(), changed.tolist(), strict=True)]
-    return {"extra": octets(b"".join(extra)), "extra_indptr": indptr_of(extra), "extra_count": changed.astype(np.int64)}
+    segment_of = np.repeat(np.arange(len(logs)), counts)
+    extra = [of_log[k] + header for k, header in zip(segment_of.tolist(), extra, strict=True)]
+    n_extra = changed.astype(np.int64) + (logs[segment_of] > 0)
+    return {"extra": octets(b"".join(extra)), "extra_indptr": indptr_of(extra), "extra_count": n_extra}
 
 
 def encode_records(
@@ -174,13 +196,18 @@ def encode_records(
     return batch
 
 
-def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+def stamp_producer(
+    batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool = False
+) -> None:
     """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and update its CRC.
 
-    The new checksum is computed from the old one and the changed bytes; the records are not read.
+    ``transactional`` makes it part of the producer's transaction. The new checksum is computed from the old one and the
+    changed bytes; the records are not read.
     """
-    first, stop = layout.PRODUCER_ID, layout.BASE_SEQUENCE + 4
+    first, stop = layout.ATTRIBUTES, layout.BASE_SEQUENCE + 4
     before = batch[first:stop].copy()
+    attributes = int(layout.be16(batch, layout.ATTRIBUTES)) & ~layout.TRANSACTIONAL
+    layout.put_be(batch, layout.ATTRIBUTES, attributes | (layout.TRANSACTIONAL if transactional else 0), 2)
     layout.put_be(batch, layout.PRODUCER_ID, producer_id, 8)
     layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
     layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)

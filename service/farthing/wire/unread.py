@@ -101,7 +101,9 @@ class Unread:
             self.close()
         elif block.n == begin and self.next_offset == first:
             return None
-        return Segment(self.part.topic, self.part.partition, begin, block.n, first, self.next_offset, fault)
+        return Segment(
+            self.part.topic, self.part.partition, begin, block.n, first, self.next_offset, fault, self.part.log
+        )
 
     def close(self) -> None:
         """Give up what is left."""

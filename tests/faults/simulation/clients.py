@@ -56,7 +56,7 @@ class Machine:
 class Consumer:
     """A :class:`farthing.kafka.RecordConsumer` of one partition leader."""
 
-    def __init__(self, machine, _settings, _topics, *, on_revoked, on_position):
+    def __init__(self, machine, _settings, _topics, *, on_revoked, on_position, on_moved, known_logs):
         self._machine, self._world = machine, machine.world
         self.name = machine.name
         self._on_revoked, self._on_position = on_revoked, on_position
@@ -66,6 +66,8 @@ class Consumer:
         self.epoch = 0
         self.rebalances, self.rebalance_seconds = 0, 0.0
         self.held, self.left_out = {}, ()
+        self._gives_up = False
+        self.marks_offsets = False
         self.ends = LogEnds(time.monotonic)
 
     async def start(self):
@@ -79,6 +81,9 @@ class Consumer:
 
     def lag(self, next_unacknowledged):
         return {p: lag(self.ends.get(p), next_unacknowledged(p)) for p in self._positions}
+
+    def topic_id(self, _partition):
+        return ""
 
     def refresh(self):
         pass
@@ -95,6 +100,9 @@ class Consumer:
 
     async def fetch(self):
         epoch = self.epoch
+        if self._gives_up:
+            await asyncio.sleep(NOTHING_ASSIGNED_S)
+            return Fetched(epoch, ())
         for partition in [p for p, position in self._positions.items() if position is None]:
             await self._machine.request()
             self._machine.fails("reading committed offsets")
@@ -152,11 +160,13 @@ class Consumer:
 
     async def _revoke(self):
         partitions = list(self._positions)
+        self.epoch += 1
+        self._gives_up = True
         try:
             if partitions:
                 await self._on_revoked(partitions)
         finally:
-            self.epoch += 1
+            self._gives_up = False
             self._positions = {}
 
     def take(self, generation, numbers):
@@ -181,7 +191,9 @@ class Consumer:
 class Producer:
     """A :class:`farthing.kafka.BatchProducer`."""
 
-    def __init__(self, machine, _settings):
+    is_transactional = False
+
+    def __init__(self, machine, _settings, _transactional_id):
         self._machine, self._world = machine, machine.world
         self._id = 0
 
@@ -281,6 +293,15 @@ class Reports:
 
     def assign(self, partition, _offset, metadata):
         self._counts[partition] = int(metadata or 0)
+
+    def move(self, *_):
+        raise AssertionError("the simulated logs are never replaced")
+
+    def name_logs(self, _topic_id):
+        pass
+
+    async def known_logs(self, _partitions):
+        return {}
 
     def add(self, partition, _next_offset, counts=None, _tenants=None):
         if partition in self._counts and counts is not None:

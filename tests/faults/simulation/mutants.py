@@ -103,14 +103,18 @@ def _acknowledge(delivery, answer, tickets):
 class CountsTwice(Pipeline):
     """Keeps a partition's count from before it was given up."""
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._begin, self._consumer._on_position = self._consumer._on_position, self._again
+
     async def _on_revoked(self, partitions):
         kept = dict(self._reports._counts)
         await super()._on_revoked(partitions)
         self._reports._counts.update(kept)
 
-    def _on_position(self, partition, offset, metadata):
+    def _again(self, partition, offset, metadata):
         known = self._reports._counts.get(partition)
-        super()._on_position(partition, offset, metadata if known is None else str(known))
+        self._begin(partition, offset, metadata if known is None else str(known))
 
 
 class CommitsAtOnce(Commits):

@@ -14,6 +14,7 @@ from farthing.kafka.protocol import (
     API_VERSIONS,
     DELETE_RECORDS,
     DESCRIBE_CONFIGS,
+    DESCRIBE_GROUPS,
     END_TXN,
     FETCH,
     FIND_COORDINATOR,
@@ -169,6 +170,10 @@ async def _groups(talk, topic, group):
         found = await talk.settled(OFFSET_FETCH, version, **body, **({"require_stable": True} if version >= 7 else {}))
         (row,) = (found if version < 8 else found["groups"][0])["topics"][0]["partitions"]
         assert row["metadata"] == f"v{row['committed_offset']}"
+    for version in talk.versions(DESCRIBE_GROUPS):
+        wanted = {"include_authorized_operations": True} if version >= 3 else {}
+        found = await talk.settled(DESCRIBE_GROUPS, version, groups=[group], **wanted)
+        assert (found["groups"][0]["group_id"], found["groups"][0]["members"]) == (group, [])
 
 
 async def _transactions(talk, topic, name):

@@ -7,7 +7,7 @@ Names are Kafka's, in tables as in its message schema (``TopicId``), in Python a
 from farthing.kafka.protocol.cluster import API_VERSIONS, DESCRIBE_CONFIGS, FIND_COORDINATOR, METADATA
 from farthing.kafka.protocol.codec import best_version, decode, encode
 from farthing.kafka.protocol.fetch import FETCH
-from farthing.kafka.protocol.groups import OFFSET_COMMIT, OFFSET_FETCH
+from farthing.kafka.protocol.groups import DESCRIBE_GROUPS, OFFSET_COMMIT, OFFSET_FETCH
 from farthing.kafka.protocol.logs import DELETE_RECORDS, LIST_OFFSETS, OFFSET_FOR_LEADER_EPOCH
 from farthing.kafka.protocol.primitives import SHORT_BYTES, ProtocolError
 from farthing.kafka.protocol.produce import PRODUCE
@@ -27,6 +27,7 @@ __all__ = [
     "API_VERSIONS",
     "DELETE_RECORDS",
     "DESCRIBE_CONFIGS",
+    "DESCRIBE_GROUPS",
     "END_TXN",
     "FETCH",
     "FIND_COORDINATOR",

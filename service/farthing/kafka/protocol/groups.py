@@ -1,9 +1,10 @@
-"""Offsets that a group has committed."""
+"""Groups: their members, and the offsets that they have committed."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from farthing.kafka.protocol.cluster import LEAST_INT32
 from farthing.kafka.protocol.table import Api, Field
 
 OFFSET_FETCH: Final = Api.of(
@@ -129,6 +130,43 @@ OFFSET_COMMIT: Final = Api.of(
                 Field("PartitionIndex", "int32", "0+"),
                 Field("ErrorCode", "int16", "0+"),
             ),
+        ),
+    ),
+)
+
+DESCRIBE_GROUPS: Final = Api.of(
+    "DescribeGroups",
+    15,
+    "0-6",
+    flexible="5+",
+    request=(
+        Field("Groups", "[]string", "0+"),
+        Field("IncludeAuthorizedOperations", "bool", "3+"),
+    ),
+    response=(
+        Field("ThrottleTimeMs", "int32", "1+", ignorable=True),
+        Field(
+            "Groups",
+            "[]DescribedGroup",
+            "0+",
+            Field("ErrorCode", "int16", "0+"),
+            Field("ErrorMessage", "string", "6+", nullable="6+", default=None),
+            Field("GroupId", "string", "0+"),
+            Field("GroupState", "string", "0+"),
+            Field("ProtocolType", "string", "0+"),
+            Field("ProtocolData", "string", "0+"),
+            Field(
+                "Members",
+                "[]DescribedGroupMember",
+                "0+",
+                Field("MemberId", "string", "0+"),
+                Field("GroupInstanceId", "string", "4+", nullable="4+", default=None, ignorable=True),
+                Field("ClientId", "string", "0+"),
+                Field("ClientHost", "string", "0+"),
+                Field("MemberMetadata", "bytes", "0+"),
+                Field("MemberAssignment", "bytes", "0+"),
+            ),
+            Field("AuthorizedOperations", "int32", "3+", default=LEAST_INT32),
         ),
     ),
 )

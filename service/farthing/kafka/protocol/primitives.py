@@ -56,6 +56,9 @@ class Reader:
 
     def varint(self, what: str) -> int:
         """Return an unsigned number of at most 32 bits. Raises ProtocolError."""
+        if self.at < len(self.data) and self.data[self.at] < 0x80:  # nearly always
+            self.at += 1
+            return self.data[self.at - 1]
         value = 0
         for k in range(_MOST_VARINT_BYTES):
             (byte,) = self.take(1, what)

@@ -33,7 +33,9 @@ def reader_of_struct(fields: Sequence[Field], version: int, flexible: bool) -> R
         for step in steps:
             step(reader, message)
         if flexible:
-            _read_tags(reader, message, tags)
+            count = reader.varint("the tagged fields")
+            if count:
+                _read_tags(reader, count, message, tags)
         return message
 
     return read
@@ -51,7 +53,7 @@ def _steps(run: Sequence[Field], fixed: bool, version: int, flexible: bool) -> l
         what = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
         def read_run(reader: Reader, message: Message) -> None:
-            message.update(zip(names, reader.fixed(form, what), strict=True))
+            message.update(zip(names, reader.fixed(form, what)))  # noqa: B905 - as many as the form has
 
         return [read_run]
 
@@ -64,9 +66,9 @@ def _steps(run: Sequence[Field], fixed: bool, version: int, flexible: bool) -> l
     return [step(field.name, _reader(field, version, flexible)) for field in run]
 
 
-def _read_tags(reader: Reader, message: Message, known: Mapping[int, tuple[str, Read]]) -> None:
+def _read_tags(reader: Reader, count: int, message: Message, known: Mapping[int, tuple[str, Read]]) -> None:
     last = -1
-    for _ in range(reader.varint("the tagged fields")):
+    for _ in range(count):
         tag = reader.varint("a tag")
         if tag <= last:
             raise ProtocolError(f"tag {tag} follows tag {last}")
@@ -81,7 +83,7 @@ def _read_tags(reader: Reader, message: Message, known: Mapping[int, tuple[str, 
 
 def skip_tags(reader: Reader) -> None:
     """Read tagged fields and drop them."""
-    _read_tags(reader, {}, {})
+    _read_tags(reader, reader.varint("the tagged fields"), {}, {})
 
 
 def _reader(field: Field, version: int, flexible: bool) -> Read:
