@@ -50,6 +50,14 @@ bench *arguments:
 docs:
     NO_MKDOCS_2_WARNING=1 mkdocs build -f .mkdocs.yml  # -q would drop the warnings, and strictness with them
 
+# the SBOM (CycloneDX) of what is installed with a release, into dist/
+sbom:
+    python .ci/sbom.py
+
+# coverage-guided fuzzing of one target (extra fuzz), for a minute or as many seconds as you say: just fuzz event 600
+fuzz *arguments:
+    python -m tests.fuzz.run {{ arguments }}
+
 # the files of a release, into dist/, after checking version, changelog and tag: just release v0.1.0
 release *tag:
     python .ci/release.py {{ tag }}

@@ -68,10 +68,7 @@ def main() -> None:
     (DIST / "packages").mkdir(parents=True)
     run("-m", "hatchling", "build", "-d", DIST / "packages")
     parts = DIST / f"farthing-{number}.cdx.json"
-    run(
-        "-m", "cyclonedx_py", "requirements", "deploy/requirements.txt", "--pyproject", "pyproject.toml",
-        "--output-reproducible", "--output-file", parts,
-    )  # fmt: skip
+    run(".ci/sbom.py", parts)
     (DIST / "notes.md").write_text(text, "utf-8")
     made = sorted(path.relative_to(ROOT).as_posix() for path in DIST.rglob("*") if path.is_file())
     print("\n".join(made))

@@ -1,11 +1,14 @@
 """The image's health check: exits 0 when this container's own probe responds with 200.
 
 ``healthcheck PATH [PORT]``. Host and port are those that the service listens on: FARTHING_HTTP__HOST and
-FARTHING_HTTP__PORT, or the defaults. If it listens on all addresses, loopback is used.
+FARTHING_HTTP__PORT, or the defaults. If it listens on all addresses, loopback is used. If the port has a certificate
+(FARTHING_HTTP__TLS_CERTFILE, or FARTHING_LEDGER__TLS_CERTFILE where PORT is given), it is asked over TLS; the
+certificate is this container's own and for another name, so it is not checked.
 """
 
 import http.client
 import os
+import ssl
 import sys
 
 TIMEOUT_S = 3.0
@@ -19,7 +22,14 @@ def main(arguments: list[str]) -> int:
         return 2
     host = os.environ.get("FARTHING_HTTP__HOST", "")
     port = arguments[1] if len(arguments) == 2 else os.environ.get("FARTHING_HTTP__PORT", "9464")
-    connection = http.client.HTTPConnection(LOOPBACK.get(host, host), int(port), timeout=TIMEOUT_S)
+    section = "LEDGER" if len(arguments) == 2 else "HTTP"
+    address = LOOPBACK.get(host, host), int(port)
+    if os.environ.get(f"FARTHING_{section}__TLS_CERTFILE"):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(*address, timeout=TIMEOUT_S, context=context)
+    else:
+        connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
     try:
         connection.request("GET", arguments[0])
         answer = connection.getresponse()

@@ -24,7 +24,8 @@ from farthing.commands.flags import argument, within
 from farthing.local.comments import comment_events
 from farthing.meter.count import N_COUNTS, count_usage
 from farthing.model.scorer import Scorer
-from farthing.serving.accounting import Accounting, Scored, batch_of
+from farthing.serving.accounting import Accounting, Scored
+from farthing.serving.publishing import batch_of
 from farthing.serving.route import Route, RouteTopics
 from farthing.wire import encode_records, stamp_producer
 

@@ -15,8 +15,8 @@ import numpy as np
 from loadtest.histogram import counts_of
 
 from farthing.audit.offset_set import OffsetSet
-from farthing.blocks import FetchedPartition
-from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
+from farthing.blocks import FetchedPartition, RecordBlock
+from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 
 @dataclass(slots=True)
@@ -35,7 +35,10 @@ class RouteResults:
 
     def read(self, part: FetchedPartition, now_ms: int, arena: Arena) -> None:
         """Count what one fetch of the score or the dead-letter topic brought."""
-        records = decode([part], arena)
+        for records in decode_whole(part, arena):
+            self._count(part, now_ms, records)
+
+    def _count(self, part: FetchedPartition, now_ms: int, records: RecordBlock) -> None:
         is_score = part.topic == self.sink
         offsets = source_offsets(records, OFFSET_HEADER if is_score else DEAD_OFFSET_HEADER)
         ours = offsets >= self.ends.get(part.partition, 0)

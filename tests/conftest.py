@@ -43,11 +43,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--campaign"):
-        skip = pytest.mark.skip(reason="a long campaign: run it with --campaign")
-        for item in items:
-            if item.get_closest_marker("campaign"):
-                item.add_marker(skip)
+    if config.getoption("--campaign"):
+        return
+    skip = pytest.mark.skip(reason="a long campaign: run it with --campaign")
+    faults = "faults" in config.getoption("-m")
+    for item in items:
+        if item.get_closest_marker("campaign") or (item.get_closest_marker("faults") and not faults):
+            item.add_marker(skip)
 
 
 def _required():

@@ -11,14 +11,16 @@ import farthing
 from farthing import config
 from farthing.kafka import KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
-from farthing.sections import HttpSettings, RouteSettings, Settings, WorkerSettings
-from farthing.serving.accounting import Accounting, Reporter
+from farthing.sections import HttpSettings, ModelSettings, RouteSettings, Settings, WorkerSettings
+from farthing.serving.accounting import Accounting
+from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
 
 PACKAGE = Path(farthing.__file__).parent
 REPOSITORY = PACKAGE.parents[1]
 SECTIONS = {
     "kafka": KafkaSettings,
+    "model": ModelSettings,
     "worker": WorkerSettings,
     "http": HttpSettings,
     "meter": MeterSettings,
@@ -28,6 +30,7 @@ SECTIONS = {
 # What stands between the settings and the broker. Pure stages and the library are called without settings too.
 SERVING = [
     *("serving/pipeline.py", "serving/accounting.py", "serving/reporting.py", "serving/progress.py"),
+    *("serving/reporter.py", "serving/publishing.py"),
     *("serving/scoring_thread.py", "serving/supervisor.py", "serving/worker.py"),
     *("process/probes.py", "process/http.py", "kafka/*.py", "ledger/*.py"),
 ]
@@ -151,7 +154,7 @@ def reporters():
 
 def test_whoever_reports_has_the_same_narrow_interface(reporters):
     methods = [name for name in vars(Reports) if not name.startswith("_")]
-    assert len(methods) == 7
+    assert len(methods) == 10
     for name in methods:
         stated = list(inspect.signature(getattr(Reports, name)).parameters.values())[1:]
         for reporter in reporters:

@@ -21,6 +21,7 @@ from farthing.config import Settings
 from farthing.kafka import PacingTable
 from farthing.ledger.figures import Figures
 from farthing.ledger.ledger import Ledger
+from farthing.ledger.refusals import Refusals
 from farthing.local.comments import comment_events
 from farthing.meter.tenants import TENANT, TenantNames
 from farthing.meter.tokens import TextSample
@@ -188,7 +189,8 @@ class Running:
     """Stands in for the ledger's app."""
 
     def __init__(self, ledger):
-        self.ledger, self.ready, self.records, self.refused = ledger, True, 0, 0
+        self.ledger, self.ready, self.records = ledger, True, 0
+        self.refusals, self.broker_silent_s = Refusals(), 0.0
 
     def books(self):
         return self.ledger, None

@@ -198,3 +198,47 @@ def test_a_tag_of_another_version_is_refused(release):
     release.check_tag("v0.1.0", "0.1.0")
     with pytest.raises(SystemExit, match=r"the tag is v0\.1\.1 and the version 0\.1\.0"):
         release.check_tag("v0.1.1", "0.1.0")
+
+
+# ------------------------------------------------------------------------------------------------------------ the SBOM
+
+
+@pytest.fixture(scope="module")
+def sbom():
+    spec = importlib.util.spec_from_file_location("sbom", ROOT / ".ci" / "sbom.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def component(name, **hashed):
+    return {"name": name, "externalReferences": [{"type": "distribution", "url": "x", **hashed}]}
+
+
+HASHES = {"hashes": [{"alg": "SHA-256", "content": "00"}]}
+
+
+def test_every_pin_is_in_the_sbom_with_a_hash(sbom):
+    names = sbom.pinned(
+        "# x\nA_b.c==1 \\\n    --hash=sha256:00\nd[e,f]==2 ; python_version < '3.14' \\\n    --hash=x\n"
+    )
+    assert names == {"a-b-c", "d"}
+    assert len(sbom.pinned((ROOT / "deploy" / "requirements.txt").read_text())) > 40
+    sbom.check({"components": [component("A-B.c", **HASHES), component("d", **HASHES)]}, names)
+    for components, missing in (([], "a-b-c, d"), ([component("a-b-c", **HASHES), component("d")], "d")):
+        with pytest.raises(SystemExit, match=f"sbom: {missing} are pinned"):
+            sbom.check({"components": components}, names)
+
+
+def test_the_sbom_is_made_for_each_change_and_each_release(release):
+    steps = read(GITHUB / "workflows" / "ci.yml")["jobs"]["sbom"]["steps"]
+    assert any(step.get("run") == "just sbom" for step in steps)
+    assert "python .ci/sbom.py" in (ROOT / ".justfile").read_text()
+    assert '".ci/sbom.py"' in Path(release.__file__).read_text()
+
+
+def test_each_night_fuzzes_every_target_and_soaks():
+    jobs = read(GITHUB / "workflows" / "nightly.yml")["jobs"]
+    scripts = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    for needed in ("--campaign tests/fuzz", "tests.fuzz.run list", "--campaign tests/campaigns/test_soak.py"):
+        assert any(needed in script for script in scripts), needed

@@ -62,9 +62,11 @@ OPERATIONS = (
             ),
             graph(
                 "Waiting events",
-                "Lag. It grows when more events arrive than are scored.",
+                "Lag. It grows when more events arrive than are scored. Unreadable ones are behind a producer's open "
+                "transaction.",
                 "short",
                 Query(f"route:farthing_lag_events:sum{RECORDED}", "{{route}}"),
+                Query(f"sum by (route) (farthing_lag_unreadable_events{WORKER})", "{{route}} unreadable"),
             ),
             graph(
                 "Age of an event when its score is acknowledged",
@@ -163,13 +165,15 @@ OPERATIONS = (
                 Query(f"farthing_assigned_partitions{PROCESS}", WHO),
             ),
             graph(
-                "Held partitions, unreadable batches, dropped headers",
-                "A held partition is not scored; /ready says why.",
+                "Held partitions, unreadable batches, lost events, new logs, dropped headers",
+                "A held partition is not scored; /ready says why. Lost events were deleted before they were scored.",
                 "none",
                 Query(f"farthing_halted_partitions{PROCESS}", f"held {WHO}"),
                 Query(
                     f"sum by (route) (increase(farthing_corrupt_batches_total{WORKER}{RATE}))", "unreadable {{route}}"
                 ),
+                Query(f"sum by (route) (increase(farthing_events_lost_total{WORKER}{RATE}))", "lost {{route}}"),
+                Query(f"sum by (route) (increase(farthing_new_logs_total{WORKER}{RATE}))", "new logs {{route}}"),
                 Query(
                     f"sum by (route, reason) (increase(farthing_dropped_headers_total{WORKER}{RATE}))",
                     "dropped headers {{route}} {{reason}}",

@@ -96,7 +96,10 @@ SAVINGS = (
                 "A refused record comes from another version, or not from a worker.",
                 "short",
                 Query(f"sum(rate(farthing_ledger_records_total{LEDGER}{RATE}))", "read"),
-                Query(f"sum(rate(farthing_ledger_refused_records_total{LEDGER}{RATE}))", "refused"),
+                Query(
+                    f"sum by (source, reason) (rate(farthing_ledger_refusals_total{LEDGER}{RATE})) > 0",
+                    "refused: {{source}} {{reason}}",
+                ),
             ),
             graph(
                 "Workers heard from",

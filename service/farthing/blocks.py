@@ -15,7 +15,7 @@ makes them and only read afterwards. Ragged data is ``start``/``stop`` (n,) wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
@@ -50,13 +50,22 @@ class Status(IntEnum):
     NUMBER_OVERFLOW = 9  # a number too large for a double
     TRAILING_BYTES = 10  # something after the end of the value
     TOO_DEEP = 11  # nested deeper than 64
-    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top, or something else where a path needs a container
+    NOT_AN_OBJECT = 12  # valid JSON, but no object at the top or on the way to a required field, or no array of rows
     MISSING_FIELD = 13  # a required field is absent
     NULL_FIELD = 14  # a required field is null
-    WRONG_TYPE = 15  # a field has another type than the plan's
+    WRONG_TYPE = 15  # a required field has another type than the plan's
     TOO_MANY_ROWS = 16  # an array longer than the plan allows
     NO_ROWS = 17  # the array whose elements are the rows has none
     NON_FINITE = 18  # the model gave NaN or infinity
+    RECORD_TOO_LARGE = 19  # the record is longer than a block may be: only its first bytes were read
+    MODEL_FAILED = 20  # the model, or the code around it, fails on this event and not on its neighbours
+    SCORE_TOO_LARGE = 21  # the score record would be larger than the sink's max.message.bytes
+    NULL_KEY = 22  # the event has no key, and the sink is compacted
+    SINK_REFUSED = 23  # the broker refuses this score for another reason
+
+
+N_STATUSES: Final = max(Status) + 1
+"""Length of an array that is indexed by Status."""
 
 
 class Presence(IntEnum):
@@ -65,7 +74,7 @@ class Presence(IntEnum):
     MISSING = 0
     NULL = 1
     PRESENT = 2
-    WRONG_TYPE = 3  # only in rows: another type than the plan's (outside the array, that refuses the event)
+    WRONG_TYPE = 3  # another type than the plan's (for a required field outside the array, that refuses the event)
 
 
 class Outcome(IntEnum):
@@ -93,9 +102,8 @@ class FetchedPartition:
     """What one fetch returned for one partition, as the broker sent it.
 
     ``data`` has whole record batches, then perhaps the first part of another, which is left for the next fetch. It may
-    be a view of the whole response, and then keeps it alive.
-    ``aborted`` lists (producer_id, first_offset) of the aborted transactions in this range (isolation level
-    read_committed), as Kafka's Fetch response gives them.
+    be a view of the whole response, and then keeps it alive. ``aborted`` lists (producer_id, first_offset) of the
+    aborted transactions, as Kafka's Fetch response does. ``log`` rises from 0 each time that the topic is made anew.
     """
 
     topic: str
@@ -104,6 +112,7 @@ class FetchedPartition:
     high_watermark: int
     data: bytes | memoryview
     aborted: tuple[tuple[int, int], ...] = ()
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +120,9 @@ class Segment:
     """One partition's share of a block: rows ``start`` to ``stop`` of its columns.
 
     ``next_offset`` is the offset to commit when every row is answered: from the last whole batch's header, not from
-    the last record (compaction and control batches leave gaps). ``fault`` is set when the bytes after the rows
-    cannot be read; ``fault.next_offset``, where known, is the offset after the unreadable batch.
+    the last record (compaction and control batches leave gaps), unless a piece of a batch was read. ``fault`` is set
+    when the bytes after the rows cannot be read; ``fault.next_offset``, where known, is the offset after the
+    unreadable batch.
     """
 
     topic: str
@@ -122,6 +132,19 @@ class Segment:
     first_offset: int  # the fetch offset: where the segment begins
     next_offset: int
     fault: DecodeError | None = None
+    log: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutRecord:
+    """What is known of a record that is too long to be held in memory. In the columns its value is null."""
+
+    row: int
+    start: int  # in RecordBlock.buffer: the first bytes of its value, or of the record if its key is too long as well
+    stop: int
+    record_bytes: int
+    value_bytes: int  # length and digest of what begins at ``start``
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +166,19 @@ class RecordBlock:
     headers_stop: Int64s  # (n,)
     header_count: Int32s  # (n,)
     segments: tuple[Segment, ...]
+    cut: tuple[CutRecord, ...] = ()  # in the order of their rows
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def with_heads(self) -> RecordBlock:
+        """Return the same records, for dead letters: the value of each that was cut is what is left of it."""
+        if not self.cut:
+            return self
+        value_start, value_stop = self.value_start.copy(), self.value_stop.copy()
+        for cut in self.cut:
+            value_start[cut.row], value_stop[cut.row] = cut.start, cut.stop
+        return replace(self, value_start=value_start, value_stop=value_stop)
 
     @classmethod
     def of_values(cls, values: Sequence[bytes | None]) -> RecordBlock:

@@ -14,10 +14,12 @@ from cyclopts import App, Parameter
 from farthing import __version__
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
+from farthing.commands import dead
 from farthing.commands.broker import Kind
-from farthing.commands.context import found_settings, hints_with_file, run_async
+from farthing.commands.context import found_settings, hints_with_file, run_async, trusted_keys
 from farthing.commands.flags import as_setting, within
-from farthing.commands.parameters import AsJson, Bundle, ConfigFile, FieldMap, FoundConfigFile
+from farthing.commands.model_app import model
+from farthing.commands.parameters import AsJson, Bundle, ConfigFile, FieldMap, FoundConfigFile, PublicKeys
 from farthing.demo import DemoOptions, run_demo
 from farthing.errors import ConfigError
 from farthing.evaluate.options import EvaluateFlags, EvaluateOptions
@@ -30,10 +32,9 @@ app = App(
     version=__version__,
     help_format="plaintext",
 )
-model = App(name="model", help="Show a bundle, verify it on this machine, warm its kernels, or bench its stages.")
 topics = App(name="topics", help="Create or check the topics that the routes need.")
 configuration = App(name="config", help="Show the settings, init a settings file to start from, or print the schema.")
-for sub in (model, topics, configuration):
+for sub in (model, topics, configuration, dead.app):
     app.command(sub)
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
@@ -106,6 +107,7 @@ def score(
             validator=as_setting(RouteSettings, "max_event_bytes", called="route.max_event_bytes"),
         ),
     ] = MAX_EVENT_BYTES,
+    public_key: PublicKeys = (),
     as_json: AsJson = False,
 ) -> int:
     """Score events without Kafka: JSON lines in, score records out in the same order."""
@@ -113,7 +115,10 @@ def score(
 
     if as_json and output is None:
         raise ConfigError("--json prints to standard output, where the scores go: add --output FILE for the scores")
-    return run(bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json, names=map_)
+    return run(
+        bundle, file, output=output, dead=dead, max_event_bytes=max_event_bytes, as_json=as_json, names=map_,
+        trusted_keys=trusted_keys(public_key),
+    )  # fmt: skip
 
 
 @app.command
@@ -121,6 +126,7 @@ def evaluate(
     bundle: Bundle,
     *data: Annotated[Path, Parameter(help="labelled rows: JSON lines, CSV or TSV, compressed (gzip, zstd) or not")],
     flags: Annotated[EvaluateFlags | None, Parameter(name="*")] = None,
+    public_key: PublicKeys = (),
 ) -> int:
     """Measure a bundle on labelled rows, with bootstrap intervals.
 
@@ -129,7 +135,8 @@ def evaluate(
     """
     from farthing.evaluate.run import run
 
-    return run(EvaluateOptions(bundle=bundle, data=data, **vars(flags or EvaluateFlags())))
+    keys = trusted_keys(public_key)
+    return run(EvaluateOptions(bundle=bundle, data=data, trusted_keys=keys, **vars(flags or EvaluateFlags())))
 
 
 @app.command
@@ -191,6 +198,15 @@ def ledger(*, config_file: FoundConfigFile = None) -> int:
 
 
 @app.command
+def doctor(*, config_file: FoundConfigFile = None, as_json: AsJson = False) -> int:
+    """Check everything that scoring needs, from broker to folders, and change nothing; exit 3 when something fails."""
+    from farthing.doctor.run import run
+
+    with found_settings(config_file) as loaded:
+        return run_async(run(loaded.settings, as_json=as_json, given=config_file))
+
+
+@app.command
 def audit(
     *,
     config_file: FoundConfigFile = None,
@@ -220,38 +236,6 @@ def completion(shell: Annotated[Shell | None, Parameter(help="default: the shell
         raise ConfigError(f"cannot tell which shell this is: name one of {', '.join(get_args(Shell))}") from error
     write_text(script.rstrip("\n") + "\n")
     return 0
-
-
-@model.command(name="show")
-def model_show(bundle: str, *, as_json: AsJson = False) -> int:
-    """Print what a bundle says about itself."""
-    from farthing.commands.model import show
-
-    return show(bundle, as_json=as_json)
-
-
-@model.command(name="verify")
-def model_verify(bundle: str, *, as_json: AsJson = False) -> int:
-    """Check digests, golden vectors and batch invariance on this machine; exit 1 when a check fails."""
-    from farthing.commands.model import verify
-
-    return verify(bundle, as_json=as_json)
-
-
-@model.command(name="warm")
-def model_warm(bundle: str, *, as_json: AsJson = False) -> int:
-    """Compile the kernels that a bundle needs, and keep them on disk (in NUMBA_CACHE_DIR, if that is set)."""
-    from farthing.commands.model import warm
-
-    return warm(bundle, as_json=as_json)
-
-
-@model.command(name="bench")
-def model_bench(bundle: str, *, as_json: AsJson = False) -> int:
-    """Time each stage of scoring on one core."""
-    from farthing.commands.model import bench
-
-    return bench(bundle, as_json=as_json)
 
 
 @topics.command(name="create")

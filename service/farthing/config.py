@@ -24,7 +24,15 @@ from pydantic_settings import EnvSettingsSource
 from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
-from farthing.sections import Assumptions, CampaignSettings, HttpSettings, RouteSettings, Settings, WorkerSettings
+from farthing.sections import (
+    Assumptions,
+    CampaignSettings,
+    HttpSettings,
+    ModelSettings,
+    RouteSettings,
+    Settings,
+    WorkerSettings,
+)
 
 __all__ = [
     "EXAMPLE",
@@ -36,6 +44,7 @@ __all__ = [
     "load",
     "named_file",
     "schema",
+    "trusted_keys",
     "with_file",
     "without_settings",
 ]
@@ -152,6 +161,21 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not _is_setting(name)}
 
 
+def trusted_keys(path: Path | None) -> tuple[str, ...]:
+    """Read ``model.trusted_keys`` alone, for commands that load a bundle and otherwise need no settings.
+
+    Raises
+    ------
+    ConfigError
+        The file or that section cannot be read.
+    """
+    merged = _merge(_toml(path) if path is not None else {}, _environment())
+    try:
+        return ModelSettings.model_validate(merged.get("model", {})).trusted_keys
+    except ValidationError as error:
+        raise ConfigError(f"model: {_explain(error, {})}") from error
+
+
 def schema() -> str:
     """Return the JSON Schema of the settings file, indented."""
     return json.dumps(Settings.model_json_schema(), indent=2)
@@ -249,6 +273,7 @@ def _did_you_mean(dotted: str) -> str:
             "kafka": KafkaSettings,
             "route": RouteSettings,
             "campaign": CampaignSettings,
+            "model": ModelSettings,
             "worker": WorkerSettings,
             "http": HttpSettings,
             "meter": MeterSettings,

@@ -11,8 +11,10 @@
     ├── DecodeError                topic, partition, offset where known
     │   ├── CorruptBatchError      crc, length or varint is wrong: place, expected, found
     │   └── UnsupportedBatchError  a magic or codec that we do not read
-    ├── ScoreError                 a bug or a bad bundle: never retried
+    ├── ScoreError                 the model fails or hangs: a bug or a bad bundle
+    ├── BlockHeldError             the model or the sink refuses nearly all of a block: tried again
     └── BrokerError                wraps a client error; ``retriable`` is copied from Kafka's own table
+        └── farthing.kafka.HeldError   an output topic takes nothing: its partitions are held, and tried again
 
 A message says what is wrong, where, and what to do. One bad *event* never raises: it is a
 :class:`farthing.blocks.Status` in a column.
@@ -24,6 +26,9 @@ from typing import ClassVar, Final
 
 INTERNAL_EXIT_CODE: Final = 70
 """What the command line exits with after any other exception, a bug of ours: EX_SOFTWARE of sysexits.h."""
+
+LONGEST_BUNDLE_ERROR: Final = 2_000
+"""Characters of a message about a bundle."""
 
 
 def extra(name: str) -> str:
@@ -61,7 +66,16 @@ class StartError(FarthingError):
 
 
 class BundleError(FarthingError):
-    """A bundle is incomplete, changed, or does not give its golden results on this machine."""
+    """A bundle is incomplete, changed, or does not give its golden results on this machine.
+
+    Messages quote what strangers wrote into bundles: control characters are escaped, and a long message is cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST_BUNDLE_ERROR // 2
+        if len(message) > LONGEST_BUNDLE_ERROR:
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class DataError(FarthingError):
@@ -82,7 +96,8 @@ class DecodeError(FarthingError):
     """Fetched bytes cannot be read as record batches.
 
     ``topic``, ``partition`` and ``base_offset`` are ``None`` where they are not known; ``next_offset`` is the first
-    offset after the unreadable batch, where its header could be read.
+    offset after the unreadable batch, where its header could be read. ``first_offset`` is the first one that cannot be
+    read: ``base_offset``, unless the damage is further on in the batch.
     """
 
     stage: ClassVar[str] = "decode"
@@ -95,6 +110,7 @@ class DecodeError(FarthingError):
         topic: str | None = None,
         partition: int | None = None,
         base_offset: int | None = None,
+        first_offset: int | None = None,
         next_offset: int | None = None,
     ) -> None:
         place = f"{topic}[{partition}] " if topic is not None else ""
@@ -103,6 +119,7 @@ class DecodeError(FarthingError):
         self.topic = topic
         self.partition = partition
         self.base_offset = base_offset
+        self.first_offset = base_offset if first_offset is None else first_offset
         self.next_offset = next_offset
 
 
@@ -118,6 +135,14 @@ class ScoreError(FarthingError):
     """The model failed on well-formed features: a bug or a bad bundle."""
 
     stage: ClassVar[str] = "score"
+    exit_code: ClassVar[int] = 4
+
+
+class BlockHeldError(FarthingError):
+    """A block is not answered, because the model or the sink refuses nearly all of it. Nothing of it was written."""
+
+    stage: ClassVar[str] = "score"
+    retriable = True
     exit_code: ClassVar[int] = 4
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,8 +15,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
+from farthing.limits import MAX_BLOCK_BYTES
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.payload.paths import parse_path
+from farthing.process.access import Access
 from farthing.process.exits import EXIT_TIMEOUT_S
 
 
@@ -74,6 +77,11 @@ class RouteSettings(_Section):
         description="path of the field that names an event's tenant, such as 'account' or 'user.account'; none: no "
         "tenants",
     )
+    redact: tuple[str, ...] = Field(
+        (),
+        description="paths of fields whose values `farthing dead show` replaces, such as 'user.email'; a value that is "
+        "not JSON is then not shown at all",
+    )
     pacing: str | None = Field(
         None, min_length=1, description="for bidding: compacted topic with the campaign's pacing multiplier"
     )
@@ -100,6 +108,16 @@ class RouteSettings(_Section):
                 raise ValueError(f"{name}: {error}") from error
         return fields
 
+    @field_validator("redact")
+    @classmethod
+    def _check_redacted(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            try:
+                parse_path(path)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return paths
+
     @model_validator(mode="after")
     def _check(self) -> RouteSettings:
         if self.pacing in (self.source, self.sink, self.dead_letters):
@@ -124,6 +142,12 @@ class WorkerSettings(_Section):
     drain_timeout_ms: int = Field(
         20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish, commit and leave after SIGTERM"
     )
+    max_block_bytes: int = Field(
+        MAX_BLOCK_BYTES,
+        ge=1 << 20,
+        le=1 << 30,
+        description="bytes of uncompressed events that are scored at once; a longer record is a dead letter",
+    )
     stall_timeout_ms: int = Field(
         60_000, ge=1_000, le=MOST_MS, description="ms with lag and without progress after which /ready fails"
     )
@@ -133,11 +157,32 @@ class WorkerSettings(_Section):
     )
 
 
+class ModelSettings(_Section):
+    """Which bundles may be loaded."""
+
+    trusted_keys: tuple[str, ...] = Field(
+        (),
+        description="PEM files of ed25519 public keys; every bundle must be signed with one of them; none: bundles "
+        "need no signature",
+    )
+
+
 class HttpSettings(_Section):
     """Where /live, /ready and /metrics are served."""
 
     host: str = Field("127.0.0.1", description="address to listen on; the default is this machine only")
     port: int = Field(9464, ge=0, le=65_535, description="port to listen on; 0: any free one")
+    token_file: Path | None = Field(
+        None, description="file with the token that /metrics asks for; required beyond loopback, or see allow_anonymous"
+    )
+    allow_anonymous: bool = Field(False, description="true: beyond loopback anyone who can connect may read /metrics")
+    tls_certfile: Path | None = Field(None, description="PEM file with the port's certificate; none: no TLS")
+    tls_keyfile: Path | None = Field(None, description="PEM file with its key; default: it is in tls_certfile")
+
+    @property
+    def access(self) -> Access:
+        """Who may come in."""
+        return Access(self.token_file, self.allow_anonymous, (), self.tls_certfile, self.tls_keyfile)
 
 
 class Settings(BaseSettings):
@@ -148,6 +193,7 @@ class Settings(BaseSettings):
     )
     kafka: KafkaSettings = Field(default_factory=lambda: KafkaSettings(), description="brokers and consumer group")
     route: tuple[RouteSettings, ...] = Field(description="one or more routes")
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings(), description="which bundles may be loaded")
     worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings(), description="worker processes")
     http: HttpSettings = Field(default_factory=lambda: HttpSettings(), description="probes and metrics")
     meter: MeterSettings = Field(default_factory=lambda: MeterSettings(), description="what scoring costs and saves")
@@ -172,6 +218,12 @@ class Settings(BaseSettings):
         sources = [r.source for r in self.route]
         if len(set(sources)) != len(sources):
             raise ValueError(f"two routes read the same source topic ({', '.join(sources)})")
+        open_ms = self.worker.commit_interval_ms
+        if self.kafka.delivery == "exactly_once" and self.kafka.transaction_timeout_ms < 2 * open_ms:
+            raise ValueError(
+                f"kafka.transaction_timeout_ms ({self.kafka.transaction_timeout_ms}) must be at least twice "
+                f"worker.commit_interval_ms ({open_ms}), or transactions are aborted before they end"
+            )
         loops = set(sources) & ({r.sink for r in self.route} | {r.dead_letters for r in self.route})
         if loops:
             raise ValueError(

@@ -19,6 +19,12 @@ from tests.serving.test_usage import read_all
 SOON_LEFT = {"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 1_000}
 
 
+class Nowhere:
+    """A ledger that is not there."""
+
+    port = 9
+
+
 def audit(service, ledger, *more):
     done = subprocess.run(
         [sys.executable, "-m", "farthing", "audit", "-c", str(service.config), "--json",
@@ -76,6 +82,23 @@ async def test_it_agrees_through_a_kill_and_finds_what_was_changed(apache_kafka,
         assert f"{service.source}[1]: offsets 0 to 2002 by {last.model}: the ledger has" in done.stderr
         assert (said["agrees"], said["ledger_scored"], said["scored"]) == (False, 5_999, 5_997)
 
+        # Without a ledger the workers' own totals are the books: that record is among them.
+        done, said = audit(service, Nowhere)
+        assert done.returncode == 1
+        assert "no ledger answers at http://127.0.0.1:9" in done.stderr
+        assert f"compared with the workers' totals in {ledger.usage}" in said["books"]
+        assert (said["ledger_scored"], said["scored"], said["recounted_only"]) == (5_999, 5_997, False)
+
+        # Without those either there is only the recount, and that is said.
+        config = service.config.read_text()
+        service.config.write_text(config.replace(ledger.usage, f"none-{service.name}"))
+        done, said = audit(service, Nowhere)
+        service.config.write_text(config)
+        assert done.returncode == 4
+        assert "recounted: 5,997 events scored and 3 dead in 3 partitions" in done.stderr
+        assert "not compared with any books: no ledger answers at" in done.stderr
+        assert (said["agrees"], said["scored"], said["dead"], said["recounted_only"]) == (False, 5_997, 3, True)
+
         # What retention has deleted cannot be recounted, and that is said.
         admin = AIOKafkaAdminClient(bootstrap_servers=service.servers)
         await admin.start()
@@ -126,8 +149,8 @@ ROUTE = '[[route]]\nbundle = "moderation"\nsource = "e{0}"\nsink = "s"\ndead_let
 
 def test_errors_say_what_to_do(tmp_path):
     done = run(tmp_path, ROUTE.format(1) + "[ledger]\nport = 9\n")
-    assert done.returncode == 3
-    assert "no ledger answers at http://127.0.0.1:9" in done.stderr
+    assert done.returncode == 3  # neither a ledger nor a broker
+    assert "kafka.bootstrap_servers = 127.0.0.1:9" in done.stderr
     done = run(tmp_path, ROUTE.format(1), "--ledger", "here")
     assert done.returncode == 2
     assert "write an address such as" in done.stderr

@@ -1,10 +1,12 @@
 """Where books and topics differ, and that it is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from farthing.audit.compare import LedgerCount, compare, counted_to
-from farthing.audit.recount import Outcomes
+from farthing.audit.recount import Outcomes, place_of
 
 
 def account(base, stop, *, scored=None, dead=0, partition=0, model="m@1"):
@@ -61,3 +63,15 @@ def test_what_retention_deleted_is_unknown_and_no_difference():
     found = one([account(0, 10)], answered(range(5, 10)), "s[0] begins at offset 5")
     assert found.findings == ()
     assert "begins at offset 5" in found.unknown
+
+
+def test_each_log_is_compared_with_its_own_counts():
+    accounts = [account(0, 10), replace(account(0, 5), log=1, lost=0)]
+    found = {0: answered(range(10)), place_of(0, 1): answered(range(5))}
+    one_, two = compare("e", accounts, found, {})
+    assert [(c.partition, c.log, c.scored, c.findings) for c in (one_, two)] == [(0, 0, 10, ()), (0, 1, 5, ())]
+
+
+def test_lost_events_are_said():
+    found = one([account(0, 10), replace(account(30, 40), lost=20)], answered([*range(10), *range(30, 40)]))
+    assert (found.lost, found.findings) == (20, ())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from farthing.audit.recount import Recount
+from farthing.audit.recount import Recount, partition_and_log, place_of
 from farthing.blocks import FetchedPartition
 from farthing.errors import CorruptBatchError
 from farthing.wire import encode_records, header_bytes
@@ -52,11 +52,30 @@ def test_a_skipped_batch_is_no_event():
     assert (len(found.dead), found.skipped_batches, found.repeats) == (1, 1, 0)
 
 
+def test_the_logs_of_a_topic_that_was_created_again_are_counted_apart():
+    recount = Recount("s", "d", {0: 3, place_of(0, 1): 5})
+    later = [[*score(n), ("farthing.log", "1")] for n in (0, 1, 2, 4, 4, 7)]
+    recount.read(fetched("s", [score(0), score(1), *later]))
+    recount.read(fetched("d", [letter(2), letter(3, ("farthing.error.log", "1"))]))
+    first, second = recount.outcomes[0], recount.outcomes[place_of(0, 1)]
+    assert (len(first.scored), len(first.dead), first.repeats, first.later) == (2, 1, 0, 0)
+    assert (len(second.scored), len(second.dead), second.repeats, second.later) == (4, 1, 1, 1)
+    assert partition_and_log(place_of(7, 2)) == (7, 2)
+
+
 def test_both_at_once_is_told():
     recount = Recount("s", "d", {0: 100})
     recount.read(fetched("s", [score(1), score(2)]))
     recount.read(fetched("d", [letter(2)]))
     assert recount.outcomes[0].both() == 1
+
+
+def test_a_dead_letter_that_was_scored_later_is_no_contradiction():
+    recount = Recount("s", "d", {0: 100})
+    recount.read(fetched("s", [score(1), [*score(2), ("farthing.replay", "2")]]))
+    recount.read(fetched("d", [letter(2)]))
+    found = recount.outcomes[0]
+    assert (len(found.scored), len(found.dead), found.both(), found.foreign) == (1, 1, 0, 0)
 
 
 def test_a_damaged_batch_is_an_error_and_no_small_count():

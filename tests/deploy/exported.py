@@ -7,8 +7,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.config import Settings
+from farthing.kafka import Moved
 from farthing.ledger.figures import Figures
-from farthing.serving.metrics import STAGES, STATES, Metrics
+from farthing.serving.metrics import REPORTS, STAGES, STATES, Metrics
 from farthing.serving.supervisor import Supervisor
 
 # What Prometheus and its operator put on every series, and what a supervisor puts on its workers'.
@@ -17,6 +18,7 @@ LABEL_VALUES = {
     "stage": set(STAGES),
     "farthing_worker_state": set(STATES),
     "outcome": {"scored", "dead", "committed", "not_ours"},
+    "report": set(REPORTS),
     "estimate": {"low", "mid", "high"},
     "job": {"farthing-worker", "farthing-ledger", "farthing-.*"},
 }
@@ -32,6 +34,8 @@ def worker_metrics():
     metrics.broker_errors.labels("fetch").inc()
     metrics.bid_requests.labels("events.m", "bid", "false").inc()
     metrics.pacing.labels("events.m").set(1)
+    metrics.moved(("events.m", 3), Moved(30, 0, "retention", 20, 10))
+    metrics.moved(("events.m", 3), Moved(0, 1, "new_log"))
     metrics.pacing_updates.labels("events.m", "accepted").inc()
     found = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):

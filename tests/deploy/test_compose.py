@@ -135,7 +135,7 @@ def test_the_workers_settings_are_accepted(monkeypatch):
     settings = settings_of("worker", monkeypatch)
     assert settings.kafka.bootstrap_servers == ("kafka:9092",)
     assert "INTERNAL://kafka:9092" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
-    assert settings.http.host == "0.0.0.0"
+    assert settings.http.host == "0.0.0.0" and settings.http.allow_anonymous  # Prometheus has no token
     assert [str(settings.http.port)] == SERVICES["worker"]["expose"]
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace * 1000 >= settings.worker.drain_timeout_ms + 5_000
@@ -144,6 +144,7 @@ def test_the_workers_settings_are_accepted(monkeypatch):
 @pytest.mark.skipif("ledger" not in config.Settings.model_fields, reason="there are no settings of a ledger")
 def test_the_ledgers_settings_are_accepted(monkeypatch):
     settings = settings_of("ledger", monkeypatch)
+    assert settings.ledger.host == "0.0.0.0" and settings.ledger.allow_anonymous  # it is published on loopback
     assert SERVICES["ledger"]["ports"] == [f"127.0.0.1:{settings.ledger.port}:{settings.ledger.port}"]
     assert SERVICES["ledger"]["healthcheck"]["test"][-1] == str(settings.ledger.port)
 

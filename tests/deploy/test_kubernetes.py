@@ -234,6 +234,22 @@ def test_secrets_are_files(built, overlay):
     assert not of_kind(built[overlay], "Secret")
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_metrics_and_the_page_ask_for_a_token_that_prometheus_has(built, overlay, tmp_path, monkeypatch):
+    production = overlay.startswith("production")
+    for workload in workloads(built[overlay]):
+        settings = settings_of(workload, built[overlay], tmp_path, monkeypatch)
+        section = settings.ledger if workload["kind"] == "Deployment" else settings.http
+        assert (section.token_file is not None) == production
+        assert section.allow_anonymous != production
+        if production:
+            (mount,) = [m for m in pod(workload)["containers"][0]["volumeMounts"] if m["name"] == "kafka-credentials"]
+            assert str(section.token_file.parent) == mount["mountPath"]
+            sent = {"credentials": {"name": "farthing-kafka", "key": section.token_file.name}}
+            monitors = of_kind(built[overlay], "ServiceMonitor")
+            assert monitors and all(m["spec"]["endpoints"][0]["authorization"] == sent for m in monitors)
+
+
 def test_the_network_is_closed_but_for_what_is_needed(built):
     for documents in built.values():
         policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind(documents, "NetworkPolicy")}

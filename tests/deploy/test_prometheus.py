@@ -105,7 +105,7 @@ def test_rules_name_only_what_is_exported():
         recorded = [name for name in names if ":" in name]
         assert all(name in RECORDED for name in recorded)
         templates = re.findall(r"\$labels\.(\w+)", str(rule.get("annotations", "")))
-        assert set(templates) <= {"instance", "route", "stage", "model"}
+        assert set(templates) <= {"instance", "route", "partition", "stage", "model"}
 
 
 def test_an_expression_that_names_something_else_is_noticed():

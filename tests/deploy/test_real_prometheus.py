@@ -51,6 +51,7 @@ class Workers:
             metrics.latency.add(ROUTE, np.zeros(990, np.int64), 40, np.zeros(990, np.uint8))
             metrics.commits.labels("committed").inc()
             metrics.lag.labels(ROUTE).set(500)
+            metrics.unreadable.labels(ROUTE).set(20)
             self.events += 1_010
         texts = [(i, generate_latest(metrics.registry).decode()) for i, metrics in enumerate(self.metrics)]
         own = 'farthing_workers 2\nfarthing_worker_restarts_total{worker="0"} 0\n'

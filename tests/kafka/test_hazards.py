@@ -34,6 +34,10 @@ A13   a producer that is out of sequence never recovers             kafka.test_h
 A14   positions outside the log                                     serving.test_partition_trouble::
                                                                     test_a_position_before_the_log_begins_goes_on_at_its_beginning
                                                                     kafka.test_hazards::test_a_topic_made_anew_is_read_from_its_beginning
+                                                                    serving.test_new_log::
+                                                                    test_a_topic_made_anew_and_refilled_while_the_worker_slept
+                                                                    kafka.test_log_watch::
+                                                                    test_a_log_that_an_election_has_cut_goes_on_where_it_parts
 A15   leaks of ``async for``; a send without a start hangs          kafka.test_hazards::test_the_client_is_used_as_we_say
                                                                     kafka.test_hazards::test_every_wait_ends_when_the_broker_does_not_answer
 A16   private names move                                            kafka.test_contract::test_the_version_is_the_one_that_was_read
@@ -111,9 +115,8 @@ def test_the_client_is_used_as_we_say():
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] == "ledger":
             continue  # a Faust application, which has its own ways
-        single = (
-            path.name == "pacing.py"
-        )  # one compacted topic, assigned by hand, read as a whole: no group, no offsets
+        # One compacted topic, assigned by hand: no group, no offsets.
+        single = path.name in ("pacing.py", "tail.py")
         text = path.read_text()
         assert "deserializer" not in text, path
         assert "opentelemetry" not in text, path

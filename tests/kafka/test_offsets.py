@@ -73,6 +73,18 @@ class Machine(RuleBasedStateMachine):
         self.stale += [ticket for ticket, _, acked in blocks if not acked]
         self.owned[p] = ([], done, committed)
 
+    @precondition(lambda self: self.owned)
+    @rule(data=st.data(), left=st.integers(-1, 1), size=st.integers(0, 50))
+    def skip(self, data, left, size):
+        p = data.draw(st.sampled_from(sorted(self.owned)))
+        blocks, _, committed = self.owned[p]
+        done = self.done(p)
+        expected = left == 0 and all(acked for *_, acked in blocks)
+        assert self.tracker.skip(p, done + left, done + left + size) is expected
+        if expected:
+            self.stale += [ticket for ticket, *_ in blocks]
+            self.owned[p] = ([], done + size, committed)
+
     @rule()
     def commit(self):
         offsets = self.tracker.committable()
@@ -125,14 +137,25 @@ class ForgetsWhoseAcknowledgementItIs(OffsetTracker):
         return super().ack(ticket)
 
 
+class SkipsWhatIsInFlight(OffsetTracker):
+    def skip(self, partition, left, offset):
+        if self.next_unacknowledged(partition) == left:
+            self.rewind(partition)
+        return super().skip(partition, left, offset)
+
+
 class CommitsAfterRevoke(OffsetTracker):
     def revoke(self, partitions):
         return None
 
 
 @pytest.mark.parametrize(
-    "mutant", [CommitsPastWhatIsInFlight, CommitsOneTooFar, ForgetsWhoseAcknowledgementItIs, CommitsAfterRevoke]
-)
+    "mutant",
+    [
+        CommitsPastWhatIsInFlight, CommitsOneTooFar, ForgetsWhoseAcknowledgementItIs, SkipsWhatIsInFlight,
+        CommitsAfterRevoke,
+    ],
+)  # fmt: skip
 def test_mutants_are_caught(mutant):
     machine = type("Mutant", (Machine,), {"tracker_class": mutant})
     with pytest.raises(Exception):  # noqa: B017 (whatever the model notices first)

@@ -32,7 +32,8 @@ def password(tmp_path):
 
 def test_the_enumerated_settings_are_the_ones_that_are_tried_here():
     assert {name for name in KafkaSettings.model_fields if offered(name)} == {
-        "delivery", "isolation_level", "auto_offset_reset", "compression", "security_protocol", "sasl_mechanism",
+        "delivery", "isolation_level", "auto_offset_reset", "on_new_log", "compression", "security_protocol",
+        "sasl_mechanism",
     }  # fmt: skip
 
 
@@ -47,7 +48,9 @@ WAYS = [
 async def test_every_way_to_say_who_one_is_makes_a_client_and_a_connection(protocol, mechanism, password):
     assert {protocol for protocol, _ in WAYS} == set(offered("security_protocol"))
     sasl = {}
-    if mechanism is not None:
+    if mechanism == "OAUTHBEARER":
+        sasl = {"sasl_mechanism": mechanism, "sasl_oauth_token_file": password}
+    elif mechanism is not None:
         sasl = {"sasl_mechanism": mechanism, "sasl_plain_username": "u", "sasl_plain_password_file": password}
     settings = KafkaSettings(security_protocol=protocol, allow_insecure=protocol == "SASL_PLAINTEXT", **sasl)
     options = settings.client_options()
@@ -55,7 +58,7 @@ async def test_every_way_to_say_who_one_is_makes_a_client_and_a_connection(proto
     chosen = {name: value for name, value in options.items() if name.startswith(("sasl", "security"))}
     connection = AIOKafkaConnection("localhost", 9092, **chosen)
     assert connection._sasl_mechanism == mechanism
-    assert options.get("sasl_plain_password") == (None if mechanism is None else "hunter2")
+    assert options.get("sasl_plain_password") == (None if mechanism in (None, "OAUTHBEARER") else "hunter2")
 
 
 @pytest.mark.parametrize("name", ["isolation_level", "auto_offset_reset"])

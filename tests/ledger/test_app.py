@@ -5,8 +5,9 @@ import importlib.util
 import pytest
 
 from farthing.config import Settings
-from farthing.errors import ConfigError
-from farthing.ledger.app import BACKLOG_MS, LedgerApp
+from farthing.errors import BrokerError, ConfigError
+from farthing.ledger.app import BACKLOG_MS, SILENT_S, LedgerApp
+from farthing.ledger.books import Account
 from farthing.ledger.run import assemble, load_book
 from tests.ledger.cases import DAY, NOW, beat, record
 
@@ -110,6 +111,70 @@ async def test_without_a_worker_the_backlog_ends_by_itself(app, monkeypatch):
     app.ready, app._restored_ms, app.minutes = True, NOW, {}
     await app._moment()
     assert len(app.ledger._moments) == 1
+
+
+def test_readiness_says_when_no_broker_answers(app):
+    app.ready = True
+    assert app.readiness() == (True, "keeping the books")
+    app._answered_s -= SILENT_S + 1
+    is_ready, why = app.readiness()
+    assert not is_ready
+    assert "no broker has answered for 16 s" in why
+
+
+class Reached:
+    """Stands in for what knows how far the tables are, with topics that cannot be read at first."""
+
+    def __init__(self, values):
+        self.is_ours, self.values, self.failures = False, values, 2
+
+    async def catch_up(self, topic, post, say):
+        say("reading")
+        if self.failures:
+            self.failures -= 1
+            raise BrokerError("the broker sends nothing", retriable=True) if self.failures else RuntimeError("a bug")
+        return post(self.values.get(topic, []))
+
+
+async def test_only_the_member_with_the_partitions_has_books_and_it_makes_up_for_its_tables(app, monkeypatch):
+    monkeypatch.setattr("farthing.ledger.app.RESTORE_AGAIN_S", 0.01)
+    known, newer, lost = record(5), record(9), record(3, partition=1)
+    good = beat(at_ms=NOW)
+    app.accounts = {known.key: Account.opened(known).encode(), b"damaged": b"["}
+    app.workers, app.minutes = {}, {}
+    usage = [(known.key, known.encode()), (newer.key, newer.encode()), (lost.key, lost.encode()), (b"x", b"[" * 9_000)]
+    app.reached = Reached({"farthing.usage": usage, "farthing.heartbeats": [(good.key, good.encode())]})
+
+    await app._recovered()
+    assert app.readiness() == (False, app._why_not)
+    assert "another member of the group" in app._why_not
+    assert not app._restored.is_set()
+
+    app.reached.is_ours = True
+    await app._recovered()
+    await app._restoring
+    assert app.readiness()[0]
+    assert {a.record.next_offset for a in app.ledger.accounts.values()} == {9, 3}
+    assert app.accounts[lost.key] == app.ledger.accounts[lost.key].encode()
+    assert app.workers == {good.key: good.encode()}
+    assert app.records == 4  # what the tables had was not read again
+    assert app.refusals.counts == {("accounts", "syntax"): 3, ("usage", "nesting"): 1}  # restored three times
+
+    app.reached.is_ours = False
+    await app._recovered()
+    assert not app.readiness()[0]
+
+
+async def test_of_a_batch_what_is_hostile_is_refused_and_the_rest_posted(app):
+    app._restored.set()
+    app.accounts, app.workers = {}, {}
+    good = record(7)
+    odd = [b"[" * 100_000, b"9" * 400, b"", None, good.encode().replace(b'"s":7', b'"s":' + b"9" * 400), b"\xff\xfe{"]
+    await app._post(Stream([*odd, good.encode(), *odd]))
+    await app._beat(Stream([*odd, beat().encode()]))
+    assert list(app.accounts) == [good.key]
+    assert len(app.workers) == 1
+    assert app.refused == 3 * len(odd)
 
 
 def test_what_faust_must_not_do_is_off():

@@ -18,9 +18,11 @@ MECHANISMS = [m for part in get_args(KafkaSettings.model_fields["sasl_mechanism"
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_the_ledger_says_who_it_is_as_the_worker_does(protocol, mechanism, tmp_path):
     (tmp_path / "password").write_text("hunter2\n")
+    login = {"sasl_plain_username": "u", "sasl_plain_password_file": tmp_path / "password"}
+    token = {"sasl_oauth_token_file": tmp_path / "token"}
     options = KafkaSettings(
         security_protocol=protocol, allow_insecure=protocol == "SASL_PLAINTEXT", sasl_mechanism=mechanism,
-        sasl_plain_username="u", sasl_plain_password_file=tmp_path / "password",
+        **(token if mechanism == "OAUTHBEARER" else login),
     ).client_options()  # fmt: skip
     told = credentials_to_aiokafka_auth(_credentials(options))
     assert {name: value for name, value in told.items() if value is not None} == {

@@ -11,9 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from farthing.ledger import figures
 from farthing.ledger.figures import Figures
+from farthing.ledger.refusals import Refusals
 from farthing.ledger.statement import make_statement
 from farthing.meter.money import SCENARIOS
 from farthing.meter.opponents import MODES
+from farthing.meter.untrusted import Refused
 from tests.ledger.cases import NOW, MadeUp, beat, book, record
 
 GOLDEN = Path(__file__).with_name("metrics.txt")
@@ -25,7 +27,10 @@ class Source:
 
     def __init__(self, made, *, ready=True):
         self.made, self.ready = made, ready
-        self.records, self.refused = 17, 2
+        self.records, self.broker_silent_s = 17, 1.5
+        self.refusals = Refusals()
+        for source in ("usage", "heartbeats", "accounts"):
+            self.refusals.refuse(source, Refused("syntax", "x"))
 
     def books(self):
         return self.made.books()
@@ -104,6 +109,9 @@ def test_values_are_the_statements():
     assert found["farthing_ledger_workers", ()] == 2
     assert found["farthing_ledger_records_total", ()] == 17
     assert found["farthing_ledger_refused_records_total", ()] == 2
+    assert found["farthing_ledger_refusals_total", (("reason", "syntax"), ("source", "accounts"))] == 1
+    assert found["farthing_ledger_refusals_total", (("reason", "nesting"), ("source", "usage"))] == 0
+    assert found["farthing_ledger_broker_silent_seconds", ()] == 1.5
     assert found["farthing_ledger_ready", ()] == 1
 
 

@@ -92,3 +92,33 @@ def test_curves_of_nothing_scored():
     drawn = cost_series(said, [], "openai:gpt-5-nano", None)
     assert drawn["api_usd"] == [None, None]
     assert drawn["own_usd"] == [0, usd(said.own.usd.mid)]
+
+
+def test_a_clock_that_is_put_forward_and_back_loses_no_history():
+    history = History()
+    kept = {}
+    for minute in range(200):
+        new, _ = history.note(Ledger(), NOW + minute * MINUTE)
+        kept[new.minute] = new
+    later = NOW + 73 * 365 * 86_400_000
+    far, gone = history.note(Ledger(), later)
+    assert gone == []
+    assert far.minute in history.snapshots
+    back, gone = history.note(Ledger(), NOW + 200 * MINUTE)
+    assert gone == [far.key]
+    assert history.snapshots == {**kept, back.minute: back}
+
+
+@pytest.mark.parametrize("now_ms", [-1, -(10**13), 0])
+def test_a_clock_before_1970_is_a_minute_that_can_be_read_back(now_ms):
+    new, _ = History().note(Ledger(), now_ms)
+    assert Snapshot.decode(new.encode()) == new
+
+
+def test_a_damaged_minute_is_left_out_and_counted():
+    good = Snapshot(5, {SUBJECT: 7}, 3)
+    refused = []
+    values = [b"[" * 100_000, good.encode(), b'{"minute":1e999,"scored":{},"core_ms":0}', None]
+    history = History.restored(values, refuse=lambda table, error: refused.append((table, error.reason)))
+    assert history.snapshots == {5: good}
+    assert refused == [("minutes", "nesting"), ("minutes", "damaged"), ("minutes", "empty")]

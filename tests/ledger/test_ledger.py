@@ -1,7 +1,9 @@
 """All accounts and workers together: sums, tenants, who lives, rates and latencies."""
 
+import contextlib
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.ledger.books import WINDOWS_MS
+from farthing.ledger.books import WINDOWS_MS, in_time
 from farthing.ledger.ledger import ALIVE_WITHIN_MS, MISSED_FOR_MS, Ledger, Subject, added_up
 from farthing.meter.latencies import EDGES_MS, by_edge
 from farthing.meter.records import OTHER, TenantCount
+from farthing.meter.untrusted import Refused
 from farthing.meter.usage import UsageTotals
 from tests.ledger.cases import EDGES, HOUR, MINUTE, NOW, beat, mixed, record, totals
 
@@ -95,8 +98,10 @@ def test_books_are_restored_as_they_were_written():
     )
     assert again.accounts == ledger.accounts
     assert again.beats == ledger.beats
-    with pytest.raises(ValueError, match="usage record"):
-        Ledger.restored([(b"k", b"nothing")], [])
+    refused = []
+    Ledger.restored([(b"k", b"nothing")], [], refuse=lambda *what: refused.append(what))
+    ((table, error),) = refused
+    assert (table, error.reason) == ("accounts", "syntax")
 
 
 # --- Tenants.
@@ -318,3 +323,144 @@ def test_a_workers_new_process_goes_on_beside_the_old_ones_counts():
 def test_totals_of_nothing():
     assert Ledger().totals("minute", NOW) == {}
     assert totals(0) == added_up([])
+
+
+# --- Clocks.
+
+DAY = 86_400_000
+
+
+@pytest.mark.parametrize("step_ms", [30 * DAY, -30 * DAY, 73 * 365 * DAY, -NOW])
+def test_a_worker_whose_clock_is_put_and_put_back_is_in_the_right_windows(step_ms):
+    """Live records are counted when they come; a record that waited in the topic keeps a time that can be right."""
+    ledger, scored = Ledger(), 0
+
+    def worker_counts(more, wall_ms, clock_ms):
+        nonlocal scored
+        scored += more
+        ledger.post(in_time(record(scored, clock_ms), wall_ms, live=True))
+
+    worker_counts(100, NOW, NOW)
+    worker_counts(20, NOW + 2 * DAY, NOW + 2 * DAY + step_ms)
+    assert ledger.totals("day", NOW + 2 * DAY)[SUBJECT].scored == 20
+    worker_counts(3, NOW + 3 * DAY, NOW + 3 * DAY)
+    for window in WINDOWS_MS:
+        assert ledger.totals(window, NOW + 3 * DAY)[SUBJECT].scored == 3
+        assert ledger.totals(window, NOW + 5 * DAY)[SUBJECT].scored == 0
+    assert ledger.totals(None, NOW)[SUBJECT].scored == 123
+
+
+@pytest.mark.parametrize("step_ms", [30 * DAY, -30 * DAY])
+def test_the_ledgers_own_clock_may_be_put_and_put_back(step_ms):
+    ledger = Ledger()
+    ledger.post(in_time(record(100, NOW), NOW, live=True))
+    ledger.note_moment(NOW)
+    ledger.post(in_time(record(120, NOW), NOW + step_ms, live=True))
+    ledger.note_moment(NOW + step_ms)
+    now = NOW + DAY
+    ledger.post(in_time(record(123, now), now, live=True))
+    assert ledger.totals("day", now)[SUBJECT].scored == 3
+    assert ledger.totals("minute", now + 10 * MINUTE)[SUBJECT].scored == 0
+    ledger.note_moment(now)
+    ledger.post(record(133, now))
+    ledger.note_moment(now + 1_000)
+    assert ledger.events_per_second(MINUTE) == {SUBJECT: 10}
+
+
+def test_a_record_that_waited_is_in_the_window_of_its_time_and_none_is_in_the_future():
+    waited = record(5, NOW - 3 * HOUR)
+    assert in_time(waited, NOW, live=False) is waited
+    assert in_time(waited, NOW, live=True).at_ms == NOW
+    assert in_time(record(5, NOW + DAY), NOW, live=False).at_ms == NOW
+    assert in_time(record(5, NOW + MINUTE), NOW, live=True).at_ms == NOW + MINUTE
+
+
+@pytest.mark.parametrize("step_ms", [30 * DAY, -30 * DAY, 73 * 365 * DAY])
+def test_a_worker_lives_while_it_is_heard_whatever_its_clock_says(step_ms):
+    ledger = Ledger()
+    started = NOW + step_ms
+    for second in range(3):
+        assert ledger.beat(beat("a/0", started, started + 1_000 * second), NOW + 1_000 * second)
+    assert [b.worker for b in ledger.workers(NOW + 2_000)] == ["a/0"]
+    assert ledger.workers(NOW + 2_000 + ALIVE_WITHIN_MS + 1) == []
+    assert [b.worker for b in ledger.missed(NOW + 2_000 + ALIVE_WITHIN_MS + 1)] == ["a/0"]
+    assert ledger.reserved_core_ms() == 2_000
+    # Restarted with the right clock: that process is the worker now, and the other is not missed.
+    ledger.beat(beat("a/0", NOW + 5_000, NOW + 6_000), NOW + 6_000)
+    assert [b.started_at_ms for b in ledger.workers(NOW + 6_000)] == [NOW + 5_000]
+    assert ledger.missed(NOW + 2_000 + ALIVE_WITHIN_MS + 1) == []
+
+
+def test_a_clock_that_was_put_forward_while_a_worker_ran_and_back_again():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", NOW - HOUR, NOW), NOW)
+    assert ledger.beat(beat("a/0", NOW - HOUR, NOW + 30 * DAY), NOW + 1_000)
+    assert ledger.beat(beat("a/0", NOW - HOUR, NOW + 2_000, cpu_ns=9), NOW + 2_000)
+    assert not ledger.beat(beat("a/0", NOW - HOUR, NOW + 1_500), NOW + 2_500)  # late, not stepped
+    assert ledger.cpu_ns() == 9
+    assert ledger.reserved_core_ms() == HOUR + 2_000
+
+
+def test_a_heartbeat_from_2099_in_the_changelog_hides_no_worker():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", NOW + 73 * 365 * DAY, NOW + 73 * 365 * DAY))
+    assert ledger.workers(NOW) == ledger.missed(NOW) == []
+    assert not ledger.has_heard_since(NOW)
+    ledger.beat(beat("a/0", NOW - HOUR, NOW), NOW)
+    assert len(ledger.workers(NOW)) == 1
+    with pytest.raises(Refused, match="ten years"):
+        ledger.beat(beat("b/0", NOW, NOW + 73 * 365 * DAY))
+
+
+# --- What is made up.
+
+
+def test_a_total_that_shrinks_empties_the_open_windows_and_breaks_nothing():
+    ledger = Ledger()
+    ledger.post(record(1_000, NOW - 2 * DAY))
+    ledger.post(record(1_200, NOW))
+    assert ledger.totals("hour", NOW)[SUBJECT].scored == 200
+    assert ledger.post(record(0, NOW + MINUTE, used=totals(5, size=7), base=0)) is None  # not further on
+    assert ledger.post(replace(record(5, NOW + MINUTE), next_offset=5_000)) is not None
+    assert ledger.totals(None, NOW)[SUBJECT].scored == 5
+    for window in WINDOWS_MS:
+        assert ledger.totals(window, NOW + MINUTE)[SUBJECT].scored == 0
+    ledger.post(replace(record(7, NOW + MINUTE), next_offset=5_002))
+    assert ledger.totals("day", NOW + MINUTE)[SUBJECT].scored == 2
+
+
+def test_books_have_room_for_so_many_and_what_is_there_goes_on(monkeypatch):
+    monkeypatch.setattr("farthing.ledger.ledger.MOST_ACCOUNTS", 20)
+    monkeypatch.setattr("farthing.ledger.ledger.MOST_SUBJECTS", 5)
+    monkeypatch.setattr("farthing.ledger.ledger.MOST_PROCESSES", 10)
+    monkeypatch.setattr("farthing.ledger.ledger.MOST_TENANTS", 30)
+    ledger = Ledger()
+    ledger.post(record(1))
+    refused = 0
+    for n in range(100):
+        for one in (record(1, topic=f"made.up.{n}"), record(1, partition=n)):
+            try:
+                ledger.post(one)
+            except Refused as error:
+                assert error.reason == "too_many"
+                refused += 1
+    assert len(ledger.accounts) == 20
+    assert len(ledger.subjects()) == 5
+    assert refused == 201 - 20 - 1  # partition 0 was there
+    for n in range(100):
+        with contextlib.suppress(Refused):
+            ledger.beat(beat(f"w/{n}"))
+    assert len(ledger.beats) == 10
+    named = {f"t{n}": TenantCount(1, 0, 1) for n in range(20)}
+    ledger.post(record(50, tenants=named))
+    ledger.post(record(60, partition=1, tenants=named))
+    assert ledger.post(record(70, tenants=named)).record.tenants == named  # it had them before
+    found = ledger.tenants(100)
+    assert sum(c.scored for c in found.values()) == 20 + 60
+    assert found[OTHER].scored == 60
+
+
+@pytest.mark.parametrize("names", [{"topic": "a\x1fb"}, {"model": "m\n"}, {"task": "\x00"}])
+def test_a_name_that_no_snapshot_can_hold_is_refused(names):
+    with pytest.raises(Refused, match="control characters"):
+        Ledger().post(record(1, **names))

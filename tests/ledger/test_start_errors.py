@@ -14,17 +14,17 @@ from farthing.local.process import free_port
 pytestmark = pytest.mark.skipif(not has_faust(), reason="there is no Faust for this platform")
 
 
-def start(folder, *, broker, port, extra=""):
+def start(folder, *, broker, port, extra="", data_dir=None, limit=None):
     """Run ``farthing ledger`` to its end: the process, and its last lines that are the command's own voice."""
     config = folder / "farthing.toml"
     config.write_text(
         f'[kafka]\nbootstrap_servers = ["127.0.0.1:{broker}"]\n{extra}'
         '[[route]]\nbundle = "moderation"\nsource = "e"\nsink = "s"\ndead_letters = "d"\n'
-        f'[ledger]\nport = {port}\ndata_dir = "{folder}"\n'
+        f'[ledger]\nport = {port}\ndata_dir = "{data_dir or folder}"\n'
     )
     done = subprocess.run(
         [sys.executable, "-m", "farthing", "ledger", "-c", str(config)],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120, check=False, preexec_fn=limit,
     )  # fmt: skip
     return done, [line for line in done.stderr.splitlines() if line.startswith("farthing: ")]
 
@@ -68,3 +68,21 @@ async def test_an_address_that_was_looked_at_is_free_again():
     with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(StartError, match=f"ledger.port = {port}"):
             await require_address("127.0.0.1", port)
+
+
+def no_room():
+    """What a full disk is like for a process: it can write to no file."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
+@pytest.mark.parametrize("why", ["no room", "a file"])
+def test_a_folder_that_cannot_be_written(tmp_path, why):
+    """Faust made its folders there, and failed with a traceback or later."""
+    data_dir = tmp_path / "books"
+    if why == "a file":
+        data_dir.write_text("")
+    done, said = start(tmp_path, broker=free_port(), port=free_port(), data_dir=data_dir, limit=no_room)
+    assert_one_sentence(done, said, f"ledger.data_dir = {str(data_dir)!r}", "cannot be written", "no book is lost")

@@ -149,6 +149,7 @@ def test_the_answer_is_the_statement():
         "scored": said.scored,
         "dead": sum(line.used.dead for line in said.lines),
         "rows": said.scored,
+        "lost_ever": 0,
     }
     assert body["avoided_usd"] == said.avoided(MODELS[1], "packed").usd()
     assert body["own"]["usd"] == said.own.usd.usd()
@@ -193,7 +194,7 @@ def test_undefined_is_null():
         assert body[name] is None, name
     assert body["comparison"] is None
     assert body["own"]["usd_per_million"] is None
-    assert body["events"] == {"scored": 0, "dead": 0, "rows": 0}
+    assert body["events"] == {"scored": 0, "dead": 0, "rows": 0, "lost_ever": 0}
 
 
 def test_a_lag_that_nobody_tells_is_null_and_a_silent_worker_is_named():
@@ -212,6 +213,15 @@ def test_a_lag_that_a_worker_does_not_know_is_null_and_not_zero():
     assert [w["lag"] for w in body["workers"]] == [36_000, None]
     ledger.beat(beat("a/1", at_ms=NOW + 1, lag={"events.m": 0}, latency={"events.m": ()}))
     assert said_of(ledger)[1]["lag"] == 36_000
+
+
+def test_what_is_behind_an_open_transaction_is_told_apart():
+    ledger = Ledger()
+    ledger.beat(beat("a/0", lag={"events.m": 30}, unreadable={"events.m": 20}))
+    ledger.beat(beat("a/1", lag={"events.m": 4}))
+    _, body = said_of(ledger)
+    assert (body["lag"], body["lag_unreadable"]) == (34, 20)
+    assert said_of(Ledger())[1]["lag_unreadable"] is None
 
 
 def test_the_partitions_of_a_worker_that_just_fell_silent_are_not_forgotten():

@@ -1,5 +1,6 @@
 """What is served: headers, refusals in words, probes, and files that need no other host."""
 
+import asyncio
 import hashlib
 import json
 import re
@@ -9,9 +10,12 @@ import pytest
 from aiohttp import ClientSession, web
 
 from farthing.config import Settings
-from farthing.errors import StartError
+from farthing.errors import ConfigError, StartError
+from farthing.ledger.client import ask
 from farthing.ledger.first_event import first_events
 from farthing.ledger.web import FILES, PAGE, Pages
+from farthing.process.access import Access
+from farthing.process.http import bind
 from tests.ledger.cases import MadeUp, book
 from tests.ledger.test_statement_json import FIRST_EVENT, HISTORY, STATEMENT
 
@@ -205,6 +209,47 @@ async def test_unless_told_no_name_is_served_that_a_stranger_could_point_here(se
 async def test_any_name_may_be_served_where_a_proxy_checks(made):
     async with Served(made, hosts=("*",)) as served:
         assert (await served.get("/", headers={"Host": "whatever.example"}))[0] == 200
+
+
+async def test_the_token_opens_the_page_for_programs_and_for_a_browsers_login(made, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("canary-81fe-token\n")
+    pages = Pages(made.books, TERMS, ready=lambda: (True, ""), metrics=bytes)
+    _, port = await pages.listen("0.0.0.0", 0, Access(file))
+    address = f"http://127.0.0.1:{port}"
+    try:
+        async with ClientSession(address) as client:
+            for path in ("/", "/page.js", "/api/statement", "/metrics"):
+                async with client.get(path) as response:
+                    assert response.status == 401
+                    assert "ledger.token_file" in await response.text()
+                    assert [c.split()[0] for c in response.headers.getall("WWW-Authenticate")] == ["Bearer", "Basic"]
+            async with client.get("/ready") as response:
+                assert response.status == 200
+        assert isinstance(await asyncio.to_thread(ask, address, "/api/accounts", file), list)
+        with pytest.raises(ConfigError, match=r"it asks for a token; set ledger\.token_file"):
+            await asyncio.to_thread(ask, address, "/api/accounts")
+    finally:
+        await pages.close()
+
+
+async def test_the_token_is_sent_to_no_other_address(tmp_path):
+    (tmp_path / "token").write_text("canary-81fe-token")
+    seen = []
+
+    async def elsewhere(request):
+        seen.append(request.headers.get("Authorization"))
+        raise web.HTTPFound("http://localhost:9/elsewhere")
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", elsewhere)
+    endpoint = await bind(app, "127.0.0.1", 0, section="ledger")
+    try:
+        with pytest.raises(ConfigError, match="returned 302"):
+            await asyncio.to_thread(ask, f"http://127.0.0.1:{endpoint.port}", "/api/x", tmp_path / "token")
+    finally:
+        await endpoint.close()
+    assert seen == ["Bearer canary-81fe-token"]
 
 
 async def test_a_statement_is_made_once_for_many_pages(served, monkeypatch):

@@ -123,6 +123,14 @@ def test_an_undefined_ratio_is_none():
             "line 2: input (column input_tokens) is '1,5'",
         ),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,one,1,1\n", "line 2: input is 'one'"),
+        (
+            "model,input_tokens,output_tokens,cost\ngpt-5-nano,1e999999999,1,1\n",
+            "which is no number of tokens or dollars",
+        ),
+        (
+            "model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1,1e-999999999\n",
+            "which is no number of tokens or dollars",
+        ),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1.5,1,1\n", "line 2: input is '1.5', not a count"),
         ("model,input_tokens,output_tokens,cost\ngpt-5-nano,1,1,nan\n", "line 2: usd is 'nan'"),
         ("model,input_tokens,output_tokens,cost,currency\ngpt-5-nano,1,1,1,EUR\n", "billed in 'eur'"),

@@ -76,6 +76,15 @@ def test_an_older_ledger_finds_every_key_that_it_reads():
     assert body == json.loads(OLDER)
 
 
+def test_the_unreadable_part_of_lag_is_sent_where_there_is_some():
+    beat = replace(Heartbeat.decode(OLDER), unreadable={"events.m": 7})
+    assert Heartbeat.decode(beat.encode()) == beat
+    assert json.loads(beat.encode())["unreadable"] == {"events.m": 7}
+    for wrong in ([1], 5, {"r": -1}, {"r": "x"}):
+        with pytest.raises(ValueError, match="damaged heartbeat"):
+            Heartbeat.decode(json.dumps(json.loads(OLDER) | {"unreadable": wrong}).encode())
+
+
 def test_a_heartbeat_stays_small():
     rng = np.random.default_rng(1)
     counts = np.zeros(len(EDGES_MS), np.int64)

@@ -181,3 +181,24 @@ def test_a_lexicon_that_is_missing_or_unasked_for(folder, tmp_path):
     plain = make_bundle(tmp_path / "m")
     with pytest.raises(BundleError, match=r"the feature spec needs the SHA-256 \(none\), there is"):
         HashedNet(plain.manifest, plain.model, features=Bundle.load(folder).features)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("title", "title"),
+        ("score", "score"),
+        ("text", "text"),
+        ("query", "candidates[*].query"),
+        ("candidate_id", "cid"),
+    ],
+)
+def test_a_field_on_the_wrong_side_of_the_array_is_refused(folder, tmp_path, name, path):
+    """An event's title is read for each candidate, so one column would be read past its end."""
+    bundle = Bundle.load(folder)
+    plan = json.loads(json.dumps(dict(bundle.manifest.field_plan)))
+    next(field for field in plan["fields"] if field["name"] == name)["path"] = path
+    manifest = dataclasses.replace(bundle.manifest, field_plan=plan)
+    changed = write_bundle(tmp_path / "b", **{**parts(bundle), "manifest": manifest}).path
+    with pytest.raises(BundleError, match=r"array"):
+        Scorer.load(changed, verify=False)

@@ -311,15 +311,51 @@ def test_arrays_give_rows():
     _, columns = run(values, plan)
     S = Status
     assert [S(s) for s in columns.status] == [
-        S.OK, S.NO_ROWS, S.NO_ROWS, S.NO_ROWS, S.NOT_AN_OBJECT, S.NOT_AN_OBJECT, S.OK, S.TOO_MANY_ROWS, S.NOT_AN_OBJECT, S.OK,
+        S.OK, S.NO_ROWS, S.NO_ROWS, S.NO_ROWS, S.NOT_AN_OBJECT, S.NOT_AN_OBJECT, S.OK, S.TOO_MANY_ROWS, S.OK, S.OK,
         S.OK, S.MISSING_FIELD, S.OK,
     ]  # fmt: skip
-    assert np.diff(columns.row_indptr).tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 0, 1, 3, 0, 2]
-    assert [text_of(columns, i, "t") for i in range(10)] == [b"one", b"two", b"", b"l", b"a", b"", b"", b"", b"p", b"q"]
-    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 3, 0, 0]
+    assert np.diff(columns.row_indptr).tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 1, 1, 3, 0, 2]
+    texts = [b"one", b"two", b"", b"l", b"a", b"a", b"", b"", b"", b"p", b"q"]
+    assert [text_of(columns, i, "t") for i in range(11)] == texts
+    assert columns.columns["n"].presence.tolist() == [0, 2, 0, 2, 0, 0, 0, 0, 3, 0, 0]
     assert columns.columns["n"].values[3] == 3.0
     assert columns.columns["z"].values[0] == 0.1
-    assert columns.columns["z"].presence[9] == Presence.MISSING
+    assert columns.columns["z"].presence[8:10].tolist() == [Presence.MISSING] * 2
+
+
+OPTIONAL_PLAN = FieldPlan(
+    (
+        Field("text", "text", required=True), Field("tenant", "account.id", "raw"), Field("name", "who.name"),
+        Field("age", "who.age.years", "number"), Field("owner", "need.this", required=True),
+    )
+)  # fmt: skip
+ODD_VALUES = ('"acme"', '["acme"]', "null", "5", "true", "[]", "{}", '[{"id":1}]', "[[{}]]", '{"id":{"id":[]}}',
+              '{"name":5,"age":{"years":"1"}}', '{"name":["x"],"age":7}', '{"id":null,"name":null,"age":null}')  # fmt: skip
+
+
+def test_an_optional_field_never_refuses_an_event():
+    """Whatever is at its place or on the way to it, once or with another value after it."""
+    good = [f'{{"text":"t","need":{{"this":"n"}},"{key}":{odd}}}' for key in ("account", "who") for odd in ODD_VALUES]
+    twice = [f'{{"{key}":{odd},"text":"t","{key}":{last},"need":{{"this":"n"}}}}'
+             for key in ("account", "who") for odd in ODD_VALUES for last in ODD_VALUES]  # fmt: skip
+    _, columns = run([value.encode() for value in good + twice], OPTIONAL_PLAN)
+    assert not columns.status.any()
+    assert all(text_of(columns, i) == b"t" for i in range(len(good)))
+    there = columns.columns
+    assert there["tenant"].presence[:13].tolist() == [0] * 9 + [2, 0, 0, 1]
+    assert there["name"].presence[13:26].tolist() == [0] * 10 + [3, 3, 1]
+    assert there["age"].presence[13:26].tolist() == [0] * 10 + [3, 0, 0]
+    assert np.isnan(there["age"].values).all()
+
+
+def test_a_required_field_still_refuses():
+    refused = [
+        f'{{"text":"t","need":{odd}}}'.encode() for odd in ('"n"', "[]", "null", "{}", '{"this":5}', '{"this":null}')
+    ]
+    _, columns = run(refused, OPTIONAL_PLAN)
+    assert [Status(s).name for s in columns.status] == [
+        "NOT_AN_OBJECT", "NOT_AN_OBJECT", "MISSING_FIELD", "MISSING_FIELD", "WRONG_TYPE", "NULL_FIELD",
+    ]  # fmt: skip
 
 
 def test_max_event_bytes():

@@ -6,7 +6,7 @@ import os
 import pytest
 from aiohttp import ClientSession
 
-from farthing.process.probes import PROBES, listen
+from farthing.process.probes import PROBES, Health, listen
 
 
 @contextlib.asynccontextmanager
@@ -62,3 +62,15 @@ async def test_a_slash_at_the_end_and_head_change_nothing(path, status):
             assert (found, text) == (status, "")
             assert headers["Content-Type"] == plain[2]["Content-Type"]
             assert (await asked(client, other, "post"))[0] == 405
+
+
+def test_a_process_that_drains_is_never_ready_again():
+    health = Health()
+    health.set("running", "scoring")
+    assert health.ready
+    health.set("draining", "SIGTERM received")
+    for late in ("running", "stalled", "joining", "starting"):
+        health.set(late)
+        assert health.now == ("draining", "SIGTERM received")
+    health.set("failed", "a bug")
+    assert health.now == ("failed", "a bug")

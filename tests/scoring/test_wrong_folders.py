@@ -11,7 +11,7 @@ from farthing.errors import BundleError
 from farthing.model.shipped import find_bundle, shipped_bundles
 from farthing.scoring.bundle import Bundle, _sums
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
-from farthing.scoring.manifest import DIGESTED, MANIFEST, MODEL, SUMS
+from farthing.scoring.manifest import DIGESTED, LARGEST, MANIFEST, MODEL, SUMS
 
 SHIPPED = shipped_bundles()["moderation"]
 COLUMNS = b"name = 'a'\ncolumns = ['x']\n"
@@ -119,7 +119,7 @@ def test_a_manifest_that_is_a_link_to_nothing_is_named(tmp_path):
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr("farthing.scoring.bundle.MAX_FILE_BYTES", 1000)
+    monkeypatch.setitem(LARGEST, MODEL, 1000)
     (bundle / MODEL).write_bytes(bytes(1001))
     (tmp_path / "manifest.toml").write_bytes(COLUMNS)
     (tmp_path / "model.onnx").write_bytes(bytes(1001))

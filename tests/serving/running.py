@@ -96,9 +96,9 @@ class Service:
             found = await admin.list_consumer_group_offsets(self.group)
         return {tp.partition: meta.offset for tp, meta in found.items() if tp.topic == self.source}
 
-    async def ends(self, topic):
-        """The offset after the last record, by partition."""
-        async with _consumer(self.servers) as consumer:
+    async def ends(self, topic, isolation_level="read_committed"):
+        """The offset after the last record that may be read, by partition."""
+        async with _consumer(self.servers, isolation_level=isolation_level) as consumer:
             found = await consumer.end_offsets([TopicPartition(topic, p) for p in range(self.partitions)])
         return {tp.partition: offset for tp, offset in found.items()}
 
@@ -303,9 +303,9 @@ def _lines(settings):
 
 
 @contextlib.asynccontextmanager
-async def _consumer(servers, partitions=()):
+async def _consumer(servers, partitions=(), isolation_level="read_committed"):
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level="read_committed"
+        bootstrap_servers=servers, auto_offset_reset="earliest", isolation_level=isolation_level
     )
     await consumer.start()
     try:

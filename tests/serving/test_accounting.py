@@ -1,20 +1,22 @@
-"""Running totals beside offsets: taken over, begun anew, published before they are committed."""
+"""Running totals beside offsets: taken over, begun anew, and whatever stands in the metadata."""
 
-import asyncio
-import time
+import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from farthing.blocks import TextColumn
-from farthing.errors import BrokerError
+from farthing.kafka import Incarnation
 from farthing.meter.count import CALLS, N_COUNTS, PAYLOAD, ROWS, SCORED, SIZES
-from farthing.meter.records import OTHER, Heartbeat
-from farthing.meter.tenants import TenantNames
+from farthing.meter.records import OTHER, TenantCount, UsageRecord
+from farthing.meter.tenants import TenantNames, pack
+from farthing.meter.untrusted import REASONS
 from farthing.meter.usage import METADATA_LIMIT_BYTES
 from farthing.serving import accounting
-from farthing.serving.accounting import Accounting, Reporter, Scored
+from farthing.serving.accounting import Accounting, Scored
 
 PARTITION = ("e", 0)
 
@@ -107,6 +109,51 @@ def test_a_total_that_was_taken_over_is_published_again(clock):
     assert [r.totals.scored for r in publish(other)] == [5]  # its last record may have been lost
 
 
+def test_a_new_log_is_another_count_with_the_number_that_it_is_given(clock):
+    one = make()
+    one.name_logs(lambda _: "the-id")
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 5, counts(5))
+    one.move(PARTITION, 3, 4, 0)  # at a later offset than the last log's end would be as well
+    assert one.metadata([PARTITION])[PARTITION].startswith(
+        '{"model":"m@1","task":"moderation","base_offset":3,"log":4,"totals"'
+    )
+    one.add(PARTITION, 7, counts(4))
+    old, new = publish(one)
+    assert (old.incarnation, old.base_offset, old.next_offset, old.totals.scored, old.topic_id) == (
+        0,
+        0,
+        5,
+        5,
+        "the-id",
+    )
+    assert (new.incarnation, new.base_offset, new.next_offset, new.totals.scored) == (4, 3, 7, 4)
+    assert old.key != new.key
+    one.move(("other", 0), 3, 4, 0)  # no longer ours
+
+
+def test_lost_events_are_in_the_books_and_stay_there(clock):
+    one = make()
+    one.assign(PARTITION, 10, "")
+    one.add(PARTITION, 15, counts(5))
+    one.move(PARTITION, 40, 0, 25)
+    records = publish(one)
+    assert [(r.base_offset, r.next_offset, r.lost) for r in records] == [(10, 15, 0), (40, 40, 25)]
+    other = make()
+    other.assign(PARTITION, 40, one.metadata([PARTITION])[PARTITION])
+    other.add(PARTITION, 41, counts(1))
+    (record,) = publish(other)
+    assert (record.base_offset, record.next_offset, record.lost) == (40, 41, 25)
+    assert UsageRecord.decode(record.encode()) == record
+
+
+def test_a_commit_without_a_total_says_only_which_log_it_is(clock):
+    one = make()
+    with capture_logs() as said:
+        one.assign(PARTITION, 5, Incarnation(3).written(""))
+    assert said == []
+
+
 def test_a_log_that_begins_anew_is_another_count_and_the_old_ones_last_total_is_kept(clock):
     one = make()
     one.assign(PARTITION, 0, "")
@@ -185,86 +232,144 @@ def test_what_is_no_longer_ours_is_not_counted(clock):
     assert one.metadata([PARTITION]) == {}
 
 
-# --- The end of a reporter.
+# --- Metadata that anyone may have committed.
+
+ODD = [
+    "[" * 4_000, "{" * 4_000, '{"a":' * 700, "9" * 400, "-1", "1.5", "NaN", "1e999", "null", "true", '"x"', "[]", "{}",
+    str(2**63), str(2**62 + 1), '"' + "n" * 3_000 + '"', '"\\ud800"', "[1,2]", '[[["a"],[1],[2],[3]]]',
+]  # fmt: skip
 
 
-class Producer:
-    """Stands for the reporter's producer: what it was given, in order, and "closed"."""
-
-    def __init__(self, _):
-        self.done, self.closing_s = [], None
-        self.trouble = None
-
-    async def start(self):
-        pass
-
-    async def send(self, batches):
-        if self.trouble is TimeoutError:
-            await asyncio.sleep(60)
-        if self.trouble is not None:
-            raise self.trouble
-        self.done += [bytes(batch.data) for batch in batches]
-
-    async def close(self, timeout_s):
-        self.done.append("closed")
-        self.closing_s = timeout_s
+def committed():
+    """What a worker commits at offset 7, with tenants."""
+    one = Accounting({"e": Scored("m@1", "moderation")}, most_tenants=200)
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 7, counts(7), tenants_of(TenantNames(tokens=False), "a", "b", "a"))
+    return one.metadata([PARTITION])[PARTITION]
 
 
-@pytest.fixture
-def reporter(monkeypatch):
-    """Makes a reporter that has sent one heartbeat, and its producer."""
-    monkeypatch.setattr(accounting, "BatchProducer", Producer)
-
-    async def begin(*, stopping):
-        def heartbeat():
-            return Heartbeat("host/0", 1, 1_000, "draining", 1, 0)
-
-        one = Reporter(
-            None, make(), heartbeat, usage_topic="u", heartbeat_topic="h", stopping=lambda: stopping
-        )  # fmt: skip
-        await one.start()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert len(one._producer.done) == 1
-        return one, one._producer
-
-    return begin
+COMMITTED = committed()
 
 
-async def test_the_last_heartbeat_says_that_the_worker_stops(reporter):
-    one, producer = await reporter(stopping=True)
-    await one.close(1.0)
-    first, last, closed = producer.done
-    assert closed == "closed"
-    assert b'"state":"draining"' in first
-    assert b'"at_ms":1000,' in first
-    assert b'"state":"stopped"' in last
-    assert b'"at_ms":1001,' in last  # or the ledger would keep the one before
+def goes_on(text, offset=7):
+    """Whatever was committed, counting goes on; what is then published and committed can be read."""
+    refused = []
+    one = Accounting({"e": Scored("m@1", "moderation")}, most_tenants=200, on_refused=refused.append)
+    one.assign(PARTITION, offset, text)
+    one.add(PARTITION, offset + 3, counts(3))
+    assert set(refused) <= set(REASONS)
+    for record in one.due([PARTITION], everything=True):
+        assert UsageRecord.decode(record.encode()) == record
+        assert sum(count.scored for count in record.tenants.values()) in (0, record.totals.scored)
+    again = Accounting({"e": Scored("m@1", "moderation")}, most_tenants=200)
+    again.assign(PARTITION, offset + 3, one.metadata([PARTITION])[PARTITION])
+    assert again._counts[PARTITION].counts.tolist() == one._counts[PARTITION].counts.tolist()
+    return one._counts[PARTITION].counts[SCORED], refused
 
 
-async def test_a_worker_that_failed_does_not_say_that_it_stopped(reporter):
-    one, producer = await reporter(stopping=False)
-    await one.close(1.0)
-    assert len(producer.done) == 2
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("utf-8", "surrogateescape")))
+def test_any_metadata_is_no_obstacle_to_scoring(text):
+    scored, refused = goes_on(text)
+    assert scored == 3
+    assert len(refused) == bool(text)
 
 
-@pytest.mark.parametrize("trouble", [TimeoutError, BrokerError("the broker is gone", retriable=True)])
-async def test_a_last_heartbeat_that_cannot_be_sent_is_no_obstacle_to_the_exit(reporter, trouble):
-    one, producer = await reporter(stopping=True)
-    producer.trouble = trouble
-    began = time.monotonic()
+@given(st.data())
+def test_metadata_with_any_part_made_odd_is_no_obstacle(data):
+    """Every member, inside and out, is replaced by what it must not be."""
+    body = json.loads(COMMITTED)
+    inside = data.draw(st.booleans())
+    place = body["totals"] if inside else body
+    key = data.draw(st.sampled_from(sorted(place)))
+    place[key] = "ODD"
+    goes_on(json.dumps(body, separators=(",", ":")).replace('"ODD"', data.draw(st.sampled_from(ODD)), 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"base_offset": 8}, "damaged"),  # after the offset that it was committed with
+        ({"base_offset": -1}, "damaged"),
+        ({"log": 10**400}, "damaged"),
+        ({"model": None}, "damaged"),
+        ({"totals": {"v": 2}}, "version"),
+        ({"totals": {"v": 1, "s": 2**63 - 1, "d": 0, "r": 0, "b": 0, "c": [1, 2**63 - 1, 0]}}, "damaged"),
+        ({"totals": {"v": 1, "s": 0, "d": 2**62 + 1, "r": 0, "b": 0, "c": []}}, "damaged"),
+        ({"tenants": pack({"a": TenantCount(8, 0, 0)}, 500)[0]}, "damaged"),  # more than all
+        ({"tenants": "!" * 3_000}, "damaged"),
+    ],
+)
+def test_why_metadata_is_refused(change, reason):
+    scored, refused = goes_on(json.dumps(json.loads(COMMITTED) | change))
+    assert (scored, refused) == (3, [reason])
+
+
+def test_refused_metadata_of_many_partitions_is_said_once_in_a_while(clock):
+    refused = []
+    one = Accounting({"e": Scored("m@1", "moderation")}, most_tenants=200, on_refused=refused.append)
     with capture_logs() as logs:
-        await one.close(0.4)
-    assert time.monotonic() - began < 5
-    assert producer.done[1:] == ["closed"]
-    assert 0 <= producer.closing_s <= 0.4
-    (told,) = logs
-    assert told["event"] == "heartbeat_not_sent"
-    assert ("gone" if isinstance(trouble, BrokerError) else "within 0.2 s") in told["error"]
+        for number in range(1_000):
+            one.assign(("e", number), 5, "garbage")
+        clock.now_s += accounting.SAY_AGAIN_S
+        one.assign(("e", 1_000), 5, "garbage")
+    assert refused == ["syntax"] * 1_001
+    assert [log["partition"] for log in logs] == [0, 1_000]
 
 
-async def test_a_reporter_that_never_began_only_closes(monkeypatch):
-    monkeypatch.setattr(accounting, "BatchProducer", Producer)
-    one = Reporter(None, make(), None, usage_topic="u", heartbeat_topic="h", stopping=lambda: True)
-    await one.close(1.0)
-    assert one._producer.done == ["closed"]
+def test_another_models_last_total_is_published_by_the_next_owner(clock):
+    """Its own owner may have ended while the usage topic was gone."""
+    one = make()
+    one.assign(PARTITION, 100, "")
+    one.add(PARTITION, 107, counts(7))
+    other = Accounting({"e": Scored("m@2", "moderation")}, most_tenants=200)
+    other.assign(PARTITION, 107, one.metadata([PARTITION])[PARTITION])
+    other.add(PARTITION, 110, counts(3))
+    found = {(r.model, r.task, r.base_offset, r.next_offset, r.totals.scored) for r in publish(other)}
+    assert found == {("m@1", "moderation", 100, 107, 7), ("m@2", "moderation", 107, 110, 3)}
+    assert publish(other) == []
+
+
+def test_when_the_topic_is_back_every_total_is_published_again(clock):
+    one = make()
+    one.assign(PARTITION, 0, "")
+    one.assign(("e", 1), 0, "")
+    one.add(PARTITION, 5, counts(5))
+    publish(one)
+    clock.now_s += 2
+    one.publish_all_again()
+    assert [r.totals.scored for r in publish(one)] == [5]
+
+
+@pytest.mark.parametrize("step_s", [30 * 86_400, -30 * 86_400, -(10**10), 73 * 365 * 86_400])
+def test_a_clock_that_is_put_forward_or_back_holds_no_total_up(clock, step_s, monkeypatch):
+    one = make()
+    one.assign(PARTITION, 0, "")
+    one.add(PARTITION, 5, counts(5))
+    publish(one)
+    monkeypatch.setattr(clock, "time_ns", lambda: int((1.8e9 + step_s) * 1e9))
+    clock.now_s += 1
+    one.add(PARTITION, 6, counts(1))
+    (record,) = publish(one)
+    assert UsageRecord.decode(record.encode()).next_offset == 6
+
+
+def test_a_broker_that_takes_less_metadata_gets_less_and_in_the_end_none(clock):
+    one = make()
+    one.assign(PARTITION, 0, "")
+    texts = [f"{n * 7919 % 100_003:x}" * 6 for n in range(300)]
+    one.add(PARTITION, 300, counts(300), tenants_of(TenantNames(tokens=False), *texts))
+    sizes = [len(one.metadata([PARTITION])[PARTITION])]
+    with capture_logs() as logs:
+        for _ in range(12):
+            found = one.metadata([PARTITION], refused=True)
+            if not found:
+                break
+            sizes.append(len(found[PARTITION]))
+            other = make()
+            other.assign(PARTITION, 300, found[PARTITION])
+            assert publish(other)[0].totals.scored == 300
+    assert found == {}
+    assert len(sizes) > 3
+    assert all(size <= METADATA_LIMIT_BYTES >> k for k, size in enumerate(sizes))
+    assert len(logs) == len(sizes)
+    assert publish(one)[0].totals.scored == 300

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from farthing.kafka import Lag
 from farthing.local.comments import comment_events
 from farthing.serving.route import Route
 
@@ -44,7 +45,7 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
     ) as loop:
         await loop.until(route.waiting.is_set)  # a block is fetched and being scored, the next one is fetched
         await loop.until(lambda: lag(loop, service) == 6_000)
-        assert loop.pipeline.lag() == {service.source: 6_000}
+        assert loop.pipeline.lag() == {service.source: Lag(6_000)}
         await service.send(comment_events(1_500, seed=2), batch_records=500)  # while no fetch can tell
         await loop.until(lambda: lag(loop, service) == 7_500)
         for _ in range(40):  # at no moment is it less than what waits, nor more than what was sent
@@ -56,7 +57,7 @@ async def test_a_worker_with_slow_scoring_shows_all_that_waits(apache_kafka, mak
         await loop.until(lambda: lag(loop, service) == 0)
         await loop.commits_all(service)
         consumer = loop.pipeline._consumer
-        under_way = list(consumer._requests.values())
+        under_way = list(consumer._requests.tasks.values())
         consumer.hold((service.source, 0), "a hand")
         if under_way:  # these may still bring events of it; what is asked for from now on leaves it out
             _, unanswered = await asyncio.wait(under_way, timeout=60)

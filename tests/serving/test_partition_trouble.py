@@ -6,6 +6,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from farthing.kafka import consumer as consumer_module
+from farthing.kafka.protocol import FETCH
 
 from .looping import looping
 from .running import event, offset_of
@@ -14,17 +15,18 @@ pytestmark = pytest.mark.kafka
 
 
 def error_code(code):
-    return lambda row: [row[0], code, -1, -1, *row[4:-1], b""]
+    return lambda row: row | {"error_code": code, "high_watermark": -1, "last_stable_offset": -1, "records": b""}
 
 
 def cut(row):
     """Leave the last byte of the first batch out: as if its length were wrong."""
-    return [*row[:-1], bytes(row[-1])[:-1]] if row[-1] else row
+    return row | {"records": bytes(row["records"])[:-1]} if row["records"] else row
 
 
 def beyond_the_end(row):
     """Give the first batch a base offset that the log does not reach; its checksum does not cover that."""
-    return [*row[:-1], (1 << 40).to_bytes(8, "big") + bytes(row[-1])[8:]] if row[-1] else row
+    records = row["records"]
+    return row | {"records": (1 << 40).to_bytes(8, "big") + bytes(records)[8:]} if records else row
 
 
 @pytest.mark.parametrize(
@@ -45,18 +47,20 @@ async def test_a_partition_that_cannot_be_fetched_is_held_and_tried_again(
     await service.create_topics()
     async with looping(service) as loop:
         frames = loop.consumer._frames
-        fetch = frames.fetch
+        request = frames.request
         spoiling, calls = True, 0
 
-        async def spoiled(*arguments):
+        async def spoiled(node, api, *arguments, **options):
             nonlocal calls
-            calls += 1
-            answer = await fetch(*arguments)
-            for _, rows in answer.topics:
-                rows[:] = [spoil(row) if spoiling and row[0] == 0 else row for row in rows]
+            answer = await request(node, api, *arguments, **options)
+            if api is FETCH:
+                calls += 1
+                for topic in answer["responses"]:
+                    rows = topic["partitions"]
+                    rows[:] = [spoil(row) if spoiling and row["partition_index"] == 0 else row for row in rows]
             return answer
 
-        monkeypatch.setattr(frames, "fetch", spoiled)
+        monkeypatch.setattr(frames, "request", spoiled)
         await loop.until(lambda: calls)  # the request that was on its way is answered
         await service.send([event(n, f"text {n}") for n in range(40)], batch_records=20)
         await loop.until(lambda: loop.health.state == "stalled")
@@ -129,8 +133,28 @@ async def test_a_position_before_the_log_begins_goes_on_at_its_beginning(apache_
     assert [offset_of(r) for r in scores] == [*range(10), *range(30, 40)]
 
 
+async def test_partitions_take_turns_when_all_have_more_than_a_fetch_holds(apache_kafka, make_service):
+    """A broker fills a response in the request's order: those that come last in it would wait for the others' ends."""
+    service = make_service(apache_kafka, partitions=4)
+    await service.create_topics()
+    text = "x" * 1_000
+    for partition in range(4):
+        await service.send([event(n, text) for n in range(600)], batch_records=50, partition=partition)
+    small = {"max_partition_fetch_bytes": 1 << 16, "fetch_max_bytes": 1 << 16}
+    async with looping(service, kafka=small) as loop:
+        offsets = loop.pipeline._offsets
+
+        def done():
+            return [offsets.next_unacknowledged((service.source, p)) or 0 for p in range(4)]
+
+        await loop.until(lambda: max(done()) >= 300)  # half of one
+        assert min(done()) > 0
+        await loop.commits_all(service)
+    loop.task.result()
+
+
 def test_spoiling_is_what_it_says():
-    row = [0, 0, 10, 10, [], bytes(np.arange(100, dtype=np.uint8))]
-    assert cut(row)[-1] == row[-1][:99]
-    assert beyond_the_end(row)[-1][8:] == row[-1][8:]
-    assert error_code(2)(row)[1] == 2
+    row = {"partition_index": 0, "error_code": 0, "records": bytes(np.arange(100, dtype=np.uint8))}
+    assert cut(row)["records"] == row["records"][:99]
+    assert beyond_the_end(row)["records"][8:] == row["records"][8:]
+    assert error_code(2)(row)["error_code"] == 2

@@ -5,7 +5,8 @@ import time
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.protocol.fetch import FetchRequest
+
+from farthing.kafka.protocol import FETCH
 
 from .looping import looping, make_route
 from .running import event, offset_of
@@ -60,10 +61,11 @@ async def test_every_codec_is_readable_and_carries_key_timestamp_and_offset(apac
         await loop.commits_all(*services.values())
 
         async def raw(topic, partition):
-            request = FetchRequest(500, 1, 1 << 22, 0, [(topic, [(partition, 0, 1 << 22)])])
+            rows = [{"partition": partition, "fetch_offset": 0, "partition_max_bytes": 1 << 22}]
+            body = {"max_wait_ms": 500, "min_bytes": 1, "topics": [{"topic": topic, "partitions": rows}]}
             node = loop.consumer._membership.client.get_random_node()
-            answer = await loop.consumer._frames.fetch(node, request, 10)
-            return bytes(answer.topics[0][1][0][-1])
+            answer = await loop.consumer._frames.request(node, FETCH, body, 10, at_most=12)
+            return bytes(answer["responses"][0]["partitions"][0]["records"])
 
         for codec, service in services.items():
             assert await codecs_of(service, service.sink, raw) == {codec}

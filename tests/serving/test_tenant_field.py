@@ -34,7 +34,8 @@ def told(found):
     return {names.text(tenant): tuple(counts) for _, tenant, *counts in found.tenants.rows.tolist()}
 
 
-def test_scores_are_the_same_and_tenants_add_up_to_the_usage(stages):
+def test_scores_are_the_same_and_tenants_add_up_to_the_usage(stages, monkeypatch):
+    monkeypatch.setattr("farthing.serving.route.time.time_ns", lambda: 1_700_000_000_000_000_000)  # letters have a time
     values = [*comment_events(500), b"{", b'{"user":"u1"}', b'{"text":"no user"}', b'{"text":"null","user":null}']
     plain, with_tenants = answer(Route(TOPICS, stages), values), answer(Route(TOPICS, stages, tenant="user"), values)
     assert plain.tenants is None
@@ -58,10 +59,18 @@ def test_scores_are_the_same_and_tenants_add_up_to_the_usage(stages):
         ("id", {"text": "x", "id": "a-1"}, "a-1"),  # a raw field of the plan
         ("text", {"text": "a\tb"}, "a\tb"),  # a text of the plan
         ("tenant", {"text": "x", "tenant": "y" * 70}, ""),
+        ("account.id", {"text": "x", "account": "acme"}, ""),
+        ("account.id", {"text": "x", "account": ["acme"]}, ""),
+        ("account.id", {"text": "x", "account": None}, ""),
+        ("account.id", {"text": "x", "account": 5}, ""),
+        ("account.id", {"text": "x", "account": [{"id": "acme"}]}, ""),
+        ("a.b.c.d", {"text": "x", "a": {"b": {"c": "near"}}}, ""),
     ],
 )
 def test_any_value_is_a_name(stages, path, event, name):
-    assert list(told(answer(Route(TOPICS, stages, tenant=path), [json.dumps(event).encode()]))) == [name]
+    found = answer(Route(TOPICS, stages, tenant=path), [json.dumps(event).encode()])
+    assert list(told(found)) == [name]
+    assert not found.status.any()  # scored, whatever it says of its tenant
 
 
 @pytest.mark.parametrize("path", ["", "a..b", "text.inner", "items[*].owner", "a[*]"])

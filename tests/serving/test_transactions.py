@@ -1,4 +1,4 @@
-"""Sources written by transactions: what was aborted never comes out, what is open is waited for, lag reaches zero."""
+"""Sources written by transactions: what was aborted never comes out, what is open is waited for and told, lag reaches zero."""
 
 import json
 
@@ -65,22 +65,25 @@ async def test_only_committed_events_come_out_and_lag_reaches_zero(apache_kafka,
 
         async with looping(service, stall_timeout_s=3.0) as loop:
 
+            def sample(name):
+                return loop.sample(f"farthing_{name}", route=service.source)
+
             def scored():
                 return loop.sample("farthing_events_total", route=service.source, outcome="scored")
 
-            def fetching():
-                return loop.sample("farthing_stage_seconds_total", stage="fetch")
-
             await loop.until(lambda: scored() == len(readable))
-            await loop.until(lambda: loop.sample("farthing_lag_events", route=service.source) == 0)
-            since = fetching()
-            await loop.until(lambda: fetching() > since + 4)  # longer than a stall may take
-            assert loop.health.ready  # what is open cannot be read, so it is not late
+            await loop.until(lambda: loop.health.state == "stalled")  # open for longer than a stall may take
+            assert "a producer's transaction has been open for" in loop.health.reason
+            assert f"{service.source}[" in loop.health.reason and "cannot be read yet" in loop.health.reason
+            hidden = sum((await service.ends(service.source, "read_uncommitted")).values())
+            hidden -= sum((await service.ends(service.source)).values())
+            assert sample("lag_events") == sample("lag_unreadable_events") == hidden > len(waiting)
             await slow._producer.commit_transaction()
             assert await slow.abort() == await steady.abort() == []  # control batches end both logs
             await loop.until(lambda: scored() == len(readable + waiting))
             await loop.commits_all(service)
-            await loop.until(lambda: loop.sample("farthing_lag_events", route=service.source) == 0)
+            await loop.until(lambda: sample("lag_events") == sample("lag_unreadable_events") == 0)
+            await loop.until(lambda: loop.health.ready)
         loop.task.result()
     scores = await service.read(service.sink, len(readable + waiting))
     assert sorted(json.loads(record.value)["id"] for record in scores) == sorted(readable + waiting)

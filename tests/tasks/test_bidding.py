@@ -204,6 +204,10 @@ def test_refused_events_stay_refused_and_others_become_so():
     bids = decide([b"{", request(), b'{"id":7,"imp":[{"id":"1"}]}', b'{"imp":[{}]}'])
     assert [Status(s).name for s in bids.status] == ["SYNTAX", "OK", "WRONG_TYPE", "MISSING_FIELD"]
     assert decide([request(), request()], [np.nan, 0.1]).status.tolist() == [Status.NON_FINITE, Status.OK]
+    unread = [
+        f'{{"id":"1",{field},"imp":[{{"id":"1"}}]}}'.encode() for field in ('"tmax":"9"', '"test":true', '"tmax":[]')
+    ]
+    assert decide(unread).status.tolist() == [Status.WRONG_TYPE] * 3  # a restriction that cannot be read
 
 
 def test_official_examples_parse():

@@ -117,7 +117,7 @@ def test_dead_letters_keep_all_headers_but_those_that_are_ours(headers_of):
     for record, (kept, _) in zip(MemoryRecords(out.data.tobytes()).next_batch(), expected, strict=True):
         assert record.headers[: len(kept)] == kept
         ours = [name for name, _ in record.headers[len(kept) :]]
-        assert len(ours) == 6
+        assert len(ours) == 7
         assert all(name.startswith("farthing.error.") for name in ours)
     assert dropped.tolist() == [sum(gone[0] for _, gone in expected), 0]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from farthing.audit.recount import Outcomes
+from farthing.audit.recount import Outcomes, partition_and_log, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +25,29 @@ class LedgerCount:
     next_offset: int
     scored: int
     dead: int
+    log: int = 0  # the number of the log: it rises when the topic is created again
+    lost: int = 0  # events before base_offset that were deleted before they were scored
+
+    @property
+    def place(self) -> int:
+        """The log that was counted, see :func:`farthing.audit.recount.place_of`."""
+        return place_of(self.partition, self.log)
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> LedgerCount:
         """Read one entry of ``/api/accounts``. Raises KeyError, TypeError."""
         whole = (int(body[name]) for name in ("base_offset", "next_offset", "scored", "dead"))
-        return cls(str(body["topic"]), int(body["partition"]), str(body["model"]), *whole)
+        later = (int(body.get(name, 0)) for name in ("log", "lost"))
+        return cls(str(body["topic"]), int(body["partition"]), str(body["model"]), *whole, *later)
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One source partition."""
+    """One log of a source partition."""
 
     topic: str
     partition: int
+    log: int
     counted_to: int
     ledger_scored: int
     ledger_dead: int
@@ -48,6 +57,7 @@ class Compared:
     later: int
     foreign: int
     skipped_batches: int
+    lost: int
     findings: tuple[str, ...]  # why it does not agree; empty if it does
     unknown: str | None = None  # why it cannot be recounted
 
@@ -57,44 +67,58 @@ class Compared:
 
 
 def counted_to(accounts: Sequence[LedgerCount]) -> dict[int, int]:
-    """Return the offset that the ledger's counts of each partition have reached."""
+    """Return the offset that the ledger's counts of each log have reached."""
     ends: dict[int, int] = {}
     for account in accounts:
-        ends[account.partition] = max(ends.get(account.partition, 0), account.next_offset)
+        ends[account.place] = max(ends.get(account.place, 0), account.next_offset)
     return ends
 
 
 def compare(
-    topic: str, accounts: Sequence[LedgerCount], outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
+    topic: str, accounts: Sequence[LedgerCount] | None, outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
 ) -> list[Compared]:
-    """Compare one route, partition by partition.
+    """Compare one route, log by log.
 
     Parameters
     ----------
     topic:
         The route's source.
     accounts:
-        The ledger's counts of it.
+        The ledger's counts of it; None: there are no books, and nothing is compared with them.
     outcomes:
-        What the topics hold, by partition.
+        What the topics hold, by partition and log (:func:`farthing.audit.recount.place_of`).
     deleted:
         For partitions whose log no longer begins at offset 0: a sentence that says so.
     """
+    if accounts is None:
+        return [
+            _recounted(topic, place, outcomes[place], deleted.get(partition_and_log(place)[0]))
+            for place in sorted(outcomes)
+        ]
     bounds = counted_to(accounts)
     return [
         _compare(
             topic,
-            partition,
-            sorted((a for a in accounts if a.partition == partition), key=lambda a: (a.base_offset, a.next_offset)),
-            outcomes.get(partition, Outcomes()),
-            deleted.get(partition),
+            place,
+            sorted((a for a in accounts if a.place == place), key=lambda a: (a.base_offset, a.next_offset)),
+            outcomes.get(place, Outcomes()),
+            deleted.get(partition_and_log(place)[0]),
         )
-        for partition in sorted(bounds.keys() | outcomes.keys())
+        for place in sorted(bounds.keys() | outcomes.keys())
     ]
 
 
+def _recounted(topic: str, place: int, outcomes: Outcomes, deleted: str | None) -> Compared:
+    both = outcomes.both()
+    findings = (f"{both:,} events were scored and are dead letters too",) if both else ()
+    return Compared(
+        topic, *partition_and_log(place), 0, 0, 0, len(outcomes.scored), len(outcomes.dead), outcomes.repeats, 0,
+        outcomes.foreign, outcomes.skipped_batches, 0, findings, deleted or "there are no books to compare it with",
+    )  # fmt: skip
+
+
 def _compare(
-    topic: str, partition: int, accounts: Sequence[LedgerCount], outcomes: Outcomes, deleted: str | None
+    topic: str, place: int, accounts: Sequence[LedgerCount], outcomes: Outcomes, deleted: str | None
 ) -> Compared:
     findings = []
     for account in accounts:
@@ -128,7 +152,7 @@ def _compare(
             f"{outcomes.later:,} answers and no count in the ledger; if workers began just now, audit again"
         )
     return Compared(
-        topic, partition, max((a.next_offset for a in accounts), default=0), ledger_scored, ledger_dead, scored, dead,
-        outcomes.repeats, outcomes.later, outcomes.foreign, outcomes.skipped_batches,
-        () if deleted else tuple(findings), deleted,
+        topic, *partition_and_log(place), max((a.next_offset for a in accounts), default=0), ledger_scored, ledger_dead,
+        scored, dead, outcomes.repeats, outcomes.later, outcomes.foreign, outcomes.skipped_batches,
+        sum(a.lost for a in accounts), () if deleted else tuple(findings), deleted,
     )  # fmt: skip

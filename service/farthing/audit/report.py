@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from farthing.audit.compare import Compared, LedgerCount, compare, counted_to
 from farthing.audit.recount import Recount
+from farthing.audit.without_ledger import Books, books_of_topic
 from farthing.config import RouteSettings, Settings
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, StartError
 from farthing.kafka import TopicReader
 from farthing.ledger.client import ask
 from farthing.process.output import report_console, write_json
@@ -21,38 +23,57 @@ SHOWN = 20
 
 
 async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
-    """Audit every route; returns the exit code: 0 if they agree, 1 if not, 4 if some topic cannot be recounted.
+    """Audit every route; returns the exit code.
+
+    It is 0 if they agree, 1 if not or if events were lost, 4 if something cannot be compared.
+
+    Without a ledger the workers' own totals in the usage topic stand for its books. Without those either, the topics
+    are recounted, and it says that there is nothing to compare them with.
 
     Raises
     ------
     ConfigError
         Routes share a topic, or what answers at the address is not a ledger.
-    StartError, BrokerError
-        The ledger or the broker cannot be reached.
+    BrokerError
+        The broker cannot be reached.
     DecodeError
         A record batch cannot be read.
     """
     _require_own_topics(settings.route)
-    address = ledger or f"http://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
+    scheme = "http" if settings.ledger.tls_certfile is None else "https"
+    address = ledger or f"{scheme}://{_reachable(settings.ledger.host)}:{settings.ledger.port}"
     # The ledger comes first: what it has counted is in the topics already, however much is scored meanwhile.
-    accounts = await asyncio.to_thread(_accounts, address)
+    try:
+        found = await asyncio.to_thread(_accounts, address, settings.ledger.token_file)
+        books = Books(found, f"compared with the ledger at {address}")
+    except StartError as error:
+        books = await books_of_topic(settings, str(error).partition(";")[0])
+    accounts = books.counts
     compared: list[Compared] = []
     for route in settings.route:
-        compared += await _audit(settings, route, [a for a in accounts if a.topic == route.source])
+        ours = None if accounts is None else [a for a in accounts if a.topic == route.source]
+        compared += await _audit(settings, route, ours)
     console = report_console(as_json=as_json)
-    _say(compared, console)
-    others = {a.topic for a in accounts} - {route.source for route in settings.route}
+    if accounts is None:
+        _say_recount(compared, books.source, console)
+    else:
+        _say(compared, console)
+        if not books.source.startswith("compared"):
+            console.print(books.source, style="yellow", highlight=False, markup=False)
+    others = {a.topic for a in accounts or ()} - {route.source for route in settings.route}
     if others:
         console.print(f"not audited, no route reads it: {', '.join(sorted(others))}", highlight=False)
+    if books.refused:
+        console.print(f"{books.refused:,} records of the usage topic cannot be read, and are left out", style="yellow")
     if as_json:
-        write_json(_as_json(compared))
-    if any(one.findings for one in compared):
+        write_json({**_as_json(compared), "books": books.source, "recounted_only": accounts is None})
+    if any(one.findings or one.lost for one in compared):
         return 1
     return 4 if any(one.unknown for one in compared) else 0
 
 
-def _accounts(address: str) -> list[LedgerCount]:
-    body = ask(address, "/api/accounts")
+def _accounts(address: str, token_file: Path | None) -> list[LedgerCount]:
+    body = ask(address, "/api/accounts", token_file)
     try:
         return [LedgerCount.read(one) for one in body]
     except (KeyError, TypeError, ValueError) as error:
@@ -62,9 +83,11 @@ def _accounts(address: str) -> list[LedgerCount]:
         ) from error
 
 
-async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[LedgerCount]) -> list[Compared]:
-    recount = Recount(route.sink, route.dead_letters, counted_to(accounts))
-    reader = TopicReader(settings.kafka, recount.topics)
+async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[LedgerCount] | None) -> list[Compared]:
+    recount = Recount(route.sink, route.dead_letters, None if accounts is None else counted_to(accounts))
+    # Whatever workers read: aborted scores are none.
+    kafka = settings.kafka.model_copy(update={"isolation_level": "read_committed"})
+    reader = TopicReader(kafka, recount.topics)
     try:
         await reader.start()
         deleted: dict[int, str] = {}
@@ -102,13 +125,17 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
     unknown = [one for one in compared if one.unknown]
     for one in wrong[:SHOWN]:
         for finding in one.findings:
-            console.print(f"{one.topic}[{one.partition}]: {finding}", style="red", highlight=False, markup=False)
+            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
     if len(wrong) > SHOWN:
         console.print(f"and {len(wrong) - SHOWN} more partitions", style="red", highlight=False)
     for one in unknown[:SHOWN]:
-        console.print(f"{one.topic}[{one.partition}]: {one.unknown}", style="yellow", highlight=False, markup=False)
+        console.print(f"{_place(one)}: {one.unknown}", style="yellow", highlight=False, markup=False)
     if len(unknown) > SHOWN:
         console.print(f"and {len(unknown) - SHOWN} more partitions", style="yellow", highlight=False)
+    for one in compared:
+        if one.lost:
+            said = f"{_place(one)}: {one.lost:,} events were deleted by retention before they were scored"
+            console.print(said, style="red", highlight=False, markup=False)
     total = _totals(compared)
     if wrong:
         console.print(
@@ -118,7 +145,7 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
         )
     else:
         agreed = _totals([one for one in compared if not one.unknown])
-        partitions = len(compared) - len(unknown)
+        partitions = len({(one.topic, one.partition) for one in compared if not one.unknown})
         console.print(
             f"the ledger and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
             f"{partitions} partition{'' if partitions == 1 else 's'}",
@@ -135,14 +162,36 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
             console.print(f"{total[name]:,} {note}", style="dim", highlight=False)
 
 
+def _say_recount(compared: Sequence[Compared], why: str, console: Console) -> None:
+    total = _totals(compared)
+    for one in compared:
+        for finding in one.findings:
+            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
+    partitions = len({(one.topic, one.partition) for one in compared})
+    console.print(
+        f"recounted: {total['scored']:,} events scored and {total['dead']:,} dead in {partitions} partitions, "
+        f"{total['repeats']:,} written again, {total['foreign']:,} records that Farthing did not write",
+        highlight=False,
+    )
+    console.print(f"not compared with any books: {why}", style="yellow", highlight=False, markup=False)
+    note = (
+        "whether events are missing cannot be told: start `farthing ledger`, give --ledger, or check meter.usage_topic"
+    )
+    console.print(note, style="yellow", highlight=False, markup=False)
+
+
+def _place(one: Compared) -> str:
+    return f"{one.topic}[{one.partition}]" + (f" (log {one.log}, the topic was created again)" if one.log else "")
+
+
 def _totals(compared: Sequence[Compared]) -> Counter[str]:
-    names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches")
+    names = ("ledger_scored", "ledger_dead", "scored", "dead", "repeats", "later", "foreign", "skipped_batches", "lost")
     return Counter({name: sum(getattr(one, name) for one in compared) for name in names})
 
 
 def _as_json(compared: Sequence[Compared]) -> dict[str, Any]:
     return {
-        "agrees": not any(one.findings or one.unknown for one in compared),
+        "agrees": not any(one.findings or one.unknown or one.lost for one in compared),
         **_totals(compared),
         "partitions": [one.as_dict() for one in compared],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from farthing.errors import ConfigError
@@ -26,8 +27,10 @@ class Live:
     tokens: TokenBasis | None  # None: no text was sampled
 
 
-def read_live(address: str, task: str | None = None) -> Live:
+def read_live(address: str, task: str | None = None, token_file: Path | None = None) -> Live:
     """Ask the ledger at ``address`` for its busiest route, or for the busiest with ``task``.
+
+    ``token_file`` is the setting ``ledger.token_file``.
 
     Raises
     ------
@@ -36,7 +39,7 @@ def read_live(address: str, task: str | None = None) -> Live:
     StartError
         Nothing answers there, or the ledger is not ready.
     """
-    statement = ask(address, "/api/statement?window=all")
+    statement = ask(address, "/api/statement?window=all", token_file)
     try:
         routes = [route for route in statement["routes"] if route["scored"]]
         with_task = [route for route in routes if task in (None, route["task"])]

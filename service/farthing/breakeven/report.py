@@ -16,7 +16,7 @@ from farthing.breakeven.live import Live, read_live
 from farthing.breakeven.options import BreakevenOptions, events_per_day
 from farthing.breakeven.tables import basis, tables
 from farthing.breakeven.words import calibration_words, error_words, summary
-from farthing.errors import ConfigError, DataError
+from farthing.errors import BundleError, ConfigError, DataError
 from farthing.files import keep_apart, read_lines, read_rows
 from farthing.meter.calibration import Calibration, read_export
 from farthing.meter.facts import load_facts
@@ -30,6 +30,7 @@ from farthing.meter.tokens import TextSample, load_tokenizer
 from farthing.meter.usage import SizeCount, size_class
 from farthing.model.shipped import find_bundle
 from farthing.process.output import report_console, write_json_text
+from farthing.scoring.manifest import MANIFEST, read_stated
 
 MOST_SAMPLED: Final = 20_000
 WIDEST: Final = 100
@@ -52,7 +53,7 @@ def run(options: BreakevenOptions, *, config_file: Path | None, as_json: bool) -
         wrong = options.conflicting()
         if wrong is not None:
             raise ConfigError(f"--ledger measures the traffic: leave out {wrong}")
-        live = read_live(options.ledger, options.task)
+        live = read_live(options.ledger, options.task, settings.ledger.token_file)
     task = options.task or (_task_of(settings) if live is None else live.task)
     made = make_study(options, settings.meter, task, live)
     if options.plot is not None:
@@ -211,11 +212,11 @@ def _whole(of: Interval) -> dict[str, int]:
 def _task_of(settings: config.Settings) -> str:
     if not settings.route:
         return "moderation"
-    manifest = find_bundle(settings.route[0].bundle) / "manifest.json"
+    folder = find_bundle(settings.route[0].bundle)
     try:
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["task"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{manifest}: does not name its task ({error}); give --task") from error
+        return str(read_stated(folder)["task"])
+    except (BundleError, KeyError) as error:
+        raise ConfigError(f"{folder / MANIFEST}: does not name its task ({error}); give --task") from error
 
 
 def _day(text: str | None) -> datetime.date:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from farthing import config
 from farthing.errors import ConfigError
+from farthing.limits import worst_case_bytes
 from farthing.process.output import report_console, write_json, write_text
 
 
@@ -23,6 +24,17 @@ def show(loaded: config.Loaded, *, as_json: bool) -> int:
     for name, value, origin in rows:
         table.add_row(name, json.dumps(value), origin, style="dim" if origin == "default" else "")
     report_console().print(table)
+    settings = loaded.settings
+    most = worst_case_bytes(
+        max_block_bytes=settings.worker.max_block_bytes,
+        max_event_bytes=tuple(route.max_event_bytes for route in settings.route),
+        fetch_max_bytes=settings.kafka.fetch_max_bytes,
+        max_partition_fetch_bytes=settings.kafka.max_partition_fetch_bytes,
+    )
+    report_console().print(
+        f"\na worker takes at most {most >> 20:,} MiB of memory if one broker leads the sources "
+        "(OPERATIONS.md, section 5, has the formula)"
+    )
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,15 @@ def found_settings(
             Console(stderr=True).print(f"settings: {file}", style="dim", highlight=False, markup=False, soft_wrap=True)
     with hints_with_file(given):
         yield config.load(file, flags)
+
+
+def trusted_keys(given: Sequence[Path]) -> Sequence[str | Path]:
+    """Give the keys that a bundle must be signed with: those of the flag, else those of the settings that are found."""
+    if given:
+        return given
+    from farthing import config
+
+    return config.trusted_keys(config.found_file())
 
 
 @contextmanager

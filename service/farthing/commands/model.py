@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +25,7 @@ from farthing.process.first_start import starting
 from farthing.process.output import report_console, write_json
 from farthing.scoring.bundle import Bundle
 from farthing.scoring.column_bundle import is_column_bundle
+from farthing.scoring.signature import TrustedKeys
 from farthing.serving.metrics import Metrics
 from farthing.serving.route import Route, RouteTopics
 
@@ -31,10 +34,17 @@ BENCH_ROUNDS = 15
 BENCH_RANKINGS = 256
 
 
-def show(bundle: str, *, as_json: bool) -> int:
+Keys = Sequence[str | Path]  # PEM files of public keys, one of which must have signed the bundle; none: no matter
+
+
+def show(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """Print what a bundle says about itself."""
     folder = find_bundle(bundle)
-    loaded: Bundle | Scorer = Scorer.load(folder) if is_column_bundle(folder) else Bundle.load(folder)
+    loaded: Bundle | Scorer
+    if is_column_bundle(folder):
+        loaded = Scorer.load(folder, trusted_keys=trusted_keys)
+    else:
+        loaded = Bundle.load(folder, trusted=TrustedKeys.read(trusted_keys))
     manifest = loaded.manifest
     facts = {
         "model": loaded.model_id,
@@ -53,17 +63,18 @@ def show(bundle: str, *, as_json: bool) -> int:
         return 0
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
+        shown = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+        table.add_row(name, shown)
     report_console().print(table)
     return 0
 
 
-def verify(bundle: str, *, as_json: bool) -> int:
+def verify(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """Load with all checks; 1 when one fails."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     try:
         with starting(console, f"verifying {bundle}"):
-            scorer = Scorer.load(bundle, verify=False)
+            scorer = Scorer.load(bundle, verify=False, trusted_keys=trusted_keys)
             checked = scorer.verify()
     except BundleError as error:
         console.print(f"failed: {error}", style="red", highlight=False)
@@ -73,12 +84,14 @@ def verify(bundle: str, *, as_json: bool) -> int:
     facts = {
         "ok": True,
         "model": scorer.model_id,
+        "signature": "checked" if trusted_keys else "not checked",
         "golden_events": checked.golden_events,
         "plain_score_difference": checked.plain_score_difference,
         "batch_sizes": list(checked.batch_sizes),
         "batch_difference": checked.batch_difference,
     }
-    console.print(f"{scorer.model_id}: {_checked(checked)}", highlight=False)
+    signed = "the signature is right; " if trusted_keys else ""
+    console.print(f"{scorer.model_id}: {signed}{_checked(checked)}", highlight=False)
     if as_json:
         write_json(facts)
     return 0
@@ -98,7 +111,7 @@ def _checked(checked: Verification) -> str:
     )
 
 
-def warm(bundle: str, *, as_json: bool) -> int:
+def warm(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """Compile every kernel that a worker runs into the folder for compiled kernels; 1 when none can be written.
 
     It is for images: a start with the same CPU settings and the same folder then compiles nothing, and need not be
@@ -106,12 +119,13 @@ def warm(bundle: str, *, as_json: bool) -> int:
     """
     from farthing.kernels.cache import writable_folder
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     began = time.perf_counter()
     compiled: list[str] = []
     with starting(console, f"warming {bundle}"), watch_compilation(compiled.append):
         # With a tenant, whom a route need not have: all kernels of one without, and those that count tenants.
-        Route(RouteTopics("source", "sink", "dead-letters"), Scorer.load(bundle).stages, tenant="tenant").warm()
+        stages = Scorer.load(bundle, trusted_keys=trusted_keys).stages
+        Route(RouteTopics("source", "sink", "dead-letters"), stages, tenant="tenant").warm()
         Metrics({"source": "model"})
     seconds = time.perf_counter() - began
     folder = writable_folder()
@@ -123,13 +137,13 @@ def warm(bundle: str, *, as_json: bool) -> int:
     return 0 if folder is not None else 1
 
 
-def bench(bundle: str, *, as_json: bool) -> int:
+def bench(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
     """Time each stage on blocks of made-up events: the median of several rounds, in ns, on one thread.
 
     Where an event has several rows (rerank: candidates), times are given for a row too.
     """
-    with starting(Console(stderr=True), f"loading {bundle}"):
-        stages = Scorer.load(bundle).stages
+    with starting(Console(stderr=True, markup=False, emoji=False), f"loading {bundle}"):
+        stages = Scorer.load(bundle, trusted_keys=trusted_keys).stages
     rankings = stages.task == "rerank"
     if rankings:
         events = ranking_events(BENCH_RANKINGS)

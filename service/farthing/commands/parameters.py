@@ -24,4 +24,13 @@ FieldMap = Annotated[
         help="NEW=OLD: read the field NEW from OLD in an event, as in text=comment.text; write \\. for a dot in a key",
     ),
 ]
+PublicKeys = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--public-key",
+        negative="",
+        help="PEM file of an ed25519 key: refuse a bundle that is not signed with it; may be repeated; default: the "
+        "setting model.trusted_keys",
+    ),
+]
 Bundle = Annotated[str, Parameter(help="folder of a bundle, or a shipped bundle: moderation, rerank, bidding")]

@@ -124,16 +124,17 @@ def run(
     max_event_bytes: int,
     as_json: bool,
     names: Sequence[str] = (),
+    trusted_keys: Sequence[str | Path] = (),
 ) -> int:
     """Carry out the command; returns the exit code (4 when there were events and none could be scored)."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     fields = parse_pairs(names)
     keep_apart(
         [("FILE", file)],
         [("--output", STANDARD_OUTPUT if output is None else output), ("--dead", dead)],
     )
     with starting(console, f"loading {bundle}"), naming(FLAG):
-        scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes, fields=fields)
+        scorer = Scorer.load(bundle, max_event_bytes=max_event_bytes, fields=fields, trusted_keys=trusted_keys)
         scorer.score_events([])  # the kernels that loading does not need
     with ExitStack() as stack:
         source = stack.enter_context(open_source(file))

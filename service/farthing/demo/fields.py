@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from farthing.demo.options import DemoOptions
@@ -11,12 +10,12 @@ from farthing.model.shipped import find_bundle
 from farthing.model.task_table import SPARE_FIELDS
 from farthing.payload import FieldPath, FieldPlan, naming, parse_pairs
 from farthing.payload.field_map import FLAG
+from farthing.scoring.manifest import read_stated
 
 
 def manifest_of(task: str) -> dict[str, Any]:
     """Read the manifest of the bundle that is shipped for a task."""
-    manifest: dict[str, Any] = json.loads((find_bundle(task) / "manifest.json").read_text(encoding="utf-8"))
-    return manifest
+    return read_stated(find_bundle(task))
 
 
 def field_map(options: DemoOptions) -> dict[str, str]:

@@ -25,7 +25,7 @@ from farthing.ledger.statement import make_statement
 from farthing.ledger.statement_json import CHEAPEST, statement_body
 from farthing.meter.money import json_text
 from farthing.meter.records import Heartbeat, UsageRecord
-from farthing.wire import Arena, decode
+from farthing.wire import Arena, decode_whole
 
 COMPLETE_WITHIN_S: Final = 6.0  # workers publish their totals once a second
 LOOK_AGAIN_S: Final = 0.2
@@ -93,13 +93,13 @@ async def _make(kafka: KafkaSettings, topics: DemoTopics, settings_file: Path) -
     try:
         await reader.start()
         async for part in reader.read():
-            records = decode([part], arena)
-            for start, stop in zip(records.value_start.tolist(), records.value_stop.tolist(), strict=True):
-                value = records.buffer[start:stop].tobytes()
-                if part.topic == topics.usage:
-                    ledger.post(UsageRecord.decode(value))
-                else:
-                    ledger.beat(Heartbeat.decode(value))
+            for records in decode_whole(part, arena):
+                for start, stop in zip(records.value_start.tolist(), records.value_stop.tolist(), strict=True):
+                    value = records.buffer[start:stop].tobytes()
+                    if part.topic == topics.usage:
+                        ledger.post(UsageRecord.decode(value))
+                    else:
+                        ledger.beat(Heartbeat.decode(value))
     finally:
         await reader.close()
     settings = config.load(settings_file, environment=False).settings

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 
 from farthing.audit.offset_set import OffsetSet
-from farthing.blocks import FetchedPartition, Int64s, TextColumn
+from farthing.blocks import FetchedPartition, Int64s, RecordBlock, TextColumn
 from farthing.demo.events import Chunk
 from farthing.payload import Field, FieldPath, FieldPlan, parse, parse_path
-from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode, source_offsets
+from farthing.wire import DEAD_OFFSET_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
 
 LONGEST_MS: Final = 3_600_000
 """Later answers count as this late: the demo gives up long before."""
@@ -109,10 +109,11 @@ class Tally:
     def read(self, part: FetchedPartition, now_ms: int) -> None:
         """Count what one fetch of the score or the dead-letter topic brought."""
         with self._reading:
-            counted = self._count(part, now_ms)
-        if counted is not None:
-            with self._lock:
-                self._add(part.partition, counted)
+            for records in decode_whole(part, self._arena):
+                if len(records):
+                    counted = self._count(part.topic, records, now_ms)
+                    with self._lock:
+                        self._add(part.partition, counted)
 
     @property
     def totals(self) -> Totals:
@@ -138,12 +139,8 @@ class Tally:
         running = np.cumsum(self._latency_ms)
         return int(np.searchsorted(running, share * running[-1])) if running[-1] else 0
 
-    def _count(self, part: FetchedPartition, now_ms: int) -> _Counted | None:
-        """Decode a fetch and count it; None when there is no record in it."""
-        records = decode([part], self._arena)
-        if not len(records):
-            return None
-        is_score = part.topic == self.sink
+    def _count(self, topic: str, records: RecordBlock, now_ms: int) -> _Counted:
+        is_score = topic == self.sink
         offsets = source_offsets(records, OFFSET_HEADER if is_score else DEAD_OFFSET_HEADER)
         ours = offsets[offsets >= 0]
         foreign = len(offsets) - len(ours)

@@ -22,7 +22,7 @@ class Show:
     """A context manager that prints to standard error."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
         self._bars: bars.Progress | None = None
         self._task: bars.TaskID | None = None
         self._last = 0.0

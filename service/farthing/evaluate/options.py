@@ -89,6 +89,7 @@ class EvaluateOptions(EvaluateFlags):
 
     bundle: str
     data: tuple[Path, ...]
+    trusted_keys: Sequence[str | Path] = ()  # the bundle must be signed with one of them, unless there are none
 
     def only(self, task: str, *meant: str) -> None:
         """Raise ConfigError if a flag of another task is given; ``meant`` are those of this task."""

@@ -41,8 +41,8 @@ def run(options: EvaluateOptions) -> int:
         inputs: list[Named] = [("DATA", path) for path in options.data]
         inputs += [("--qrels", options.qrels), ("--prices", options.prices)]
         keep_apart(inputs, [("--plots", options.plots), *(("--plots", options.plots / name) for name in PICTURES)])
-    scorer = Scorer.load(options.bundle)
-    console = Console(stderr=True)
+    scorer = Scorer.load(options.bundle, trusted_keys=options.trusted_keys)
+    console = Console(stderr=True, markup=False, emoji=False)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,

@@ -107,6 +107,9 @@ class Featurizer:
                 tabular.check_column(member, column)
             elif not isinstance(column, TextColumn):
                 raise ConfigError(f"feature {name}: a text feature needs a field of kind text")
+            if len(column.presence) != (columns.row_indptr[-1] if member.per_row else len(columns)):
+                place = "inside" if member.per_row else "outside"
+                raise ConfigError(f"feature {name}: its field must lie {place} the plan's array")
             members.append((member, column))
         return members
 

@@ -8,7 +8,6 @@ distinguish the words of a group. An unknown word is mistaken for a known one wi
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes
+from farthing.bundle_files import read_arrays
 from farthing.errors import BundleError
 from farthing.features.hashing import salt, token_reference
 from farthing.kernels.jit import kernel
@@ -81,11 +81,8 @@ class Lexicon:
         BundleError
             Not an .npz file, or an array is missing or of another type.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                read = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise BundleError(f"features.npz: not readable: {error}") from error
+        kinds = {name: (dtype, len(shape)) for name, (dtype, shape) in _arrays(0, 0).items()}
+        read = read_arrays(data, "features.npz", kinds)
         if "weights" in read:
             read.setdefault(_LEARNT, read["weights"])
         names = set(cls.__slots__)

@@ -171,6 +171,10 @@ class Pairs:
             raise ConfigError(
                 f"pair feature: {f.query} must be a field outside the plan's array and {f.text} one inside it"
             )
+        scores = self._number(columns, f.score) if f.score else None
+        for name, column in ((f.title, titles), (f.score, scores)):
+            if column is not None and len(column.presence) != n_rows:
+                raise ConfigError(f"pair feature: {name} must be a field inside the plan's array, as {f.text} is")
         lengths = [queries.indptr, texts.indptr] + ([titles.indptr] if titles else [])
         longest = min(max(int(np.diff(indptr).max(initial=0)) for indptr in lengths), f.max_bytes)
         words = int(np.minimum(np.diff(texts.indptr) // 2 + 1, min(f.cross_words, f.max_words)).sum())
@@ -182,7 +186,7 @@ class Pairs:
         scan_pairs(
             columns.row_indptr, queries.data, queries.indptr, texts.data, texts.indptr, texts.presence,
             titles.data if titles else _NO_BYTES, titles.indptr if titles else _NO_INDPTR,
-            self._number(columns, f.score).values if f.score else _NO_NUMBERS, _TABLE,
+            scores.values if scores else _NO_NUMBERS, _TABLE,
             s, self._lexicon, self._query(), self._room(longest), numbers, sums, ids, ids_indptr,
         )  # fmt: skip
         relate(columns.row_indptr, texts.presence, sums, needed, numbers)

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
 
 from farthing.errors import BrokerError
-from farthing.kafka.connecting import connecting
+from farthing.kafka.connecting import connecting, reach
 from farthing.kafka.settings import KafkaSettings
 
 ASK_AGAIN_S: Final = 0.1
@@ -30,6 +30,7 @@ async def wait_for_coordinator(settings: KafkaSettings, group: str) -> None:
         No broker can be reached, the broker refuses, or there is no coordinator within ``request_timeout_ms``.
     """
     limit_s = settings.request_timeout_ms / 1000
+    await reach(settings)
     admin = AIOKafkaAdminClient(**settings.client_options())
     try:
         with connecting(settings):

@@ -1,16 +1,15 @@
-"""Sends Fetch and Produce requests without copying their record batches between the socket and our arrays.
+"""Sends requests of :mod:`farthing.kafka.protocol` without copying record batches between the socket and our arrays.
 
 aiokafka gathers a response in a growing byte array, copies each record set out of it, and joins the pieces of a request
 five times; at a million events a second that takes most of a relay's time. Here aiokafka still negotiates versions,
 opens connections and authenticates; then we take over a connection that nobody else uses. Frames (a big-endian size of
 four bytes, then that many bytes) are read into memory of their own, and written from where their pieces are.
 
-This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
-:mod:`farthing.kafka.membership`. Those used here, each checked by ``tests/kafka/test_contract.py``: of
-``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns ``_writer``, ``_read_task``,
-``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``, ``connected`` and ``close``;
-``FetchRequest`` of ``aiokafka.protocol.fetch`` and ``ProduceRequest`` of ``aiokafka.protocol.produce``, and of both
-``prepare``, ``encode``, ``build_request_header``, ``parse_response_header``, ``API_VERSION`` and ``RESPONSE_TYPE``.
+This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
+:mod:`farthing.kafka.membership` and :mod:`farthing.kafka.client`. Those used here, each checked by
+``tests/kafka/test_contract.py``: of ``aiokafka.client.AIOKafkaClient`` ``_get_conn``; of the connection that it returns
+``_writer``, ``_read_task``, ``_versions``, ``_client_id``, ``_closed_fut``, ``_last_action``, ``_next_correlation_id``,
+``connected`` and ``close``.
 """
 
 from __future__ import annotations
@@ -19,43 +18,60 @@ import asyncio
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from aiokafka.errors import KafkaConnectionError, KafkaProtocolError, NodeNotReadyError, RequestTimedOutError
-from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaProtocolError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 
 from farthing.blocks import OutputBatch
+from farthing.kafka.protocol import PRODUCE, Api, Message, ProtocolError, best_version, decode, encode
 
 GROUP: Final = "farthing.frames"
 """Key of our connections in aiokafka's client, beside its own groups (default, coordination)."""
 
+ASKING: Final = "farthing.asking"
+"""Key of the connections for short questions, which must not wait behind a Fetch that the broker holds.
+
+One that finds its connection closed, because it was idle or its session was over, is asked once more on another."""
+
+PRODUCE_BY_NAME: Final = 12
+"""The last version of Produce that names topics; the next has their ids."""
+
+PRODUCE_IN_TRANSACTION: Final = 11
+"""The last version of Produce for :mod:`farthing.kafka.transactions`: the next adds partitions by itself."""
+
 ACKS_ALL: Final = -1
-READ_UNCOMMITTED: Final = 0
-READ_COMMITTED: Final = 1
 MOST_BYTES: Final = 1 << 30
 """A frame that claims to be longer is not one: whatever sent it does not speak Kafka's protocol."""
 
-SHORT_BYTES: Final = 1024  # shorter parts of a frame are copied: numbers and names, not record sets
 GRACE_S: Final = 5.0  # for the network, on top of the broker's own time limit
 _SIZE: Final = struct.Struct(">i")
 
 
-class FrameView:
-    """A response for aiokafka's types to parse: long parts are returned as views of the frame."""
+class ProducedPartition(NamedTuple):
+    """A partition's part of a Produce response, with Kafka's names but for the first."""
 
-    def __init__(self, frame: memoryview) -> None:
-        self._frame = frame
-        self._at = 0
+    partition: int
+    error_code: int
+    base_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    record_errors: Sequence[tuple[int, str | None]]  # (place in the batch, message) of each record that was refused
+    error_message: str | None
 
-    def read(self, n: int) -> bytes | memoryview:
-        """Return the next ``n`` bytes; fewer at the end, which the types refuse."""
-        part = self._frame[self._at : self._at + n]
-        self._at += len(part)
-        return part if len(part) > SHORT_BYTES else part.tobytes()
+
+class Produced(NamedTuple):
+    """A Produce response: each topic with its partitions."""
+
+    topics: list[tuple[str, list[ProducedPartition]]]
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
@@ -134,52 +150,89 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 response.set_exception(error)
 
 
-class Frames:
-    """Sends the two requests that carry records, over connections of its own that an aiokafka client opens."""
+Body = Mapping[str, Any] | Callable[[int], Mapping[str, Any]]
+"""A request's body, or what makes it for the version that the connection speaks."""
 
-    def __init__(self, client: Any) -> None:
+
+class Frames:
+    """Sends requests over connections of its own, which an aiokafka client opens."""
+
+    def __init__(self, client: Any, group: str = GROUP) -> None:
+        """``group`` is for this object alone: whoever takes over a connection must be the only one."""
         self._client = client
+        self._group = group
         self._protocols: dict[int, FrameProtocol] = {}
 
-    async def fetch(self, node: int, request: FetchRequest, timeout_s: float) -> Any:
-        """Send a Fetch request; wait ``timeout_s`` for the response.
+    def connection_of(self, node: int) -> object | None:
+        """Return what stands for the connection to a node, if there is one: another after each reconnect."""
+        return self._protocols.get(node)
+
+    async def request(self, node: int, api: Api, body: Body, timeout_s: float, *, at_most: int = 1 << 15) -> Message:
+        """Send a request in the latest version that the broker knows; wait ``timeout_s`` for the response.
 
         Returns
         -------
-        aiokafka's response structure; record sets are bytes, or memoryviews where they are long.
+        The response; record batches are memoryviews of its frame.
 
         Raises
         ------
         KafkaError, OSError
             There was no connection, it broke, or the response is not valid; the connection is then closed.
+        IncompatibleBrokerVersion
+            The broker knows no version of the API that we know, or that can say what ``body`` does.
         RequestTimedOutError
             There was no response in time; the connection is then closed.
         """
-        connection, protocol = await self._connect(node)
-        struct_ = request.prepare(connection._versions)
-        header = _header(connection, struct_)
-        pieces = [header.encode() + struct_.encode()]
-        return await self._exchange(protocol, header, struct_, pieces, timeout_s)
+        try:
+            return await self._request(node, api, body, timeout_s, at_most)
+        except KafkaConnectionError:
+            if self._group != ASKING:
+                raise
+            return await self._request(node, api, body, timeout_s, at_most)
 
-    async def produce(self, node: int, batches: Sequence[OutputBatch], timeout_ms: int) -> Any:
-        """Send a Produce request, acks=all, with one batch for each partition. Returns and raises as :meth:`fetch`."""
+    async def _request(self, node: int, api: Api, body: Body, timeout_s: float, at_most: int) -> Message:
         connection, protocol = await self._connect(node)
-        struct_ = ProduceRequest(None, ACKS_ALL, timeout_ms, []).prepare(connection._versions)
-        if not 3 <= struct_.API_VERSION <= 8:  # KIP-98 to the last before compact encodings; one layout
-            raise KafkaProtocolError(f"Produce v{struct_.API_VERSION} is not supported")
-        header = _header(connection, struct_)
+        correlation_id = connection._next_correlation_id()
+        try:
+            version = best_version(api, connection._versions, at_most=at_most)
+            said = body(version) if callable(body) else body
+            pieces = encode(api, version, said, correlation_id=correlation_id, client_id=connection._client_id)
+        except ProtocolError as error:
+            raise IncompatibleBrokerVersion(str(error)) from error
+        try:
+            frame = await asyncio.wait_for(protocol.send(correlation_id, pieces), timeout_s)
+        except TimeoutError:
+            protocol.close()
+            raise RequestTimedOutError from None
+        try:
+            return decode(api, version, frame)
+        except ProtocolError as error:
+            protocol.close()
+            raise KafkaProtocolError(f"a response of {len(frame)} bytes cannot be parsed: {error}"[:200]) from error
+
+    async def produce(
+        self, node: int, batches: Sequence[OutputBatch], timeout_ms: int, transactional_id: str | None = None
+    ) -> Produced:
+        """Send a Produce request, acks=all, with one batch for each partition. Raises as :meth:`request`.
+
+        ``transactional_id`` is that of the transaction which the batches are part of.
+        """
         ordered = sorted(batches, key=_topic)
-        topics = [(topic, list(group)) for topic, group in groupby(ordered, key=_topic)]
-        pieces: list[Any] = [header.encode() + struct.pack(">hhii", -1, ACKS_ALL, timeout_ms, len(topics))]
-        for topic, group in topics:
-            name = topic.encode()
-            pieces.append(struct.pack(f">h{len(name)}si", len(name), name, len(group)))
-            for batch in group:
-                pieces += (struct.pack(">ii", batch.partition, len(batch.data)), batch.data.data)
-        return await self._exchange(protocol, header, struct_, pieces, timeout_ms / 1000 + GRACE_S)
+        topics = [
+            {"name": topic, "partition_data": [{"index": b.partition, "records": b.data.data} for b in group]}
+            for topic, group in groupby(ordered, key=_topic)
+        ]
+        body = {
+            "transactional_id": transactional_id, "acks": ACKS_ALL, "timeout_ms": timeout_ms, "topic_data": topics,
+        }  # fmt: skip
+        at_most = PRODUCE_BY_NAME if transactional_id is None else PRODUCE_IN_TRANSACTION
+        response = await self.request(node, PRODUCE, body, timeout_ms / 1000 + GRACE_S, at_most=at_most)
+        return Produced(
+            [(topic["name"], list(map(_produced, topic["partition_responses"]))) for topic in response["responses"]]
+        )
 
     async def _connect(self, node: int) -> tuple[Any, FrameProtocol]:
-        connection = await self._client._get_conn(node, group=GROUP)
+        connection = await self._client._get_conn(node, group=self._group)
         if connection is None:
             raise NodeNotReadyError(f"node {node} cannot be reached")
         protocol = self._protocols.get(node)
@@ -187,42 +240,14 @@ class Frames:
             protocol = self._protocols[node] = FrameProtocol(connection)
         return connection, protocol
 
-    async def _exchange(
-        self, protocol: FrameProtocol, header: Any, struct_: Any, pieces: Sequence[Any], timeout_s: float
-    ) -> Any:
-        try:
-            frame = await asyncio.wait_for(protocol.send(header.correlation_id, pieces), timeout_s)
-        except TimeoutError:
-            protocol.close()
-            raise RequestTimedOutError from None
-        view = FrameView(frame)
-        try:
-            struct_.parse_response_header(view)
-            return struct_.RESPONSE_TYPE.decode(view)
-        except ValueError as error:  # lengths that run past the frame, names that are not UTF-8
-            protocol.close()
-            raise KafkaProtocolError(f"a response of {len(frame)} bytes cannot be parsed: {error}"[:200]) from error
 
-
-def fetch_request(
-    topics: Mapping[str, Sequence[tuple[int, int, int]]], *, max_wait_ms: int, max_bytes: int, committed_only: bool
-) -> FetchRequest:
-    """Build a Fetch request: for each topic (partition, offset, most bytes), and ``max_bytes`` in all."""
-    isolation = READ_COMMITTED if committed_only else READ_UNCOMMITTED
-    return FetchRequest(max_wait_ms, 1, max_bytes, isolation, list(topics.items()))
-
-
-def aborted_transactions(row: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-    """Return (producer_id, first_offset) of each aborted transaction in one partition's row of a Fetch response."""
-    transactions = next((field for field in row[3:-1] if isinstance(field, list)), None) or ()
-    return tuple(map(tuple, transactions))
+def _produced(row: Message) -> ProducedPartition:
+    errors = [(one["batch_index"], one["batch_index_error_message"]) for one in row["record_errors"]]
+    return ProducedPartition(
+        row["index"], row["error_code"], row["base_offset"], row["log_append_time_ms"], row["log_start_offset"], errors,
+        row["error_message"],
+    )  # fmt: skip
 
 
 def _topic(batch: OutputBatch) -> str:
     return batch.topic
-
-
-def _header(connection: Any, struct_: Any) -> Any:
-    return struct_.build_request_header(
-        correlation_id=connection._next_correlation_id(), client_id=connection._client_id
-    )

@@ -22,10 +22,14 @@ EARLY_TIMES = 3
 class _Hold:
     reason: str
     until: float  # monotonic seconds
+    until_written: bool  # to be fetched is not enough: what is fetched must be acknowledged too
 
 
 class HeldPartitions:
-    """The held partitions, why, and until when. A hold counts even after its time, until the partition is fetched."""
+    """The held partitions, why, and until when.
+
+    A hold counts even after its time, until the partition is fetched, or until what is fetched is written.
+    """
 
     def __init__(self) -> None:
         self._holds: dict[Partition, _Hold] = {}
@@ -37,20 +41,29 @@ class HeldPartitions:
         """Each held partition's reason."""
         return {partition: hold.reason for partition, hold in self._holds.items()}
 
-    def hold(self, partition: Partition, reason: str, again_in_s: float = math.inf) -> None:
+    def hold(
+        self, partition: Partition, reason: str, again_in_s: float = math.inf, *, until_written: bool = False
+    ) -> None:
         """Hold a partition for ``again_in_s``, by default until the next assignment."""
         if partition not in self._holds:
             log.error("partition_held", topic=partition[0], partition=partition[1], reason=reason)
-        self._holds[partition] = _Hold(reason, time.monotonic() + again_in_s)
+        self._holds[partition] = _Hold(reason, time.monotonic() + again_in_s, until_written)
 
     def blocks(self, partition: Partition) -> bool:
         """Whether the partition must not be fetched now."""
         hold = self._holds.get(partition)
         return hold is not None and time.monotonic() < hold.until
 
-    def fetched(self, partition: Partition) -> None:
-        """Note that the partition was fetched without an error."""
-        if partition in self._holds and not self.blocks(partition):
+    def fetched(self, partition: Partition, *, empty: bool = False) -> None:
+        """Note that the partition was fetched without an error; ``empty`` says that there was nothing."""
+        hold = self._holds.get(partition)
+        if hold is not None and not self.blocks(partition) and (empty or not hold.until_written):
+            del self._holds[partition]
+
+    def written(self, partition: Partition) -> None:
+        """Note that the output for what was fetched is acknowledged."""
+        hold = self._holds.get(partition)
+        if hold is not None and hold.until_written:
             del self._holds[partition]
 
     def clear(self) -> None:

@@ -1,14 +1,12 @@
 """Everything that we use of aiokafka's consumer group and of its low-level client.
 
-This is one of the two modules that use names which aiokafka (>=0.14,<0.15) does not document; the other is
-:mod:`farthing.kafka.frames`. Those used here, each checked by ``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer``
-``_client`` and ``_coordinator``; of the coordinator ``fetch_committed_offsets``, ``check_errors``, ``request_rejoin``,
-``ensure_coordinator_known``, ``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``;
-``aiokafka.client.AIOKafkaClient`` with ``bootstrap``, ``close``, ``send``, ``set_topics``, ``add_topic``,
-``force_metadata_update``, ``get_random_node`` and ``cluster`` (``partitions_for_topic``, ``leader_for_partition``);
-``RangePartitionAssignor`` of ``aiokafka.coordinator.assignors.range`` and ``InitProducerIdRequest`` of
-``aiokafka.protocol.transaction``. The public API has no way to fetch or send ready-made bytes, or to commit as the
-member to which the partitions were assigned.
+This is one of the three modules that use names which aiokafka (>=0.14,<0.15) does not document; the others are
+:mod:`farthing.kafka.client` and :mod:`farthing.kafka.frames`. Those used here, each checked by
+``tests/kafka/test_contract.py``: of ``AIOKafkaConsumer`` ``_client`` and ``_coordinator``; of the coordinator
+``check_errors``, ``request_rejoin``, ``ensure_coordinator_known``, ``coordinator_id``, ``coordinator_dead``,
+``_do_commit_offsets``, ``_coordination_task``, ``generation`` and ``member_id``; ``RangePartitionAssignor`` of
+``aiokafka.coordinator.assignors.range``. The public API has no way to fetch or send ready-made bytes, or to commit as
+the member to which the partitions were assigned.
 """
 
 from __future__ import annotations
@@ -24,28 +22,28 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupLoadInProgressError,
     IllegalGenerationError,
-    IncompatibleBrokerVersion,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
-    NodeNotReadyError,
     RebalanceInProgressError,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
-    for_code,
 )
-from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from farthing.errors import BrokerError
+from farthing.kafka.committed import ask_committed
 from farthing.kafka.connecting import connecting
 from farthing.kafka.coordinator import wait_for_coordinator
+from farthing.kafka.error_codes import UnstableOffsetCommit
+from farthing.kafka.frames import ASKING, Frames
+from farthing.kafka.leaving import leave
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 
@@ -74,6 +72,16 @@ NO_METADATA: Mapping[Partition, str] = MappingProxyType({})
 Listener = Callable[[list[Partition]], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a consumer group, in the generation in which its partitions were assigned."""
+
+    group_id: str
+    generation: int
+    member_id: str
+    group_instance_id: str | None
+
+
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """One member of a consumer group. aiokafka keeps the membership, and never fetches: its partitions are paused."""
 
@@ -85,6 +93,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_revoked = on_revoked
         self._on_assigned = on_assigned
         self._consumer: Any = None
+        self.asking: Frames  # for short questions
         self._generation: int | None = None  # in which our partitions were assigned
         self._member_id: str | None = None
         self._renamed: deque[float] = deque(maxlen=RENAMES)
@@ -105,10 +114,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._consumer = AIOKafkaConsumer(
             **self._settings.consumer_options(), partition_assignment_strategy=(RangePartitionAssignor,)
         )
+        self.asking = Frames(self._consumer._client, ASKING)
         self._consumer.subscribe(self._topics, listener=self)
         with connecting(self._settings):
+            limit_s = self._settings.request_timeout_ms / 1000 + 60
             try:
-                await asyncio.wait_for(self._consumer.start(), self._settings.request_timeout_ms / 1000 + 60)
+                await asyncio.wait_for(self._consumer.start(), limit_s)
+            except TimeoutError as error:
+                raise BrokerError(
+                    f"consumer group {self._settings.group_id}: the coordinator has not let this worker in for "
+                    f"{limit_s:.0f} s; look for members that do not come back (kafka-consumer-groups.sh --members)",
+                    retriable=True,
+                ) from error
             except KafkaError as error:
                 # FENCED_INSTANCE_ID has no name in aiokafka.
                 if self._settings.group_instance_id is None or "UnknownError" not in str(error):
@@ -176,19 +193,34 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             raise
 
     @property
+    def member(self) -> Member | None:
+        """Us, in the generation in which our partitions were assigned; None when the group has moved on."""
+        coordinator = self._consumer._coordinator
+        if self._generation is None or coordinator.generation != self._generation or self._member_id is None:
+            return None
+        settings = self._settings
+        return Member(settings.group_id, self._generation, self._member_id, settings.group_instance_id)
+
+    @property
     def client(self) -> Any:
         """Aiokafka's low-level client."""
         return self._consumer._client
 
     async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, tuple[int, str]]:
-        """Read committed offsets and their metadata; partitions without one are left out. Raises TimeoutError."""
-        asked = [TopicPartition(*p) for p in partitions]
-        committed = await asyncio.wait_for(self._consumer._coordinator.fetch_committed_offsets(asked), timeout_s)
-        return {
-            (tp.topic, tp.partition): (meta.offset, meta.metadata or "")
-            for tp, meta in committed.items()
-            if meta.offset >= 0
-        }
+        """Read committed offsets with metadata; partitions without are left out. Raises TimeoutError, KafkaError."""
+        asked, coordinator = list(partitions), self._consumer._coordinator
+        async with asyncio.timeout(timeout_s):
+            while True:
+                await coordinator.ensure_coordinator_known()
+                try:
+                    group = self._settings.group_id
+                    return await ask_committed(self.asking, coordinator.coordinator_id, group, asked, timeout_s)
+                except KafkaError as error:
+                    if not error.retriable:
+                        raise
+                    if not isinstance(error, (GroupLoadInProgressError, UnstableOffsetCommit)):
+                        coordinator.coordinator_dead()
+                await asyncio.sleep(RETRY_PAUSE_S)
 
     async def bounds(self, partitions: Iterable[Partition], *, end: bool, timeout_s: float) -> dict[Partition, int]:
         """Read the first offsets of partitions, or the ones after the last. Raises TimeoutError, KafkaError."""
@@ -247,6 +279,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         if self._consumer is None:
             return
         task = asyncio.ensure_future(self._consumer.stop())
+        if self._generation is None:
+            await asyncio.wait({asyncio.ensure_future(self._stop_joining())}, timeout=timeout_s / 2)
         _, late = await asyncio.wait({task}, timeout=timeout_s)
         if late:
             task.cancel()
@@ -256,67 +290,17 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         elif task.exception() is not None:
             log.warning("group_not_left", error=repr(task.exception()))
 
+    async def _stop_joining(self) -> None:
+        """Leave a group that has not let us in yet.
 
-@dataclass(frozen=True, slots=True)
-class ProducerId:
-    """The id by which the broker knows a producer (KIP-98), or the error that it returned instead."""
-
-    producer_id: int = -1
-    epoch: int = -1
-    error: type[Any] | None = None
-
-
-def make_client(settings: KafkaSettings) -> Any:
-    """Make a low-level client for use without a group. Raises ConfigError."""
-    return AIOKafkaClient(**settings.client_options())
-
-
-async def connect(client: Any, topics: Iterable[str] = ()) -> None:
-    """Connect to a broker, and learn which brokers lead the partitions of ``topics``. The caller limits the time."""
-    await client.bootstrap()
-    names = list(topics)
-    if names:
-        await client.set_topics(names)
-
-
-async def disconnect(client: Any, timeout_s: float) -> None:
-    """Close a client's connections, within ``timeout_s``."""
-    with contextlib.suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(client.close(), timeout_s)
-
-
-def refresh_metadata(client: Any) -> asyncio.Future[Any]:
-    """Have the client ask again which broker leads which partition; await the future to wait for the reply."""
-    update: asyncio.Future[Any] = client.force_metadata_update()
-    return update
-
-
-def watch_topic(client: Any, topic: str) -> None:
-    """Have the client learn about a topic when it next asks for metadata."""
-    client.add_topic(topic)
-
-
-async def ask_producer_id(client: Any) -> ProducerId:
-    """Ask any broker for a producer id, once. Raises KafkaError when none can be asked."""
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is available")
-    try:
-        response = await client.send(node, InitProducerIdRequest(None, 0))
-    except IncompatibleBrokerVersion as error:
-        return ProducerId(error=type(error))
-    if response.error_code:
-        return ProducerId(error=for_code(response.error_code))
-    return ProducerId(response.producer_id, response.producer_epoch)
-
-
-def partition_count(client: Any, topic: str) -> int | None:
-    """Return the number of a topic's partitions; None while it is not known."""
-    partitions = client.cluster.partitions_for_topic(topic)
-    return len(partitions) if partitions else None
-
-
-def leader_of(client: Any, partition: Partition) -> int | None:
-    """Return the node id of a partition's leader; None while it is not known."""
-    leader = client.cluster.leader_for_partition(TopicPartition(*partition))
-    return None if leader is None or leader == -1 else int(leader)
+        aiokafka waits for the answer to its JoinGroup, which may take a rebalance timeout, and leaves only then.
+        Without this the coordinator would wait for us too, and give our partitions to nobody meanwhile.
+        """
+        coordinator = self._consumer._coordinator
+        node, member = getattr(coordinator, "coordinator_id", None), getattr(coordinator, "member_id", "")
+        if node is None or not member or self._settings.group_instance_id is not None:
+            return
+        limit_s = self._settings.request_timeout_ms / 1000
+        # On another connection: on its own, requests wait for the answer.
+        with contextlib.suppress(KafkaError, OSError):
+            await leave(self.asking, node, self._settings.group_id, member, limit_s)

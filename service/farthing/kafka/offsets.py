@@ -115,6 +115,19 @@ class OffsetTracker:
         owned.begun = owned.done
         return owned.done
 
+    def skip(self, partition: Partition, left: int, offset: int) -> bool:
+        """Go on at ``offset`` once everything before ``left`` is acknowledged: there are no events in between.
+
+        Returns
+        -------
+        False if that is not so, yet or any more.
+        """
+        owned = self._owned.get(partition)
+        if owned is None or owned.flights or owned.done != left or offset < left:
+            return False
+        owned.begun = owned.done = offset
+        return True
+
     def in_flight(self, partitions: Iterable[Partition] | None = None) -> int:
         """Count blocks in flight, of some partitions or of all."""
         chosen = self._owned if partitions is None else [p for p in partitions if p in self._owned]

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,9 +19,7 @@ from aiokafka import errors as kafka_errors
 
 from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
-from farthing.kafka.connecting import connecting
-from farthing.kafka.frames import Frames
-from farthing.kafka.membership import (
+from farthing.kafka.client import (
     ProducerId,
     ask_producer_id,
     connect,
@@ -32,25 +30,25 @@ from farthing.kafka.membership import (
     refresh_metadata,
     watch_topic,
 )
+from farthing.kafka.connecting import connecting
+from farthing.kafka.frames import Frames
+from farthing.kafka.membership import Member
 from farthing.kafka.offsets import Partition
+from farthing.kafka.sending import HeldError, OnRefused, Sending
 from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.transactions import Transactions
+from farthing.kafka.verdicts import NO_LEADER, Meaning, verdict_of
 from farthing.wire import stamp_producer
 
 log = structlog.get_logger()
 
 MAX_REQUEST_BYTES = 8 << 20
 RETRY_PAUSE_S = 0.1
+TRIES = 3  # of a batch that the network may have damaged on its way
 SAY_AGAIN_S = 5.0  # the same kind of error is logged at most once in this time
 SEQUENCE_MASK = 2**31 - 1  # DefaultRecordBatch.incrementSequence: after 2**31 - 1 comes 0
 
-# The broker has lost or fenced our producer id: we need a new one, and what was in flight may or may not be written.
-_IDENTITY_LOST = (
-    kafka_errors.OutOfOrderSequenceNumber,
-    kafka_errors.UnknownProducerId,
-    kafka_errors.InvalidProducerEpoch,
-    kafka_errors.InvalidProducerIdMapping,
-)
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+FAILING_S = 1.0  # how long a place is tried that the last send held
 
 
 def next_sequence(sequence: int, count: int) -> int:
@@ -58,23 +56,51 @@ def next_sequence(sequence: int, count: int) -> int:
     return (sequence + count) & SEQUENCE_MASK
 
 
-class BatchProducer:
-    """Produces batches; one :meth:`send` at a time."""
+def named_records(fields: Sequence[Any]) -> list[int]:
+    """Return which records of its batch a partition's answer names as the cause (KIP-467, from Produce v8 on)."""
+    errors = next((found for found in fields if isinstance(found, (list, tuple))), ())
+    return [place for place, *_ in errors]
 
-    def __init__(self, settings: KafkaSettings) -> None:
+
+class BatchProducer:
+    """Produces batches, in transactions if it has a ``transactional_id``; one call at a time."""
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str | None = None) -> None:
         self._settings = settings
+        self._transactional_id = transactional_id
+        self._transactions: Transactions | None = None
+        self._begun = 0  # how often the transactional id was taken
+        self._busy = asyncio.Lock()  # a transaction ends while nothing is being sent
         self._client: Any = None
         self._frames: Frames
         self._identity: ProducerId | None = None
         self._needs_identity = True
         self._sequences: dict[Partition, int] = {}
+        self._in_a_row: dict[Partition, int] = defaultdict(int)  # records refused since one was written
+        self._failing: set[Partition] = set()  # held by the last send that wrote to them
         self._logged: dict[str, float] = {}  # when each kind of error was last logged
         self.idempotent = False
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether what is sent becomes visible with :meth:`commit` only."""
+        return self._transactional_id is not None
+
+    @property
+    def has_open(self) -> bool:
+        """Whether there is a transaction that can be committed."""
+        return self._transactions is not None and self._transactions.is_open and not self._needs_identity
 
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)
         self._frames = Frames(self._client)
+        if self._transactional_id is not None:
+            self._transactions = Transactions(
+                self._client, self._transactional_id,
+                transaction_timeout_ms=self._settings.transaction_timeout_ms,
+                timeout_s=self._settings.delivery_timeout_ms / 1000,
+            )  # fmt: skip
         try:
             with connecting(self._settings):
                 await asyncio.wait_for(connect(self._client), self._settings.request_timeout_ms / 1000)
@@ -83,24 +109,74 @@ class BatchProducer:
             await self.close(1.0)
             raise
 
-    async def send(self, batches: Sequence[OutputBatch]) -> None:
+    async def send(self, batches: Sequence[OutputBatch], on_refused: OnRefused | None = None) -> None:
         """Send batches and return when all in-sync replicas have acknowledged all of them.
 
-        Batches of a partition are written in the order given. After an error some may have been written.
+        Batches of a partition are written in the order given. After an error some may have been written. A batch that
+        is refused because of a record in it is halved, unless the broker names the record, until the record is alone;
+        then ``on_refused`` returns what to send in its place, to any partition, or None. A record whose timestamp is
+        refused is written without one.
+
+        Raises
+        ------
+        HeldError
+            Some places take nothing (rights, a deleted topic, a full disk), or ``on_refused`` returned None.
+        BrokerError
+            Always ``retriable``: nothing was written for ``delivery_timeout_ms``, or the producer id is lost; the
+            caller rebuilds the batches from uncommitted offsets.
+        """
+        async with self._busy:
+            await self._send(batches, on_refused)
+
+    async def commit(self, offsets: Mapping[Partition, int], metadata: Mapping[Partition, str], member: Member) -> bool:
+        """End the transaction: what was sent since the last one becomes visible together with the group's offsets.
+
+        Returns
+        -------
+        False if the group has moved on. Then, as after any error, nothing of it becomes visible: call :meth:`recover`.
 
         Raises
         ------
         BrokerError
-            ``retriable``: not acknowledged within ``delivery_timeout_ms``, or the producer id is lost; the caller
-            rebuilds the batches from uncommitted offsets. Not retriable: the broker refuses (size, authorization).
+            Whether it became visible is not known before :meth:`recover`.
         """
-        deadline = time.monotonic() + self._settings.delivery_timeout_ms / 1000
+        assert self._transactions is not None
+        begun = self._begun
+        async with self._busy:
+            if begun != self._begun:  # what belongs to these offsets was aborted while we waited
+                raise BrokerError("commit: the transaction was aborted meanwhile", retriable=True)
+            self._check_unbroken()
+            try:
+                ours = await self._transactions.commit(offsets, metadata, member)
+            except BaseException:
+                self._needs_identity = True
+                raise
+            self._needs_identity |= not ours
+            return ours
+
+    async def recover(self) -> None:
+        """End an unfinished transaction: what was sent in it never becomes visible. Raises BrokerError."""
+        async with self._busy:
+            await self._identify()
+
+    def spoil(self) -> None:
+        """If a transaction is open, or something is being sent, make it one that :meth:`recover` can only abort."""
+        if self._busy.locked() or (self._transactions is not None and self._transactions.is_open):
+            self._needs_identity = True
+
+    def _check_unbroken(self) -> None:
+        if self._transactions is not None and self._needs_identity:
+            raise BrokerError("produce: the transaction is broken; its events are scored again", retriable=True)
+
+    async def _send(self, batches: Sequence[OutputBatch], on_refused: OnRefused | None) -> None:
+        self._check_unbroken()
+        sending = Sending({}, on_refused, time.monotonic(), in_a_row=self._in_a_row)
+        sending.put(batches)
         try:
             if self._needs_identity:
                 await asyncio.wait_for(self._identify(), self._settings.delivery_timeout_ms / 1000)
-            queues = self._stamp(batches)
-            while queues:
-                await self._round(queues, deadline)
+            while sending.queues:
+                await self._round(sending)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             self._needs_identity = True
             raise BrokerError(f"produce: no broker gives a proper answer ({error!r})", retriable=True) from error
@@ -108,6 +184,9 @@ class BatchProducer:
             # Batches may or may not be in the log, so their sequences cannot be used again.
             self._needs_identity = True
             raise
+        if sending.held:
+            self._needs_identity = True
+            raise HeldError(sending.held)
 
     async def partition_count(self, topic: str, *, needed: int) -> int | None:
         """Count a topic's partitions, None if unknown; asks the broker again if fewer than ``needed`` are known."""
@@ -130,6 +209,12 @@ class BatchProducer:
         """Get a producer id (KIP-98), or go on without one if the broker has none. The caller limits the time."""
         self._sequences.clear()
         self._identity = None
+        self._needs_identity = True
+        if self._transactions is not None:
+            self._identity = await self._transactions.begin()
+            self.idempotent, self._needs_identity = True, False
+            self._begun += 1
+            return
         while True:
             given = await ask_producer_id(self._client)
             if given.error is None:
@@ -142,20 +227,23 @@ class BatchProducer:
         log.warning("no_idempotence", error=given.error.__name__, note="a retry may write a score twice")
         self.idempotent = self._needs_identity = False
 
-    def _stamp(self, batches: Sequence[OutputBatch]) -> dict[Partition, deque[OutputBatch]]:
-        queues: dict[Partition, deque[OutputBatch]] = defaultdict(deque)
-        for batch in batches:
-            partition = (batch.topic, batch.partition)
-            if self._identity is not None:
-                sequence = self._sequences.get(partition, 0)
-                stamp_producer(batch.data, self._identity.producer_id, self._identity.epoch, sequence)
-                self._sequences[partition] = next_sequence(sequence, batch.record_count)
-            queues[partition].append(batch)
-        return queues
+    def _stamp(self, batch: OutputBatch) -> None:
+        """Give a batch the next sequence of its partition, the same each time until it is acknowledged."""
+        if self._identity is not None:
+            sequence = self._sequences.get((batch.topic, batch.partition), 0)
+            stamp_producer(
+                batch.data, self._identity.producer_id, self._identity.epoch, sequence,
+                transactional=self._transactions is not None,
+            )  # fmt: skip
 
-    async def _round(self, queues: dict[Partition, deque[OutputBatch]], deadline: float) -> None:
+    async def _round(self, sending: Sending) -> None:
         """Send the first batch of every partition's queue; remove those that are acknowledged."""
-        left = deadline - time.monotonic()
+        queues = sending.queues
+        limit_s = self._settings.delivery_timeout_ms / 1000
+        self._failing |= sending.give_up({p: FAILING_S if p in self._failing else limit_s for p in sending.last})
+        if not queues:
+            return
+        left = sending.progress + limit_s - time.monotonic()
         if left <= 0:
             topic, number = next(iter(queues))
             raise BrokerError(
@@ -170,6 +258,7 @@ class BatchProducer:
             leader = leader_of(self._client, partition)
             if leader is None:
                 unknown = True
+                sending.last.setdefault(partition, NO_LEADER)
                 watch_topic(self._client, partition[0])
                 continue
             size = len(queue[0].data)
@@ -182,56 +271,65 @@ class BatchProducer:
             await asyncio.wait_for(refresh_metadata(self._client), left)
             if not requests:
                 await asyncio.sleep(RETRY_PAUSE_S)
+        if self._transactions is not None:
+            await self._transactions.add(p for groups in requests.values() for group in groups for p in group)
         calls = [self._request(node, group, queues, left) for node, groups in requests.items() for group in groups]
         retry = False
-        for again in await asyncio.gather(*calls):
-            retry |= again
-        for partition in [partition for partition, queue in queues.items() if not queue]:
-            del queues[partition]
+        for answers in await asyncio.gather(*calls):
+            retry |= answers is None
+            for partition, code, places in answers or ():
+                retry |= await self._settle(sending, partition, code, places)
+        sending.finish()
         if retry:
             refresh_metadata(self._client)
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _request(
         self, node: int, group: list[Partition], queues: dict[Partition, deque[OutputBatch]], left: float
-    ) -> bool:
-        """Send one request; True when something in it must be sent again."""
+    ) -> list[tuple[Partition, int, list[int]]] | None:
+        """Send one request; returns each partition's error code and the records that it names, None if unanswered."""
         batches = [queues[partition][0] for partition in group]
+        for batch in batches:
+            self._stamp(batch)
         timeout_ms = max(min(int(left * 1000), self._settings.request_timeout_ms), 1)
         try:
-            response = await asyncio.wait_for(self._frames.produce(node, batches, timeout_ms), left)
+            call = self._frames.produce(node, batches, timeout_ms, self._transactional_id)
+            response = await asyncio.wait_for(call, left)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                 raise
             self._say_retried(f"node {node}", type(error).__name__)
-            return True
-        retry = False
-        for topic, rows in response.topics:
-            for number, code, *_ in rows:
-                error_type = kafka_errors.for_code(code)
-                if error_type in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumber):
-                    queues[topic, number].popleft()
-                else:
-                    self._refused(topic, number, error_type, queues[topic, number][0])
-                    retry = True
-        return retry
+            return None
+        return [
+            ((topic, number), code, named_records(fields))
+            for topic, rows in response.topics
+            for number, code, *fields in rows
+        ]
 
-    def _refused(self, topic: str, number: int, error: type[Any], batch: OutputBatch) -> None:
-        """Raise unless the batch can simply be sent again."""
-        place = f"produce to {topic}[{number}]"
-        if error in _IDENTITY_LOST:
-            raise BrokerError(f"{place}: {error.__name__}; a new producer id is needed", retriable=True)
-        if error in _TOO_LARGE:
+    async def _settle(self, sending: Sending, partition: Partition, code: int, places: list[int]) -> bool:
+        """Act on the answer to the first batch of a partition's queue; True if it is to be sent again after a pause."""
+        verdict = verdict_of(code)
+        meaning = verdict.meaning
+        if meaning is Meaning.WRITTEN:
+            batch = sending.written(partition)
+            self._sequences[partition] = next_sequence(self._sequences.get(partition, 0), batch.record_count)
+            self._failing.discard(partition)
+        elif meaning is Meaning.RENEW:
+            topic, number = partition
             raise BrokerError(
-                f"{place}: the broker refuses a batch of {len(batch.data)} bytes ({batch.record_count} records); "
-                "raise the topic's max.message.bytes",
-                retriable=False,
+                f"produce to {topic}[{number}]: {kafka_errors.for_code(code).__name__}; a new producer id is needed",
+                retriable=True,
             )
-        if not error.retriable:
-            raise BrokerError(
-                f"{place}: {error.__name__}; check the topic and that this client may write to it", retriable=False
-            )
-        self._say_retried(place, error.__name__)
+        elif meaning is Meaning.AGAIN or (meaning is Meaning.RECORD_PERHAPS and sending.tries[partition] < TRIES - 1):
+            sending.tries[partition] += 1
+            sending.last[partition] = verdict
+            self._say_retried(f"produce to {partition[0]}[{partition[1]}]", verdict.name)
+            return True
+        elif meaning is Meaning.HOLD:
+            sending.hold(partition, verdict)
+        else:  # it has used no sequence, so what comes in its place takes the one that it had
+            await sending.take_apart(partition, code, places)
+        return False
 
     def _say_retried(self, place: str, error: str) -> None:
         now = time.monotonic()

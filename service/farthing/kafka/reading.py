@@ -17,10 +17,10 @@ from aiokafka import errors as kafka_errors
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
+from farthing.kafka.client import connect, disconnect, leader_of, make_client, refresh_metadata
 from farthing.kafka.connecting import connecting
 from farthing.kafka.fetching import RETRY_PAUSE_S, Fetching
 from farthing.kafka.frames import Frames
-from farthing.kafka.membership import connect, disconnect, leader_of, make_client, refresh_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.topics import partition_counts

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,20 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import NoDecode
 
 from farthing.errors import ConfigError
+from farthing.kafka import security
+from farthing.process.secrets import read_secret
 
 Codec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
-
-EXACTLY_ONCE_REFUSED: Final = (
-    "exactly_once is not offered: aiokafka cannot send group metadata with a transaction (KIP-447), so after a "
-    "rebalance a stalled worker could still commit. Use 'at_least_once': a repeated score carries the same bytes and "
-    "the same farthing.offset header, so a reader can drop it"
-)
 
 SASL_REFUSED: Final = {
     "GSSAPI": "it needs Kerberos tickets, and there are no settings for them; use SCRAM-SHA-512 over SASL_SSL, or "
     "client certificates over SSL",
-    "OAUTHBEARER": "it needs a source of tokens, and there are no settings for one; use SCRAM-SHA-512 over SASL_SSL, "
-    "or client certificates over SSL",
 }
 """Kafka's mechanisms that do not work here, each with the reason."""
 
@@ -67,8 +60,17 @@ class KafkaSettings(BaseModel):
         pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         description="static member id, one per worker (KIP-345)",
     )
-    delivery: Literal["at_least_once"] = Field(
-        "at_least_once", description="offsets are committed only after scores are acknowledged"
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="'at_least_once' commits offsets after scores are acknowledged, so a crash repeats some; "
+        "'exactly_once' commits both in one transaction, for readers with isolation.level=read_committed",
+    )
+    transaction_timeout_ms: int = Field(
+        10_000,
+        ge=1_000,
+        le=MOST_MS,
+        description="ms after which the broker aborts a transaction that a dead worker left open; more than "
+        "worker.commit_interval_ms",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         "read_committed", description="'read_committed' leaves out events of open and aborted transactions"
@@ -77,6 +79,11 @@ class KafkaSettings(BaseModel):
         "earliest",
         description="where to begin in a partition without a valid committed offset; 'latest' skips what is there, "
         "'none' is an error",
+    )
+    on_new_log: Literal["earliest", "latest", "halt"] = Field(
+        "earliest",
+        description="where to go on when a source's log is not the one that was read: its topic was deleted and "
+        "created again, or an unclean election cut it; 'latest' skips what is there, 'halt' holds the partition",
     )
     session_timeout_ms: int = Field(
         45_000, ge=1_000, le=1_800_000, description="ms without a heartbeat after which the group drops a worker"
@@ -117,12 +124,32 @@ class KafkaSettings(BaseModel):
     ssl_certfile: Path | None = Field(None, description="PEM file with the client's certificate")
     ssl_keyfile: Path | None = Field(None, description="PEM file with the client's key; default: it is in ssl_certfile")
     ssl_password_file: Path | None = Field(None, description="file with the password of the client's key")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
         None, description="how to log in; required with SASL"
     )
     sasl_plain_username: str | None = Field(None, min_length=1, description="user name, for PLAIN and SCRAM")
     sasl_plain_password_file: Path | None = Field(
         None, description="file with the user's password, for PLAIN and SCRAM"
+    )
+    sasl_oauth_token_file: Path | None = Field(
+        None, description="for OAUTHBEARER: file with a token that something else renews; read at each connection"
+    )
+    sasl_oauth_token_url: str | None = Field(
+        None,
+        description="for OAUTHBEARER: token endpoint of an OpenID Connect provider (client credentials grant); https, "
+        "or http on loopback",
+    )
+    sasl_oauth_client_id: str | None = Field(None, min_length=1, description="client id at the token endpoint")
+    sasl_oauth_client_secret_file: Path | None = Field(None, description="file with the client's secret there")
+    sasl_oauth_scope: str | None = Field(None, min_length=1, description="scope to ask for, if the endpoint wants one")
+    sasl_oauth_cafile: Path | None = Field(
+        None, description="PEM file with the authorities to trust for the token endpoint; default: the system's"
+    )
+    sasl_oauth_aws_region: str | None = Field(
+        None,
+        pattern="^[a-z0-9-]+$",
+        description="for OAUTHBEARER with Amazon MSK: region for which tokens are signed with the AWS credentials of "
+        "the environment (extra msk)",
     )
 
     def for_worker(self, index: int | None) -> Self:
@@ -130,13 +157,6 @@ class KafkaSettings(BaseModel):
         if self.group_instance_id is None or index is None:
             return self
         return self.model_copy(update={"group_instance_id": f"{self.group_instance_id}-{index}"})
-
-    @property
-    def ssl_password(self) -> str | None:
-        """The key's password. Raises ConfigError when its file cannot be read."""
-        return (
-            None if self.ssl_password_file is None else read_secret(self.ssl_password_file, "kafka.ssl_password_file")
-        )
 
     @property
     def sasl_plain_password(self) -> str | None:
@@ -160,8 +180,11 @@ class KafkaSettings(BaseModel):
             "security_protocol": self.security_protocol,
         }
         if self.security_protocol.endswith("SSL"):
-            options["ssl_context"] = self._ssl_context()
-        if self.security_protocol.startswith("SASL"):
+            options["ssl_context"] = security.RenewedContext.of(self)
+        if self.sasl_mechanism == "OAUTHBEARER":
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_oauth_token_provider"] = self._token_provider()
+        elif self.security_protocol.startswith("SASL"):
             options["sasl_mechanism"] = self.sasl_mechanism
             options["sasl_plain_username"] = self.sasl_plain_username
             options["sasl_plain_password"] = self.sasl_plain_password
@@ -182,27 +205,18 @@ class KafkaSettings(BaseModel):
             "max_poll_interval_ms": NO_POLL_LIMIT_MS,
         }
 
-    def _ssl_context(self) -> ssl.SSLContext:
-        from aiokafka.helpers import create_ssl_context  # the client is slow to load, and most commands read settings
+    def _token_provider(self) -> Any:
+        from farthing.kafka import (
+            oauth_sources,
+        )  # it needs aiokafka, which is slow to load, and most commands read settings
 
-        cafile, certfile, keyfile = (
-            None if path is None else str(path) for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        client = (self.sasl_oauth_client_id, self.sasl_oauth_client_secret_file, self.sasl_oauth_scope)
+        return oauth_sources.provider(
+            self.sasl_oauth_token_file,
+            self.sasl_oauth_token_url,
+            (*client, self.sasl_oauth_cafile),
+            self.sasl_oauth_aws_region,
         )
-        try:
-            context: ssl.SSLContext = create_ssl_context(
-                # Never None: OpenSSL would ask for an encrypted key's password at the terminal and wait.
-                cafile=cafile,
-                certfile=certfile,
-                keyfile=keyfile,
-                password=self.ssl_password or "",
-            )
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"kafka.ssl_cafile = {cafile!r}, kafka.ssl_certfile = {certfile!r}, kafka.ssl_keyfile = {keyfile!r}: "
-                f"cannot be loaded ({error}); check paths, formats (PEM) and the key's password"
-            ) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
 
     @field_validator("bootstrap_servers", mode="before")
     @classmethod
@@ -218,13 +232,6 @@ class KafkaSettings(BaseModel):
     @classmethod
     def _check_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_checked, value))
-
-    @field_validator("delivery", mode="before")
-    @classmethod
-    def _refuse_exactly_once(cls, value: object) -> object:
-        if value == "exactly_once":
-            raise ValueError(EXACTLY_ONCE_REFUSED)
-        return value
 
     @field_validator("sasl_mechanism", mode="before")
     @classmethod
@@ -250,49 +257,8 @@ class KafkaSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_security(self) -> Self:
-        """Refuse credentials that would not be sent, and a protocol whose credentials are missing."""
-        protocol = self.security_protocol
-        sasl = ("sasl_mechanism", "sasl_plain_username", "sasl_plain_password_file")
-        if protocol.startswith("SASL"):
-            if self.sasl_mechanism is None:
-                raise ValueError(
-                    f"security_protocol is {protocol} but sasl_mechanism is not set: "
-                    "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
-                )
-            missing = [name for name in sasl if getattr(self, name) is None]
-            if missing:
-                raise ValueError(f"sasl_mechanism is {self.sasl_mechanism} but {' and '.join(missing)} is not set")
-        for names, part, better in (
-            (sasl, "SASL", "SASL_SSL"),
-            (("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password_file"), "SSL", "SSL or SASL_SSL"),
-        ):
-            useless = [name for name in names if getattr(self, name) is not None]
-            if useless and not (protocol.startswith(part) if part == "SASL" else protocol.endswith(part)):
-                raise ValueError(
-                    f"{', '.join(useless)} is set but security_protocol is {protocol}, which does not use it: "
-                    f"set security_protocol to {better}, or remove it"
-                )
-        if self.ssl_certfile is None and (self.ssl_keyfile is not None or self.ssl_password_file is not None):
-            raise ValueError("ssl_keyfile and ssl_password_file need ssl_certfile: a key alone proves nothing")
-        if protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
-            raise ValueError(
-                "SASL_PLAINTEXT sends credentials unencrypted: use SASL_SSL, "
-                "or set allow_insecure = true on a test network"
-            )
+        security.check(self)
         return self
-
-
-def read_secret(path: Path, setting: str) -> str:
-    """Read a secret file, without its final newline. Raises ConfigError, with the setting, when it holds no secret."""
-    try:
-        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{setting} = {str(path)!r}: the file cannot be read ({error}); mount it or fix the path"
-        ) from error
-    if not secret:
-        raise ConfigError(f"{setting} = {str(path)!r}: the file is empty; write the secret into it")
-    return secret
 
 
 def read_servers(text: str, setting: str) -> tuple[str, ...]:

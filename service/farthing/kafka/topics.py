@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from farthing.errors import BrokerError
-from farthing.kafka.connecting import connecting
+from farthing.kafka.asking import Asking
+from farthing.kafka.connecting import connecting, reach, refused_topics
 from farthing.kafka.settings import KafkaSettings
+from farthing.kafka.sink_limits import describe, limits_of
+
+LETTER_ROOM_BYTES: Final = 1 << 16
+"""What a dead letter may take more than its event: headers of ours, among them the names of topic and model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Finding:
 
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
+    await reach(settings)
     admin = AIOKafkaAdminClient(**settings.client_options())
     limit = settings.request_timeout_ms / 1000
     try:
@@ -56,14 +62,27 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
-    """Count the partitions of topics; those that do not exist are left out. Raises BrokerError."""
-    async with _admin(settings) as admin:
-        return await _counts(admin, topics, settings.request_timeout_ms / 1000)
+    """Count the partitions of topics; those that do not exist are left out, and not created.
 
-
-async def _counts(admin: Any, topics: Sequence[str], limit: float) -> dict[str, int]:
-    described = await asyncio.wait_for(admin.describe_topics(list(dict.fromkeys(topics))), limit)
-    return {t["topic"]: len(t["partitions"]) for t in described if t["error_code"] == 0 and t["partitions"]}
+    Raises
+    ------
+    BrokerError
+        The broker cannot be reached, or does not let this user see a topic.
+    """
+    await reach(settings)
+    limit = settings.request_timeout_ms / 1000
+    asking = Asking(settings, limit)
+    try:
+        with connecting(settings):
+            await asyncio.wait_for(asking.connect(), limit)
+            response = await asyncio.wait_for(asking.topics(topics), limit)
+    finally:
+        await asking.close(limit)
+    found = response["topics"]
+    refused = sorted(row["name"] for row in found if for_code(row["error_code"]) is TopicAuthorizationFailedError)
+    if refused:
+        raise refused_topics(refused)
+    return {row["name"]: len(row["partitions"]) for row in found if row["error_code"] == 0 and row["partitions"]}
 
 
 def findings(routes: Sequence[RouteTopicNames], counts: dict[str, int]) -> list[Finding]:
@@ -99,15 +118,15 @@ async def create_topics(
 ) -> list[str]:
     """Create missing topics: sources with ``partitions`` (if given), sinks and dead-letter topics with as many.
 
-    A pacing topic gets one partition and is compacted.
+    A pacing topic gets one partition and is compacted. A dead-letter topic takes larger records than its source:
+    letters carry more headers, and are not cut so.
 
     Returns the names of the topics created. Raises BrokerError.
     """
     created = []
     limit = settings.request_timeout_ms / 1000
+    counts = await partition_counts(settings, [name for route in routes for name in route.all])
     async with _admin(settings) as admin:
-        names = [name for route in routes for name in route.all]
-        counts = await _counts(admin, names, limit)
         for route in routes:
             width = counts.get(route.source, partitions)
             if width is None:
@@ -118,6 +137,9 @@ async def create_topics(
                 if name in counts:
                     continue
                 topic = NewTopic(name, width, replication_factor)
+                if name == route.dead_letters:
+                    configs = {"max.message.bytes": str(await _letter_bytes(settings, route.source))}
+                    topic = NewTopic(name, width, replication_factor, topic_configs=configs)
                 if name == route.pacing:
                     topic = NewTopic(name, 1, replication_factor, topic_configs={"cleanup.policy": "compact"})
                 response = await asyncio.wait_for(admin.create_topics([topic]), limit)
@@ -131,14 +153,23 @@ async def create_topics(
     return created
 
 
+async def _letter_bytes(settings: KafkaSettings, source: str) -> int:
+    """Return how large the dead letters of a source's events may be."""
+    try:
+        described = await describe(settings, [source])
+    except BrokerError:
+        described = {}  # the broker does not say
+    return limits_of(described.get(source, {})).max_message_bytes + LETTER_ROOM_BYTES
+
+
 async def ensure_compacted(settings: KafkaSettings, names: Sequence[str], *, replication_factor: int) -> list[str]:
     """Create the compacted topics, of one partition, that do not exist; returns their names. Raises BrokerError."""
     limit = settings.request_timeout_ms / 1000
+    existing = await partition_counts(settings, names)
+    missing = [name for name in names if name not in existing]
+    if not missing:
+        return []
     async with _admin(settings) as admin:
-        existing = await _counts(admin, names, limit)
-        missing = [name for name in names if name not in existing]
-        if not missing:
-            return []
         topics = [NewTopic(n, 1, replication_factor, topic_configs={"cleanup.policy": "compact"}) for n in missing]
         response = await asyncio.wait_for(admin.create_topics(topics), limit)
         for name, code, *message in response.topic_errors:

@@ -98,7 +98,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
     def _file(self, signature: Any, codegen: Any) -> str:
         python = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
         key = repr((signature, codegen.magic_tuple(), python))  # the tuple names the CPU and its features
+        if numba.config.BOUNDSCHECK is not None:  # NUMBA_BOUNDSCHECK, for fuzzing: files of its own
+            key += f" bounds {numba.config.BOUNDSCHECK}"
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
+
+
+def cache_folders() -> tuple[Path, ...]:
+    """Return the folders that compiled kernels may be in, whether they exist or not."""
+    return tuple(_candidates())
 
 
 def writable_folder() -> Path | None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from farthing.meter.records import UsageRecord
+from farthing.meter.records import MOST_BYTES, OTHER, TenantCount, UsageRecord
+from farthing.meter.untrusted import Refused, damaged, read_object, whole
 from farthing.meter.usage import UsageTotals
 
 WINDOWS_MS: Final[Mapping[str, int]] = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 """Windows begin at whole minutes, hours and days of UTC, by the workers' clocks."""
+
+CLOCKS_APART_MS: Final = 600_000
+"""How far apart the times of one count's records may be without any clock having been put forward or back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,24 @@ class Window:
     number: int
     opening: UsageTotals
 
-    def moved_to(self, number: int, total: UsageTotals) -> Window:
-        """Begin a later window at ``total``."""
-        if number <= self.number:
-            return self  # the same window, or a clock that went back: counts stay in the window that is open
+    def at(self, at_ms: int, size_ms: int, total: UsageTotals) -> Window:
+        """Return the window that is open at a time: this one, or another that begins with ``total``.
+
+        A little before this one is a clock that is behind another: what is counted stays in the open window. Long
+        before, a clock was put forward and back again, and this window would stay open for as long.
+        """
+        number = at_ms // size_ms
+        if 0 <= self.number - number <= CLOCKS_APART_MS // size_ms + 1:
+            return self
         return Window(number, total)
+
+    def fitting(self, total: UsageTotals) -> Window:
+        """Return the window if it can have begun before ``total``, else one that begins with it.
+
+        A count's total is lower than before only if its last owner scored the same events otherwise, or if the record
+        is made up: the count is right again at once, and only the open windows lose what was counted in them.
+        """
+        return self if self.opening <= total else Window(self.number, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +77,8 @@ class Account:
             return self
         total = self.record.totals
         windows = {
-            name: window.moved_to(record.at_ms // WINDOWS_MS[name], total) for name, window in self.windows.items()
+            name: window.at(record.at_ms, WINDOWS_MS[name], total).fitting(record.totals)
+            for name, window in self.windows.items()
         }
         return Account(record, windows)
 
@@ -70,7 +88,13 @@ class Account:
 
     def opening(self, window: str, now_ms: int) -> UsageTotals:
         """Return the totals when that window began, or ``record.totals`` itself if nothing was counted in it."""
-        return self.windows[window].moved_to(now_ms // WINDOWS_MS[window], self.record.totals).opening
+        return self.windows[window].at(now_ms, WINDOWS_MS[window], self.record.totals).opening
+
+    def without_tenants(self) -> Account:
+        """Return the account with all its tenants as OTHER."""
+        totals = self.record.totals
+        other = {OTHER: TenantCount(totals.scored, totals.dead, totals.prompt_bytes)}
+        return Account(replace(self.record, tenants=other), self.windows)
 
     def encode(self) -> bytes:
         """Return the table's value: the record as it came, then the windows as JSON on a line of their own.
@@ -86,23 +110,45 @@ class Account:
         return self.record.encode() + b"\n" + json.dumps(body, separators=(",", ":")).encode()
 
     @classmethod
-    def decode(cls, value: bytes) -> Account:
-        """Read what :meth:`encode` wrote. Raises ValueError when it is something else."""
-        head, _, tail = value.partition(b"\n")
+    def decode(cls, value: bytes | None) -> Account:
+        """Read what :meth:`encode` wrote. Raises Refused, which is a ValueError, when it is something else."""
+        head, _, tail = (value or b"").partition(b"\n")
         record = UsageRecord.decode(head)
         try:
-            body = json.loads(tail)
-            totals = [record.totals, *(UsageTotals.decode(total) for total in body["totals"])]
+            body = read_object(tail, "account", most=MOST_BYTES)
+            totals = [record.totals, *map(UsageTotals.decode, body["totals"])]
             windows = {
                 # Accounts written by 0.1.0 also have the totals from when the window before began.
-                name: Window(int(number), totals[opening])
+                name: Window(_number(number), totals[whole(opening)])
                 for name, (number, opening, *_) in body["windows"].items()
             }
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"a damaged account ({type(error).__name__}: {error})") from error
-        if windows.keys() != WINDOWS_MS.keys():
-            raise ValueError(f"windows are {sorted(windows)}, expected {sorted(WINDOWS_MS)}")
-        return cls(record, windows)
+            if windows.keys() != WINDOWS_MS.keys():
+                raise Refused("damaged", f"it has {len(windows)} windows, and they are {', '.join(WINDOWS_MS)}")
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
+            raise damaged("account", error) from error
+        return cls(record, {name: window.fitting(record.totals) for name, window in windows.items()})
+
+
+def _number(value: object) -> int:
+    """Check a window's number, which is negative while the clock stands before 1970."""
+    return -whole(-value) if type(value) is int and value < 0 else whole(value)
+
+
+def in_time(record: UsageRecord, now_ms: int, *, live: bool) -> UsageRecord:
+    """Return a record with a time that the ledger can use, which decides only in which windows it is counted.
+
+    Parameters
+    ----------
+    record:
+        As its worker wrote it, by its own clock.
+    now_ms:
+        The ledger's time.
+    live:
+        It was just written: it has not waited in the topic for the ledger to start.
+    """
+    is_ahead = record.at_ms > now_ms + CLOCKS_APART_MS // 2
+    is_behind = live and record.at_ms < now_ms - CLOCKS_APART_MS // 2
+    return replace(record, at_ms=max(now_ms, 0)) if is_ahead or is_behind else record
 
 
 def post(account: Account | None, record: UsageRecord) -> Account:

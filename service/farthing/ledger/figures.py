@@ -6,6 +6,7 @@ from the settings and from what was scored: routes, models and pricing modes, ea
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -13,19 +14,32 @@ from typing import Any, Protocol
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from farthing.errors import ConfigError
 from farthing.ledger.history import History
 from farthing.ledger.ledger import Ledger
-from farthing.ledger.statement import PriceBook, make_statement
+from farthing.ledger.refusals import SOURCES, Refusals
+from farthing.ledger.statement import PriceBook, Statement, make_statement
 from farthing.meter.money import SCENARIOS
 from farthing.meter.opponents import MODES
+from farthing.meter.untrusted import REASONS
 
 
 class RunningLedger(Protocol):
     """The source of the metrics: the running app."""
 
-    records: int
-    refused: int
     ready: bool
+
+    @property
+    def records(self) -> int:
+        """Usage records and heartbeats read since the start."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """What was refused since the start."""
+
+    @property
+    def broker_silent_s(self) -> float:
+        """Seconds since a broker last answered."""
 
     def books(self) -> tuple[Ledger, History]:
         """Return the books."""
@@ -50,7 +64,12 @@ class Figures(Collector):
         metrics = families()
         metrics["ready"].add_metric([], float(self._running.ready))
         metrics["records"].add_metric([], self._running.records)
-        metrics["refused"].add_metric([], self._running.refused)
+        refusals = self._running.refusals
+        metrics["refused"].add_metric([], refusals.records)
+        for source in SOURCES:
+            for reason in REASONS:
+                metrics["refusals"].add_metric([source, reason], refusals.counts[source, reason])
+        metrics["broker_silent"].add_metric([], self._running.broker_silent_s)
         metrics["workers"].add_metric([], len(ledger.workers(now_ms)))
         metrics["core_seconds"].add_metric([], ledger.reserved_core_ms() / 1000)
         metrics["cpu_seconds"].add_metric([], ledger.cpu_ns() / 1e9)
@@ -58,19 +77,22 @@ class Figures(Collector):
             for outcome, n in (("scored", total.scored), ("dead", total.dead)):
                 metrics["events"].add_metric([subject.topic, subject.model, outcome], n)
         if self._running.ready and ledger.accounts:
-            statement = make_statement(ledger, self._book, "all", now_ms)
-            for scenario in SCENARIOS:
-                metrics["own"].add_metric([scenario], float(statement.own.usd.at(scenario)))
-            for model in self._book.meter.compare_with:
-                for mode in MODES:
-                    avoided, saved = statement.avoided(model, mode.name), statement.saved(model, mode.name)
-                    if avoided is None or saved is None:
-                        continue
-                    for scenario in SCENARIOS:
-                        labels = [model, mode.name, scenario]
-                        metrics["avoided"].add_metric(labels, float(avoided.at(scenario)))
-                        metrics["saved"].add_metric(labels, float(saved[scenario]))
+            with contextlib.suppress(ConfigError):  # the page says why: counts are shown without dollars
+                self._add_dollars(metrics, make_statement(ledger, self._book, "all", now_ms))
         return iter(metrics.values())
+
+    def _add_dollars(self, metrics: dict[str, Any], statement: Statement) -> None:
+        for scenario in SCENARIOS:
+            metrics["own"].add_metric([scenario], float(statement.own.usd.at(scenario)))
+        for model in self._book.meter.compare_with:
+            for mode in MODES:
+                avoided, saved = statement.avoided(model, mode.name), statement.saved(model, mode.name)
+                if avoided is None or saved is None:
+                    continue
+                for scenario in SCENARIOS:
+                    labels = [model, mode.name, scenario]
+                    metrics["avoided"].add_metric(labels, float(avoided.at(scenario)))
+                    metrics["saved"].add_metric(labels, float(saved[scenario]))
 
 
 def families() -> dict[str, Any]:
@@ -81,6 +103,14 @@ def families() -> dict[str, Any]:
         "ready": gauge("farthing_ledger_ready", "1 when the books are restored from their changelogs.", labels=[]),
         "records": counter("farthing_ledger_records", "Usage records and heartbeats read since the start.", labels=[]),
         "refused": counter("farthing_ledger_refused_records", "Of them, those that could not be read.", labels=[]),
+        "refusals": counter(
+            "farthing_ledger_refusals",
+            "Records of the two topics, and values of the three tables, that could not be read, by reason.",
+            labels=["source", "reason"],
+        ),
+        "broker_silent": gauge(
+            "farthing_ledger_broker_silent_seconds", "Seconds since a broker last answered the ledger.", labels=[]
+        ),
         "workers": gauge("farthing_ledger_workers", "Workers whose last heartbeat is fresh.", labels=[]),
         "core_seconds": counter(
             "farthing_ledger_reserved_core_seconds", "Core-seconds reserved by workers, idle or not.", labels=[]

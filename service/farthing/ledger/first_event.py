@@ -24,6 +24,7 @@ from farthing.local.bid_requests import bid_request_events
 from farthing.model.shipped import find_bundle
 from farthing.model.task_table import SPARE_FIELDS
 from farthing.payload import Field, FieldPlan
+from farthing.scoring.manifest import read_stated
 from farthing.wire import encode_records
 
 SEND_TIMEOUT_S: Final = 30.0
@@ -80,7 +81,7 @@ def first_events(settings: Settings) -> list[FirstEvent]:
 def sample_event(route: RouteSettings) -> bytes:
     """Make an event with the fields that the route's bundle reads; a text if the bundle is not on this machine."""
     try:
-        manifest = json.loads((find_bundle(route.bundle) / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_stated(find_bundle(route.bundle))
         if manifest.get("task") == "bidding" and not route.fields:
             return bid_request_events(1)[0]
         plan = FieldPlan.from_manifest(manifest["field_plan"]).mapped(route.fields, spare=SPARE_FIELDS)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from farthing.ledger.books import Account, post
+from farthing.ledger.books import CLOCKS_APART_MS, Account, post
 from farthing.meter.latencies import percentile_ms
 from farthing.meter.records import OTHER, Heartbeat, TenantCount, UsageRecord
+from farthing.meter.untrusted import Refused, shown
 from farthing.meter.usage import SizeCount, UsageTotals
 
 ALIVE_WITHIN_MS: Final = 10_000
@@ -26,6 +27,16 @@ MISSED_FOR_MS: Final = 3_600_000
 OWNERLESS_FOR_MS: Final = 60_000
 """How long the partitions of a silent worker may have no owner (``kafka.session_timeout_ms`` and some more)."""
 
+MOST_ACCOUNTS: Final = 200_000
+MOST_SUBJECTS: Final = 2_000
+MOST_PROCESSES: Final = 50_000
+MOST_TENANTS: Final = 1_000_000
+"""What the books have room for: counts, routes with their models, processes ever seen, and tenants of all counts
+together (beyond, tenants of a count are not told apart). Full of usual records, that is about 1.5 GiB: 3.5 KiB a count,
+8 KiB a process, 0.3 KiB a tenant. Whoever may write to the topics can invent names, but no more than this."""
+
+_MOST_UP_MS: Final = 10 * 365 * 86_400_000
+_VERY_OLD_MS: Final = 1 << 62
 _MOMENTS_KEPT: Final = 120
 _MOMENT_MS: Final = 1_000
 
@@ -58,41 +69,107 @@ class Ledger:
 
     accounts: dict[bytes, Account] = field(default_factory=dict)
     beats: dict[bytes, Heartbeat] = field(default_factory=dict)
+    heard_ms: dict[bytes, int] = field(default_factory=dict)  # when, by the ledger's clock
     _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
     # Sums over all processes ever seen, updated with each heartbeat because there may be thousands.
     _ages: dict[str, Counter[float]] = field(default_factory=dict)
+    _subjects: set[Subject] = field(default_factory=set)
+    _tenants: int = 0  # in all accounts together
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
-    def restored(cls, accounts: Iterable[tuple[bytes, bytes]], beats: Iterable[tuple[bytes, bytes]]) -> Ledger:
-        """Read the tables' values. Raises ValueError when one is damaged."""
-        ledger = cls({key: Account.decode(value) for key, value in accounts})
+    def restored(
+        cls,
+        accounts: Iterable[tuple[bytes, bytes]],
+        beats: Iterable[tuple[bytes, bytes]],
+        *,
+        refuse: Callable[[str, Refused], None] = lambda _table, _error: None,
+    ) -> Ledger:
+        """Read the tables' values; each that cannot be read or has no room is left out, and ``refuse`` is told."""
+        ledger = cls()
+        for _, value in accounts:
+            try:
+                ledger._keep(Account.decode(value))
+            except Refused as error:
+                refuse("accounts", error)
         for _, value in beats:
-            ledger.beat(Heartbeat.decode(value))
+            try:
+                ledger.beat(Heartbeat.decode(value))
+            except Refused as error:
+                refuse("workers", error)
         return ledger
 
     def copied(self) -> Ledger:
         """Return a copy of the books for another thread: what is posted later does not show in it."""
         with self._lock:
-            return Ledger(dict(self.accounts), dict(self.beats), self._moments.copy())
+            return Ledger(dict(self.accounts), dict(self.beats), dict(self.heard_ms), self._moments.copy())
 
     def post(self, record: UsageRecord) -> Account | None:
-        """Post a usage record; returns the account if it changed, to be stored."""
+        """Post a usage record; returns the account if it changed, to be stored.
+
+        Raises
+        ------
+        Refused
+            It is a new count, and there is no room for more.
+        """
         previous = self.accounts.get(record.key)
         account = post(previous, record)
-        if account is previous:
+        return None if account is previous else self._keep(account)
+
+    def _keep(self, account: Account) -> Account | None:
+        record = account.record
+        previous = self.accounts.get(record.key)
+        if previous is None:
+            subject = Subject(record.topic, record.model, record.task)
+            if any(character < " " for character in f"{record.topic}{record.model}{record.task}"):
+                raise Refused("damaged", f"a count of {shown(record.topic)}: a name has control characters")
+            full = len(self.accounts) >= MOST_ACCOUNTS
+            if full or (len(self._subjects) >= MOST_SUBJECTS and subject not in self._subjects):
+                raise Refused(
+                    "too_many",
+                    f"a count of {record.topic}[{record.partition}] by {record.model}: there is no room for more than "
+                    f"{MOST_ACCOUNTS:,} counts and {MOST_SUBJECTS:,} routes and models",
+                )
+            self._subjects.add(subject)
+        elif record.next_offset < previous.record.next_offset:
             return None
+        had = 0 if previous is None else len(previous.record.tenants)
+        if self._tenants - had + len(record.tenants) > MOST_TENANTS and len(record.tenants) > had:
+            account = account.without_tenants()
+        self._tenants += len(account.record.tenants) - had
         with self._lock:
             self.accounts[record.key] = account
         return account
 
-    def beat(self, beat: Heartbeat) -> bool:
-        """Note a heartbeat; False when there is a later one of the same process."""
+    def beat(self, beat: Heartbeat, heard_ms: int | None = None) -> bool:
+        """Note a heartbeat; False when there is a later one of the same process.
+
+        ``heard_ms`` is when it came, by the ledger's clock; None for one that has waited in a topic: then it was
+        written at its own time. Whether a worker lives is a matter of when it was heard, whatever its clock says.
+
+        Raises
+        ------
+        Refused
+            It is a new process, and there is no room for more.
+        """
+        if beat.at_ms - beat.started_at_ms > _MOST_UP_MS:
+            raise Refused(
+                "damaged", f"a heartbeat of {shown(beat.worker)}: a process of more than ten years has a wrong clock"
+            )
         previous = self.beats.get(beat.key)
-        if previous is not None and previous.at_ms >= beat.at_ms:
-            return False
+        if previous is None:
+            if len(self.beats) >= MOST_PROCESSES:
+                raise Refused(
+                    "too_many", f"a heartbeat of {shown(beat.worker)}: there are {MOST_PROCESSES:,} processes"
+                )
+        elif previous.at_ms >= beat.at_ms:
+            # Its clock may have been put forward, and back again.
+            ahead_ms = None if heard_ms is None else heard_ms + CLOCKS_APART_MS
+            if ahead_ms is None or not beat.at_ms <= ahead_ms < previous.at_ms:
+                return False
         with self._lock:
             self.beats[beat.key] = beat
+            self.heard_ms[beat.key] = beat.at_ms if heard_ms is None else heard_ms
         for route, counts in beat.events_by_age.items():
             self._ages.setdefault(route, Counter()).update(counts)
         if previous is not None:
@@ -156,31 +233,47 @@ class Ledger:
 
     def workers(self, now_ms: int) -> list[Heartbeat]:
         """Return the last heartbeat of each living worker, by name."""
-        lately = (beat for beat in self._latest() if now_ms - beat.at_ms <= ALIVE_WITHIN_MS)
+        lately = (beat for beat, age_ms in self._latest(now_ms) if age_ms <= ALIVE_WITHIN_MS)
         return [beat for beat in lately if beat.state != "stopped"]
 
     def missed(self, now_ms: int) -> list[Heartbeat]:
         """Return the last heartbeat of each worker that went silent within the hour without saying that it stops."""
-        silent = (beat for beat in self._latest() if ALIVE_WITHIN_MS < now_ms - beat.at_ms <= MISSED_FOR_MS)
+        silent = (beat for beat, age_ms in self._latest(now_ms) if ALIVE_WITHIN_MS < age_ms <= MISSED_FOR_MS)
         return [beat for beat in silent if beat.state != "stopped"]
 
-    def _latest(self) -> list[Heartbeat]:
-        """Return the last process of each worker, by the worker's name."""
-        latest: dict[str, Heartbeat] = {}
+    def age_ms(self, beat: Heartbeat, now_ms: int) -> int:
+        """Return how long ago a heartbeat was heard; one from the future, which a clock made up, is very old."""
+        age_ms = now_ms - self.heard_ms.get(beat.key, beat.at_ms)
+        return age_ms if age_ms >= -CLOCKS_APART_MS else _VERY_OLD_MS
+
+    def ran_ms(self, beat: Heartbeat) -> tuple[int, int]:
+        """Return from when to when a process has run, by the ledger's clock where the worker's is known to be wrong."""
+        end = beat.at_ms
+        heard = self.heard_ms.get(beat.key, end)
+        if abs(heard - end) > CLOCKS_APART_MS:
+            end = heard
+        return end - max(beat.at_ms - beat.started_at_ms, 0), end
+
+    def _latest(self, now_ms: int) -> list[tuple[Heartbeat, int]]:
+        """Return the process of each worker that was heard last, by the worker's name, and how long ago that was."""
+        latest: dict[str, tuple[Heartbeat, int]] = {}
         for beat in self.beats.values():
-            later = latest.get(beat.worker)
-            if later is None or beat.started_at_ms > later.started_at_ms:
-                latest[beat.worker] = beat
+            age_ms = self.age_ms(beat, now_ms)
+            other = latest.get(beat.worker)
+            if other is None or (-age_ms, beat.started_at_ms) > (-other[1], other[0].started_at_ms):
+                latest[beat.worker] = (beat, age_ms)
         return [latest[name] for name in sorted(latest)]
 
     def has_heard_since(self, then_ms: int) -> bool:
         """Whether a heartbeat that a worker wrote after ``then_ms`` has been read."""
-        return any(beat.at_ms >= then_ms for beat in self.beats.values())
+        return any(then_ms <= beat.at_ms <= then_ms + MISSED_FOR_MS for beat in self.beats.values())
 
     def note_moment(self, now_ms: int) -> None:
         """Remember the current totals, at most once a second."""
-        if self._moments and now_ms - self._moments[-1].at_ms < _MOMENT_MS:
+        if self._moments and 0 <= now_ms - self._moments[-1].at_ms < _MOMENT_MS:
             return
+        if self._moments and now_ms < self._moments[-1].at_ms:
+            self._moments.clear()  # our clock was put back: nothing can be measured across that
         ages = {route: {edge: n for edge, n in counts.items() if n} for route, counts in self._ages.items()}
         moment = Moment(now_ms, self.scored(), ages)
         with self._lock:
@@ -224,7 +317,7 @@ class Ledger:
     def lag_is_known(self, now_ms: int) -> bool:
         """Whether the living workers know the lag of all their partitions, and no partitions wait for an owner."""
         alive = self.workers(now_ms)
-        left = any(now_ms - beat.at_ms <= OWNERLESS_FOR_MS for beat in self.missed(now_ms))
+        left = any(self.age_ms(beat, now_ms) <= OWNERLESS_FOR_MS for beat in self.missed(now_ms))
         return bool(alive) and not left and not any(beat.lag_unknown for beat in alive)
 
     def lag(self, now_ms: int) -> dict[str, int]:
@@ -234,6 +327,10 @@ class Ledger:
             for route, lag in beat.lag.items():
                 lags[route] += lag
         return dict(lags)
+
+    def unreadable(self, now_ms: int) -> int:
+        """Count the part of the lag that cannot be read yet, because a producer's transaction is open."""
+        return sum(sum(beat.unreadable.values()) for beat in self.workers(now_ms))
 
 
 def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import io
+import tempfile
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -14,16 +16,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from farthing import config
 from farthing.config import Settings
-from farthing.kafka import wait_for_coordinator
+from farthing.errors import BrokerError, StartError
+from farthing.kafka import leave_group, wait_for_coordinator
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
 from farthing.ledger.price_book import load_book
 from farthing.ledger.web import Pages, require_address
-from farthing.process.exits import FORCED_EXIT_CODE, exit_after
+from farthing.process.access import Access
+from farthing.process.exits import FORCED_EXIT_CODE, exit_after, exit_now
+from farthing.process.http import admission
 
 log = structlog.get_logger()
 
+LEAVE_TIMEOUT_S: Final = 3.0
 EXIT_TIMEOUT_S: Final = 15.0  # a clean stop takes a second or two; without a broker it may hang
 
 
@@ -37,6 +43,7 @@ def assemble(settings: Settings) -> LedgerApp:
         ledger.books,
         book,
         ready=ledger.readiness,
+        has_books=lambda: ledger.ready,
         metrics=lambda: generate_latest(registry),
         hosts=settings.ledger.allowed_hosts,
         first_events=first_events(settings),
@@ -47,15 +54,23 @@ def assemble(settings: Settings) -> LedgerApp:
 
         async def on_start(self) -> None:
             """Listen."""
-            host, port = await pages.listen(settings.ledger.host, settings.ledger.port)
-            log.info("ledger_listening", url=f"http://{host}:{port}")
+            host, port = await pages.listen(settings.ledger.host, settings.ledger.port, _access(settings))
+            log.info("ledger_listening", url=f"{_access(settings).scheme}://{host}:{port}")
 
         async def on_stop(self) -> None:
             """Stop listening."""
             await pages.close()
 
     ledger.app.service(Web)
-    ledger.app.on_before_shutdown.connect(_force_exit_in_time)
+
+    async def before_shutdown(*_: object, **__: object) -> None:
+        """Faust waits for brokers without a limit."""
+        why = "the broker is gone, or it was just joining its group"
+        exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s: {why}")
+        if not ledger.ready:
+            await _leave_at_once(ledger)
+
+    ledger.app.on_before_shutdown.connect(before_shutdown, weak=False)
     return ledger
 
 
@@ -67,7 +82,8 @@ def run(settings: Settings) -> int:
     ConfigError
         A setting is not valid; nothing was started.
     StartError, BrokerError
-        The address cannot be bound, or no broker answers within ``kafka.request_timeout_ms``; nothing was started.
+        The address cannot be bound, ``ledger.data_dir`` cannot be written, or no broker answers within
+        ``kafka.request_timeout_ms``; nothing was started.
     Exception
         A service of Faust's crashed: a bug.
     """
@@ -82,6 +98,7 @@ def run(settings: Settings) -> int:
     worker: Any = Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
     )  # mode prints a traceback of any crash to the standard error that it is given
+    worker.spinner = None  # it writes terminal codes even into a file
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way
@@ -94,8 +111,28 @@ def run(settings: Settings) -> int:
 
 async def _require(settings: Settings) -> None:
     """Check before Faust starts, because it ends any start that fails with a traceback and exit code 1."""
+    admission(settings.ledger.host, section="ledger", access=_access(settings))
     await require_address(settings.ledger.host, settings.ledger.port)
+    _require_folder(settings.ledger.data_dir)
     await wait_for_coordinator(settings.kafka, settings.ledger.app_id)
+
+
+def _access(settings: Settings) -> Access:
+    ours = settings.ledger
+    return Access(ours.token_file, ours.allow_anonymous, (), ours.tls_certfile, ours.tls_keyfile)
+
+
+def _require_folder(folder: Path) -> None:
+    """Raise StartError unless a file can be written there: Faust makes its folders with any store."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4_096)
+    except OSError as error:
+        raise StartError(
+            f"ledger.data_dir = {str(folder)!r}: it cannot be written ({error.strerror}); make room or name another "
+            "folder. The books are in Kafka, so no book is lost"
+        ) from error
 
 
 def __getattr__(name: str) -> Any:
@@ -105,7 +142,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _force_exit_in_time(*_: object, **__: object) -> None:
-    """Faust waits for brokers without a limit."""
-    why = "the broker is gone, or it was just joining its group"
-    exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s: {why}")
+async def _leave_at_once(ledger: LedgerApp) -> None:
+    """End before the books are here: nothing was written, and Faust would wait for its group."""
+    log.info("stopped_while_joining", note="the books had not been restored")
+    member = ledger.reached.member_id
+    if member:
+        try:
+            await leave_group(ledger.settings.kafka, ledger.settings.ledger.app_id, member, LEAVE_TIMEOUT_S)
+        except BrokerError as error:
+            log.warning("group_not_left", error=str(error), note="the next start waits until the session has timed out")
+    exit_now(0)

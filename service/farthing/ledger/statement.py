@@ -28,6 +28,8 @@ from farthing.meter.tokens import TextSample
 from farthing.meter.usage import UsageTotals
 
 DAY_MS: Final = 1_000 * SECONDS_A_DAY
+EARLIEST_MS: Final = 1_577_836_800_000
+"""2020: a process that says it started before has a clock that was never set, and would cost people's time since."""
 RATE_OVER_MS: Final = 60_000
 LEAST_RATE_MS: Final = 10_000
 
@@ -155,8 +157,8 @@ def make_statement(ledger: Ledger, book: PriceBook, window: WindowName, now_ms: 
     ConfigError
         A model of ``meter.compare_with`` is unknown, or a task has no prompt model.
     """
-    starts = [beat.started_at_ms for beat in ledger.beats.values()]
-    first = min(starts, default=now_ms)
+    starts = (ledger.ran_ms(beat)[0] for beat in ledger.beats.values())
+    first = min((start for start in starts if EARLIEST_MS <= start <= now_ms), default=now_ms)
     from_ms = first if window == "all" else max(first, now_ms // WINDOWS_MS[window] * WINDOWS_MS[window])
     name = None if window == "all" else window
     used = ledger.totals(name, now_ms)
@@ -194,20 +196,23 @@ def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals
     if prompt is None:
         raise ConfigError(f"task {subject.task!r} of {subject.topic} is not known to this Farthing: update the ledger")
     sampled = sampled_texts(ledger, subject.model)
-    counted = sampled if sampled.counted_texts > 1 else None
+    counted = sampled if sampled.counted_texts > 1 and sampled.counted_bytes else None
     tokens = TokenBasis(sampled.bytes_by_script, counted) if sampled.bytes_by_script else None
-    return study(
-        book.meter,
-        subject.task,
-        prompt,
-        events_per_day,
-        book.prices,
-        book.facts,
-        traffic=Traffic.of(sizes),
-        tokens=tokens,
-        system_text=book.system_text,
-        calibration=book.calibration,
-    )
+    try:
+        return study(
+            book.meter,
+            subject.task,
+            prompt,
+            events_per_day,
+            book.prices,
+            book.facts,
+            traffic=Traffic.of(sizes),
+            tokens=tokens,
+            system_text=book.system_text,
+            calibration=book.calibration,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{subject.topic}: {error}") from error
 
 
 def _events_per_day(
@@ -223,10 +228,8 @@ def _events_per_day(
 
 def _own(ledger: Ledger, book: PriceBook, lines: Sequence[Line], from_ms: int, now_ms: int) -> OwnCost:
     meter = book.meter
-    core_ms = sum(
-        beat.cores * max(0, min(beat.at_ms, now_ms) - max(beat.started_at_ms, from_ms))
-        for beat in ledger.beats.values()
-    )
+    ran = ((beat.cores, *ledger.ran_ms(beat)) for beat in ledger.beats.values())
+    core_ms = sum(cores * max(0, min(end, now_ms) - max(start, from_ms)) for cores, start, end in ran)
     hour = Fraction(meter.core_hour_usd)
     worker = Interval.of(hour * Fraction(core_ms, 3_600_000))
     days = Fraction(max(now_ms - from_ms, 0), DAY_MS)

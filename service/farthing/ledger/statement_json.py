@@ -79,11 +79,13 @@ def statement_body(
             "scored": scored,
             "dead": sum(line.used.dead for line in statement.lines),
             "rows": sum(line.used.rows for line in statement.lines),
+            "lost_ever": sum(account.record.lost for account in ledger.accounts.values()),
         },
         "events_per_second": _rate(ledger.events_per_second(60_000)),
         "latency_p99_ms": None if p99 is None or math.isinf(p99) else int(p99),
         "latency_p99_over_ms": ledger.last_edge_ms() if p99 is not None and math.isinf(p99) else None,
         "lag": sum(ledger.lag(statement.now_ms).values()) if ledger.lag_is_known(statement.now_ms) else None,
+        "lag_unreadable": ledger.unreadable(statement.now_ms) if ledger.lag_is_known(statement.now_ms) else None,
         "own": _own(ledger, statement),
         "avoided_usd": avoided,
         "avoided_usd_per_million": _per_million(avoided, scored),
@@ -92,8 +94,8 @@ def statement_body(
         "opponents": [one for line in statement.lines for one in _opponents(line)],
         "routes": [_route(ledger, line) for line in statement.lines],
         "tenants": _tenants(ledger, statement, avoided),
-        "workers": [_worker(beat, True, statement.now_ms) for beat in alive]
-        + [_worker(beat, False, statement.now_ms) for beat in ledger.missed(statement.now_ms)],
+        "workers": [_worker(beat, True, ledger.age_ms(beat, statement.now_ms)) for beat in alive]
+        + [_worker(beat, False, ledger.age_ms(beat, statement.now_ms)) for beat in ledger.missed(statement.now_ms)],
     }
 
 
@@ -226,7 +228,7 @@ def _tenants(ledger: Ledger, statement: Statement, avoided: Interval | None) -> 
     return rows
 
 
-def _worker(beat: Heartbeat, alive: bool, now_ms: int) -> dict[str, Any]:
+def _worker(beat: Heartbeat, alive: bool, age_ms: int) -> dict[str, Any]:
     return {
         "worker": beat.worker,
         "alive": alive,
@@ -235,7 +237,7 @@ def _worker(beat: Heartbeat, alive: bool, now_ms: int) -> dict[str, Any]:
         "up_s": max(beat.at_ms - beat.started_at_ms, 0) // 1000,
         "cpu_share": _share(beat.cpu_ns, beat.reserved_core_ms),
         "lag": None if beat.lag_unknown else sum(beat.lag.values()),
-        "seen_ms_ago": max(now_ms - beat.at_ms, 0),
+        "seen_ms_ago": max(age_ms, 0),
     }
 
 
@@ -252,6 +254,7 @@ def accounts(by_key: Mapping[bytes, Account]) -> list[dict[str, Any]]:
             "model": account.record.model,
             "base_offset": account.record.base_offset,
             "log": account.record.incarnation,
+            "lost": account.record.lost,
             "next_offset": account.record.next_offset,
             "scored": account.record.totals.scored,
             "dead": account.record.totals.dead,

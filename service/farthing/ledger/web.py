@@ -1,20 +1,16 @@
 """Serves the ledger's page, its JSON, Prometheus metrics and the probes; on loopback unless configured otherwise.
 
-Nothing here changes anything, so there is nothing to protect but the figures, which are served to anyone who can
-connect. The page needs no other host, and its policy allows none. Someone else's page, open in the browser of a user
-who can connect, can have its own name resolved to our address and then read from here as if it were ours (DNS
-rebinding). It cannot use any other name, so requests to names that are not listed are refused; where none are listed,
-only addresses and ``localhost`` are served. Probes and ``/metrics`` answer under any name, because other programs ask
-for them.
+Nothing here changes anything, so there is nothing to protect but the figures: :mod:`farthing.process.access` says who
+may see them. The page needs no other host, and its policy allows none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, get_args
 
@@ -28,7 +24,8 @@ from farthing.ledger.series import cost_series
 from farthing.ledger.statement import PriceBook, Statement, WindowName, make_statement
 from farthing.ledger.statement_json import CHEAPEST, accounts, choice, statement_body
 from farthing.meter.money import json_text
-from farthing.process.http import PROBES, Endpoint, bind, cannot_listen, forgiving, probe_routes, this_process
+from farthing.process.access import Access
+from farthing.process.http import LOCAL, PROBES, Endpoint, bind, cannot_listen, forgiving, probe_routes, this_process
 
 PAGE: Final = Path(__file__).with_name("page")
 FILES: Final = {
@@ -39,15 +36,6 @@ FILES: Final = {
     "/vendor/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
     "/vendor/uPlot.min.css": ("vendor/uPlot.min.css", "text/css"),
 }
-HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-UNDER_ANY_NAME: Final = frozenset({"/live", "/ready", "/metrics"})
 PATHS: Final = {
     "/": "the page",
     "/api/statement": "costs and savings as JSON",
@@ -56,9 +44,8 @@ PATHS: Final = {
     "/api/routes": "the topics that are read, and a command to send an event to each",
     "/openapi.json": "what these return",
     **PROBES,
-    "/ready": "200 when the books are restored; otherwise 503",
+    "/ready": "200 when the books are restored and a broker answers; otherwise 503",
 }
-ANY_NAME: Final = "*"
 STATEMENT_KEPT_MS: Final = 500
 """How long a statement is used again: one is made at most twice a second per window, however many pages are open."""
 
@@ -83,19 +70,22 @@ class Pages:
         *,
         ready: Callable[[], tuple[bool, str]],
         metrics: Callable[[], bytes],
+        has_books: Callable[[], bool] | None = None,
         hosts: tuple[str, ...] = (),
         first_events: Sequence[FirstEvent] = (),
     ) -> None:
         """Make the pages of these books.
 
-        ``hosts`` are the names that requests may be addressed to; if none are given, addresses and localhost; ``*`` is
-        any. ``first_events`` are shown while nothing has been scored.
+        The books are shown while ``has_books`` (by default while ``ready``), so also when no broker answers. ``hosts``
+        are the names that requests may be addressed to; if none are given, addresses and localhost; ``*`` is any.
+        ``first_events`` are shown while nothing has been scored.
         """
         self._books = books
         self._book = book
         self._ready = ready
         self._metrics = metrics
-        self._hosts = frozenset(host.lower().strip("[]") for host in hosts)
+        self._hosts = hosts
+        self._has_books = has_books
         self._first_events_of_routes = [first.as_dict() for first in first_events]
         self._made: dict[str, Statement] = {}
         self._making = asyncio.Lock()
@@ -104,7 +94,7 @@ class Pages:
     def application(self) -> web.Application:
         """Return the application: the page's files, the JSON under ``/api`` and the probes."""
         paths = forgiving(this_process("the ledger"), PATHS)
-        app = web.Application(client_max_size=1 << 14, middlewares=[self._guard, paths])
+        app = web.Application(client_max_size=1 << 14, middlewares=[paths])
         app.add_routes(
             [
                 *(web.get(path, _file(*file)) for path, file in FILES.items()),
@@ -117,38 +107,16 @@ class Pages:
         )
         return app
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Serve; returns the address that is bound. Raises StartError."""
-        self._endpoint = await bind(self.application(), host, port, section="ledger")
+    async def listen(self, host: str, port: int, access: Access = LOCAL) -> tuple[str, int]:
+        """Serve; returns the address that is bound. Raises ConfigError and StartError."""
+        access = replace(access, hosts=self._hosts)
+        self._endpoint = await bind(self.application(), host, port, section="ledger", access=access)
         return self._endpoint.host, self._endpoint.port
 
     async def close(self) -> None:
         """Stop listening."""
         if self._endpoint is not None:
             await self._endpoint.close()
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        try:
-            if request.path.removesuffix("/") not in UNDER_ANY_NAME and not self._serves(_host_name(request.host)):
-                raise web.HTTPForbidden(
-                    text="this host name is not allowed: add it to ledger.allowed_hosts, or use the address\n"
-                )
-            response = await handler(request)
-        except ConfigError as error:
-            response = web.Response(text=f"{error}\n", status=400)
-        except web.HTTPException as error:
-            error.headers.update(HEADERS)
-            raise
-        response.headers.update(HEADERS)
-        return response
-
-    def _serves(self, name: str) -> bool:
-        if self._hosts:
-            return name in self._hosts or ANY_NAME in self._hosts
-        return name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
     async def statement(self, window: WindowName) -> Statement:
         """Make a window's statement, or return the one that was just made."""
@@ -198,22 +166,8 @@ class Pages:
 
     def _require_books(self) -> None:
         is_ready, reason = self._ready()
-        if not is_ready:
+        if not (is_ready if self._has_books is None else self._has_books()):
             raise web.HTTPServiceUnavailable(text=reason + "\n")
-
-
-def _host_name(host: str) -> str:
-    """Return the name or address in a Host header, without its port, and an IPv6 address without brackets."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower()
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:

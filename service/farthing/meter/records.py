@@ -13,9 +13,18 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from farthing.meter.latencies import of_octaves
+from farthing.meter.untrusted import Refused, damaged, name, read_object, shown, whole
 from farthing.meter.usage import UsageTotals
 
 FORMAT_VERSION: Final = 1
+MOST_BYTES: Final = 256 << 10
+"""Of an encoded record: five times what a worker with 200 tenants and a hundred routes can write."""
+
+MOST_TENANTS: Final = 4_096
+
+_MOST_SQUARES: Final = 2**127  # sums of squares pass 2**63 where texts of 1 MB are sampled for years
+_MOST_CORES: Final = 1 << 16
+
 OTHER: Final = ""
 """The tenant of events that name none, and of those whose tenant is beyond the number that a worker counts."""
 
@@ -28,6 +37,8 @@ class TenantCount(NamedTuple):
     prompt_bytes: int
 
 
+_MOST_PARTITION: Final = 2**31 - 1
+_LONGEST_TOPIC_ID: Final = 22  # 16 bytes in base64
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -37,9 +48,9 @@ class UsageRecord:
 
     A new count begins, with another ``base_offset``, when a model first scores a partition, or when the total in the
     committed offset's metadata was lost; all counts of a partition together are what was scored there. ``incarnation``
-    (the JSON key ``log``) rises by one each time a worker sees the partition's log begin anew (its topic was deleted
-    and created again), because the same offsets then belong to another count; a worker that was not running at the time
-    cannot notice.
+    (the JSON key ``log``) rises by one each time a worker finds another log in place of the partition's (its topic was
+    deleted and created again), because the same offsets then belong to another count. ``lost`` counts the events
+    before ``base_offset`` that retention deleted before they were scored.
     """
 
     topic: str
@@ -52,6 +63,8 @@ class UsageRecord:
     totals: UsageTotals
     tenants: Mapping[str, TenantCount] = field(default_factory=lambda: _NONE)
     incarnation: int = 0
+    lost: int = 0
+    topic_id: str = ""  # of the topic that the log belongs to; empty if the broker has no ids
 
     def __post_init__(self) -> None:
         if not 0 <= self.base_offset <= self.next_offset or self.partition < 0:
@@ -74,36 +87,43 @@ class UsageRecord:
             "base_offset": self.base_offset,
             "next_offset": self.next_offset,
             "at_ms": self.at_ms,
-            "totals": json.loads(self.totals.encode()),
+            "totals": self.totals.as_dict(),
             "tenants": dict(self.tenants),
-        } | ({"log": self.incarnation} if self.incarnation else {})
+        }
+        body |= {name: n for name, n in (("log", self.incarnation), ("lost", self.lost)) if n}
+        body |= {"topic_id": self.topic_id} if self.topic_id else {}
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
-    def decode(cls, value: bytes) -> UsageRecord:
+    def decode(cls, value: bytes | None) -> UsageRecord:
         """Read what :meth:`encode` wrote.
 
         Raises
         ------
-        ValueError
-            It is something else, of another version, or damaged; the message says what.
+        Refused
+            It is something else, of another version, or damaged; the message says what. A ValueError.
         """
         body = _object(value, "usage record")
         try:
+            tenants = body["tenants"]
+            if len(tenants) > MOST_TENANTS:
+                raise Refused("too_large", f"{len(tenants):,} tenants, and at most {MOST_TENANTS:,} are read")
             return cls(
-                str(body["topic"]),
-                _whole(body["partition"]),
-                str(body["model"]),
-                str(body["task"]),
-                _whole(body["base_offset"]),
-                _whole(body["next_offset"]),
-                _whole(body["at_ms"]),
-                UsageTotals.decode(json.dumps(body["totals"])),
-                {str(name): TenantCount(*map(_whole, count)) for name, count in body["tenants"].items()},
-                _whole(body.get("log", 0)),
+                name(body["topic"]),
+                whole(body["partition"], _MOST_PARTITION),
+                name(body["model"]),
+                name(body["task"]),
+                whole(body["base_offset"]),
+                whole(body["next_offset"], 2**64),
+                whole(body["at_ms"]),
+                UsageTotals.of(body["totals"]),
+                {name(tenant): _tenant_count(count) for tenant, count in tenants.items()},
+                whole(body.get("log", 0), _MOST_PARTITION),
+                whole(body.get("lost", 0)),
+                name(body.get("topic_id", ""), _LONGEST_TOPIC_ID),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"a damaged usage record ({type(error).__name__}: {error})") from error
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise damaged("usage record", error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +144,7 @@ class Heartbeat:
     latency: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # route -> events by octave of age
     sample: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _NONE)  # model -> sampled text, see tokens
     ages: Mapping[str, Mapping[int, int]] | None = None  # route -> events by upper edge in ms, see latencies
+    unreadable: Mapping[str, int] = field(default_factory=lambda: _NONE)  # route -> part of lag, where there is some
 
     @property
     def events_by_age(self) -> Mapping[str, Mapping[float, int]]:
@@ -151,44 +172,57 @@ class Heartbeat:
         """Return the record's Kafka value."""
         body = {name: getattr(self, name) for name in self.__slots__}
         body |= {name: dict(body[name]) for name in ("lag", "latency", "sample")}
-        ages = body.pop("ages")
+        ages, unreadable = body.pop("ages"), body.pop("unreadable")
+        if unreadable:
+            body["unreadable"] = dict(unreadable)
         if ages is not None:  # [edge, events, edge, events, ...] for buckets with events: an object would be longer
             body["ages"] = {route: [n for pair in counts.items() for n in pair] for route, counts in ages.items()}
         return json.dumps({"v": FORMAT_VERSION, **body}, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
-    def decode(cls, value: bytes) -> Heartbeat:
-        """Read what :meth:`encode` wrote. Raises ValueError as :meth:`UsageRecord.decode`."""
+    def decode(cls, value: bytes | None) -> Heartbeat:
+        """Read what :meth:`encode` wrote. Raises Refused as :meth:`UsageRecord.decode`."""
         body = _object(value, "heartbeat")
         try:
             return cls(
-                str(body["worker"]),
-                _whole(body["started_at_ms"]),
-                _whole(body["at_ms"]),
-                str(body["state"]),
-                _whole(body["cores"]),
-                _whole(body["cpu_ns"]),
-                {str(route): _whole(n) for route, n in body["lag"].items()},
-                tuple(map(_whole, body["latency_edges_ms"])),
-                {str(route): tuple(map(_whole, counts)) for route, counts in body["latency"].items()},
-                {str(model): tuple(map(_whole, counts)) for model, counts in body["sample"].items()},
+                name(body["worker"]),
+                whole(body["started_at_ms"]),
+                whole(body["at_ms"]),
+                name(body["state"]),
+                whole(body["cores"], _MOST_CORES),
+                whole(body["cpu_ns"]),
+                {name(route): whole(n) for route, n in body["lag"].items()},
+                tuple(map(whole, body["latency_edges_ms"])),
+                {name(route): tuple(map(whole, counts)) for route, counts in body["latency"].items()},
+                {
+                    name(model): tuple(whole(n, _MOST_SQUARES) for n in counts)
+                    for model, counts in body["sample"].items()
+                },
                 _ages(body.get("ages")),
+                {name(route): whole(n) for route, n in body.get("unreadable", {}).items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"a damaged heartbeat ({type(error).__name__}: {error})") from error
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise damaged("heartbeat", error) from error
 
 
-def _object(value: bytes, what: str) -> dict[str, Any]:
-    try:
-        body = json.loads(value)
-        version = body["v"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"not a {what}: {value[:80]!r}") from error
+def _object(value: bytes | None, what: str) -> dict[str, Any]:
+    body = read_object(value, what, most=MOST_BYTES)
+    if "v" not in body:
+        raise Refused("syntax", f"not a {what}: it has no version: {shown(value)}")
+    version = body["v"]
     if version != FORMAT_VERSION:
-        raise ValueError(
-            f"a {what} of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: update the older side"
+        raise Refused(
+            "version",
+            f"a {what} of format {shown(version)}, but this Farthing reads format {FORMAT_VERSION}: "
+            "update the older side",
         )
-    return dict(body)
+    return body
+
+
+def _tenant_count(count: Any) -> TenantCount:
+    if len(count) != len(TenantCount._fields):
+        raise Refused("damaged", f"a tenant has {len(TenantCount._fields)} counts, not {len(count)}")
+    return TenantCount(*map(whole, count))
 
 
 def _ages(by_route: Any) -> dict[str, dict[int, int]] | None:
@@ -198,12 +232,6 @@ def _ages(by_route: Any) -> dict[str, dict[int, int]] | None:
     if any(len(pairs) % 2 for pairs in by_route.values()):
         raise TypeError("ages are [edge, events, edge, events, ...], and a number is missing")
     return {
-        str(route): dict(zip(map(_whole, pairs[::2]), map(_whole, pairs[1::2]), strict=True))
+        name(route): dict(zip(map(whole, pairs[::2]), map(whole, pairs[1::2]), strict=True))
         for route, pairs in by_route.items()
     }
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r} is not a whole number of 0 or more")
-    return value

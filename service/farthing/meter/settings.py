@@ -124,6 +124,14 @@ class LedgerSettings(BaseModel):
         description="names by which browsers may open the page, such as 'ledger.example.com'; none: addresses and "
         "localhost only; ['*']: any, behind a proxy that checks",
     )
+    token_file: Path | None = Field(
+        None,
+        description="file with the token that the page, its JSON and /metrics ask for; required beyond loopback, or "
+        "see allow_anonymous",
+    )
+    allow_anonymous: bool = Field(False, description="true: beyond loopback anyone who can connect may read the books")
+    tls_certfile: Path | None = Field(None, description="PEM file with the port's certificate; none: no TLS")
+    tls_keyfile: Path | None = Field(None, description="PEM file with its key; default: it is in tls_certfile")
     app_id: str = Field(
         "farthing-ledger", min_length=1, description="Faust's app id: names the consumer group and the changelogs"
     )

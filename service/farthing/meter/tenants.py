@@ -20,6 +20,7 @@ from farthing.blocks import Bytes, Int32s, Int64s, Presence, RawColumn, TextColu
 from farthing.kernels.jit import kernel
 from farthing.kernels.machine import load_u64
 from farthing.meter.records import OTHER, TenantCount
+from farthing.meter.untrusted import Refused, damaged, name, read_object, whole
 
 CAPACITY: Final = 4_096
 """Number of names that a worker counts separately for each route, OTHER included."""
@@ -279,16 +280,17 @@ def pack(tenants: Mapping[str, TenantCount], most_chars: int) -> tuple[str, dict
 
 
 def unpack(text: str) -> dict[str, TenantCount]:
-    """Read what :func:`pack` wrote. Raises ValueError when it is something else."""
-    if not text:
+    """Read what :func:`pack` wrote. Raises Refused, which is a ValueError, when it is something else."""
+    if text == "":
         return {}
     try:
         reader = zlib.decompressobj()
         body = reader.decompress(b85decode(text), _MOST_UNPACKED)
-        names, *columns = json.loads(body)
-        counts = [TenantCount(*row) for row in zip(*columns, strict=True)]
-        if any(type(n) is not int or n < 0 for count in counts for n in count):
-            raise ValueError("a count is not a whole number")
-        return {str(name): count for name, count in zip(names, counts, strict=True)}
-    except (ValueError, TypeError, zlib.error) as error:
-        raise ValueError(f"damaged tenants ({error})") from error
+        names, *columns = read_object(b'{"rows":%b}' % body, "list of tenants", most=2 * _MOST_UNPACKED)["rows"]
+        counts = [TenantCount(*(whole(n, 2**64) for n in row)) for row in zip(*columns, strict=True)]
+        tenants = {name(text): count for text, count in zip(names, counts, strict=True)}
+        if len(tenants) < len(counts):
+            raise Refused("duplicate", "a tenant appears twice")
+        return tenants
+    except (ValueError, TypeError, RecursionError, zlib.error) as error:
+        raise damaged("tenants", error) from error

@@ -189,7 +189,7 @@ def by_sample(sample: TextSample, name: str, tokenizer: TokenizerFact | None = N
         raise ValueError(f"{n} counted texts of {size} bytes: a ratio with an interval needs two")
     ratio = Fraction(sample.tokens, size)
     squares = sample.tokens_squared - 2 * ratio * sample.bytes_times_tokens + ratio * ratio * sample.bytes_squared
-    variance = squares * n / ((n - 1) * size * size)
+    variance = max(squares, Fraction(0)) * n / ((n - 1) * size * size)  # below 0 for sums that no texts have
     error = SPREAD * _root_above(variance)
     per_byte = Interval(max(Fraction(0), ratio - error), ratio, ratio + error)
     method = f"counted with {name} on {n:,} sampled texts"

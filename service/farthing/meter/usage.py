@@ -15,7 +15,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from farthing.meter.untrusted import Refused, damaged, read_object, shown, whole
 
 FORMAT_VERSION: Final = 1
 METADATA_LIMIT_BYTES: Final = 4_096
@@ -76,7 +78,7 @@ class UsageTotals:
             self.payload_bytes,
             *(n for count in kept.values() for n in count),
         )
-        if any(type(n) is not int for n in numbers):
+        if any(type(n) is not int for n in (*numbers, *kept)):
             raise TypeError("usage counts are whole numbers of type int")
         if min(numbers) < 0:
             raise ValueError(f"usage counts cannot be negative: {self}")
@@ -124,18 +126,34 @@ class UsageTotals:
                 "totals only grow: what is subtracted is not an earlier total of the same count"
             ) from error
 
+    def __le__(self, later: UsageTotals) -> bool:
+        """Whether this can be an earlier state of the same total: no count of it is higher."""
+        return (
+            self.scored <= later.scored
+            and self.dead <= later.dead
+            and self.rows <= later.rows
+            and self.payload_bytes <= later.payload_bytes
+            and all(
+                count.calls <= of_later.calls and count.prompt_bytes <= of_later.prompt_bytes
+                for at, count in self.calls.items()
+                for of_later in (later.calls.get(at, _NONE),)
+            )
+        )
+
     def encode(self) -> str:
         """Return the total as ASCII JSON, at most ``METADATA_LIMIT_BYTES`` long for counts below 2**63."""
-        histogram = [n for at, count in self.calls.items() for n in (at, *count)]
-        body = {
+        return json.dumps(self.as_dict(), separators=(",", ":"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is encoded, as JSON types."""
+        return {
             "v": FORMAT_VERSION,
             "s": self.scored,
             "d": self.dead,
             "r": self.rows,
             "b": self.payload_bytes,
-            "c": histogram,
+            "c": [n for at, count in self.calls.items() for n in (at, *count)],
         }
-        return json.dumps(body, separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> UsageTotals:
@@ -143,27 +161,29 @@ class UsageTotals:
 
         Raises
         ------
-        ValueError
-            It is something else, or of another version; the message names both versions.
+        Refused
+            It is something else, or of another version; the message names both versions. A ValueError.
         """
-        try:
-            body = json.loads(text)
-            version = body["v"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"not a usage total: {text[:80]!r}") from error
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                f"a usage total of format {version!r}, but this Farthing reads format {FORMAT_VERSION}: "
-                "run the version that wrote it, or a later one"
+        return cls.of(read_object(text, "usage total", most=METADATA_LIMIT_BYTES))
+
+    @classmethod
+    def of(cls, body: object) -> UsageTotals:
+        """Read the JSON object that :meth:`encode` writes, once it is parsed. Raises Refused, which is a ValueError."""
+        if not isinstance(body, dict) or "v" not in body:
+            raise Refused("syntax", f"not a usage total: {shown(body)}")
+        if body["v"] != FORMAT_VERSION:
+            raise Refused(
+                "version",
+                f"a usage total of format {shown(body['v'])}, but this Farthing reads format {FORMAT_VERSION}: "
+                "run the version that wrote it, or a later one",
             )
         try:
-            flat = body["c"]
+            flat = [whole(n) for n in body["c"]]
             if len(flat) % 3:
-                raise ValueError("the histogram is cut off")
-            triples = [flat[at : at + 3] for at in range(0, len(flat), 3)]
-            calls = {at: SizeCount(n, size) for at, n, size in triples}
-            if len(calls) != len(triples):
-                raise ValueError("a size class appears twice")
-            return cls(body["s"], body["d"], body["r"], body["b"], calls)
+                raise Refused("damaged", "the histogram is cut off")
+            calls = {at: SizeCount(n, size) for at, n, size in zip(*[iter(flat)] * 3, strict=True)}
+            if len(calls) != len(flat) // 3:
+                raise Refused("duplicate", "a size class appears twice")
+            return cls(whole(body["s"]), whole(body["d"]), whole(body["r"]), whole(body["b"]), calls)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"a damaged usage total ({error}): {text[:80]!r}") from error
+            raise damaged("usage total", error) from error

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import MAX_EVENT_BYTES, Bytes, DecisionInputs, Int64s, RecordBlock
+from farthing.bundle_files import refusing
 from farthing.errors import BundleError
 from farthing.model import golden
 from farthing.model.golden import Verification
@@ -37,6 +38,7 @@ from farthing.payload import Field, FieldPlan
 from farthing.scoring.bundle import Bundle
 from farthing.scoring.column_bundle import ColumnBundle, is_column_bundle
 from farthing.scoring.manifest import Manifest
+from farthing.scoring.signature import TrustedKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Scorer:
         threads: int = 1,
         verify: bool = True,
         fields: Mapping[str, str] | None = None,
+        trusted_keys: Sequence[str | Path] = (),
     ) -> Scorer:
         """Load a bundle.
 
@@ -101,18 +104,20 @@ class Scorer:
         fields:
             Paths of fields that are elsewhere in the events than the bundle says: ``{"text": "comment.text"}``, by the
             name or path that its field plan has. The bundle and its checks are not affected.
+        trusted_keys:
+            PEM files of ed25519 public keys: the bundle must be signed with one of them. None: it need not be signed.
 
         Raises
         ------
         BundleError
             There is no such bundle, or it fails a check; the message gives both values.
         ConfigError
-            ``fields`` names a field that the model does not read, or has an invalid path.
+            ``fields`` names a field that the model does not read, or has an invalid path; or a key cannot be read.
         """
-        folder = find_bundle(path_or_name)
+        folder, trusted = find_bundle(path_or_name), TrustedKeys.read(trusted_keys)
         if is_column_bundle(folder):
-            with _naming(folder):
-                columns = ColumnBundle.load(folder)
+            with _naming(folder), refusing(folder):
+                columns = ColumnBundle.load(folder, trusted=trusted)
                 session = columns.session(threads=threads)
                 stages = Stages.of(
                     columns.manifest.as_manifest(),
@@ -121,9 +126,9 @@ class Scorer:
                     max_event_bytes=max_event_bytes,
                     fields=fields,
                 )
-            return cls(stages, ColumnSource(columns, session))
-        bundle = Bundle.load(folder)
-        with _naming(bundle.path):
+            return cls(stages, ColumnSource(columns, session, trusted))
+        bundle = Bundle.load(folder, trusted=trusted)
+        with _naming(folder), refusing(folder):
             stages = Stages.of(
                 bundle.manifest,
                 HashedNet(bundle.manifest, bundle.model, threads=threads, features=bundle.features),
@@ -133,7 +138,7 @@ class Scorer:
             )
             if verify:
                 golden.verify(stages, bundle.golden)
-        return cls(stages, HashedSource(bundle))
+        return cls(stages, HashedSource(bundle, trusted))
 
     @property
     def model_id(self) -> str:
@@ -244,7 +249,8 @@ def _naming(folder: Path) -> Iterator[None]:
     try:
         yield
     except BundleError as error:
-        raise BundleError(f"bundle {folder}: {error}") from error
+        named = f"bundle {folder}: "
+        raise BundleError(str(error) if str(error).startswith(named) else named + str(error)) from error
 
 
 def _event(plan: FieldPlan, text_field: Field, number: int, text: str | None) -> bytes:

@@ -13,6 +13,7 @@ from farthing.model.stages import Stages
 from farthing.scoring.bundle import Bundle
 from farthing.scoring.column_bundle import ColumnBundle
 from farthing.scoring.columns import ColumnSession
+from farthing.scoring.signature import NO_KEYS, TrustedKeys
 
 
 class Source(Protocol):
@@ -34,10 +35,12 @@ class HashedSource:
     """A bundle from ``farthing distill``: it has golden vectors, and integers that do not depend on the batch."""
 
     bundle: Bundle
+    trusted: TrustedKeys = NO_KEYS
 
     def verify(self, stages: Stages) -> Verification:
-        """Check digests, golden vectors and batch invariance."""
-        _check_unchanged(self.bundle.path, self.bundle.digest, Bundle.load(self.bundle.path).digest)
+        """Check the signature, digests, golden vectors and batch invariance."""
+        now = Bundle.load(self.bundle.path, trusted=self.trusted)
+        _check_unchanged(now.path, self.bundle.digest, now.digest)
         return golden.verify(stages, self.bundle.golden)
 
 
@@ -47,10 +50,11 @@ class ColumnSource:
 
     bundle: ColumnBundle
     session: ColumnSession
+    trusted: TrustedKeys = NO_KEYS
 
     def verify(self, stages: Stages) -> Verification:
-        """Check the digest and batch invariance."""
-        now = ColumnBundle.load(self.bundle.path)
+        """Check the signature, the digest and batch invariance."""
+        now = ColumnBundle.load(self.bundle.path, trusted=self.trusted)
         _check_unchanged(now.path, self.bundle.digest, now.digest)
         checked = now.check(self.session)
         return Verification(0, 0, 0.0, checked.batch_sizes, checked.rows, checked.worst_difference)

@@ -29,6 +29,7 @@ from farthing.blocks import (
     RecordBlock,
     RenderedValues,
     ScoreBlock,
+    Status,
 )
 from farthing.errors import BundleError, ConfigError
 from farthing.model import prompt_fields
@@ -86,8 +87,9 @@ class Stages:
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan: {error}; build the bundle again") from error
         stages = cls(model_id, manifest, plan, net, TASKS[manifest.task].from_manifest(manifest), max_event_bytes)
-        try:  # with no events: this fails if the plan lacks what the model or the task reads
-            stages.featurize(stages.parse(RecordBlock.of_values([])))
+        try:  # an event without rows: this fails if the plan lacks what the model or the task reads, for rows or events
+            nothing = RecordBlock.of_values([b""])
+            stages.featurize(stages.parse(nothing), nothing)
             stages._decide_nothing()
         except ConfigError as error:
             raise BundleError(f"the manifest's field plan and feature spec: {error}; build the bundle again") from error
@@ -123,7 +125,10 @@ class Stages:
 
     def parse(self, records: RecordBlock) -> FieldColumns:
         """Read the plan's fields of each event."""
-        return parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
+        columns = parse(records, self.field_plan, max_event_bytes=self.max_event_bytes)
+        for cut in records.cut:
+            columns.status[cut.row] = Status.RECORD_TOO_LARGE  # it was parsed as null
+        return columns
 
     def featurize(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features:
         """Make each row's features: hashed ids, or numbers.

@@ -20,9 +20,10 @@ ROW_BYTES: Final = 256
 def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_EVENT_BYTES) -> FieldColumns:
     """Read the plan's fields of every event.
 
-    Never raises for an event: a refused one has the reason in ``status``, missing fields and no rows. A null on the way
-    to a field means that the field is missing. Inside the array, a field of another type than the plan's is WRONG_TYPE
-    and does not refuse the event. An event whose array is valid and empty is NO_ROWS.
+    Never raises for an event: a refused one has the reason in ``status``, missing fields and no rows. Only the JSON
+    itself, the array and required fields can refuse an event. An optional field, or one inside the array, is WRONG_TYPE
+    where it has another type than the plan's, and missing where a null or anything but an object is on the way to it.
+    An event whose array is valid and empty is NO_ROWS.
     """
     compiled = plan.compiled
     n = len(records)

@@ -262,18 +262,18 @@ def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s
 
 @kernel
 def field_status(event: int, rows: int, has_array: bool, required: Bytes, in_array: Bytes, presence: Bytes) -> int:
-    """Return the Status of an event whose JSON is valid, from what became of its fields outside the array."""
+    """Return the Status of an event whose JSON is valid, from what became of its required fields outside the array."""
     for f in range(len(required)):
-        if in_array[f]:
+        if in_array[f] or not required[f]:
             continue
         state = presence[f, event]
         if state == BLOCKED:
             return NOT_AN_OBJECT
         if state == MISTYPED:
             return WRONG_TYPE
-        if required[f] and state == MISSING:
+        if state == MISSING:
             return MISSING_FIELD
-        if required[f] and state == NULL:
+        if state == NULL:
             return NULL_FIELD
     return NO_ROWS if has_array and rows == 0 else OK
 
@@ -333,7 +333,7 @@ def parse_events(
                         presence[f, row] = MISSING
                     close_slot(f, row, presence, starts, stops, numbers)
             else:
-                if state != OK:
+                if state != OK or presence[f, event] > MISTYPED:
                     presence[f, event] = MISSING
                 if presence[f, event] != PRESENT:
                     text_at[f] = text_indptr[f, event]

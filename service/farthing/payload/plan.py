@@ -31,7 +31,7 @@ class Field:
     (``candidates[*].text``), and a backslash escapes a dot, a bracket or a backslash that is part of a key
     (:mod:`farthing.payload.paths`). ``kind`` is ``text`` (a JSON string, unescaped), ``raw`` (any JSON value, exactly
     as it came) or ``number`` (a JSON number, as the nearest double). An event in which a ``required`` field outside
-    the array is missing or null is refused.
+    the array is missing, null or of another type is refused; no other field refuses one.
     """
 
     name: str

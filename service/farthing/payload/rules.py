@@ -207,10 +207,10 @@ def _rows(top: _Token, plan: FieldPlan) -> list[_Token]:
     return array.content
 
 
-def _row_entry(row: _Token, field: Field) -> Entry:
-    """Read a row's field: WRONG_TYPE where it has another type, missing where there is no object to look in."""
+def _optional_entry(top: _Token, keys: Sequence[str], field: Field) -> Entry:
+    """Read a field: WRONG_TYPE where it has another type, missing where there is no object to look in."""
     try:
-        token = _follow(row, field.parsed.keys[field.parsed.array + 1 :])
+        token = _follow(top, keys)
         return _presence(token, field), token
     except _Refused as refused:
         return (Presence.WRONG_TYPE, None) if refused.status == Status.WRONG_TYPE else _NOTHING
@@ -224,12 +224,16 @@ def _read_event(value: bytes, begin: int, plan: FieldPlan) -> tuple[int, dict[st
     rows = _rows(top, plan)
     entries: dict[str, list[Entry]] = {}
     for field in plan.compiled.order:  # the first that does not fit decides
+        keys = field.parsed.keys
         if field.in_array:
-            entries[field.name] = [_row_entry(row, field) for row in rows]
+            entries[field.name] = [_optional_entry(row, keys[field.parsed.array + 1 :], field) for row in rows]
             continue
-        token = _follow(top, field.parsed.keys)
+        if not field.required:
+            entries[field.name] = [_optional_entry(top, keys, field)]
+            continue
+        token = _follow(top, keys)
         presence = _presence(token, field)
-        if field.required and presence != Presence.PRESENT:
+        if presence != Presence.PRESENT:
             raise _Refused(Status.NULL_FIELD if presence == Presence.NULL else Status.MISSING_FIELD)
         entries[field.name] = [(presence, token)]
     if not rows:

@@ -37,6 +37,7 @@ def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
     return timer
 
 
-def exit_now() -> None:
-    """End the process at once, without clean-up: it was asked twice."""
-    os._exit(FORCED_EXIT_CODE)
+def exit_now(code: int = FORCED_EXIT_CODE) -> None:
+    """End the process at once, without clean-up: it was asked twice, or there is nothing to clean up."""
+    sys.stderr.flush()
+    os._exit(code)

@@ -110,7 +110,7 @@ def _write(error: BaseException) -> Path:
     ]
     text = "\n".join(lines) + "\n"
     failed = OSError(errno.ENOENT, "there is no folder for it")
-    for folder in _folders():
+    for folder in report_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             _forget_old(folder)
@@ -131,7 +131,7 @@ def _write(error: BaseException) -> Path:
     raise failed
 
 
-def _folders() -> Iterator[Path]:
+def report_folders() -> Iterator[Path]:
     """Give the platform's place for such files, then the folder for temporary ones; absolute ones only."""
     with suppress(RuntimeError):  # no home
         if sys.platform == "win32":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.text import Text
 
 from farthing.kernels.jit import kernel_count, watch_compilation
 
@@ -32,14 +33,15 @@ def starting(console: Console, what: str, *, kernels: bool = True) -> Iterator[C
     Gives a function that says how far it is, for any thread. ``kernels`` False: says nothing about this process's own.
     """
     numbers = itertools.count(1)
-    with console.status(f"{what} ...") as status:  # shows nothing where there is no terminal
+    # Text, not markup: what is going on may name a file, and a file may be called [/b].
+    with console.status(Text(f"{what} ...")) as status:  # shows nothing where there is no terminal
         printed = _Printed()
 
         def say(words: str) -> None:
             if console.is_terminal:
-                status.update(f"{what}: {words} ...")
+                status.update(Text(f"{what}: {words} ..."))
             elif printed.is_due(words):
-                console.print(f"{what}: {words} ...", highlight=False, soft_wrap=True)
+                console.print(f"{what}: {words} ...", highlight=False, markup=False, soft_wrap=True)
 
         if not kernels:
             yield say

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +15,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from farthing.errors import StartError
+from farthing.process.access import Access
+from farthing.process.certificate import ServerCertificate
+from farthing.process.connections import MOST_CONNECTIONS, Connections
+from farthing.process.guard import Guard
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PROBES: Final = {
@@ -20,6 +26,7 @@ PROBES: Final = {
     "/ready": "200 when events are being scored; otherwise 503 and the reason",
     "/metrics": "metrics for Prometheus",
 }
+LOCAL: Final = Access()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +35,50 @@ class Endpoint:
 
     host: str
     port: int
+    _server: asyncio.Server
+    _connections: Connections
     _runner: web.AppRunner
 
     async def close(self) -> None:
         """Stop listening."""
+        self._server.close()
         await self._runner.cleanup()
+        self._connections.close()
 
 
-async def bind(app: web.Application, host: str, port: int, *, section: str) -> Endpoint:
-    """Serve an application; ``section`` is the one of the settings that holds ``host`` and ``port`` (0: a free one).
+async def bind(app: web.Application, host: str, port: int, *, section: str, access: Access = LOCAL) -> Endpoint:
+    """Serve an application to those whom it lets in, each within limits.
+
+    ``section`` is the one of the settings that holds ``host``, ``port`` (0: a free one) and the access.
 
     Raises
     ------
+    ConfigError
+        A token, certificate or key cannot be read.
     StartError
         The address cannot be bound.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    guard, certificate = admission(host, section=section, access=access)
+    guard.warn()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=0.0)
+    connections = Connections(lambda: runner.server(), certificate)  # type: ignore[misc]  # there is one once it is up
+    app.middlewares[:0] = [connections.watch, guard.check]
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        server = await asyncio.get_running_loop().create_server(connections, host, port, backlog=MOST_CONNECTIONS)
     except OSError as error:
         await runner.cleanup()
         raise cannot_listen(section, host, port, error) from error
-    bound_host, bound_port, *_ = runner.addresses[0]
-    return Endpoint(str(bound_host), int(bound_port), runner)
+    bound_host, bound_port, *_ = server.sockets[0].getsockname()
+    return Endpoint(str(bound_host), int(bound_port), server, connections, runner)
+
+
+def admission(host: str, *, section: str, access: Access) -> tuple[Guard, Callable[[], ssl.SSLContext] | None]:
+    """Read what a port needs to know whom to let in: token, certificate, key. Raises ConfigError."""
+    guard = Guard(access, host, section=section)
+    if access.tls_certfile is None:
+        return guard, None
+    return guard, ServerCertificate(section, access.tls_certfile, access.tls_keyfile).context
 
 
 def cannot_listen(section: str, host: str, port: int, error: OSError) -> StartError:

@@ -79,3 +79,5 @@ def configure(*, level: int = logging.INFO, json: bool | None = None) -> None:
     root.handlers[:] = [handler]
     # aiokafka warns about every rebalance and reconnection; our own log says what matters.
     root.setLevel(logging.ERROR if level > logging.DEBUG else level)
+    # At debug level this one writes every request as it is sent, with passwords, tokens and events.
+    logging.getLogger("aiokafka.conn").setLevel(max(logging.INFO, root.level))

@@ -187,10 +187,13 @@ def standard_output() -> BinaryIO:
 
 
 def report_console(*, as_json: bool = False) -> Console:
-    """Give the console for a report: standard output, or standard error where ``--json`` needs that for itself."""
+    """Give the console for a report: standard output, or standard error where ``--json`` needs that for itself.
+
+    What is printed is text: words in brackets, in a bundle's label or in a topic's name, are no markup.
+    """
     from rich.console import Console  # here: __main__ needs this module before anything that is slow to load
 
-    return Console(stderr=as_json)
+    return Console(stderr=as_json, markup=False, emoji=False)
 
 
 def write_text(text: str) -> None:

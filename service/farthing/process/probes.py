@@ -6,7 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from farthing.process.http import PROBES, Endpoint, bind, forgiving, index, probe_routes, this_process
+from farthing.process.access import Access
+from farthing.process.http import LOCAL, PROBES, Endpoint, bind, forgiving, index, probe_routes, this_process
+
+ENDS = ("draining", "failed", "stopped")
+"""States of a process that is on its way out."""
 
 
 class Health:
@@ -20,7 +24,12 @@ class Health:
         """State and reason: a pair that is replaced, never changed."""
 
     def set(self, state: str, reason: str = "") -> None:
-        """Say what the process does now and, when it is not ready, why and what would mend it."""
+        """Say what the process does now and, when it is not ready, why and what would mend it.
+
+        A process that drains only ends or fails: it is never ready again.
+        """
+        if self.state == "draining" and state not in ENDS:
+            return
         self.now = (state, reason or state)
 
     @property
@@ -46,6 +55,7 @@ async def listen(
     ready: Callable[[], Awaitable[tuple[bool, str]]],
     metrics: Callable[[], Awaitable[bytes]],
     what: str = "a process",
+    access: Access = LOCAL,
 ) -> Endpoint:
     """Serve the three probes, and at ``/`` a list of them that says ``what`` this process is.
 
@@ -53,6 +63,8 @@ async def listen(
 
     Raises
     ------
+    ConfigError
+        A token, certificate or key cannot be read.
     StartError
         The address cannot be bound.
     """
@@ -63,4 +75,4 @@ async def listen(
 
     app = web.Application(client_max_size=1 << 16, middlewares=[forgiving(who, PROBES)])
     app.add_routes([web.get("/", get_index), *probe_routes(ready, metrics)])
-    return await bind(app, host, port, section="http")
+    return await bind(app, host, port, section="http", access=access)

@@ -9,6 +9,7 @@
     CARD.md         a description for people
     features.npz    the lexicon (farthing.features.lexicon); only where the feature spec needs one
     SHA256SUMS      digests of all of these, as sha256sum writes and checks them
+    manifest.json.sig  a signature of manifest.json (farthing.scoring.signature); only where someone signed it
 
 This module checks that the files belong together. Their formats are in :mod:`farthing.scoring.manifest`,
 :mod:`farthing.scoring.golden_file` and :mod:`farthing.scoring.graph`. :mod:`farthing.model.stages` checks the field
@@ -18,16 +19,14 @@ machine.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: ignore[import-untyped]  # no stubs
 
+from farthing.bundle_files import read_file, refusing
 from farthing.errors import BundleError, OutputError
 from farthing.scoring.golden_file import Golden
 from farthing.scoring.graph import read_tensors
@@ -37,17 +36,19 @@ from farthing.scoring.manifest import (
     DIGESTED_WITH_FEATURES,
     FEATURES,
     GOLDEN,
+    LARGEST,
     MANIFEST,
     MAP_INSTEAD,
     MODEL,
     SUMS,
     Manifest,
 )
+from farthing.scoring.model_file import read_model
+from farthing.scoring.signature import NO_KEYS, SUFFIX, TrustedKeys
 from farthing.scoring.tensors import QuantizedTensors
 
-MAX_FILE_BYTES = 1 << 30
-"""A larger file is refused before it is read."""
 _SHOWN_FILES = 5
+_MOST_PARTS = 1 << 12  # of a model.onnx, which has some 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Bundle:
     golden: Golden = field(repr=False)
     card: str = field(repr=False)
     features: bytes | None = field(default=None, repr=False)  # features.npz
+    manifest_bytes: bytes = field(default=b"", repr=False)  # of manifest.json: what a signature signs
 
     @property
     def model_id(self) -> str:
@@ -69,21 +71,26 @@ class Bundle:
         return f"{self.manifest.name}@{self.digest[:8]}"
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
-        """Read a bundle and check its digests, its manifest and its model.
+    def load(cls, path: str | Path, *, trusted: TrustedKeys = NO_KEYS) -> Bundle:
+        """Read a bundle and check its signature where keys are ``trusted``, its digests, its manifest and its model.
 
         Raises
         ------
         BundleError
-            A file is missing or changed, or the files disagree; the message gives both values.
+            A file is missing, changed or not signed, or the files disagree; the message gives both values.
         """
-        folder = Path(path)
+        with refusing(Path(path)):
+            return cls._load(Path(path), trusted)
+
+    @classmethod
+    def _load(cls, folder: Path, trusted: TrustedKeys) -> Bundle:
         _check_present(folder)
         names = (*DIGESTED, SUMS)
         advice = f"a bundle holds {', '.join(names)}. Copy the whole folder again"
-        contents = {name: read_file(folder / name, advice) for name in names}
+        contents = {name: read_file(folder / name, advice, at_most=LARGEST[name]) for name in names}
         if f"  {FEATURES}\n".encode() in contents[SUMS]:
-            contents[FEATURES] = read_file(folder / FEATURES, advice)
+            contents[FEATURES] = read_file(folder / FEATURES, advice, at_most=LARGEST[FEATURES])
+        trusted.check(folder / MANIFEST, contents[MANIFEST])
         _check_sums(contents)
         manifest, files = Manifest.from_json(contents[MANIFEST])
         if (FEATURES in files) != (FEATURES in contents):
@@ -93,10 +100,7 @@ class Bundle:
             )
         for name, stated in files.items():
             _check_digest(name, MANIFEST, stated, _sha256(contents[name]))
-        try:
-            model = onnx.load_model_from_string(contents[MODEL])
-        except (ProtobufDecodeError, ValueError) as error:
-            raise BundleError(f"{MODEL}: not an ONNX model: {error}") from error
+        model = read_model(contents[MODEL], MODEL, most_parts=_MOST_PARTS)
         tensors = read_tensors(model)
         _check_agreement(manifest, model, tensors)
         return cls(
@@ -108,6 +112,7 @@ class Bundle:
             golden=Golden.from_npz(contents[GOLDEN]),
             card=contents[CARD].decode("utf-8", "replace"),
             features=contents.get(FEATURES),
+            manifest_bytes=contents[MANIFEST],
         )
 
 
@@ -140,6 +145,7 @@ def write_bundle(
     contents[MANIFEST] = manifest.to_json({name: _sha256(data) for name, data in contents.items()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / (MANIFEST + SUFFIX)).unlink(missing_ok=True)  # what is written now was not signed
         if features is None:
             (folder / FEATURES).unlink(missing_ok=True)  # an earlier bundle's
         (folder / SUMS).unlink(missing_ok=True)  # a half-written bundle has no sums
@@ -180,25 +186,6 @@ def _check_present(folder: Path) -> None:
             f"bundle {folder}: the folder {shown}; a bundle holds {', '.join((*DIGESTED, SUMS))}. Give a bundle's "
             "folder, or the name of a shipped one"
         )
-
-
-def read_file(file: Path, advice: str) -> bytes:
-    """Read one file of a bundle; ``advice`` ends the error, with what to do when it cannot be read.
-
-    Raises
-    ------
-    BundleError
-        The file is missing, unreadable, too large, or not a regular file: reading a pipe could wait for ever.
-    """
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are allowed")
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"bundle {file.parent}: cannot read {file.name}: {error.strerror}; {advice}") from error
 
 
 def _check_sums(contents: Mapping[str, bytes]) -> None:

@@ -27,17 +27,23 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import onnx
-from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: ignore[import-untyped]  # no stubs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from farthing.bundle_files import read_file, refusing
 from farthing.errors import BundleError
-from farthing.scoring.bundle import read_file
 from farthing.scoring.columns import BatchCheck, ColumnSession
-from farthing.scoring.manifest import Manifest
+from farthing.scoring.manifest import LARGEST, MODEL, Manifest
+from farthing.scoring.model_file import read_model
+from farthing.scoring.signature import NO_KEYS, TrustedKeys
 
 COLUMN_MANIFEST: Final = "manifest.toml"
 NO_CLASS: Final = "none"  # as in the task classify
 _ID: Final = "id"
+_LARGEST_MANIFEST: Final = 1 << 20  # bytes
+_STRING_OR_COMMENT: Final = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+_LONG_KEY: Final = re.compile(r"(?:[\w-]++[ \t]*+\.[ \t]*+){16}")
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -114,6 +120,8 @@ class ColumnBundle:
     manifest: ColumnManifest
     digest: str  # SHA-256 of the manifest's bytes and the model's digest
     model: onnx.ModelProto = field(repr=False)
+    manifest_bytes: bytes = field(repr=False)  # of manifest.toml: what a signature signs
+    model_digest: str  # SHA-256 of the model's file
 
     @property
     def model_id(self) -> str:
@@ -121,38 +129,52 @@ class ColumnBundle:
         return f"{self.manifest.name}@{self.digest[:8]}"
 
     @classmethod
-    def load(cls, folder: Path) -> ColumnBundle:
-        """Read the two files.
+    def load(cls, folder: Path, *, trusted: TrustedKeys = NO_KEYS) -> ColumnBundle:
+        """Read the two files, and check the manifest's signature where keys are ``trusted``.
 
         Raises
         ------
         BundleError
-            One is missing or invalid, or the model does not have the digest that is stated.
+            One is missing, invalid or not signed, or the model does not have the digest that is stated.
         """
+        with refusing(folder):
+            return cls._load(folder, trusted)
+
+    @classmethod
+    def _load(cls, folder: Path, trusted: TrustedKeys) -> ColumnBundle:
         advice = f"a model of number columns needs {COLUMN_MANIFEST} and the model's file in one folder"
-        text = read_file(folder / COLUMN_MANIFEST, advice)
+        text = read_file(folder / COLUMN_MANIFEST, advice, at_most=_LARGEST_MANIFEST)
+        trusted.check(folder / COLUMN_MANIFEST, text)
         try:
-            manifest = ColumnManifest.model_validate(tomllib.loads(text.decode()))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BundleError(f"{COLUMN_MANIFEST}: not TOML: {error}") from error
+            manifest = ColumnManifest.model_validate(tomllib.loads(_without_long_keys(text.decode())))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors(include_url=False)
             )
             raise BundleError(f"{COLUMN_MANIFEST}: {problems}") from error
-        data = read_file(folder / manifest.model, advice)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{COLUMN_MANIFEST}: not TOML: {error}") from error
+        data = read_file(folder / manifest.model, advice, at_most=LARGEST[MODEL])
         digest = hashlib.sha256(data).hexdigest()
         if manifest.sha256 not in (None, digest):
             raise BundleError(
                 f"{manifest.model}: SHA-256 is {digest}, {COLUMN_MANIFEST} says {manifest.sha256}; copy the model "
                 "again, or state the new digest"
             )
-        try:
-            model = onnx.load_model_from_string(data)
-        except (ProtobufDecodeError, ValueError) as error:
-            raise BundleError(f"{manifest.model}: not an ONNX model: {error}") from error
-        return cls(folder, manifest, hashlib.sha256(text + digest.encode()).hexdigest(), model)
+        model = read_model(data, manifest.model)
+        bundle = cls(folder, manifest, hashlib.sha256(text + digest.encode()).hexdigest(), model, text, digest)
+        if trusted:
+            bundle.check_covered()
+        return bundle
+
+    def check_covered(self) -> None:
+        """Raise BundleError unless a signature of the manifest covers the model: it has to state the model's digest."""
+        if self.manifest.sha256 is None:
+            raise BundleError(
+                f"{COLUMN_MANIFEST}: has no sha256, so a signature of it does not cover {self.manifest.model}. Where "
+                f'the bundle is signed, add sha256 = "{self.model_digest}" if that is the right model, and sign it'
+            )
 
     def session(self, *, threads: int = 1) -> ColumnSession:
         """Make the model ready to run, and try whether its scores depend on the batch.
@@ -178,6 +200,13 @@ class ColumnBundle:
                 f"are safe, most dense layers are not), or write allow_batch_variant = true into {COLUMN_MANIFEST}"
             )
         return checked
+
+
+def _without_long_keys(text: str) -> str:
+    """Return the text; raises ValueError for keys of many parts, on which tomllib's time and memory are quadratic."""
+    if _LONG_KEY.search(_STRING_OR_COMMENT.sub("s", text)):
+        raise ValueError("a key has very many parts")
+    return text
 
 
 def is_column_bundle(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from onnx import TensorProto
 
 from farthing.errors import BundleError, ScoreError
 from farthing.scoring.graph import check_contained
+from farthing.scoring.model_file import check_sizes
 from farthing.scoring.session import MAX_ROWS, open_session
 
 Float64s = NDArray[np.float64]
@@ -46,6 +47,9 @@ _INPUT_TYPES: Final[dict[str, type[np.floating[Any]]]] = {"tensor(float)": np.fl
 BATCH_SIZES: Final = (1, 2, 3, 5, 8, 13, 16, 17, 31, 33, 64, 129)
 PROBE_ROWS: Final = 1031
 """A prime: no batch size divides it, so with every size the last batch is incomplete."""
+_ATTRIBUTES: Final = {  # of these types; graphs, sparse tensors and types are not among them
+    getattr(onnx.AttributeProto, name) for name in "FLOAT INT STRING TENSOR FLOATS INTS STRINGS TENSORS".split()
+}
 _SEED: Final = 20240229
 _CLOSE_OPS: Final = 3
 
@@ -90,6 +94,7 @@ class ColumnSession:
         self, model: onnx.ModelProto, columns: Sequence[str], *, n_heads: int, output: str | None, threads: int = 1
     ) -> None:
         check_operators(model)
+        check_sizes(model, "model", rows=MAX_ROWS)
         self._session = open_session(model, threads=threads)
         self._columns, self.n_heads = tuple(columns), n_heads
         self._one, self._inputs = _inputs_of(self._session, self._columns)
@@ -177,8 +182,11 @@ def check_operators(model: onnx.ModelProto) -> None:
         if node.op_type not in ALLOWED_OPS.get(domain, frozenset()):
             raise BundleError(f"model: operator {domain}::{node.op_type} is not allowed{_instead(node.op_type)}")
         for attribute in node.attribute:
-            if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-                raise BundleError(f"model: node {node.name or node.op_type} holds a graph of its own, expected none")
+            if attribute.type not in _ATTRIBUTES or attribute.HasField("g") or attribute.graphs:
+                raise BundleError(
+                    f"model: node {node.name or node.op_type} holds a graph of its own, or what is neither a number, a "
+                    "text nor a tensor; expected none"
+                )
             for tensor in (attribute.t, *attribute.tensors):
                 if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
                     raise BundleError(f"model: node {node.name or node.op_type} reads another file, expected none")

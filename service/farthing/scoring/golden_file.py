@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
+from farthing.bundle_files import read_arrays
 from farthing.errors import BundleError
-from farthing.scoring.manifest import GOLDEN
+from farthing.scoring.manifest import GOLDEN, LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,23 @@ class Golden:
         BundleError
             Not an .npz file, or an array is missing or of another type.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                held = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{GOLDEN}: not readable: {error}") from error
+        held = read_arrays(data, GOLDEN, _GOLDEN_ARRAYS, at_most=LARGEST[GOLDEN])
         for name, (dtype, ndim) in _GOLDEN_ARRAYS.items():
-            value = held.get(name)
-            if value is None and name in _OPTIONAL_ARRAYS:
-                continue
-            if value is None or value.dtype != dtype or value.ndim != ndim:
-                what = "nothing" if value is None else f"{value.dtype} with {value.ndim} axes"
-                raise BundleError(f"{GOLDEN}: {name} is {what}, expected {np.dtype(dtype)} with {ndim} axes")
-        return cls(**{name: held[name] for name in _GOLDEN_ARRAYS if name in held})
+            if name not in held and name not in _OPTIONAL_ARRAYS:
+                raise BundleError(f"{GOLDEN}: {name} is nothing, expected {np.dtype(dtype)} with {ndim} axes")
+        golden = cls(**held)
+        golden._check_lengths()
+        return golden
+
+    def _check_lengths(self) -> None:
+        """Raise BundleError unless events lie within the values, one after another, and the arrays belong together."""
+        bounds = self.values_indptr
+        if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(self.values) or (bounds[1:] < bounds[:-1]).any():
+            raise BundleError(f"{GOLDEN}: values_indptr does not divide values into events; build the bundle again")
+        optional = [len(array) for array in (self.prices_micros, self.order) if array is not None]
+        rows = {len(self.accumulators), len(self.logits), len(self.scores), len(self.labels), *optional}
+        if len(self.status) != len(self) or len(rows) != 1:
+            raise BundleError(f"{GOLDEN}: the arrays have different lengths; build the bundle again")
 
     def to_npz(self) -> bytes:
         """Write ``golden.npz``: the same bytes for the same arrays."""

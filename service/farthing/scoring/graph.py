@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,6 +36,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from farthing.blocks import Int32s
 from farthing.errors import BundleError
+from farthing.scoring.model_file import array_of
 from farthing.scoring.tensors import QuantizedTensors
 
 OPSET = 17
@@ -57,26 +59,29 @@ def build_model(tensors: QuantizedTensors, metadata: Mapping[str, str] | None = 
     A checked model with the input ``ids`` int64 (rows, length) and the outputs ``scores`` float32 (rows, heads),
     ``logits`` int32 (rows, heads) and ``accumulators`` int32 (rows, dim).
     """
-    t = tensors
-    int32, f32 = TensorProto.INT32, TensorProto.FLOAT
-    graph = helper.make_graph(
-        _nodes(),
-        "farthing",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows", "length"])],
-        [
-            helper.make_tensor_value_info("scores", f32, ["rows", t.n_heads]),
-            helper.make_tensor_value_info("logits", int32, ["rows", t.n_heads]),
-            helper.make_tensor_value_info("accumulators", int32, ["rows", t.dim]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in _initializers(t).items()],
-        value_info=[helper.make_tensor_value_info("input_quantized", TensorProto.UINT8, ["rows", t.dim])],
-    )
+    inputs, outputs, within = _values(tensors)
+    initializers = [numpy_helper.from_array(value, name) for name, value in _initializers(tensors).items()]
+    graph = helper.make_graph(_nodes(), "farthing", inputs, outputs, initializers, value_info=within)
     model = helper.make_model(
         graph, producer_name="farthing", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _values(t: QuantizedTensors) -> tuple[list[onnx.ValueInfoProto], ...]:
+    """Return what goes in, what goes out, and the value between that the dense part begins with."""
+    value, int32 = helper.make_tensor_value_info, TensorProto.INT32
+    return (
+        [value("ids", TensorProto.INT64, ["rows", "length"])],
+        [
+            value("scores", TensorProto.FLOAT, ["rows", t.n_heads]),
+            value("logits", int32, ["rows", t.n_heads]),
+            value("accumulators", int32, ["rows", t.dim]),
+        ],
+        [value("input_quantized", TensorProto.UINT8, ["rows", t.dim])],
+    )
 
 
 def _initializers(t: QuantizedTensors) -> dict[str, NDArray[np.generic]]:
@@ -154,19 +159,24 @@ def read_tensors(model: onnx.ModelProto) -> QuantizedTensors:
     """
     _check_safe(model)
     _check_nodes(model.graph)
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    scalars = ("input_scale", "input_zero_point", "activation_scale")
+    stored = {tensor.name: array_of(tensor, "model.onnx") for tensor in model.graph.initializer}
+    if len(stored) < len(model.graph.initializer):
+        raise BundleError("model.onnx: two tensors have the same name; build the model again")
+    scalars = {"input_scale": np.float32, "input_zero_point": np.uint8, "activation_scale": np.float32}
     names = {field.name for field in fields(QuantizedTensors)}
     missing = names - stored.keys()
     if missing:
         raise BundleError(f"model.onnx: no tensor named {', '.join(sorted(missing))}; build the model again")
-    for name in scalars:
+    for name, dtype in scalars.items():
         if stored[name].shape != ():
             raise BundleError(f"model.onnx: tensor {name} has shape {stored[name].shape}, expected a scalar")
-    values = {name: stored[name].item() if name in scalars else stored[name] for name in names}
+        if stored[name].dtype != dtype:
+            raise BundleError(f"model.onnx: tensor {name} is {stored[name].dtype}, expected {np.dtype(dtype)}")
+    values: dict[str, Any] = {name: stored[name].item() if name in scalars else stored[name] for name in names}
     if stored["table"].ndim == 2:
         values["table"] = stored["table"][:-1]
     tensors = QuantizedTensors(**values)
+    _check_values(model.graph, tensors)
     rebuilt = _initializers(tensors)
     if stored.keys() != rebuilt.keys():
         raise BundleError(f"model.onnx: tensors {sorted(stored.keys() ^ rebuilt.keys())} are missing or unknown")
@@ -238,6 +248,15 @@ def _check_nodes(graph: onnx.GraphProto) -> None:
     names = ([value.name for value in graph.input], [value.name for value in graph.output])
     if names != (["ids"], ["scores", "logits", "accumulators"]):
         raise BundleError(f"model.onnx: inputs and outputs are {names}, expected ids and scores, logits, accumulators")
+
+
+def _check_values(graph: onnx.GraphProto, tensors: QuantizedTensors) -> None:
+    for given, expected in zip((graph.input, graph.output, graph.value_info), _values(tensors), strict=True):
+        if list(given) != expected:
+            raise BundleError(
+                f"model.onnx: the values {[value.name for value in given]} have other types or shapes than "
+                f"{[value.name for value in expected]} must have; build the model again"
+            )
 
 
 def reference_logits(tensors: QuantizedTensors, accumulators: Int32s, counts: Int32s) -> Int32s:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
+from farthing.bundle_files import MAX_FILE_BYTES, read_file, read_json
 from farthing.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -14,11 +16,24 @@ MANIFEST, MODEL, GOLDEN, CARD, SUMS = "manifest.json", "model.onnx", "golden.npz
 DIGESTED = (CARD, GOLDEN, MANIFEST, MODEL)  # in the order of SHA256SUMS
 FEATURES = "features.npz"
 DIGESTED_WITH_FEATURES = (CARD, FEATURES, GOLDEN, MANIFEST, MODEL)
+LARGEST = {
+    **dict.fromkeys((CARD, MANIFEST), 1 << 22),
+    SUMS: 1 << 12,
+    GOLDEN: 1 << 28,
+    **dict.fromkeys((MODEL, FEATURES), MAX_FILE_BYTES),
+}
+"""Bytes that each file may have, packed and unpacked. As objects, JSON can need fifty times its size."""
 MAP_INSTEAD = (
     "To read a field from another place, leave the bundle as it was built and map the field: --map "
     'text=comment.body, in the settings [route.fields] text = "comment.body", in Python '
     'Scorer.load(..., fields={"text": "comment.body"})'
 )
+
+
+def read_stated(folder: Path) -> dict[str, Any]:
+    """Read what the manifest in a bundle's folder states, unchecked; raises BundleError if it is no JSON object."""
+    content = read_file(folder / MANIFEST, "give the folder of a whole bundle", at_most=LARGEST[MANIFEST])
+    return read_json(content, MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +66,9 @@ class Manifest:
         BundleError
             Not JSON, another format version, or a key is missing, unknown or of another type.
         """
-        try:
-            stated = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise BundleError(f"{MANIFEST}: not valid JSON: {error}") from error
-        if not isinstance(stated, dict):
-            raise BundleError(f"{MANIFEST}: holds a {type(stated).__name__}, expected an object")
+        stated = read_json(text, MANIFEST)
         version = stated.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise BundleError(
                 f"{MANIFEST}: format_version is {version!r}, this Farthing reads {FORMAT_VERSION}; "
                 "use the Farthing that wrote the bundle, or build the bundle again"
@@ -86,7 +96,7 @@ class Manifest:
     def check(self) -> None:
         """Raise BundleError if names are empty, repeated or not strings."""
         for key, names in (("heads", self.heads), ("labels", self.labels)):
-            if not names or len(set(names)) < len(names) or not all(isinstance(n, str) and n for n in names):
+            if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
                 raise BundleError(f"{MANIFEST}: {key} is {list(names)!r}, expected one or more different names")
         if len(self.labels) > 255:
             raise BundleError(f"{MANIFEST}: {len(self.labels)} labels, expected at most 255")
@@ -107,7 +117,3 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("heads", "labels", "training_data"), list),
     **dict.fromkeys(("field_plan", "feature_spec", "thresholds", "quantization", "evaluation", "settings"), dict),
 }
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

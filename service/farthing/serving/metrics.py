@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Info
@@ -23,6 +24,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from farthing.blocks import Bytes, Int64s, Outcome, Status
+from farthing.kafka import Lag, Moved, Partition
 from farthing.kernels.jit import kernel
 from farthing.meter.latencies import (
     EDGES_MS,
@@ -33,12 +35,16 @@ from farthing.meter.latencies import (
     by_octave,
     percentile_ms,
 )
+from farthing.meter.untrusted import REASONS
 from farthing.wire import Dropped
 
 STAGES = ("fetch", "decode", "parse", "featurize", "score", "decide", "render", "encode", "produce", "commit")
 """The ten stages in order; functions, the label ``stage``, errors and dashboards use these verbs."""
 
 STATES = ("starting", "joining", "running", "draining", "stalled", "failed", "stopped")
+
+REPORTS = ("usage", "heartbeat")
+"""What a worker publishes for the ledger."""
 
 WINDOW_S = 60
 _SLOT_S = 5
@@ -86,7 +92,7 @@ class BlockStats:
     """Counts of one block: gathered on its way through the stages, recorded once."""
 
     route: str
-    status_counts: Int64s  # (len(Status),) events by final status
+    status_counts: Int64s  # (N_STATUSES,) events by final status
     rows: int = 0
     fetched_bytes: int = 0
     value_bytes: int = 0
@@ -201,14 +207,38 @@ class Metrics:
         self.corrupt = Counter(
             "farthing_corrupt_batches", "Record batches that could not be read.", ["route"], registry=r
         )
+        self.events_lost = Counter(
+            "farthing_events_lost", "Events that were deleted before they were scored.",
+            ["route", "partition", "reason"], registry=r,
+        )  # fmt: skip
+        self.new_logs = Counter(
+            "farthing_new_logs", "Logs found in the place of another.", ["route", "partition"], registry=r
+        )
         self.commits = Counter("farthing_commits", "Offset commits.", ["outcome"], registry=r)
         self.rebalances = Counter("farthing_rebalances", "Rebalances of the consumer group seen.", registry=r)
         self.rebalance_seconds = Counter("farthing_rebalance_seconds", "Seconds without an assignment.", registry=r)
         self.broker_errors = Counter("farthing_broker_errors", "Errors of the broker.", ["stage"], registry=r)
+        self.report_errors = Counter(
+            "farthing_report_errors",
+            "Failed attempts to publish usage totals or a heartbeat; scoring goes on.", ["report"], registry=r,
+        )  # fmt: skip
+        self.usage_unpublished = Gauge(
+            "farthing_usage_unpublished_seconds", "Seconds since usage totals cannot be published; 0 if they can.",
+            registry=r,
+        )  # fmt: skip
+        self.refused_metadata = Counter(
+            "farthing_refused_metadata",
+            "Partitions taken over whose committed metadata is no usage total: a new count began.",
+            ["reason"], registry=r,
+        )  # fmt: skip
         self.lag = Gauge(
             "farthing_lag_events",
-            "High watermark (or last stable offset) minus next unacknowledged offset, of this worker's partitions; NaN "
-            "while not known.",
+            "High watermark minus next unacknowledged offset, of this worker's partitions; NaN while not known.",
+            ["route"], registry=r,
+        )  # fmt: skip
+        self.unreadable = Gauge(
+            "farthing_lag_unreadable_events",
+            "The part of the lag that cannot be read yet: a producer's transaction is open; NaN while not known.",
             ["route"], registry=r,
         )  # fmt: skip
         self.partitions = Gauge("farthing_assigned_partitions", "Partitions assigned to this worker.", registry=r)
@@ -226,6 +256,7 @@ class Metrics:
         for route, model in routes.items():
             self.model.labels(route).info({"model": model})
             self.lag.labels(route).set(math.nan)
+            self.unreadable.labels(route).set(math.nan)
             for family in (
                 self.rows,
                 self.blocks,
@@ -241,22 +272,35 @@ class Metrics:
                 self.dropped_headers.labels(route, reason.name.lower())
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        for report in REPORTS:
+            self.report_errors.labels(report)
+        for why in REASONS:
+            self.refused_metadata.labels(why)
 
-    def show_lag(self, lag: Callable[[], Mapping[str, int | None]]) -> None:
+    def show_lag(self, lag: Callable[[], Mapping[str, Lag | None]]) -> None:
         """Show what ``lag`` returns for each route at the time of a scrape, None as NaN: unknown is not 0."""
 
-        def shown(route: str) -> float:
+        def shown(route: str, part: Callable[[Lag], int]) -> float:
             value = lag()[route]
-            return math.nan if value is None else value
+            return math.nan if value is None else part(value)
 
         for route in lag():
-            self.lag.labels(route).set_function(partial(shown, route))
+            self.lag.labels(route).set_function(partial(shown, route, attrgetter("events")))
+            self.unreadable.labels(route).set_function(partial(shown, route, attrgetter("unreadable")))
 
     def set_rebalances(self, count: int, seconds: float) -> None:
         """Bring the rebalance counters up to the consumer's running totals."""
         self.rebalances.inc(count - self._rebalances)
         self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
         self._rebalances, self._rebalance_seconds = count, seconds
+
+    def moved(self, partition: Partition, moved: Moved) -> None:
+        """Note that a partition goes on at another offset, and how many events it lost."""
+        route, number = partition
+        if moved.reason == "new_log":
+            self.new_logs.labels(route, number).inc()
+        if moved.lost:
+            self.events_lost.labels(route, number, moved.reason).inc(moved.lost)
 
     def record(self, stats: BlockStats) -> None:
         """Add the counts of one acknowledged block."""

@@ -20,31 +20,41 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from farthing.blocks import FetchedPartition, Segment
-from farthing.errors import BrokerError
+from farthing.errors import BlockHeldError, BrokerError
 from farthing.kafka import (
     BatchProducer,
     Fetched,
+    HeldError,
     KafkaSettings,
+    Lag,
     OffsetTracker,
     Partition,
     RecordConsumer,
+    SinkLimits,
     Ticket,
     lag_by_topic,
-    letter_of_batch,
 )
 from farthing.process.probes import Health
+from farthing.serving.backlog import Backlog
+from farthing.serving.commits import Commits
+from farthing.serving.delivery import Delivery
+from farthing.serving.failpoints import failpoint
+from farthing.serving.finality import finality
+from farthing.serving.joining import JOINING, Joining
 from farthing.serving.metrics import Metrics
+from farthing.serving.positions import Positions
 from farthing.serving.progress import Progress
 from farthing.serving.reporting import NoReports, Reports
-from farthing.serving.route import Answer, Route
+from farthing.serving.route import Route
 from farthing.serving.scoring_thread import ScoringThread
+from farthing.wire import Unread
 
 log = structlog.get_logger()
 
-COMMIT_TIMEOUT_S = 5.0
 REVOKE_TIMEOUT_S = 20.0  # for what is in flight when a rebalance begins; the group waits that long for us
 LEAVE_TIMEOUT_S = 2.0  # part of the drain's time that is reserved for leaving the group
-CLOSE_TIMEOUT_S = 5.0  # the same after an error
+HELD_AGAIN_S = 5.0  # when to try again after a model or an output topic has refused everything
+CLOSE_TIMEOUT_S = 5.0  # the same after an error, and while joining
 NARROW_AGAIN_S = 5.0  # when to check again whether a sink with too few partitions has more now
 
 
@@ -62,19 +72,42 @@ class Pipeline:
         stall_timeout_s: float,
         on_corrupt_batch: str,
         reports: Reports | None = None,
+        transactional_id: str | None = None,
     ) -> None:
+        """``transactional_id`` makes delivery exactly once."""
         self._routes: Mapping[str, Route] = {route.topics.source: route for route in routes}
-        self._consumer = RecordConsumer(kafka, self._routes, on_revoked=self._on_revoked, on_position=self._on_position)
-        self._producer = BatchProducer(kafka)
+        self._reports = NoReports() if reports is None else reports
         self._offsets = OffsetTracker()
+        self._backlog = Backlog(kafka.fetch_max_bytes)
+        self._positions = Positions(
+            self._offsets, self._backlog, self._reports, metrics, lambda *place: self._consumer.seek(*place)
+        )
+        self._consumer = RecordConsumer(
+            kafka, self._routes, on_revoked=self._on_revoked, on_position=self._positions.begin,
+            on_moved=self._positions.move, known_logs=self._reports.known_logs,
+        )  # fmt: skip
+        self._reports.name_logs(self._consumer.topic_id)
+        self._producer = BatchProducer(kafka, transactional_id)
+        self._finality = finality(self._consumer, self._offsets, self._producer, self._reports)
+        self._limits = SinkLimits(kafka, [t for r in routes for t in (r.topics.sink, r.topics.dead_letters)])
+        for route in routes:
+            route.limits_of = self._limits.of
         self._metrics = metrics
         metrics.show_lag(self.lag)
-        self._progress = Progress(metrics, health, stall_timeout_s=stall_timeout_s)
+        topics = {source: (route.topics.sink, route.topics.dead_letters) for source, route in self._routes.items()}
+        self._progress = Progress(
+            kafka, topics, self._consumer, self._offsets, metrics, health, stall_timeout_s=stall_timeout_s
+        )
         self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
-        self._reports = NoReports() if reports is None else reports
         self._scoring = ScoringThread(stall_timeout_s)
+        self._delivery = Delivery(
+            self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
+            self._consumer.written,
+        )  # fmt: skip
+        self._commits = Commits(self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress)
         self._producing: asyncio.Task[None] | None = None
+        self._joining = Joining(kafka, health)
         self._joined = False
         self._next_commit = 0.0
 
@@ -86,12 +119,12 @@ class Pipeline:
         BrokerError
             The broker refuses, and trying again would not help.
         ScoreError
-            A bug, a bad bundle or a model that hangs: nothing of the block is committed.
+            The model hangs: nothing of the block is committed.
         """
         left = CLOSE_TIMEOUT_S
         working = asyncio.create_task(self._run(stop))
         stopping = asyncio.create_task(stop.wait())
-        looking = asyncio.create_task(self._progress.keep_looking(self._consumer, self._offsets))
+        looking = asyncio.create_task(self._progress.keep_looking())
         try:
             await asyncio.wait({working, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -100,7 +133,8 @@ class Pipeline:
                 await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
                 left = max(deadline - time.monotonic(), 1.0)
                 if not self._joined:
-                    log.info("stopped_while_joining", note="nothing had been read")
+                    log.info("stopped_while_joining", note="nothing had been read; leaving the group")
+                    left = CLOSE_TIMEOUT_S
                 elif not working.done():
                     log.warning("drain_incomplete", error="time is up", note="uncommitted events are scored again")
             for task in (working, looking):
@@ -113,18 +147,25 @@ class Pipeline:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._consumer.close(left)
             await self._producer.close(2.0)
+            await self._limits.close()
             await self._reports.close(1.0)
             self._scoring.close()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        await self._producer.start()
-        await self._reports.start()
-        await self._consumer.start()
+        async with self._joining:
+            await self._producer.start()
+            await self._limits.read()
+            await self._reports.start()
+            self._joining.begin(JOINING)
+            await self._consumer.start()
         self._joined = True
         self._progress.begin()
         await self._loop(stop)
         try:
-            await self._settle()
+            try:
+                await self._settle()
+            except HeldError as error:  # the other partitions have something to commit
+                log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
             await self._finish(self._offsets.partitions())
         except BrokerError as error:
             log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
@@ -134,15 +175,21 @@ class Pipeline:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._backlog:
+                    await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
                 try:
-                    fetched = fetching.result()
-                    fetching = asyncio.create_task(self._fetch())  # the next block is fetched while this one is scored
-                    await self._work(fetched)
+                    answered = False
+                    if fetching.done() and self._backlog.has_room():
+                        fetched = fetching.result()
+                        if fetched.epoch == self._consumer.epoch:
+                            self._backlog.add(fetched.partitions)
+                        answered = fetched.answered
+                        fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                    await self._work()
                     await self._commit_when_due()
-                    if fetched.answered and not self._offsets.in_flight():
+                    if answered and not self._offsets.in_flight():
                         self._progress.calm()
                 except BrokerError as error:
                     fetching.cancel()
@@ -155,113 +202,109 @@ class Pipeline:
             await asyncio.wait({fetching})
 
     async def _fetch(self) -> Fetched:
+        self._consumer.left_out = self._backlog.left_out()
         began = time.perf_counter()
         fetched = await self._consumer.fetch()
+        failpoint("after_fetch")
         self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
         return fetched
 
-    async def _work(self, fetched: Fetched) -> None:
-        """Score what was fetched, route by route, and pass each answer on to be produced."""
+    async def _work(self) -> None:
+        """Score what was fetched, one block of each route, and pass each answer on to be produced."""
         for source, route in self._routes.items():
-            parts = [part for part in fetched.partitions if part.topic == source and self._expected(part)]
-            parts = await self._with_place(route, parts)
-            if not parts or fetched.epoch != self._consumer.epoch:
+            epoch = self._consumer.epoch
+            waiting = self._backlog.next_of(source)
+            if self._positions.are_after_gaps(waiting):
+                await self._settle()
+            parts = await self._with_place(route, [one for one in waiting if self._positions.expected(one)])
+            if not parts or epoch != self._consumer.epoch:
                 continue
+            fetched = {one.partition: one.part for one in parts}
+            try:
+                answer = await self._scoring.call(route.answer, parts)
+            except BlockHeldError as error:
+                for one in parts if epoch == self._consumer.epoch else ():
+                    self._hold(one.partition, str(error))
+                    self._positions.go_back(one.partition)
+                continue
+            failpoint("after_score")
+            if self._producing is not None:
+                await self._producing
+            if epoch != self._consumer.epoch:
+                return  # there was a rebalance, or another log: the events are scored again from where they go on
             tickets: dict[Partition, Ticket] = {}
-            answer = await self._scoring.call(route.answer, parts)
-            if fetched.epoch != self._consumer.epoch:
-                return  # there was a rebalance: the new owner begins from what is committed
             for segment in answer.segments:
                 partition = (segment.topic, segment.partition)
                 tickets[partition] = self._offsets.begin(partition, segment.first_offset, segment.next_offset)
-            if self._producing is not None:
-                await self._producing
-            self._producing = asyncio.create_task(self._produce(answer, list(tickets.values())))
-            for part, segment in zip(parts, answer.segments, strict=True):
-                if segment.fault is not None:
-                    await self._on_fault(route, part, segment)
+            delivery = self._delivery.answer(route, fetched, answer, list(tickets.values()))
+            self._producing = asyncio.create_task(delivery)
+            for partition in self._backlog.settle(parts):
+                self._positions.go_back(partition)
+            for segment in answer.segments:
+                if segment.fault is not None and epoch == self._consumer.epoch:
+                    await self._on_fault(route, fetched[segment.topic, segment.partition], segment)
 
-    def _expected(self, part: FetchedPartition) -> bool:
-        """Whether the bytes begin where the last block ended; if not, the position is corrected."""
-        partition = (part.topic, part.partition)
-        begun = self._offsets.begun(partition)
-        if begun is not None and begun != part.fetch_offset:
-            self._consumer.seek(partition, begun)
-        return begun == part.fetch_offset
-
-    async def _with_place(self, route: Route, parts: list[FetchedPartition]) -> list[FetchedPartition]:
+    async def _with_place(self, route: Route, parts: list[Unread]) -> list[Unread]:
         """Hold partitions that an output topic lacks (for example if the source was widened first); others go on."""
-        for topic in (route.topics.sink, route.topics.dead_letters):
-            needed = max((part.partition + 1 for part in parts), default=0)
-            count = await self._producer.partition_count(topic, needed=needed)
-            if count is None or count >= needed:
-                continue
-            for part in parts:
-                if part.partition >= count:
-                    reason = f"{topic} has {count} partitions, its source {part.topic} has more; add partitions to it"
-                    self._consumer.hold((part.topic, part.partition), reason, again_in_s=NARROW_AGAIN_S)
-                    self._consumer.seek((part.topic, part.partition), part.fetch_offset)
-            parts = [part for part in parts if part.partition < count]
-        return parts
-
-    async def _produce(self, answer: Answer, tickets: Sequence[Ticket]) -> None:
-        began = time.perf_counter()
-        await self._producer.send(answer.batches)
-        answer.stats.stage_seconds["produce"] = time.perf_counter() - began
-        for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
-            if self._offsets.ack(ticket):
-                tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
-                self._reports.add(ticket.partition, segment.next_offset, usage, tenants)
-        self._progress.made()
-        self._metrics.record(answer.stats)
-        self._metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
+        lacking = await self._delivery.without_place(route, [one.partition for one in parts])
+        for partition, reason in lacking.items():
+            self._consumer.hold(partition, reason, again_in_s=NARROW_AGAIN_S)
+            self._positions.go_back(partition)
+        return [one for one in parts if one.partition not in lacking]
 
     async def _settle(self) -> None:
-        """Wait for the block that is being produced."""
-        if self._producing is not None:
-            producing, self._producing = self._producing, None
-            await producing
+        """Wait for the block that is being produced. Whoever gives partitions up meanwhile waits for it too."""
+        producing = self._producing
+        if producing is not None:
+            try:
+                await producing
+            finally:
+                if self._producing is producing:
+                    self._producing = None
 
     async def _commit_when_due(self) -> None:
         if time.monotonic() < self._next_commit:
             return
         self._next_commit = time.monotonic() + self._commit_interval_s
-        if self._producing is not None and self._producing.done():
+        if self._producing is not None and (self._finality.together or self._producing.done()):
             await self._settle()
-        await self._commit(self._offsets.committable(), COMMIT_TIMEOUT_S)
-        # A total that was not due with the last commit, because there may not be another commit.
+        self._positions.pass_gaps()
+        self._limits.read_when_due()
+        await self._commits.commit()
         await self._reports.publish(self._offsets.partitions())
 
-    async def _commit(self, offsets: dict[Partition, int], timeout_s: float, *, last: bool = False) -> None:
-        if not offsets:
-            return
-        began = time.perf_counter()
-        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged while we publish
-        await self._reports.publish(offsets, everything=last)
-        ours = await self._consumer.commit(offsets, timeout_s, metadata)
-        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
-        self._metrics.commits.labels("committed" if ours else "not_ours").inc()
-        if ours:
-            self._offsets.committed(offsets)
-
     async def _finish(self, partitions: list[Partition]) -> None:
-        """Commit what is acknowledged there, and publish the totals that were not yet due when theirs was committed."""
-        await self._commit(self._offsets.committable(partitions), COMMIT_TIMEOUT_S, last=True)
+        """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
+        await self._commits.commit(partitions)
         await self._reports.publish(partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """Go back to what is acknowledged after an error of the broker, pause, and try again."""
         if not error.retriable:
             raise error
-        pause = self._progress.trouble(error)
+        pause = 0.0
+        if isinstance(error, HeldError):
+            for partition, reason in error.reasons.items():
+                self._hold(partition, reason)
+        else:
+            pause = self._progress.trouble(error)
         if self._producing is not None:
+            await asyncio.wait({self._producing})  # still ours meanwhile: whoever ends the loop now ends it too
             producing, self._producing = self._producing, None
-            await asyncio.wait({producing})
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
-        for partition in self._offsets.partitions():
-            self._consumer.seek(partition, self._offsets.rewind(partition))
+        self._backlog.clear()
+        try:
+            await self._finality.undo()
+        except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
+            if not trouble.retriable:
+                raise
+            pause = self._progress.trouble(trouble)
         await asyncio.wait({stopping}, timeout=pause)
+
+    def _hold(self, partition: Partition, reason: str) -> None:
+        """Hold a partition whose output is refused, and say so until something of it is written."""
+        self._consumer.hold(partition, reason, again_in_s=HELD_AGAIN_S, until_written=True)
 
     async def _on_fault(self, route: Route, part: FetchedPartition, segment: Segment) -> None:
         """Handle an unreadable batch: hold its partition, or send its bytes to the dead letters and go on after it."""
@@ -276,18 +319,19 @@ class Pipeline:
             return
         assert fault.next_offset is not None
         log.error("corrupt_batch_skipped", error=str(fault), continues_at=fault.next_offset)
+        epoch = self._consumer.epoch
         await self._settle()
-        if self._offsets.begun(partition) != segment.next_offset:
-            return  # there was a rebalance
+        if epoch != self._consumer.epoch or self._offsets.begun(partition) != segment.next_offset:
+            return  # there was a rebalance, or another log
         ticket = self._offsets.begin(partition, segment.next_offset, fault.next_offset)
-        letter = letter_of_batch(part, fault, topic=route.topics.dead_letters, model=route.stages.model_id)
-        await self._producer.send([letter])
-        if self._offsets.ack(ticket):
-            self._reports.add(partition, fault.next_offset)
-        self._consumer.seek(partition, fault.next_offset)
+        self._producing = asyncio.create_task(self._delivery.letter(route, part, fault, ticket))
+        await self._settle()
+        self._positions.go_back(partition)  # to after the batch
 
     async def _on_revoked(self, partitions: list[Partition]) -> None:
-        """Finish and commit what is in flight before partitions are given up."""
+        """Finish and commit what is in flight before partitions are given up; nothing more is begun."""
+        failpoint("in_revoke")
+        self._backlog.clear()
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 if self._producing is not None:
@@ -296,13 +340,10 @@ class Pipeline:
         except (BrokerError, TimeoutError) as error:
             log.warning("revoked_before_commit", error=str(error), note="the new owner scores some events again")
         finally:
+            self._finality.give_up()
             self._offsets.revoke(partitions)
             self._reports.revoke(partitions)
 
-    def _on_position(self, partition: Partition, offset: int, metadata: str) -> None:
-        self._offsets.assign(partition, offset)
-        self._reports.assign(partition, offset, metadata)
-
-    def lag(self) -> dict[str, int | None]:
+    def lag(self) -> dict[str, Lag | None]:
         """Return the lag by route (see :mod:`farthing.kafka.lag`); None where it is unknown."""
         return lag_by_topic(self._routes, self._consumer.lag(self._offsets.next_unacknowledged))

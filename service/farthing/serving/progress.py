@@ -1,19 +1,22 @@
 """Watches whether the worker makes progress, for the gauges and for ``/ready``.
 
-An error that may pass never ends a worker: it stays alive, says why it is not ready, and tries again.
+An error that may pass never ends a worker: it stays alive, says why it is not ready, and tries again. What makes it
+unready is decided in :mod:`farthing.serving.readiness`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from farthing.errors import BrokerError
-from farthing.kafka import OffsetTracker, RecordConsumer
+from farthing.kafka import BrokerWatch, KafkaSettings, OffsetTracker, Partition, RecordConsumer
 from farthing.process.probes import Health
 from farthing.serving.metrics import Metrics
+from farthing.serving.readiness import LeaderView, PartitionView, Readiness, Sample
 
 log = structlog.get_logger()
 
@@ -22,30 +25,50 @@ RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # after an error of the broker; the 
 
 
 class Progress:
-    """Remembers when a block was last acknowledged, and how often in a row the broker has failed."""
+    """Looks at the worker twice a second, and counts how often in a row the broker has failed."""
 
-    def __init__(self, metrics: Metrics, health: Health, *, stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topics: Mapping[str, Sequence[str]],
+        consumer: RecordConsumer,
+        offsets: OffsetTracker,
+        metrics: Metrics,
+        health: Health,
+        *,
+        stall_timeout_s: float,
+    ) -> None:
+        """``topics`` maps each source topic to those that its scores and dead letters go to."""
+        self._group = kafka.group_id
+        self._consumer = consumer
+        self._offsets = offsets
         self._metrics = metrics
         self._health = health
-        self._stall_timeout_s = stall_timeout_s
+        self._readiness = Readiness(stall_timeout_s)
+        self._watch = BrokerWatch(
+            kafka, topics, consumer.ends, assignment=lambda: consumer.assignment, on_change=consumer.refresh
+        )
+        self._commits = 0
         self._trouble = 0  # times in a row that the broker failed
-        self._last = time.monotonic()
-        self._begun = False
+        self._error: str | None = None  # of the last time, from the second on
+        self._joined = asyncio.Event()
 
     def begin(self) -> None:
         """Note that the worker has joined the group: from now on it should make progress."""
-        self._begun = True
-        self._last = time.monotonic()
+        self._joined.set()
         self._health.set("running", "scoring")
 
     def made(self) -> None:
         """Note that a block was acknowledged."""
         self.calm()
-        self._last = time.monotonic()
+
+    def committed(self) -> None:
+        """Note that a commit was acknowledged."""
+        self._commits += 1
 
     def calm(self) -> None:
         """Note that the broker answers and nothing is left to do."""
-        self._trouble = 0
+        self._trouble, self._error = 0, None
 
     def trouble(self, error: BrokerError) -> float:
         """Note that the broker failed; returns the pause before the next attempt, in seconds."""
@@ -53,43 +76,59 @@ class Progress:
         pause = RETRY_PAUSES_S[min(self._trouble, len(RETRY_PAUSES_S) - 1)]
         self._trouble += 1
         if self._trouble > 1:
-            self._health.set("stalled", str(error))
+            self._error = str(error)
         log.warning("broker_trouble", error=str(error), again_in_s=pause)
         return pause
 
-    async def keep_looking(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
+    async def keep_looking(self) -> None:
         """Keep the gauges and ``/ready`` up to date, whatever the loop is waiting for."""
-        learning: asyncio.Task[None] | None = None
+        await self._joined.wait()
+        watching = asyncio.create_task(self._watch.run())
         try:
-            while True:
-                if self._begun:
-                    if learning is None or learning.done():
-                        if learning is not None:
-                            learning.result()
-                        learning = asyncio.create_task(consumer.learn_ends(LOOK_EVERY_S))
-                    self._look(consumer, offsets)
+            while not watching.done():
+                self._look()
                 await asyncio.sleep(LOOK_EVERY_S)
+            watching.result()
         finally:
-            if learning is not None:
-                learning.cancel()
+            watching.cancel()
+            await asyncio.wait({watching})
 
-    def _look(self, consumer: RecordConsumer, offsets: OffsetTracker) -> None:
-        lags, held = consumer.lag(offsets.next_unacknowledged) or {}, consumer.held
+    def _look(self) -> None:
+        consumer = self._consumer
         self._metrics.partitions.set(len(consumer.assignment))
-        self._metrics.halted.set(len(held))
+        self._metrics.halted.set(len(consumer.held))
         self._metrics.set_rebalances(consumer.rebalances, consumer.rebalance_seconds)
-        now = time.monotonic()
-        waiting = sum(lag or 0 for partition, lag in lags.items() if partition not in held)
-        if not offsets.in_flight() and not waiting:
-            self._last = now
-        if self._trouble > 1:
-            return  # /ready already says so
-        if held:
-            (topic, number), reason = min(held.items())
-            others = f" (and {len(held) - 1} more partitions)" if len(held) > 1 else ""
-            self._health.set("stalled", f"{topic}[{number}] is held{others}: {reason}")
-        elif now - self._last > self._stall_timeout_s:
-            what = f"a lag of {waiting:,} events" if waiting else "events in flight"
-            self._health.set("stalled", f"there is {what} and no progress for {self._stall_timeout_s:.0f} s")
-        else:
-            self._health.set("running", "scoring")
+        self._health.set(*self._readiness.look(self._sample(), time.monotonic()))
+
+    def _sample(self) -> Sample:
+        consumer, offsets, watch = self._consumer, self._offsets, self._watch
+        lags, held = consumer.lag(offsets.next_unacknowledged), consumer.held
+        partitions = None
+        if lags is not None:
+            partitions = {}
+            for partition, lag in lags.items():
+                end = consumer.ends.get(partition)
+                partitions[partition] = PartitionView(
+                    leader=self._leader(partition),
+                    lag=lag,
+                    next_unacknowledged=offsets.next_unacknowledged(partition),
+                    readable_end=None if end is None else end.readable,
+                    held=held.get(partition),
+                )
+        return Sample(
+            epoch=consumer.epoch,
+            partitions=partitions,
+            written={partition: self._leader(partition) for partition in watch.written},
+            missing=watch.missing,
+            group=self._group,
+            coordinator=watch.coordinator,
+            coordinator_answers=watch.coordinator_answers,
+            coordinator_problem=watch.coordinator_problem,
+            commits=self._commits,
+            uncommitted=bool(offsets.committable()),
+            trouble=self._error,
+        )
+
+    def _leader(self, partition: Partition) -> LeaderView:
+        name, problem = self._watch.leader(partition)
+        return LeaderView(self._watch.answers(partition), name, problem)

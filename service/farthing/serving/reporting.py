@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from farthing.blocks import Int64s
-from farthing.kafka import Partition
+from farthing.kafka import Incarnation, Partition
 from farthing.meter.tenants import TenantNames
 
 
@@ -14,10 +14,19 @@ class Reports(Protocol):
     """Is told about every partition and block, and supplies the metadata of every commit."""
 
     async def start(self) -> None:
-        """Connect. Raises BrokerError."""
+        """Start."""
 
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Take over a partition from ``offset`` on; ``metadata`` was committed with it."""
+
+    def move(self, partition: Partition, offset: int, log: int, lost: int) -> None:
+        """Go on counting at ``offset`` of the log with this number; ``lost`` events before it were never scored."""
+
+    def name_logs(self, topic_id: Callable[[Partition], str]) -> None:
+        """Take the function that gives a partition's topic id, empty if that is not known."""
+
+    async def known_logs(self, partitions: list[Partition]) -> Mapping[Partition, Incarnation]:
+        """Look up which logs the books know; partitions that they do not have are left out."""
 
     def add(
         self,
@@ -28,11 +37,11 @@ class Reports(Protocol):
     ) -> None:
         """Add what was acknowledged up to ``next_offset``; see :meth:`farthing.serving.accounting.Accounting.add`."""
 
-    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
-        """Return the metadata to commit with these partitions' offsets."""
+    def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> Mapping[Partition, str]:
+        """Return the metadata to commit with these partitions' offsets; shorter if the broker ``refused`` the last."""
 
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
-        """Publish what must be published before these partitions' offsets are committed. Raises BrokerError."""
+        """Have the totals that are due published, without waiting; with ``everything``, wait a moment for the last."""
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """Give up partitions."""
@@ -50,6 +59,16 @@ class NoReports:
     def assign(self, partition: Partition, offset: int, metadata: str) -> None:
         """Do nothing."""
 
+    def move(self, partition: Partition, offset: int, log: int, lost: int) -> None:
+        """Do nothing."""
+
+    def name_logs(self, topic_id: Callable[[Partition], str]) -> None:
+        """Do nothing."""
+
+    async def known_logs(self, partitions: list[Partition]) -> Mapping[Partition, Incarnation]:
+        """Return nothing."""
+        return {}
+
     def add(
         self,
         partition: Partition,
@@ -59,7 +78,7 @@ class NoReports:
     ) -> None:
         """Do nothing."""
 
-    def metadata(self, partitions: Iterable[Partition]) -> Mapping[Partition, str]:
+    def metadata(self, partitions: Iterable[Partition], *, refused: bool = False) -> Mapping[Partition, str]:
         """Return nothing."""
         return {}
 

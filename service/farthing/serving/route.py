@@ -13,11 +13,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from farthing.blocks import (
+    N_STATUSES,
     BidBlock,
     Bytes,
     DecisionBlock,
@@ -31,21 +33,31 @@ from farthing.blocks import (
     Segment,
     Status,
 )
+from farthing.errors import BlockHeldError
+from farthing.limits import MAX_BLOCK_BYTES, block_bytes
 from farthing.meter.count import count_usage
 from farthing.meter.tenants import TenantNames, TenantRows
 from farthing.meter.tokens import TextSample
 from farthing.model.stages import Stages
 from farthing.payload import Field
+from farthing.serving.breaker import NOT_ITS_OWN, Breaker, describe_refusals
+from farthing.serving.failing import Worked, work_around
+from farthing.serving.late import LateLetter, difference, record_at
 from farthing.serving.metrics import BlockStats
 from farthing.wire import (
+    DEFAULT_LIMITS,
     Arena,
     Dropped,
+    Limits,
+    TopicLimits,
+    Unread,
     decode,
     encode_dead,
     encode_records,
     encode_scores,
     header_bytes,
     stamp_producer,
+    warm_pieces,
 )
 
 T = TypeVar("T")
@@ -88,6 +100,7 @@ class Route:
         *,
         tenant: str | None = None,
         max_header_bytes: int = 0,
+        max_block_bytes: int = MAX_BLOCK_BYTES,
     ) -> None:
         """Make a route.
 
@@ -101,6 +114,8 @@ class Route:
             Path of the field that names an event's tenant; None if tenants are not counted.
         max_header_bytes:
             Most bytes of an event's own headers that are carried on to its score.
+        max_block_bytes:
+            What the events of one block may be charged (:mod:`farthing.limits`).
 
         Raises
         ------
@@ -118,6 +133,11 @@ class Route:
         self.sample = TextSample()  # of live texts, for the ledger's estimate of tokens
         self._next_sample = 0.0
         self._arena = Arena()
+        self._breaker = Breaker()
+        self.limits_of: Callable[[str], TopicLimits] = lambda topic: DEFAULT_LIMITS
+        self._limits = Limits(
+            *block_bytes(max_block_bytes, stages.max_event_bytes, has_rows=stages.field_plan.has_array)
+        )
 
     def warm(self) -> None:
         """Score a made-up block, so that every kernel is compiled before the first event."""
@@ -134,61 +154,134 @@ class Route:
         )  # fmt: skip
         stamp_producer(batch.data, 0, 0, 0)
         self.answer([FetchedPartition(self.topics.source, 0, 0, len(values), batch.data.data)])
+        warm_pieces()
 
-    def answer(self, fetched: Sequence[FetchedPartition]) -> Answer:
-        """Decode, parse, featurize, score, decide, render and encode one block.
+    def answer(self, fetched: Sequence[FetchedPartition | Unread]) -> Answer:
+        """Decode, parse, featurize, score, decide, render and encode one block: as much of ``fetched`` as it may have.
 
-        An unreadable batch is a fault of its segment, an unreadable event a dead letter; a ScoreError is a
-        bug and ends the worker.
+        An unreadable batch is a fault of its segment, an unreadable event a dead letter, and so is one on which the
+        model fails or whose score the sink does not take.
+
+        Raises
+        ------
+        BlockHeldError
+            The model fails on nearly all events, or on the block and not on its parts, or the sink takes nearly none of
+            the scores.
         """
-        topics, stages, clock = self.topics, self.stages, _StageClock()
-        records = clock("decode", decode(fetched, self._arena))
+        clock = _StageClock()
+        unread = [part if isinstance(part, Unread) else Unread(part) for part in fetched]
+        new = [part for part in unread if not part.begun]
+        sizes = [len(part.part.data) for part in new]
+        records = clock("decode", decode(unread, self._arena, self._limits))
+        worked, failing = work_around(records, partial(self._work, clock=clock))
+        fetched_bytes = sum(size for part, size in zip(new, sizes, strict=True) if part.begun)
+        return self._encode(fetched_bytes, records, worked, failing, clock)
+
+    def _work(self, records: RecordBlock, clock: _StageClock) -> Worked:
+        """Run the stages between decoding and encoding."""
+        stages = self.stages
         columns = clock("parse", stages.parse(records))
         features = clock("featurize", stages.featurize(columns, records))
         scores = clock("score", stages.score(features))
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
         decisions = clock("decide", stages.decide(columns, scores, inputs))
         values = clock("render", stages.render(records, columns, decisions))
+        return Worked(columns, decisions, values, len(scores))
+
+    def _encode(
+        self,
+        fetched_bytes: int,
+        records: RecordBlock,
+        worked: Worked,
+        failing: Sequence[int],
+        clock: _StageClock,
+    ) -> Answer:
+        topics, stages, columns = self.topics, self.stages, worked.columns
         dropped = np.zeros(len(Dropped), np.int64)
+        status = worked.decisions.status.copy()
+        status[list(failing)] = Status.MODEL_FAILED
+        now_ms = time.time_ns() // 1_000_000
+        limits, dead_limits = self.limits_of(topics.sink), self.limits_of(topics.dead_letters)
         batches = encode_scores(
             records,
-            values,
+            worked.values,
             topic=topics.sink,
             compression=topics.compression,
+            limits=limits,
+            times=limits.times(now_ms),
             max_header_bytes=self._max_header_bytes,
             dropped=dropped,
+            status=status,
         )
-        if len(values) < len(records):
+        status_counts = np.bincount(status, minlength=N_STATUSES)
+        if self._breaker.trips(int(status_counts[Status.OK]), int(status_counts[list(NOT_ITS_OWN)].sum())):
+            raise BlockHeldError(describe_refusals(status_counts, topics.sink))
+        if status_counts[Status.OK] < len(records):
             batches += encode_dead(
                 records,
-                decisions.status,
+                status,
                 topic=topics.dead_letters,
                 model=stages.model_id,
+                now_ms=now_ms,
                 compression=topics.compression,
+                limits=dead_limits,
+                times=dead_limits.times(now_ms),
                 dropped=dropped,
             )
         clock("encode", batches)
-        self._take_sample(columns, records, decisions.status)
+        self._take_sample(columns, records, status)
         value_bytes = records.value_stop - records.value_start
         bounds = np.array([*(segment.start for segment in records.segments), len(records)], np.int64)
         prompt_bytes = stages.prompt_bytes(columns)
-        usage = count_usage(bounds, decisions.status, columns.row_indptr, value_bytes, prompt_bytes)
-        tenants = None
-        if self._tenant_field is not None:
-            tenant_column: Any = columns.columns[self._tenant_field.name]
-            tenants = self._tenant_names.count(bounds, decisions.status, prompt_bytes, tenant_column, records.buffer)
+        usage = count_usage(bounds, status, columns.row_indptr, value_bytes, prompt_bytes)
         stats = BlockStats(
             route=topics.source,
-            status_counts=np.bincount(decisions.status, minlength=len(Status)),
-            rows=len(scores),
-            fetched_bytes=sum(len(part.data) for part in fetched),
+            status_counts=status_counts,
+            rows=worked.rows,
+            fetched_bytes=fetched_bytes,
             value_bytes=int(value_bytes.sum()),
             produced_bytes=sum(len(batch.data) for batch in batches),
             stage_seconds=clock.seconds,
-            bid_counts=_count_bids(decisions),
+            bid_counts=_count_bids(worked.decisions, status),
             dropped_headers=dropped,
         )
-        return Answer(batches, records.segments, records.timestamps_ms.copy(), decisions.status, stats, usage, tenants)
+        tenants = self._count_tenants(bounds, status, prompt_bytes, columns, records)
+        return Answer(batches, records.segments, records.timestamps_ms.copy(), status, stats, usage, tenants)
+
+    def _count_tenants(
+        self, bounds: Int64s, status: Bytes, prompt_bytes: Int64s, columns: FieldColumns, records: RecordBlock
+    ) -> TenantRows | None:
+        if self._tenant_field is None:
+            return None
+        column: Any = columns.columns[self._tenant_field.name]
+        return self._tenant_names.count(bounds, status, prompt_bytes, column, records.buffer)
+
+    def letter(self, part: FetchedPartition, offset: int, status: Status, *, smallest: bool = False) -> LateLetter:
+        """Make the dead letter of an event whose score, or first letter, the broker has refused.
+
+        ``part`` is what was fetched with the event; ``smallest`` leaves only our own headers in the letter.
+        """
+        topics, now_ms = self.topics, time.time_ns() // 1_000_000
+        record = record_at(part, offset)
+        limits = self.limits_of(topics.dead_letters)
+        batches = encode_dead(
+            record,
+            np.array([status], np.uint8),
+            topic=topics.dead_letters,
+            model=self.stages.model_id,
+            now_ms=now_ms,
+            compression=topics.compression,
+            limits=limits,
+            times=limits.times(now_ms),
+            smallest=smallest,
+        )
+        columns = self.stages.parse(record)
+        bounds, prompt_bytes = np.array([0, 1], np.int64), self.stages.prompt_bytes(columns)
+        value_bytes = record.value_stop - record.value_start
+        before, after = np.array([Status.OK], np.uint8), np.array([status], np.uint8)
+        usage = [count_usage(bounds, s, columns.row_indptr, value_bytes, prompt_bytes)[0] for s in (before, after)]
+        tenants = [self._count_tenants(bounds, s, prompt_bytes, columns, record) for s in (before, after)]
+        return LateLetter(batches, usage[1] - usage[0], difference(*tenants))
 
     def _take_sample(self, columns: FieldColumns, records: RecordBlock, status: Bytes) -> None:
         """Sample the text of one event now and then."""
@@ -199,11 +292,11 @@ class Route:
         self.sample += TextSample.of(self.stages.prompt_text(columns, records, len(status) // 2))
 
 
-def _count_bids(decisions: DecisionBlock | BidBlock) -> Int64s | None:
+def _count_bids(decisions: DecisionBlock | BidBlock, status: Bytes) -> Int64s | None:
     """Count a block's bid requests by Outcome, test requests separately: (2, len(Outcome)); None for other tasks."""
     if not isinstance(decisions, BidBlock):
         return None
-    answered = decisions.status == Status.OK
+    answered = status == Status.OK
     kinds = decisions.test[answered].astype(np.int64) * len(Outcome) + decisions.outcomes[answered]
     return np.bincount(kinds, minlength=2 * len(Outcome)).reshape(2, len(Outcome))
 
@@ -217,6 +310,6 @@ class _StageClock:
 
     def __call__(self, stage: str, result: T) -> T:
         now = time.perf_counter()
-        self.seconds[stage] = now - self._last
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
         return result

@@ -30,6 +30,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE
+from farthing.process.access import authorization
 from farthing.process.exits import EXIT_TIMEOUT_S
 from farthing.process.probes import listen
 
@@ -120,14 +121,17 @@ class Supervisor:
                 loop.add_signal_handler(number, self._on_signal)
         with tempfile.TemporaryDirectory(prefix="farthing-") as name:
             self._children = [_Child(i, Path(name)) for i in range(self._settings.worker.workers)]
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)) as session:
+            http = self._settings.http
+            token = authorization(http.token_file, "http.token_file")
+            timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+            async with aiohttp.ClientSession(timeout=timeout, headers=token) as session:
                 self._session = session
-                http = self._settings.http
                 what = f"the supervisor of {len(self._children)} workers"
-                endpoint = await listen(http.host, http.port, ready=self._ready, metrics=self._metrics, what=what)
-                log.info(
-                    "supervisor_listening", url=f"http://{endpoint.host}:{endpoint.port}", workers=len(self._children)
+                endpoint = await listen(
+                    http.host, http.port, ready=self._ready, metrics=self._metrics, what=what, access=http.access
                 )
+                url = f"{http.access.scheme}://{endpoint.host}:{endpoint.port}"
+                log.info("supervisor_listening", url=url, workers=len(self._children))
                 watchers = [asyncio.create_task(self._watch(child)) for child in self._children]
                 try:
                     await self._stopping.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farthing.config import Settings
 from farthing.errors import StartError
-from farthing.kafka import Finding, RouteTopicNames, findings, partition_counts
+from farthing.kafka import Finding, RouteTopicNames, findings, missing_rights, partition_counts
 
 
 def topics_of(settings: Settings) -> list[RouteTopicNames]:
@@ -17,7 +17,22 @@ async def look(settings: Settings) -> tuple[list[Finding], dict[str, int]]:
     routes = topics_of(settings)
     names = [name for route in routes for name in route.all]
     counts = await partition_counts(settings.kafka, names)
-    return findings(routes, counts), counts
+    wanted = {name: operation for name, operation in _wanted(routes).items() if name in counts}
+    missing = await missing_rights(settings.kafka, wanted) if wanted else {}
+    refused = [
+        Finding(topic, f"this user lacks the right to {operation}", "allow it what deploy/kafka/acls.sh lists")
+        for topic, operation in missing.items()
+    ]
+    return findings(routes, counts) + refused, counts
+
+
+def _wanted(routes: list[RouteTopicNames]) -> dict[str, str]:
+    """Return the right that a worker needs on each topic."""
+    wanted: dict[str, str] = {}
+    for route in routes:
+        wanted |= {route.source: "READ", route.sink: "WRITE", route.dead_letters: "WRITE"}
+        wanted |= {} if route.pacing is None else {route.pacing: "READ"}
+    return wanted
 
 
 async def require(settings: Settings) -> None:

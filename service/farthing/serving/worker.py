@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -26,21 +27,23 @@ from prometheus_client.exposition import generate_latest
 from farthing import config
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE, ConfigError, FarthingError
-from farthing.kafka import PacingReader, ensure_compacted
+from farthing.kafka import Lag, PacingReader, ensure_compacted
 from farthing.kernels.jit import watch_compilation
 from farthing.meter.latencies import OCTAVE_EDGES_MS, by_edge, by_octave
 from farthing.meter.records import Heartbeat
 from farthing.model.scorer import Scorer
 from farthing.payload import naming
+from farthing.process.access import Access
 from farthing.process.exits import EXIT_TIMEOUT_S, FORCED_EXIT_CODE, exit_after, exit_now
 from farthing.process.first_start import COMPILING, compiling
 from farthing.process.http import Endpoint
 from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.process.probes import Health, listen
-from farthing.serving import topics
-from farthing.serving.accounting import Accounting, Reporter, Scored
+from farthing.serving import failpoints, topics
+from farthing.serving.accounting import Accounting, Scored
 from farthing.serving.metrics import Metrics
 from farthing.serving.pipeline import Pipeline
+from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route, RouteTopics
 from farthing.serving.supervisor import write_address
@@ -51,6 +54,7 @@ log = structlog.get_logger()
 
 FAILED_EXIT_TIMEOUT_S = 3.0  # after an error has been reported: a thread that hangs must not keep the process alive
 PARENT_LOOK_S = 1.0
+BUNDLE_FIRST_S = 2.0  # that a broker's fault waits for a bundle's
 
 
 class Worker:
@@ -64,7 +68,8 @@ class Worker:
         self._signals = 0
         self._stop = asyncio.Event()
         self._metrics: Metrics | None = None
-        self._lag: Callable[[], dict[str, int | None]] = dict
+        self._reporter: Reporter | None = None
+        self._lag: Callable[[], dict[str, Lag | None]] = dict
 
     async def run(self) -> int:
         """Serve until a signal; returns the exit code.
@@ -74,24 +79,22 @@ class Worker:
         FarthingError
             The start failed, or the pipeline met an error that a retry will not fix.
         """
+        failpoints.arm(os.environ)
         self._install_signals()
         keep_freed_memory()
         endpoint = await self._listen()
         parent = asyncio.create_task(self._watch_parent()) if self._address_file is not None else None
         try:
-            loaded = await self._unless_stopped(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+            loaded = await self._unless_stopped(self._load_and_look())
             if loaded is None:
                 return 0
             routes, self._metrics = loaded
-            if not self._stop.is_set():
-                self._health.set("joining", "joining the consumer group")
-            await self._unless_stopped(topics.require(self._settings))
             if not self._stop.is_set():
                 await self._serve(routes)
         except Exception as error:
             self._health.set("failed", str(error))
             code = error.exit_code if isinstance(error, FarthingError) else INTERNAL_EXIT_CODE
-            exit_after(FAILED_EXIT_TIMEOUT_S, code, "a thread did not end; the error is above")
+            exit_after(FAILED_EXIT_TIMEOUT_S, code, str(error) or type(error).__name__)
             raise
         finally:
             if parent is not None:
@@ -99,15 +102,33 @@ class Worker:
             await endpoint.close()
         return 0
 
+    async def _load_and_look(self) -> tuple[list[Route], Metrics]:
+        """Load the bundles and look at the broker meanwhile: a first start compiles for a minute."""
+        loading = asyncio.ensure_future(asyncio.to_thread(self._load, asyncio.get_running_loop()))
+        looking = asyncio.ensure_future(topics.require(self._settings))
+        try:
+            await asyncio.wait({loading, looking}, return_when=asyncio.FIRST_EXCEPTION)
+            # If both fail, it is the bundle that is named, as long as that shows in time.
+            await asyncio.wait({loading}, timeout=BUNDLE_FIRST_S)
+            if not loading.done():
+                await looking
+            loaded = await loading
+            if not self._stop.is_set():
+                self._health.set("joining", "joining the consumer group")
+            await looking
+            return loaded
+        finally:
+            loading.cancel()
+            looking.cancel()
+            await asyncio.gather(loading, looking, return_exceptions=True)
+
     async def _serve(self, routes: Sequence[Route]) -> None:
         settings = self._settings
         assert self._metrics is not None
         readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
         if readers is None:
             return
-        reports = await self._unless_stopped(self._make_reports(routes, self._metrics))
-        if self._stop.is_set():
-            return
+        reports = self._make_reports(routes, self._metrics)
         pipeline = Pipeline(
             routes,
             settings.kafka.for_worker(self._index),
@@ -117,6 +138,7 @@ class Worker:
             stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
             on_corrupt_batch=settings.worker.on_corrupt_batch,
             reports=reports,
+            transactional_id=self._transactional_id(),
         )
         self._lag = pipeline.lag
         settle_collector()
@@ -126,37 +148,42 @@ class Worker:
             for reader in readers:
                 await reader.close(1.0)
 
-    async def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
-        """Make the publisher of usage and heartbeats, and create its topics if they are missing."""
+    def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
+        """Make the publisher of usage and heartbeats."""
         meter, kafka = self._settings.meter, self._settings.kafka.for_worker(self._index)
         if not meter.enabled:
             return NoReports()
-        names = (meter.usage_topic, meter.heartbeat_topic)
-        made = await ensure_compacted(kafka, names, replication_factor=self._settings.ledger.replication_factor)
-        if made:
-            log.info("topics_created", topics=made)
+        make_topics = partial(ensure_compacted, kafka, replication_factor=self._settings.ledger.replication_factor)
         # Several services may run on a host: the configured port distinguishes them and survives a restart.
         name = f"{socket.gethostname()}:{self._settings.http.port}/{self._index or 0}"
-        started_ms = time.time_ns() // 1_000_000
+        # From here on by a clock that nobody puts forward or back: cores are paid for by the time in between.
+        started_ms, started_s = max(time.time_ns() // 1_000_000, 0), time.monotonic()
         edges = tuple(OCTAVE_EDGES_MS.tolist())
 
         def heartbeat() -> Heartbeat:
             samples = {route.stages.model_id: route.sample.as_ints() for route in routes}
             lags = {route: lag for route, lag in self._lag().items() if lag is not None}
+            unreadable = {route: lag.unreadable for route, lag in lags.items() if lag.unreadable}
             ages = metrics.latency.counts()
             octaves = {route: by_octave(counts) for route, counts in ages.items()}  # for older ledgers
             fine = {route: by_edge(counts) for route, counts in ages.items()}
+            at_ms = started_ms + int(1_000 * (time.monotonic() - started_s))
             return Heartbeat(
-                name, started_ms, time.time_ns() // 1_000_000, self._health.state, self._settings.worker.cores,
-                time.process_time_ns(), lags, edges, octaves, samples, fine,
+                name, started_ms, at_ms, self._health.state, self._settings.worker.cores,
+                time.process_time_ns(), {route: lag.events for route, lag in lags.items()}, edges, octaves, samples,
+                fine, unreadable,
             )  # fmt: skip
 
         scored = {route.topics.source: Scored(route.stages.model_id, route.stages.task) for route in routes}
-        accounting = Accounting(scored, most_tenants=meter.tenants)
-        return Reporter(
+        accounting = Accounting(
+            scored, most_tenants=meter.tenants, on_refused=lambda reason: metrics.refused_metadata.labels(reason).inc()
+        )
+        self._reporter = Reporter(
             kafka, accounting, heartbeat,
             usage_topic=meter.usage_topic, heartbeat_topic=meter.heartbeat_topic, stopping=self._stop.is_set,
+            make_topics=make_topics, metrics=metrics,
         )  # fmt: skip
+        return self._reporter
 
     async def _follow_pacing(self, routes: Sequence[Route], metrics: Metrics) -> list[PacingReader]:
         """Read the pacing topics of the routes that have one, and follow them."""
@@ -210,6 +237,7 @@ class Worker:
                 max_event_bytes=route.max_event_bytes,
                 threads=self._settings.worker.threads,
                 fields=route.fields,
+                trusted_keys=self._settings.model.trusted_keys,
             ).stages
         if stages.task != "bidding" and (route.pacing is not None or route.campaign is not None):
             raise ConfigError(
@@ -220,13 +248,30 @@ class Worker:
             stages = stages.with_settings(route.campaign.model_dump(exclude_none=True, by_alias=True))
         topics = RouteTopics(route.source, route.sink, route.dead_letters, self._settings.kafka.compression)
         try:
-            ready = Route(topics, stages, tenant=route.tenant, max_header_bytes=route.max_header_bytes)
+            ready = Route(
+                topics,
+                stages,
+                tenant=route.tenant,
+                max_header_bytes=route.max_header_bytes,
+                max_block_bytes=self._settings.worker.max_block_bytes,
+            )
         except ConfigError as error:
             raise ConfigError(f"route {route.source}: tenant = {route.tenant!r}: {error}") from error
         ready.warm()
         mapped = {"fields": route.fields} if route.fields else {}
         log.info("loaded", model=stages.model_id, seconds=round(time.monotonic() - began, 1), **mapped)
         return ready
+
+    def _transactional_id(self) -> str | None:
+        """Name our transactions, if delivery is exactly once: the same again after a restart, where that is known.
+
+        Then the broker aborts at once what a worker that died left open; otherwise after its transaction timeout.
+        """
+        kafka = self._settings.kafka.for_worker(self._index)
+        if kafka.delivery != "exactly_once":
+            return None
+        folder = None if self._address_file is None else f"{self._address_file.parent.name}-{self._index}"
+        return f"{kafka.group_id}.{kafka.group_instance_id or folder or uuid.uuid4().hex}"
 
     def _say_starting(self, reason: str) -> None:
         """Report how far the start is, unless it has ended meanwhile: draining and failing take precedence."""
@@ -245,15 +290,18 @@ class Worker:
             ready=self._ready,
             metrics=self._export,
             what="a worker" if self._index is None else f"worker {self._index}, under a supervisor",
+            access=Access(http.token_file) if supervised else http.access,
         )
         if self._address_file is not None:
             write_address(self._address_file, endpoint.host, endpoint.port)
-        log.info("listening", url=f"http://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
+        scheme = "http" if supervised else http.access.scheme
+        log.info("listening", url=f"{scheme}://{endpoint.host}:{endpoint.port}", paths=["/live", "/ready", "/metrics"])
         return endpoint
 
     async def _ready(self) -> tuple[bool, str]:
         state, reason = self._health.now
-        return self._health.ready, f"{state}: {reason}"
+        trouble = None if self._reporter is None else self._reporter.trouble
+        return self._health.ready, f"{state}: {reason}" + (f" ({trouble})" if trouble is not None else "")
 
     async def _export(self) -> bytes:
         if self._metrics is None:

@@ -99,7 +99,7 @@ class Bidding:
         Returns
         -------
         A block whose status is NON_FINITE where a request was OK but a score is NaN or infinite, and otherwise
-        WRONG_TYPE where its id is not a string.
+        WRONG_TYPE where its id is not a string, or tmax or test not a number.
 
         Raises
         ------
@@ -112,7 +112,11 @@ class Bidding:
             raise ValueError(f"{len(scores)} rows of scores, the events have {columns.row_indptr[-1]} rows")
         if not 0.0 < inputs.pacing <= 1.0:
             raise ValueError(f"pacing is {inputs.pacing}, expected more than 0 and at most 1")
-        return _decide(self, columns, scores, inputs)
+        bids = _decide(self, columns, scores, inputs)
+        # A restriction that cannot be read is no permission.
+        unread = [_number(columns.columns, name).presence == Presence.WRONG_TYPE for name in ("tmax", "test")]
+        bids.status[(unread[0] | unread[1]) & (bids.status == Status.OK)] = Status.WRONG_TYPE
+        return bids
 
     def terms(self, pacing: float) -> Float64s:
         """Return the terms for :func:`price_of`: value of 1000 clicks, c, c / lambda, pacing, the largest price."""

@@ -185,3 +185,74 @@ def select_batches(
                         row[KEEP] = 0
         if control or last_offset < fetch_offset:
             row[KEEP] = 0
+
+
+def fit_batches_reference(table: Int64s, room: int, share: int, record_bytes: int) -> tuple[int, int, int, int]:
+    """Plain form of :func:`fit_batches`."""
+    n, charged, size, records, packed = 0, 0, 0, 0, 0
+    for row in table.tolist():
+        is_packed = bool(row[ATTRIBUTES] & CODEC_MASK)
+        own = 0 if is_packed else row[STOP] - row[START] + H_BYTES
+        if charged >= share or charged + own + row[COUNT] * record_bytes > room:
+            break
+        charged += own + row[COUNT] * record_bytes
+        n, size, records, packed = n + 1, size + own, records + row[COUNT], packed + is_packed
+    return n, size, records, packed
+
+
+@kernel(reference=fit_batches_reference)
+def fit_batches(table: Int64s, room: int, share: int, record_bytes: int) -> tuple[int, int, int, int]:
+    """Count the first batches that fit into ``room`` and begin within ``share``, of which all are delivered.
+
+    A batch is charged ``record_bytes`` for each record, and its length if it is not compressed. Returns (batches, bytes
+    of those that are not compressed, with their headers, records, compressed batches).
+    """
+    charged, size, records, packed = 0, 0, 0, 0
+    for k in range(len(table)):
+        row = table[k]
+        own = 0
+        is_packed = 1
+        if (row[ATTRIBUTES] & CODEC_MASK) == 0:
+            own = row[STOP] - row[START] + H_BYTES
+            is_packed = 0
+        charge = own + row[COUNT] * record_bytes
+        if charged >= share or charged + charge > room:
+            return k, size, records, packed
+        charged += charge
+        size += own
+        records += row[COUNT]
+        packed += is_packed
+    return len(table), size, records, packed
+
+
+def keep_batches_reference(table: Int64s, n: int) -> int:
+    """Plain form of :func:`keep_batches`."""
+    kept = table[:n][table[:n, KEEP] == 1]
+    table[: len(kept)] = kept
+    return len(kept)
+
+
+@kernel(reference=keep_batches_reference)
+def keep_batches(table: Int64s, n: int) -> int:
+    """Move the rows that are to be delivered, of the first ``n``, to the front; returns how many they are."""
+    kept = 0
+    for k in range(n):
+        if table[k, KEEP] == 1:
+            if kept < k:
+                for c in range(table.shape[1]):
+                    table[kept, c] = table[k, c]
+            kept += 1
+    return kept
+
+
+def move_batches_reference(table: Int64s, by: int) -> None:
+    """Plain form of :func:`move_batches`."""
+    table[:, [START, STOP]] += by
+
+
+@kernel(reference=move_batches_reference)
+def move_batches(table: Int64s, by: int) -> None:
+    """Note that the records of these batches lie ``by`` bytes further on."""
+    for k in range(len(table)):
+        table[k, START] += by
+        table[k, STOP] += by

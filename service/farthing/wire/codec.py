@@ -14,16 +14,18 @@ import cramjam
 import numpy as np
 
 from farthing.blocks import Bytes
+from farthing.limits import MAX_BLOCK_BYTES
 
 CODEC_NAMES: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 """Codec names, indexed by the number in a batch's attributes."""
 
-MAX_UNCOMPRESSED_BYTES: Final = 32 << 20
-"""Most bytes that the records of one batch may expand to. Kafka's producers close batches at ``max.request.size``
-*before* compression (1 MiB by default), so this leaves room for a limit raised thirtyfold."""
+MAX_UNCOMPRESSED_BYTES: Final = MAX_BLOCK_BYTES
+"""Most bytes that a batch is unpacked to at once by default. Kafka's producers close batches at ``max.request.size``
+*before* compression (1 MiB by default); a larger batch is read in pieces."""
 
-_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
-_XERIAL_HEADER: Final = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)  # version, lowest compatible version
+XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER: Final = XERIAL_MAGIC + struct.pack(">ii", 1, 1)  # version, lowest compatible version
+XERIAL_HEADER_BYTES: Final = len(_XERIAL_HEADER)
 _XERIAL_CHUNK_BYTES: Final = 32 * 1024  # uncompressed, as Java's stream cuts them
 
 # LZ4 frame format 1.6: magic number; version 1 with independent blocks; blocks of at most 4 MiB; the second byte of the
@@ -63,7 +65,7 @@ def decompress_into(codec: int, data: memoryview, output: Bytes) -> int:
 
 
 def _snappy_into(data: memoryview, output: Bytes) -> int:
-    if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
+    if bytes(data[: len(XERIAL_MAGIC)]) != XERIAL_MAGIC:
         return _raw_snappy_into(data, output)
     at, written = len(_XERIAL_HEADER), 0
     while at < len(data):
@@ -82,7 +84,9 @@ def _raw_snappy_into(data: memoryview, output: Bytes) -> int:
     size = int(cramjam.snappy.decompress_raw_len(data))
     if size > len(output):
         raise CodecError(f"snappy: {size} bytes after decompression, more than the {len(output)} allowed")
-    if size == 0:
+    if size == 0:  # cramjam refuses an empty output
+        if len(data) > 1:
+            raise CodecError(f"snappy: {len(data) - 1} bytes follow a length of 0")
         return 0
     return int(cramjam.snappy.decompress_raw_into(data, output[:size].data))
 

@@ -1,20 +1,20 @@
-"""The stage ``encode``: scores and dead letters become ready-made record batches.
+"""The stage ``encode``: scores become ready-made record batches; dead letters, too (:mod:`farthing.wire.dead`).
 
 One kernel call writes a batch, so Python runs once per batch and not once per record.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
 from farthing.wire import codec, layout
 from farthing.wire.crc32c import append_zeros, crc32c
-from farthing.wire.headers import NO_LIMIT, OwnHeaders, own_headers
+from farthing.wire.headers import Dropped, OwnHeaders, own_headers
+from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, MARGIN_MS, NO_TIMESTAMP, TopicLimits
 from farthing.wire.varint import varlong
 from farthing.wire.write import ROOM_BYTES, header_bytes, seal, write_records
 
@@ -22,32 +22,32 @@ MAX_BATCH_BYTES: Final = 900_000
 """Uncompressed size at which a batch is closed: brokers refuse more than ``message.max.bytes`` (1,048,588 by default).
 """
 
-MAX_DEAD_VALUE_BYTES: Final = 900_000
-"""A longer value is cut in its dead letter, so that the broker accepts it."""
-
 OFFSET_HEADER: Final = b"farthing.offset"
 """Header of a score: the source offset in ASCII decimal digits. Together with the partition, whose number is the same
 in the sink as in the source, it identifies the event, so that readers can detect repeats."""
 
-DEAD_OFFSET_HEADER: Final = b"farthing.error.offset"
-"""The same for a dead letter."""
+LOG_HEADER: Final = b"farthing.log"
+"""Header of a score beside its offset, where the source's log has taken another's place: which one it is, from 1 on."""
 
-STAGE_OF_STATUS: Final = {
-    status: {Status.NULL_VALUE: "decode", Status.NON_FINITE: "score"}.get(status, "parse") for status in Status
-}
+TIMESTAMP_HEADER: Final = b"farthing.timestamp_ms"
+"""Header of a score whose event's timestamp the sink does not take: that timestamp, in ASCII decimal digits."""
 
 _RECORD_OVERHEAD: Final = 64  # more bytes than the varints, attributes and offset digits of one record take
-_ERROR_HEADERS: Final = 5  # how many _error_headers writes
+_NO_LIMITS: Final = TopicLimits(max_message_bytes=1 << 62)
 _NO_BYTES: Final = np.zeros(0, np.uint8)
 _NONE: Final = np.zeros(0, np.int64)
 _TWO_NONE: Final = np.zeros(2, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Columns:
+class Columns:
     """What goes into one partition's batches: m records, their places in the block and the bytes they carry."""
 
     rows: Int64s  # (m,) places in the RecordBlock, ascending
+    keys: Bytes
+    key_start: Int64s  # (n,) into keys, for each place in the RecordBlock; -1 for null
+    key_stop: Int64s  # (n,)
+    timestamps_ms: Int64s  # (n,)
     values: Bytes
     value_start: Int64s  # (m,) into values
     value_stop: Int64s  # (m,); -1 for null
@@ -69,78 +69,91 @@ def encode_scores(
     *,
     topic: str,
     compression: str = "none",
+    limits: TopicLimits = DEFAULT_LIMITS,
+    times: tuple[int, int] = ANY_TIME,
     max_batch_bytes: int = MAX_BATCH_BYTES,
     max_header_bytes: int = 0,
     dropped: Int64s | None = None,
+    status: Bytes | None = None,
 ) -> tuple[OutputBatch, ...]:
     """Lay out one score record for each value, in the partition of ``topic`` with the same number as its event's.
 
     It has the event's key and timestamp, the value, the event's headers up to ``max_header_bytes`` (names and lengths
     count; a header that would pass the limit is dropped whole), and the header ``farthing.offset``. A batch is closed
-    before it would pass ``max_batch_bytes`` (uncompressed); a longer record has a batch to itself. Dropped headers are
-    counted in ``dropped``, int64 (len(Dropped),).
+    before it would pass ``max_batch_bytes`` (uncompressed) or ``limits.max_message_bytes``. A timestamp outside
+    ``times`` is moved inside, and the header ``farthing.timestamp_ms`` states the event's.
+
+    A record that the topic would refuse is left out, and ``status`` (n,) at its event says why: NULL_KEY where the
+    topic is compacted, SCORE_TOO_LARGE where a batch of it alone, without the event's headers, is too large. Dropped
+    headers are counted in ``dropped``, int64 (len(Dropped),).
     """
-    columns = _Columns(
-        rows=values.events,
-        values=values.data,
-        value_start=values.indptr[:-1],
-        value_stop=values.indptr[1:],
-        own=own_headers(records, values.events, max_header_bytes, dropped),
-        offset_name=_name(OFFSET_HEADER),
-    )
-    return _encode(records, columns, topic, compression, max_batch_bytes)
-
-
-def encode_dead(
-    records: RecordBlock,
-    status: Bytes,
-    *,
-    topic: str,
-    model: str,
-    compression: str = "none",
-    max_batch_bytes: int = MAX_BATCH_BYTES,
-    max_value_bytes: int = MAX_DEAD_VALUE_BYTES,
-    dropped: Int64s | None = None,
-) -> tuple[OutputBatch, ...]:
-    """Lay out a dead letter for each event whose ``status`` (n,) is not OK.
-
-    It has the event's key, value, timestamp and all its headers (except those whose names begin with ``farthing.``:
-    they are counted in ``dropped``, as by :func:`encode_scores`), then the headers ``farthing.error.reason``,
-    ``.stage``, ``.model``, ``.topic``, ``.partition`` and ``.offset``. A value longer than ``max_value_bytes`` is cut;
-    then ``farthing.error.value_bytes`` and ``.value_sha256`` give the length and digest of the whole.
-    """
-    rows = np.flatnonzero(status).astype(np.int64)
-    segment_of = np.searchsorted([segment.stop for segment in records.segments], rows, side="right")
-    fixed = [
-        _error_headers(Status(state), model, segment) for segment in records.segments for state in range(len(Status))
-    ]
-    value_stop = records.value_stop[rows].copy()
-    lengths = value_stop - records.value_start[rows]
-    extra = [b""] * len(rows)
-    extra_count = np.zeros(len(rows), np.int64)
-    for k in np.flatnonzero(lengths > max_value_bytes):
-        whole = records.buffer[records.value_start[rows[k]] : value_stop[k]]
-        extra[k] = header_bytes("farthing.error.value_bytes", str(lengths[k])) + header_bytes(
-            "farthing.error.value_sha256", hashlib.sha256(whole.data).hexdigest()
-        )
-        extra_count[k] = 2
-        value_stop[k] -= lengths[k] - max_value_bytes
-    columns = _Columns(
+    status = np.zeros(len(records), np.uint8) if status is None else status
+    dropped = np.zeros(len(Dropped), np.int64) if dropped is None else dropped
+    wanted: Any = slice(None)
+    if limits.compacted:
+        keyless = records.key_start[values.events] < 0
+        status[values.events[keyless]] = Status.NULL_KEY
+        wanted = ~keyless
+    rows = values.events[wanted]
+    timestamps_ms = within(records.timestamps_ms, times)
+    columns = Columns(
         rows=rows,
-        values=records.buffer,
-        value_start=records.value_start[rows],
-        value_stop=value_stop,
-        own=own_headers(records, rows, NO_LIMIT, dropped),
-        fixed=_bytes(b"".join(fixed)),
-        fixed_indptr=_indptr(fixed),
-        fixed_kind=segment_of * len(Status) + status[rows],
-        fixed_count=_ERROR_HEADERS,
-        extra=_bytes(b"".join(extra)),
-        extra_indptr=_indptr(extra),
-        extra_count=extra_count,
-        offset_name=_name(DEAD_OFFSET_HEADER),
+        keys=records.buffer,
+        key_start=records.key_start,
+        key_stop=records.key_stop,
+        timestamps_ms=timestamps_ms,
+        values=values.data,
+        value_start=values.indptr[:-1][wanted],
+        value_stop=values.indptr[1:][wanted],
+        own=own_headers(records, rows, max_header_bytes, dropped),
+        offset_name=named(OFFSET_HEADER),
+        **_extra_headers(records, rows, timestamps_ms),
     )
-    return _encode(records, columns, topic, compression, max_batch_bytes)
+    batches, too_large = encode(records, columns, topic, compression, limits, max_batch_bytes)
+    with_headers = [k for k in too_large if len(columns.own.count) and columns.own.count[k]]
+    if with_headers:  # no event is refused for what is only carried on
+        dropped[Dropped.OVER_LIMIT] += columns.own.count[with_headers].sum()
+        bare = columns.own.replaced({k: (_NO_BYTES, 0) for k in with_headers})
+        batches, too_large = encode(records, replace(columns, own=bare), topic, compression, limits, max_batch_bytes)
+    status[rows[too_large]] = Status.SCORE_TOO_LARGE
+    return batches
+
+
+def within(timestamps_ms: Int64s, times: tuple[int, int]) -> Int64s:
+    """Return timestamps with those outside ``times`` moved inside, near its nearer end; NO_TIMESTAMP stays."""
+    earliest, latest = times
+    if not len(timestamps_ms) or (timestamps_ms.min() >= earliest and timestamps_ms.max() <= latest):
+        return timestamps_ms
+    margin = min(MARGIN_MS, (latest - earliest) // 4)
+    kept = (timestamps_ms == NO_TIMESTAMP) | ((timestamps_ms >= earliest) & (timestamps_ms <= latest))
+    return np.where(kept, timestamps_ms, np.clip(timestamps_ms, earliest + margin, latest - margin))
+
+
+def _extra_headers(records: RecordBlock, rows: Int64s, timestamps_ms: Int64s) -> dict[str, Any]:
+    """Return the columns of the headers that not every score has: its log's number, and a timestamp that was changed.
+
+    Nothing runs once for each record unless a timestamp was changed.
+    """
+    logs = np.array([segment.log for segment in records.segments], np.int64)
+    starts = [segment.start for segment in records.segments]
+    counts = np.diff(np.searchsorted(rows, [*starts, len(records)]))
+    of_log = [header_bytes(LOG_HEADER.decode(), str(log)) if log else b"" for log in logs.tolist()]
+    if timestamps_ms is records.timestamps_ms:
+        if not logs.any():
+            return {}
+        lengths = np.repeat([len(header) for header in of_log], counts)
+        return {
+            "extra": octets(b"".join(header * n for header, n in zip(of_log, counts.tolist(), strict=True))),
+            "extra_indptr": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "extra_count": (lengths > 0).astype(np.int64),
+        }
+    before, after = records.timestamps_ms[rows], timestamps_ms[rows]
+    changed, name = before != after, TIMESTAMP_HEADER.decode()
+    extra = [header_bytes(name, str(t)) if c else b"" for t, c in zip(before.tolist(), changed.tolist(), strict=True)]
+    segment_of = np.repeat(np.arange(len(logs)), counts)
+    extra = [of_log[k] + header for k, header in zip(segment_of.tolist(), extra, strict=True)]
+    n_extra = changed.astype(np.int64) + (logs[segment_of] > 0)
+    return {"extra": octets(b"".join(extra)), "extra_indptr": indptr_of(extra), "extra_count": n_extra}
 
 
 def encode_records(
@@ -166,26 +179,35 @@ def encode_records(
         key_data, np.arange(m), timestamps_ms, key_start, key_stop, minus, minus, minus, minus, np.zeros(m, np.int32),
         (Segment(topic, partition, 0, m, 0, m),),
     )  # fmt: skip
-    columns = _Columns(
+    columns = Columns(
         rows=np.arange(m),
+        keys=key_data,
+        key_start=key_start,
+        key_stop=key_stop,
+        timestamps_ms=timestamps_ms,
         values=values if values.flags.writeable else values.copy(),
         value_start=indptr[:-1],
         value_stop=indptr[1:],
-        fixed=_bytes(headers),
+        fixed=octets(headers),
         fixed_indptr=np.array([0, len(headers)]),
         fixed_count=header_count,
     )
-    (batch,) = _encode(block, columns, topic, compression, 1 << 62)
+    ((batch,), _) = encode(block, columns, topic, compression, _NO_LIMITS, _NO_LIMITS.max_message_bytes)
     return batch
 
 
-def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+def stamp_producer(
+    batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool = False
+) -> None:
     """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and update its CRC.
 
-    The new checksum is computed from the old one and the changed bytes; the records are not read.
+    ``transactional`` makes it part of the producer's transaction. The new checksum is computed from the old one and the
+    changed bytes; the records are not read.
     """
-    first, stop = layout.PRODUCER_ID, layout.BASE_SEQUENCE + 4
+    first, stop = layout.ATTRIBUTES, layout.BASE_SEQUENCE + 4
     before = batch[first:stop].copy()
+    attributes = int(layout.be16(batch, layout.ATTRIBUTES)) & ~layout.TRANSACTIONAL
+    layout.put_be(batch, layout.ATTRIBUTES, attributes | (layout.TRANSACTIONAL if transactional else 0), 2)
     layout.put_be(batch, layout.PRODUCER_ID, producer_id, 8)
     layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
     layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)
@@ -196,47 +218,63 @@ def stamp_producer(batch: Bytes, producer_id: int, producer_epoch: int, base_seq
     layout.put_be(batch, layout.CRC, crc, 4)
 
 
-def _encode(
-    records: RecordBlock, columns: _Columns, topic: str, compression: str, max_batch_bytes: int
-) -> tuple[OutputBatch, ...]:
+def encode(
+    records: RecordBlock, columns: Columns, topic: str, compression: str, limits: TopicLimits, max_batch_bytes: int
+) -> tuple[tuple[OutputBatch, ...], list[int]]:
+    """Lay out the records of each partition of a block; returns the batches, and which records are too large."""
     number = codec.CODEC_NAMES.index(compression)
     bounds = np.searchsorted(columns.rows, [segment.start for segment in records.segments] + [len(records)])
     batches: list[OutputBatch] = []
+    too_large: list[int] = []
+    most = min(max_batch_bytes, limits.max_message_bytes)
     for index, segment in enumerate(records.segments):
         k, last = int(bounds[index]), int(bounds[index + 1])
         if k == last:
             continue
-        room = _capacity(records, columns, k, last)
+        room = _capacity(columns, k, last)
         while k < last:
             out = np.empty(room, np.uint8)
-            first_timestamp = int(records.timestamps_ms[columns.rows[k]])
+            first_timestamp = int(columns.timestamps_ms[columns.rows[k]])
             stop, after, max_timestamp = write_records(
-                out, layout.HEADER_BYTES, k, last, max_batch_bytes,
-                columns.rows, records.buffer, records.key_start, records.key_stop, records.timestamps_ms,
+                out, layout.HEADER_BYTES, k, last, most,
+                columns.rows, columns.keys, columns.key_start, columns.key_stop, columns.timestamps_ms,
                 records.offsets, columns.own.data, columns.own.indptr, columns.own.count,
                 columns.values, columns.value_start, columns.value_stop,
                 columns.fixed, columns.fixed_indptr, columns.fixed_kind, columns.fixed_count,
                 columns.extra, columns.extra_indptr, columns.extra_count, columns.offset_name, first_timestamp,
             )  # fmt: skip
             room -= stop - layout.HEADER_BYTES  # what is written took no more than was reserved for it
-            if number:
-                packed = codec.compress(number, out[layout.HEADER_BYTES : stop])
-                batch = np.empty(layout.HEADER_BYTES + len(packed), np.uint8)
-                batch[layout.HEADER_BYTES :] = packed
+            batch, packed_by = pack(out[:stop], number, limits.max_message_bytes)
+            if len(batch) > limits.max_message_bytes:
+                too_large += range(k, after)  # a record that has the batch to itself, because it is larger than most
             else:
-                batch = out[:stop]
-            seal(batch, number, after - k, first_timestamp, max_timestamp)
-            batches.append(OutputBatch(topic, segment.partition, batch, after - k, max_timestamp))
+                seal(batch, packed_by, after - k, first_timestamp, max_timestamp)
+                batches.append(OutputBatch(topic, segment.partition, batch, after - k, max_timestamp))
             k = after
-    return tuple(batches)
+    return tuple(batches), too_large
 
 
-def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int:
+def pack(plain: Bytes, number: int, max_message_bytes: int) -> tuple[Bytes, int]:
+    """Compress a batch's records with codec ``number``, unless it is small enough only as it is.
+
+    Returns the batch, whose header is not written yet, and its codec.
+    """
+    if not number:
+        return plain, 0
+    packed = codec.compress(number, plain[layout.HEADER_BYTES :])
+    if layout.HEADER_BYTES + len(packed) > max_message_bytes >= len(plain):
+        return plain, 0
+    batch = np.empty(layout.HEADER_BYTES + len(packed), np.uint8)
+    batch[layout.HEADER_BYTES :] = packed
+    return batch, number
+
+
+def _capacity(columns: Columns, k: int, last: int) -> int:
     """Return an upper bound of the bytes that records ``k`` to ``last`` (excluded) take in a batch, with ROOM_BYTES."""
     span = slice(int(columns.rows[k]), int(columns.rows[last - 1]) + 1)  # with rows in between that are not written
     size = layout.HEADER_BYTES + (last - k) * (_RECORD_OVERHEAD + len(columns.offset_name)) + ROOM_BYTES
     size += int(columns.value_stop[k:last].sum() - columns.value_start[k:last].sum())
-    size += int(records.key_stop[span].sum() - records.key_start[span].sum())
+    size += int(columns.key_stop[span].sum() - columns.key_start[span].sum())
     if len(columns.own.count):
         size += int(columns.own.indptr[last] - columns.own.indptr[k])
     if len(columns.fixed):
@@ -244,24 +282,16 @@ def _capacity(records: RecordBlock, columns: _Columns, k: int, last: int) -> int
     return size + len(columns.extra)
 
 
-def _error_headers(status: Status, model: str, segment: Segment) -> bytes:
-    return (
-        header_bytes("farthing.error.reason", status.name.lower())
-        + header_bytes("farthing.error.stage", STAGE_OF_STATUS[status])
-        + header_bytes("farthing.error.model", model)
-        + header_bytes("farthing.error.topic", segment.topic)
-        + header_bytes("farthing.error.partition", str(segment.partition))
-    )
+def named(header: bytes) -> Bytes:
+    """Return a header's name as the kernel wants it, with its length in front."""
+    return octets(varlong(len(header)) + header)
 
 
-def _name(header: bytes) -> Bytes:
-    return _bytes(varlong(len(header)) + header)
-
-
-def _bytes(data: bytes) -> Bytes:
+def octets(data: bytes) -> Bytes:
     """Return bytes as a writeable array: for read-only ones numba would compile the kernel a second time."""
     return np.frombuffer(bytearray(data), np.uint8)
 
 
-def _indptr(parts: list[bytes]) -> Int64s:
+def indptr_of(parts: list[bytes]) -> Int64s:
+    """Return where each of the parts begins once they are joined, and where the last one ends."""
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -43,6 +44,23 @@ class OwnHeaders:
     def none(cls) -> OwnHeaders:
         """Return the value for events without headers."""
         return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    def of(self, k: int) -> Bytes:
+        """Return the headers of event ``k``."""
+        return self.data[self.indptr[k] : self.indptr[k + 1]] if len(self.count) else self.data
+
+    def replaced(self, others: Mapping[int, tuple[Bytes, int]]) -> OwnHeaders:
+        """Return the same headers with those of some events replaced: event -> (headers, how many)."""
+        if not len(self.count):
+            return self
+        count, parts, at = self.count.copy(), [], 0
+        sizes = np.diff(self.indptr)
+        for k in sorted(others):
+            data, count[k] = others[k]
+            parts += [self.data[at : self.indptr[k]], data]
+            at, sizes[k] = int(self.indptr[k + 1]), len(data)
+        parts.append(self.data[at : self.indptr[-1]])
+        return OwnHeaders(np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), count)
 
 
 def keep_headers_reference(

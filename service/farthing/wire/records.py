@@ -13,13 +13,17 @@ from farthing.blocks import Bytes, Int32s, Int64s
 from farthing.kernels.jit import kernel
 from farthing.wire import layout
 from farthing.wire.table import (
+    ALL,
     ATTRIBUTES,
+    BAD,
     BASE_OFFSET,
     BASE_TIMESTAMP,
     COUNT,
+    FULL,
     KEEP,
     LAST_OFFSET_DELTA,
     MAX_TIMESTAMP,
+    MORE,
     START,
     STOP,
 )  # fmt: skip
@@ -27,6 +31,7 @@ from farthing.wire.varint import MAX_VARINT_BYTES, MAX_VARLONG_BYTES, read_varlo
 
 MIN_RECORD: Final = layout.MIN_RECORD_BYTES
 APPEND_TIME: Final = layout.LOG_APPEND_TIME
+MAX_RECORD: Final = (1 << 31) - 1  # a record's length is an int32 in Kafka
 be16 = layout.be16
 
 
@@ -133,6 +138,19 @@ def read_record(buffer: Bytes, at: int, stop: int, out: Int64s) -> int:
     return end if at == end else -1
 
 
+@kernel(inline=True)
+def put_record(row: Int64s, record: Int64s, n: int, columns: Int64s, header_count: Int32s) -> None:
+    """Write what :func:`read_record` found in the batch ``row`` to place ``n`` of the columns."""
+    columns[0, n] = row[BASE_OFFSET] + record[1]
+    if row[ATTRIBUTES] & APPEND_TIME:
+        columns[1, n] = row[MAX_TIMESTAMP]
+    else:
+        columns[1, n] = row[BASE_TIMESTAMP] + record[0]
+    for c in range(6):
+        columns[2 + c, n] = record[2 + c]
+    header_count[n] = record[8]
+
+
 def _plain_record(batch: _Cursor) -> list[int]:
     """Read one record and move past it; returns what :func:`read_record` writes to ``out``."""
     start, stop = batch.span(nullable=False)
@@ -173,10 +191,10 @@ def read_records_reference(
                     columns[:, n] = (row[BASE_OFFSET] + offset_delta, time_ms, *places)
                     header_count[n] = count
                     n += 1
-            if batch.at != row[STOP]:
-                raise ValueError("bytes are left")
         except ValueError:
-            return kept, k
+            return n, k
+        if batch.at != row[STOP]:
+            return max(n - 1, kept), k
     return n, last
 
 
@@ -196,7 +214,8 @@ def read_records(
 
     ``columns`` is int64 (8, capacity): offset, timestamp, key start and stop, value start and stop, headers start and
     stop; ``record`` is int64 (9,), scratch for one record.
-    Returns (places filled in all, the first bad batch or ``last``); nothing of a bad batch is kept.
+    Returns (places filled in all, the first bad batch or ``last``). Of a bad batch the records before the damage are
+    kept; the last one is not, when more bytes follow than there should be.
     """
     for k in range(first, last):
         row = table[k]
@@ -208,20 +227,93 @@ def read_records(
         for _ in range(row[COUNT]):
             at = read_record(buffer, at, row[STOP], record)
             if at < 0 or record[1] <= previous or record[1] > row[LAST_OFFSET_DELTA]:
-                return kept, k
+                return n, k
             previous = record[1]
-            offset = row[BASE_OFFSET] + record[1]
-            if offset < fetch_offset:
-                continue
-            columns[0, n] = offset
-            if row[ATTRIBUTES] & APPEND_TIME:
-                columns[1, n] = row[MAX_TIMESTAMP]
-            else:
-                columns[1, n] = row[BASE_TIMESTAMP] + record[0]
-            for c in range(6):
-                columns[2 + c, n] = record[2 + c]
-            header_count[n] = record[8]
-            n += 1
+            if row[BASE_OFFSET] + record[1] >= fetch_offset:
+                put_record(row, record, n, columns, header_count)
+                n += 1
         if at != row[STOP]:
-            return kept, k
+            return max(n - 1, kept), k
     return n, last
+
+
+def read_piece_reference(
+    buffer: Bytes, at: int, stop: int, ended: bool, row: Int64s, left: int, previous: int, fetch_offset: int,
+    n: int, most: int, columns: Int64s, header_count: Int32s, record: Int64s,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Plain form of :func:`read_piece`; it does not need ``record``."""
+    state = BAD
+    try:
+        while left and n < most:
+            length, body = read_varlong_reference(buffer, at, stop, MAX_VARINT_BYTES)
+            if body < 0 and not ended and stop - at < MAX_VARINT_BYTES:
+                state = MORE
+                break
+            if body < 0 or not MIN_RECORD - 1 <= length <= MAX_RECORD:
+                raise ValueError("no length of a record")
+            if (length > stop - body or (left == 1 and length == stop - body)) and not ended:
+                state = MORE
+                break
+            if length > stop - body or (left == 1 and length < stop - body):
+                raise ValueError("the bytes and the records do not end together")
+            inside = _Cursor(buffer, at, stop)
+            delta_ms, offset_delta, *places, count = _plain_record(inside)
+            if not previous < offset_delta <= row[LAST_OFFSET_DELTA]:
+                raise ValueError("offsets do not ascend")
+            at, left, previous = inside.at, left - 1, int(offset_delta)
+            offset = int(row[BASE_OFFSET]) + offset_delta
+            if offset >= fetch_offset:
+                time_ms = int(row[MAX_TIMESTAMP] if row[ATTRIBUTES] & APPEND_TIME else row[BASE_TIMESTAMP])
+                time_ms += 0 if row[ATTRIBUTES] & APPEND_TIME else delta_ms
+                columns[:, n] = (offset, (time_ms + (1 << 63)) % (1 << 64) - (1 << 63), *places)
+                header_count[n] = count
+                n += 1
+        else:
+            if left:
+                state = FULL
+            elif at == stop:
+                state = ALL if ended else MORE
+    except ValueError:
+        pass
+    return n, at, left, previous, state
+
+
+@kernel(reference=read_piece_reference)
+def read_piece(
+    buffer: Bytes, at: int, stop: int, ended: bool, row: Int64s, left: int, previous: int, fetch_offset: int,
+    n: int, most: int, columns: Int64s, header_count: Int32s, record: Int64s,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Read the whole records in ``buffer[at:stop]``, a piece of the batch ``row``, into places ``n`` to ``most``.
+
+    ``left`` records of the batch are still to come, the last one had the offset delta ``previous``, and ``ended`` says
+    that no bytes follow. The batch's last record is read only then, so that what is wrong at the end is noticed while
+    there is still a record to give up. Returns (places filled in all, position after the last record read, records
+    left, its offset delta, ALL, MORE, FULL or BAD).
+    """
+    while left > 0 and n < most:
+        length, body = read_varlong(buffer, at, stop, MAX_VARINT_BYTES)
+        if body < 0:
+            return n, at, left, previous, (BAD if ended or stop - at >= MAX_VARINT_BYTES else MORE)
+        if length < MIN_RECORD - 1 or length > MAX_RECORD:
+            return n, at, left, previous, BAD
+        if length > stop - body or (left == 1 and length == stop - body):
+            if not ended:
+                return n, at, left, previous, MORE
+            if length > stop - body:
+                return n, at, left, previous, BAD
+        elif left == 1:
+            return n, at, left, previous, BAD
+        end = read_record(buffer, at, stop, record)
+        if end < 0 or record[1] <= previous or record[1] > row[LAST_OFFSET_DELTA]:
+            return n, at, left, previous, BAD
+        at = end
+        left -= 1
+        previous = record[1]
+        if row[BASE_OFFSET] + record[1] >= fetch_offset:
+            put_record(row, record, n, columns, header_count)
+            n += 1
+    if left > 0:
+        return n, at, left, previous, FULL
+    if at < stop:
+        return n, at, left, previous, BAD
+    return n, at, left, previous, (ALL if ended else MORE)

@@ -26,4 +26,10 @@ BAD_COUNT: Final = 4
 BAD_CODEC: Final = 5
 BAD_RECORD: Final = 6
 
+# How far a piece of a batch was read.
+ALL: Final = 0  # every record, and the bytes end there
+MORE: Final = 1  # the next record is incomplete
+FULL: Final = 2  # there is no place for more records
+BAD: Final = 3
+
 MAX_INT64: Final = (1 << 63) - 1  # the largest possible offset

@@ -33,9 +33,9 @@ _BASE_SEQUENCE: Final = layout.BASE_SEQUENCE
 _COUNT: Final = layout.RECORDS_COUNT
 
 
-def header_bytes(name: str, value: str) -> bytes:
+def header_bytes(name: str, value: str | bytes) -> bytes:
     """Encode one record header (key length, key, value length, value)."""
-    key, data = name.encode(), value.encode()
+    key, data = name.encode(), value if isinstance(value, bytes) else value.encode()
     return varlong(len(key)) + key + varlong(len(data)) + data
 
 

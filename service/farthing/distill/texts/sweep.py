@@ -97,7 +97,7 @@ def sweep(recipe_path: Path, options: Options, show: Show) -> list[SweepPoint]:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "sweep.json").write_text(json.dumps([asdict(p) for p in points], indent=2) + "\n")
         plot_sweep(points, prepared.recipe.sweep.max_ns_per_event, options.out / "sweep.png")
-    Console(stderr=True).print(_table(points))
+    Console(stderr=True, markup=False, emoji=False).print(_table(points))
     show.say(f"wrote {options.out / 'sweep.json'} and {options.out / 'sweep.png'}")
     return points
 

@@ -102,7 +102,7 @@ function verdict(now) {
 }
 
 function lagNote(now) {
-  if (now.lag !== null) return "events still to be scored";
+  if (now.lag !== null) return "events still to be scored" + (now.lag_unreadable ? `, ${number(now.lag_unreadable)} of them behind an open transaction` : "");
   const silent = now.workers.find((w) => !w.alive), unsure = now.workers.find((w) => w.alive && w.lag === null);
   if (!now.workers.some((w) => w.alive)) return "not known: no worker is running";
   if (unsure) return `not known yet: ${unsure.worker} is waiting for its partitions`;

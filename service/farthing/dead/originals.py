@@ -1,0 +1,83 @@
+"""Fetches events from their source again, where their dead letters had no room for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from farthing.dead.batches import Again
+from farthing.dead.letters import Letter, record_headers
+from farthing.kafka import KafkaSettings, TopicReader
+from farthing.wire import Arena, decode_whole
+
+
+class Gone(Exception):
+    """The event cannot be had again; the message says why."""
+
+
+class Originals:
+    """Reads single events of one source. Connects when the first one is asked for."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka, self._topic = kafka, topic
+        self._reader: TopicReader | None = None
+        self._begins: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], int] = {}
+        self._arena = Arena()
+
+    async def fetch(self, letter: Letter) -> Again:
+        """Return a letter's whole event.
+
+        Raises
+        ------
+        Gone
+            The source does not have it any more, or has another event in its place.
+        BrokerError
+            The broker refuses.
+        """
+        offset = letter.offset
+        assert offset is not None
+        place = f"{self._topic}[{letter.partition}] {offset}"
+        if self._reader is None:
+            self._reader = TopicReader(self._kafka, [self._topic])
+            await self._reader.start()
+            self._begins, self._ends = dict(self._reader.begins), dict(self._reader.ends)
+        partition = (self._topic, letter.partition)
+        if not self._begins.get(partition, 0) <= offset < self._ends.get(partition, 0):
+            raise Gone(f"the letter is cut, and {place} is not in the source any more")
+        self._reader.begins = {partition: offset}
+        self._reader.ends = {partition: offset + 1}
+        async for part in self._reader.read():
+            records = next((block for block in decode_whole(part, self._arena) if len(block)), None)
+            if records is None:
+                raise Gone(f"the letter is cut, and {place} cannot be read")
+            if records.cut or int(records.offsets[0]) != offset:
+                break
+            key, value = (
+                None if start[0] < 0 else records.buffer[start[0] : stop[0]].tobytes()
+                for start, stop in (
+                    (records.key_start, records.key_stop),
+                    (records.value_start, records.value_stop),
+                )
+            )
+            event = Again(int(records.timestamps_ms[0]), key, value, tuple(record_headers(records, 0)))
+            if not is_of(letter, event):
+                raise Gone(f"the letter is cut, and {place} is another event now: the source was made anew")
+            return event
+        raise Gone(f"the letter is cut, and {place} is not in the source any more")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._reader is not None:
+            await self._reader.close()
+
+
+def is_of(letter: Letter, event: Again) -> bool:
+    """Whether an event is the letter's: equal where the letter is whole, with the stated digests where it is cut."""
+    for part, there, found in (("key", letter.key, event.key), ("value", letter.value, event.value)):
+        digest = letter.error.get(f"{part}_sha256")
+        if digest is not None:
+            if hashlib.sha256(found or b"").hexdigest() != digest:
+                return False
+        elif part not in letter.cut and found != there:
+            return False
+    return True

@@ -1,0 +1,136 @@
+"""Fetch: record batches from given offsets on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from farthing.kafka.protocol.table import Api, Field
+
+MOST_INT32: Final = 2**31 - 1
+MOST_INT64: Final = 2**63 - 1
+
+FETCH: Final = Api.of(
+    "Fetch",
+    1,
+    "4-18",
+    flexible="12+",
+    request=(
+        Field("ClusterId", "string", "12+", nullable="12+", tagged="12+", tag=0, default=None, ignorable=True),
+        Field("ReplicaId", "int32", "0-14", default=-1),
+        Field(
+            "ReplicaState",
+            "ReplicaState",
+            "15+",
+            Field("ReplicaId", "int32", "15+", default=-1),
+            Field("ReplicaEpoch", "int64", "15+", default=-1),
+            tagged="15+",
+            tag=1,
+        ),
+        Field("MaxWaitMs", "int32", "0+"),
+        Field("MinBytes", "int32", "0+"),
+        Field("MaxBytes", "int32", "3+", default=MOST_INT32, ignorable=True),
+        Field("IsolationLevel", "int8", "4+", ignorable=True),
+        Field("SessionId", "int32", "7+", ignorable=True),
+        Field("SessionEpoch", "int32", "7+", default=-1, ignorable=True),
+        Field(
+            "Topics",
+            "[]FetchTopic",
+            "0+",
+            Field("Topic", "string", "0-12", ignorable=True),
+            Field("TopicId", "uuid", "13+", ignorable=True),
+            Field(
+                "Partitions",
+                "[]FetchPartition",
+                "0+",
+                Field("Partition", "int32", "0+"),
+                Field("CurrentLeaderEpoch", "int32", "9+", default=-1, ignorable=True),
+                Field("FetchOffset", "int64", "0+"),
+                Field("LastFetchedEpoch", "int32", "12+", default=-1),
+                Field("LogStartOffset", "int64", "5+", default=-1, ignorable=True),
+                Field("PartitionMaxBytes", "int32", "0+"),
+                Field("ReplicaDirectoryId", "uuid", "17+", tagged="17+", tag=0, ignorable=True),
+                Field("HighWatermark", "int64", "18+", tagged="18+", tag=1, default=MOST_INT64, ignorable=True),
+            ),
+        ),
+        Field(
+            "ForgottenTopicsData",
+            "[]ForgottenTopic",
+            "7+",
+            Field("Topic", "string", "7-12", ignorable=True),
+            Field("TopicId", "uuid", "13+", ignorable=True),
+            Field("Partitions", "[]int32", "7+"),
+        ),
+        Field("RackId", "string", "11+", ignorable=True),
+    ),
+    response=(
+        Field("ThrottleTimeMs", "int32", "1+", ignorable=True),
+        Field("ErrorCode", "int16", "7+", ignorable=True),
+        Field("SessionId", "int32", "7+"),
+        Field(
+            "Responses",
+            "[]FetchableTopicResponse",
+            "0+",
+            Field("Topic", "string", "0-12", ignorable=True),
+            Field("TopicId", "uuid", "13+", ignorable=True),
+            Field(
+                "Partitions",
+                "[]PartitionData",
+                "0+",
+                Field("PartitionIndex", "int32", "0+"),
+                Field("ErrorCode", "int16", "0+"),
+                Field("HighWatermark", "int64", "0+"),
+                Field("LastStableOffset", "int64", "4+", default=-1, ignorable=True),
+                Field("LogStartOffset", "int64", "5+", default=-1, ignorable=True),
+                Field(
+                    "DivergingEpoch",
+                    "EpochEndOffset",
+                    "12+",
+                    Field("Epoch", "int32", "12+", default=-1),
+                    Field("EndOffset", "int64", "12+", default=-1),
+                    tagged="12+",
+                    tag=0,
+                ),
+                Field(
+                    "CurrentLeader",
+                    "LeaderIdAndEpoch",
+                    "12+",
+                    Field("LeaderId", "int32", "12+", default=-1),
+                    Field("LeaderEpoch", "int32", "12+", default=-1),
+                    tagged="12+",
+                    tag=1,
+                ),
+                Field(
+                    "SnapshotId",
+                    "SnapshotId",
+                    "12+",
+                    Field("EndOffset", "int64", "0+", default=-1),
+                    Field("Epoch", "int32", "0+", default=-1),
+                    tagged="12+",
+                    tag=2,
+                ),
+                Field(
+                    "AbortedTransactions",
+                    "[]AbortedTransaction",
+                    "4+",
+                    Field("ProducerId", "int64", "4+"),
+                    Field("FirstOffset", "int64", "4+"),
+                    nullable="4+",
+                    ignorable=True,
+                ),
+                Field("PreferredReadReplica", "int32", "11+", default=-1),
+                Field("Records", "records", "0+", nullable="0+"),
+            ),
+        ),
+        Field(
+            "NodeEndpoints",
+            "[]NodeEndpoint",
+            "16+",
+            Field("NodeId", "int32", "16+"),
+            Field("Host", "string", "16+"),
+            Field("Port", "int32", "16+"),
+            Field("Rack", "string", "16+", nullable="16+", default=None),
+            tagged="16+",
+            tag=0,
+        ),
+    ),
+)

@@ -1,0 +1,84 @@
+"""Commits the offsets of what is acknowledged, with the running totals as metadata."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from farthing.errors import BrokerError
+from farthing.kafka import OffsetTracker, Partition, RecordConsumer
+from farthing.serving.failpoints import failpoint
+from farthing.serving.finality import Finality
+from farthing.serving.metrics import Metrics
+from farthing.serving.progress import Progress
+from farthing.serving.reporting import Reports
+
+log = structlog.get_logger()
+
+COMMIT_TIMEOUT_S: Final = 5.0
+_METADATA_TOO_LONG: Final = "OffsetMetadataTooLarge"
+
+
+class Commits:
+    """Commits, one at a time: each is retried by itself, and an older one must not come after a newer one."""
+
+    def __init__(
+        self,
+        consumer: RecordConsumer,
+        offsets: OffsetTracker,
+        finality: Finality,
+        reports: Reports,
+        metrics: Metrics,
+        progress: Progress,
+    ) -> None:
+        self._consumer = consumer
+        self._offsets = offsets
+        self._finality = finality
+        self._reports = reports
+        self._metrics = metrics
+        self._progress = progress
+        self._turn = asyncio.Lock()
+
+    async def commit(self, partitions: list[Partition] | None = None) -> None:
+        """Commit what is acknowledged, of some partitions or of all. Raises BrokerError."""
+        offsets = self._offsets.committable(partitions)
+        if not offsets and not self._finality.is_open:
+            return
+        metadata = self._reports.metadata(offsets)  # now, because more may be acknowledged meanwhile
+        epoch = self._consumer.epoch
+        async with self._turn:
+            if epoch == self._consumer.epoch:  # otherwise it was undone meanwhile, or a rebalance commits it
+                await self._commit(offsets, metadata)
+
+    async def _commit(self, offsets: dict[Partition, int], metadata: Mapping[Partition, str]) -> None:
+        began, epoch = time.perf_counter(), self._consumer.epoch
+        failpoint("before_commit")
+        while True:
+            try:
+                ours = await self._finality.commit(offsets, metadata, COMMIT_TIMEOUT_S)
+                break
+            except BrokerError as error:
+                if _METADATA_TOO_LONG not in str(error) or not (metadata or self._consumer.marks_offsets):
+                    raise
+                if not metadata:
+                    self._consumer.marks_offsets = False
+                    log.warning(
+                        "commit_metadata_too_long",
+                        note="raise offset.metadata.max.bytes to 4096 on the brokers: after a restart a source topic "
+                        "that was created again may not be noticed",
+                    )
+                offsets = self._offsets.committable(list(offsets))  # as they are when the total is written again
+                metadata = self._reports.metadata(offsets, refused=bool(metadata))
+                if self._finality.together:
+                    raise  # the transaction is broken; the next one has shorter metadata
+        failpoint("after_commit")
+        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
+        self._metrics.commits.labels("committed" if ours else "not_ours").inc()
+        if ours:
+            if epoch == self._consumer.epoch:  # otherwise a partition's log may be another one now
+                self._offsets.committed(offsets)
+            self._progress.committed()

@@ -1,0 +1,94 @@
+"""Writes answers to their topics, and counts what is acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farthing.blocks import FetchedPartition
+from farthing.errors import DecodeError
+from farthing.kafka import BatchProducer, HeldError, OffsetTracker, Partition, SinkLimits, Ticket, letter_of_batch
+from farthing.serving.failpoints import failpoint
+from farthing.serving.metrics import Metrics
+from farthing.serving.progress import Progress
+from farthing.serving.refused import Refusals, of_source
+from farthing.serving.reporting import Reports
+from farthing.serving.route import Answer, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Delivers one answer after the other; errors name partitions of the source."""
+
+    producer: BatchProducer
+    limits: SinkLimits
+    offsets: OffsetTracker
+    reports: Reports
+    metrics: Metrics
+    progress: Progress
+    call: Callable[..., Awaitable[Any]]  # runs a function on the scoring thread
+    on_written: Callable[[Partition], None]
+
+    async def answer(
+        self, route: Route, parts: Mapping[Partition, FetchedPartition], answer: Answer, tickets: Sequence[Ticket]
+    ) -> None:
+        """Produce an answer to ``parts``, and acknowledge its tickets.
+
+        Raises
+        ------
+        HeldError
+            Some partitions' output is refused, whatever it is; all others are acknowledged.
+        BrokerError
+            Nothing is acknowledged, though it may be written.
+        """
+        began = time.perf_counter()
+        refusals = Refusals(route, parts, self.limits, self.call)
+        held: dict[Partition, str] = {}
+        try:
+            await self.producer.send(answer.batches, refusals)
+        except HeldError as error:
+            held = of_source(route.topics.source, error.reasons)
+        failpoint("after_produce")
+        for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
+            if ticket.partition not in held and self.offsets.ack(ticket):
+                tenants = None if answer.tenants is None else (answer.tenants.names, answer.tenants.of_part(part))
+                self.reports.add(ticket.partition, segment.next_offset, usage, tenants)
+                for change in refusals.changes(ticket.partition):
+                    self.reports.add(ticket.partition, segment.next_offset, *change)
+                self.on_written(ticket.partition)
+        answer = refusals.counted(answer, held)
+        answer.stats.stage_seconds["produce"] = time.perf_counter() - began
+        if len(held) < len(tickets):
+            self.progress.made()
+        self.metrics.record(answer.stats)
+        self.metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
+        if held:
+            raise HeldError(held)
+
+    async def without_place(self, route: Route, partitions: Sequence[Partition]) -> dict[Partition, str]:
+        """Return the source's partitions that the sink or the dead-letter topic lacks, and what to do about it."""
+        lacking: dict[Partition, str] = {}
+        for topic in (route.topics.sink, route.topics.dead_letters):
+            needed = max((number + 1 for _, number in partitions), default=0)
+            count = await self.producer.partition_count(topic, needed=needed)
+            if count is None or count >= needed:
+                continue
+            for source, number in partitions:
+                if number >= count:
+                    reason = f"{topic} has {count} partitions, its source {source} has more; add partitions to it"
+                    lacking.setdefault((source, number), reason)
+        return lacking
+
+    async def letter(self, route: Route, part: FetchedPartition, fault: DecodeError, ticket: Ticket) -> None:
+        """Produce the dead letter of a batch that cannot be read, and acknowledge its ticket. Raises like answer()."""
+        topic = route.topics.dead_letters
+        letter = letter_of_batch(part, fault, topic=topic, model=route.stages.model_id, limits=self.limits.of(topic))
+        try:
+            await self.producer.send([letter])
+        except HeldError as error:
+            raise HeldError(of_source(route.topics.source, error.reasons)) from error
+        if self.offsets.ack(ticket):
+            assert fault.next_offset is not None
+            self.reports.add(ticket.partition, fault.next_offset)

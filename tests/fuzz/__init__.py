@@ -1,0 +1,1 @@
+"""Fuzzing: what strangers can send or write, mutated. See :mod:`tests.fuzz.targets` and :mod:`tests.fuzz.kernels`."""
