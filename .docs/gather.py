@@ -34,6 +34,7 @@ PAGES = {
     "models/README.md": "models/index.md",
     "models/bundles/*/CARD.md": "models/{folder}.md",
     "service/OPERATIONS.md": "operations.md",
+    "service/GUARANTEE.md": "guarantee.md",
     "service/DESIGN.md": "design.md",
     "service/adr/*.md": "decisions/{name}.md",
     "service/CHANGELOG.md": "changes.md",
@@ -94,7 +95,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     config.nav = [
         {"Start": "index.md"},
         {"Your own model": "models/index.md"},
-        {"Operating": "operations.md"},
+        {"Operating": ["operations.md", "guarantee.md"]},
         {"Reference": list(REFERENCE)},
         {"Shipped models": [place for place in within("models/") if place != "models/index.md"]},
         {"How it works": ["design.md", {"Decisions": within("decisions/")}]},

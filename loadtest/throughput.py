@@ -5,7 +5,8 @@ what it measured, with ``--json`` as one object on the last line. The rate is me
 scored, by the worker's own counters. CPU is the worker process's own user and system time over the same period.
 
 Relay and service read the same settings file. ``--fetch-mib 8/4 --fetch-mib 4/1`` compares fetch sizes (from one
-broker, from one partition) in turn, ``--runs`` times each; which comes first changes from one run to the next.
+broker, from one partition) in turn, ``--runs`` times each; which comes first changes from one run to the next. So does
+``--delivery at_least_once --delivery exactly_once``.
 """
 
 from __future__ import annotations
@@ -107,11 +108,12 @@ def drain(config, port, events):
     }
 
 
-def write_settings(file, servers, names, port, options, fetch_mib):
-    """Write the one settings file of relay and service; ``fetch_mib`` is (of one broker, of one partition) or None."""
-    fetch = ""
+def write_settings(file, servers, names, port, options, case):
+    """Write the one settings file of relay and service, for a case of ``cases_of``."""
+    fetch_mib, delivery = case
+    fetch = "" if delivery is None else f'delivery = "{delivery}"\n'
     if fetch_mib is not None:
-        fetch = f"fetch_max_bytes = {fetch_mib[0] << 20}\nmax_partition_fetch_bytes = {fetch_mib[1] << 20}\n"
+        fetch += f"fetch_max_bytes = {fetch_mib[0] << 20}\nmax_partition_fetch_bytes = {fetch_mib[1] << 20}\n"
     file.write_text(
         f'[kafka]\nbootstrap_servers = "{servers}"\ngroup_id = "g-{file.stem}"\n{fetch}[[route]]\n'
         f'bundle = "{options.bundle}"\nsource = "{names.source}"\nsink = "{names.sink}"\n'
@@ -131,7 +133,7 @@ async def copy(config, servers, source, sink, events):
     }
 
 
-async def measure(servers, options, folder, fetch_mib, relay_first):
+async def measure(servers, options, folder, case, relay_first):
     """One whole measurement on a broker: fill, relay and drain, or drain and relay; its topics are deleted."""
     name = uuid.uuid4().hex[:8]
     names = RouteTopicNames(f"events.{name}", f"scores.{name}", f"dead.{name}")
@@ -140,7 +142,7 @@ async def measure(servers, options, folder, fetch_mib, relay_first):
     await create_topics(settings, [names, relayed], partitions=options.partitions, replication_factor=1)
     await fill(servers, names.source, options.events, options.partitions, options.batch_records)
     config, port = folder / f"{name}.toml", free_port()
-    write_settings(config, servers, names, port, options, fetch_mib)
+    write_settings(config, servers, names, port, options, case)
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     figures = {}
     for step in ("relay", "service") if relay_first else ("service", "relay"):
@@ -173,6 +175,18 @@ def summary(runs):
     return {**median, "runs": [{key: run[key] for key in SHOWN} for run in runs]}
 
 
+def cases_of(options):
+    """List what is compared: (fetch sizes or None, delivery or None), each once."""
+    return list(dict.fromkeys((f, d) for f in options.fetch_mib or [None] for d in options.delivery or [None]))
+
+
+def words_of(case):
+    """Name a case: ``8/4``, ``exactly_once``, both, or ``default``."""
+    fetch_mib, delivery = case
+    words = [] if fetch_mib is None else [f"{fetch_mib[0]}/{fetch_mib[1]}"]
+    return " ".join([*words, *([delivery] if delivery else [])]) or "default"
+
+
 def machine():
     """What this ran on."""
     model = "unknown"
@@ -199,9 +213,13 @@ def main():
         "--fetch-mib", type=sizes, action="append", metavar="BROKER/PARTITION",
         help="kafka.fetch_max_bytes and max_partition_fetch_bytes in MiB; repeat it to compare; default: the settings'",
     )  # fmt: skip
+    parser.add_argument(
+        "--delivery", choices=("at_least_once", "exactly_once"), action="append",
+        help="kafka.delivery; repeat it to compare; default: the settings'",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    cases = list(dict.fromkeys(options.fetch_mib or [None]))
+    cases = cases_of(options)
     runs = {case: [] for case in cases}
     with (
         tempfile.TemporaryDirectory() as name,
@@ -211,10 +229,10 @@ def main():
             for case in cases if number % 2 == 0 else cases[::-1]:
                 work = measure(broker.bootstrap_servers, options, Path(name), case, relay_first=number % 2 == 0)
                 runs[case].append(asyncio.run(work))
-                print(f"{case or 'default'}: {runs[case][-1]}", file=sys.stderr, flush=True)
+                print(f"{words_of(case)}: {runs[case][-1]}", file=sys.stderr, flush=True)
     report = {
         **summary(runs[cases[0]]),
-        **({} if len(cases) == 1 else {"fetch_mib": {f"{a}/{b}": summary(runs[a, b]) for a, b in cases}}),
+        **({} if len(cases) == 1 else {"cases": {words_of(case): summary(runs[case]) for case in cases}}),
         "events": options.events, "partitions": options.partitions, "batch_records": options.batch_records,
         "broker": broker.name, **machine(),
     }  # fmt: skip

@@ -25,11 +25,11 @@ PLACE_BYTES = 8  # an int64: a place in a buffer, an offset, a timestamp
 RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
 
 # Modules by name: the packages call functions by the same names.
-WIRE_DECODE, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
+WIRE_UNREAD, WIRE_CRC, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
     importlib.import_module(f"farthing.{name}")
     for name in (
-        "wire.decode", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text", "model.nets",
-        "tasks.moderation",
+        "wire.unread", "wire.crc32c", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text",
+        "model.nets", "tasks.moderation",
     )
 )  # fmt: skip
 
@@ -167,7 +167,7 @@ def check(stages, values):
     """Compare every stage with its references on a few events, some of them bad."""
     block = Block(stages, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
     patched = {
-        "decode": [(WIRE_DECODE, "index_batches"), (WIRE_DECODE, "select_batches"), (WIRE_DECODE, "read_records")],
+        "decode": [(WIRE_UNREAD, name) for name in ("index_batches", "select_batches", "fit_batches", "read_records")],
         "score": [(NETS, "accumulate"), (NETS, "quantize_sums"), (NETS, "finish")],
         "decide": [(TASK, "decide")],
         "render": [(RENDER, "write_scores")],
@@ -196,9 +196,9 @@ def cases_of(stages, values):
     text = next(float(c.indptr[-1]) / n for c in b.columns.columns.values() if isinstance(c, TextColumn))
     answer, out = float(b.values.indptr[-1]) / n, sum(len(batch.data) for batch in b.batches) / n
 
-    indexed = arguments(WIRE_DECODE, "index_batches", b.decode)
+    indexed = arguments(WIRE_UNREAD, "index_batches", b.decode)
     spans = [(a, batch) for a in indexed for batch in _batch_spans(a[0], a[1], a[2])]
-    crc = WIRE_DECODE.crc32c
+    crc = WIRE_CRC.crc32c
     quantized = arguments(NETS, "quantize_sums", b.score)
     inputs = NETS.quantize_sums(*quantized[0])
     parse_bytes = (
@@ -210,8 +210,8 @@ def cases_of(stages, values):
     record_bytes = wire - value + RECORD_COLUMNS_BYTES
     timed_cases = [
         Timed("decode", "crc32c", lambda: [crc(a[0], start, stop) for a, (start, stop) in spans], wire),
-        Timed("decode", "index_batches", repeat(WIRE_DECODE.index_batches, indexed), wire),
-        Timed("decode", "read_records", again(WIRE_DECODE, "read_records", b.decode), record_bytes),
+        Timed("decode", "index_batches", repeat(WIRE_UNREAD.index_batches, indexed), wire),
+        Timed("decode", "read_records", again(WIRE_UNREAD, "read_records", b.decode), record_bytes),
         Timed("decode", "", b.decode, 3 * wire + RECORD_COLUMNS_BYTES),  # gathered: read and written; then read
         Timed("parse", "parse_events", again(PAYLOAD, "parse_events", b.parse), parse_bytes),
         Timed("parse", "", b.parse, parse_bytes),

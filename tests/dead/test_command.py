@@ -157,9 +157,9 @@ async def test_an_interrupted_replay_goes_on_where_it_was(apache_kafka, make_ser
     sent = 0
 
     class Dying(BatchProducer):
-        async def send(self, batches):
+        async def send(self, batches, on_refused):
             nonlocal sent
-            await super().send(batches)
+            await super().send(batches, on_refused)
             sent += 1
             if sent in (3, 7):
                 raise BrokerError("the machine goes down", retriable=True)

@@ -34,6 +34,7 @@ class Workers:
         for metrics in self.metrics:
             metrics.state.state("running")
             metrics.partitions.set(6)
+            metrics.took_over((ROUTE, 0))
             metrics.set_rebalances(1, 0.5)
             metrics.broker_errors.labels("fetch").inc()
 

@@ -3,29 +3,27 @@
 import asyncio
 import contextlib
 import json
-import os
 import random
-import signal
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from tests.serving.running import SESSION_TIMEOUT_MS, Service, scorer
-from tests.serving.test_corrupt_batches import Segment
 
-from .inside import CLOCK, LATE_SEQUENCES, environment, set_clock
+from .control_group import MemoryGroup
+from .faults import FAULTS
+from .inside import environment
 from .oracle import judge
 from .producing import Load
-from .reading import read_history, read_source
+from .reading import read_history
 
 PARTITIONS = 6
-KILLS = 3
-SESSION_S = SESSION_TIMEOUT_MS / 1000
-STOPPED_S = SESSION_S + 3
 COMMIT_INTERVAL_MS = 200
 DONE_WITHIN_S = 180
+CONTAINER_MIB = 1536  # deploy/kubernetes/base/worker.yaml
+MODES = ("at-least-once", "exactly-once")
 KAFKA = {
     "session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 500, "delivery_timeout_ms": 10_000,
     "request_timeout_ms": 5_000, "fetch_max_bytes": 1 << 16, "max_partition_fetch_bytes": 1 << 16,
@@ -70,9 +68,11 @@ class Trial:
     def __init__(self, cell, broker, proxy, folder):
         self.cell, self.broker, self.proxy = cell, broker, proxy
         self.random = random.Random(cell.seed)
-        through = proxy if cell.fault in ("connections cut", "delay 500 ms") else broker
+        self.fault = FAULTS[cell.fault]
+        through = proxy if self.fault.proxied else broker
+        self.kafka = KAFKA | {"delivery": cell.mode.replace("-", "_")}
         self.service = Service(
-            through, folder, partitions=PARTITIONS, workers=cell.workers, kafka=KAFKA,
+            through, folder, partitions=PARTITIONS, workers=cell.workers, kafka=self.kafka,
             worker={"commit_interval_ms": COMMIT_INTERVAL_MS, "on_corrupt_batch": "skip"},
             extra=f'[meter]\nusage_topic = "usage.{cell.seed}.{time.time_ns()}"\nheartbeat_topic = "beats.{cell.seed}"\n',
         )  # fmt: skip
@@ -84,8 +84,12 @@ class Trial:
         self.recovered_s = 0.0
         self.folder = folder
         self.source = None  # what it held, where it can no longer be read
-        inside = INSIDE.get(cell.fault)
-        self.environment = None if inside is None else environment(folder, inside)
+        self.options = {}
+        if self.fault.inside is not None:
+            self.options["env"] = environment(folder, self.fault.inside)
+        self.group = MemoryGroup(cell.workers * CONTAINER_MIB << 20) if self.fault.limited else None
+        if self.group is not None:
+            self.options["preexec_fn"] = self.group.enter
 
     @property
     def usage_topic(self):
@@ -116,9 +120,9 @@ class Trial:
         self.recovered_s = max(self.recovered_s, time.monotonic() - began)
 
     def a_worker(self):
-        """Choose a worker's process id."""
-        pids = sorted(self.service.worker_pids().items()) if self.cell.workers > 1 else []
-        return self.random.choice(pids)[1] if pids else self.service.process.pid
+        """Choose the process id of a worker that runs: one that was killed may not have been started again yet."""
+        pids = [pid for _, pid in sorted(self.service.worker_pids().items()) if Path(f"/proc/{pid}").exists()]
+        return self.random.choice(pids) if self.cell.workers > 1 and pids else self.service.process.pid
 
     async def backlog(self):
         """Have something under way, so that a fault does not hit an idle worker."""
@@ -130,19 +134,20 @@ class Trial:
         if self.service.process is not None and self.service.process.poll() is not None:
             self.service.process = None
         if self.service.process is None:
-            self.service.start(env=self.environment)
+            self.service.start(**self.options)
 
     async def run(self):
         began = time.monotonic()
         service = self.service
-        await service.create_topics()
-        service.start(env=self.environment)
+        await service.create_topics(replication=self.broker.replication)
+        service.start(**self.options)
         await service.ready()
         self.load.start()
-        await FAULTS[self.cell.fault](self)
+        await self.fault.inflict(self)
         await asyncio.to_thread(self.load.join)
         await service.all_committed(DONE_WITHIN_S)
         assert service.stop() == 0, service.said()
+        assert self.group is None or self.group.kills() == 0, "killed for want of memory"
         # Readers come by the straight way: what is judged is not to be delayed.
         service.servers = self.broker.bootstrap_servers
         history = await read_history(
@@ -166,162 +171,15 @@ async def run_cell(cell, broker, proxy, folder):
     finally:
         for member in trial.service.family:
             member.end()
-
-
-# --- faults
-
-
-async def kill_worker(trial):
-    for _ in range(KILLS):
-        await trial.backlog()
-        os.kill(trial.a_worker(), signal.SIGKILL)
-        if trial.cell.workers == 1:
-            await asyncio.to_thread(trial.service.process.wait, 10)
-        await trial.up_again()
-        await trial.moves_on()
-
-
-async def stop_past_session(trial):
-    await trial.backlog()
-    pid = trial.a_worker()
-    os.kill(pid, signal.SIGSTOP)
-    heir = trial.service.twin(kafka=KAFKA) if trial.cell.workers == 1 else None
-    try:
-        if heir:
-            heir.start()
-            await heir.ready()
-        await asyncio.sleep(STOPPED_S)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    await trial.moves_on()
-    if heir:
-        assert heir.stop() == 0, heir.said()
-
-
-async def sigterm(trial):
-    for _ in range(KILLS):
-        await trial.backlog()
-        assert await asyncio.to_thread(trial.service.stop) == 0, trial.service.said()
-        await trial.up_again()
-        await trial.service.ready()
-        await trial.moves_on()
-
-
-async def broker_killed(trial):
-    for _ in range(KILLS):
-        await trial.backlog()
-        trial.broker.kill()
-        await trial.moment(3.0)
-        await asyncio.to_thread(trial.broker.start)
-        await trial.moves_on()
-
-
-async def broker_frozen(trial):
-    await trial.backlog()
-    trial.broker.process.send_signal(signal.SIGSTOP)
-    try:
-        await asyncio.sleep(STOPPED_S)
-    finally:
-        trial.broker.process.send_signal(signal.SIGCONT)
-    await trial.moves_on()
-
-
-async def connections_cut(trial):
-    for _ in range(12):
-        trial.load.burst(trial.cell.ids // 30)
-        await trial.moment(2.0)
-        trial.proxy.cut()
-    await trial.moves_on()
-
-
-async def delay_500_ms(trial):
-    trial.proxy.delay_s = 0.25
-    await trial.backlog()
-    await asyncio.sleep(8.0)
-    await trial.moves_on()
-
-
-async def members_come_and_go(trial):
-    for _ in range(KILLS):
-        twin = trial.service.twin(kafka=KAFKA)
-        twin.start()
-        await twin.ready()
-        await trial.backlog()
-        await asyncio.sleep(3.0)
-        assert await asyncio.to_thread(twin.stop) == 0, twin.said()
-        await trial.moves_on()
-
-
-async def sink_refuses(trial):
-    """The sink wants two replicas in sync and has one: the broker refuses every write until that is mended."""
-    for wanted in ("2", "1") * KILLS:
-        async with trial.service.admin() as admin:
-            change = ConfigResource(ConfigResourceType.TOPIC, trial.service.sink, {"min.insync.replicas": wanted})
-            await admin.alter_configs([change])
-        await trial.backlog()
-        await asyncio.sleep(2.0)
-    await trial.moves_on()
-
-
-async def usage_topic_deleted(trial):
-    await trial.backlog()
-    async with trial.service.admin() as admin:
-        await admin.delete_topics([trial.usage_topic])
-    await trial.moves_on()
-
-
-async def clock_steps(trial):
-    for days in (30, -30, 0):
-        set_clock(trial.folder, days * 86_400)
-        await trial.backlog()
-        await asyncio.sleep(3.0)
-        await trial.moves_on()
-
-
-async def corrupt_batches(trial):
-    """Damage batches of three partitions on the broker's disk, before they are read."""
-    assert await asyncio.to_thread(trial.service.stop) == 0, trial.service.said()
-    trial.load.burst(trial.cell.ids)
-    await asyncio.to_thread(trial.load.join)
-    trial.source = await read_source(trial.service.servers, trial.service.source)
-    committed = await trial.service.committed()
-    await asyncio.to_thread(trial.broker.stop)  # in good order: otherwise it would look through its logs and cut them
-    for partition in range(KILLS):
-        segment = Segment(trial.broker, trial.service.source, partition)
-        later = [k for k, (_, base, _) in enumerate(segment.batches) if base >= committed.get(partition, 0)]
-        segment.flip(trial.random.choice(later), -5)
-    await asyncio.to_thread(trial.broker.start)
-    await trial.up_again()
-    await trial.service.ready()
-
-
-async def nothing(trial):
-    await trial.backlog()
-
-
-FAULTS = {
-    "worker killed": kill_worker,
-    "stopped past its session": stop_past_session,
-    "sigterm": sigterm,
-    "broker killed": broker_killed,
-    "broker frozen": broker_frozen,
-    "connections cut": connections_cut,
-    "delay 500 ms": delay_500_ms,
-    "members come and go": members_come_and_go,
-    "transactions aborted": nothing,
-    "poison 1 %": kill_worker,
-    "sink refuses": sink_refuses,
-    "usage topic deleted": usage_topic_deleted,
-    "clock steps": clock_steps,
-    "sequences wrap": nothing,
-    "corrupt batches": corrupt_batches,
-}
-INSIDE = {"clock steps": CLOCK, "sequences wrap": LATE_SEQUENCES}
-MODES = ("at-least-once", "exactly-once")
+        if trial.group is not None:
+            trial.group.close()
 
 
 @contextlib.asynccontextmanager
 async def proxy_of(broker):
-    """The broker's proxy, which delays nothing yet."""
+    """The broker's proxy, which delays nothing yet; None if it has none."""
+    if not hasattr(broker, "proxy"):
+        yield None
+        return
     async with broker.proxy() as proxy:
         yield proxy

@@ -1,6 +1,7 @@
 """Kills the worker at every named place of its loop, at a pass that the seed chooses; the oracle judges what is left.
 
-One seed for three of the places runs with the suite, twenty for each with ``--campaign`` or ``-m faults``.
+One seed for three of the places runs with the suite, twenty for each with ``--campaign`` or ``-m faults``; every other
+seed is for exactly-once delivery.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import pytest
 from farthing.serving.failpoints import FAILPOINTS, VARIABLE
 from tests.serving.running import Service, eventually, scorer
 
-from .cells import KAFKA
+from .cells import KAFKA, MODES
 from .oracle import judge
 from .producing import Load
 from .reading import read_history
@@ -28,21 +29,23 @@ async def check(place, seed, broker, folder):
     chance = random.Random(f"{place}-{seed}")
     passes = 2 if place == "in_revoke" else chance.randint(1, 6)  # the first revoke is that of a member with nothing
     usage = f"usage.{place}.{seed}.{os.getpid()}"
+    mode = MODES[seed % 2]
+    kafka = KAFKA | {"delivery": mode.replace("-", "_")}
     # A static member takes its partitions back at once: no session has to end first.
     service = Service(
-        broker, folder, partitions=PARTITIONS, kafka={**KAFKA, "group_instance_id": "one"},
+        broker, folder, partitions=PARTITIONS, kafka={**kafka, "group_instance_id": "one"},
         worker={"commit_interval_ms": 100}, extra=f'[meter]\nusage_topic = "{usage}"\n',
     )  # fmt: skip
-    twin = service.twin(kafka={**KAFKA, "group_instance_id": "two"})
+    twin = service.twin(kafka={**kafka, "group_instance_id": "two"})
     load = Load(
         broker.bootstrap_servers, service.source, seed=seed, count=IDS, rate=1_000, partitions=PARTITIONS, bad=0.02
     )
     try:
         await service.create_topics()
-        load.start()
         service.start(env={**os.environ, VARIABLE: f"{place}:{passes}"})
+        await eventually(lambda: service.process.poll() is not None or service.get("/ready")[0] == 200, 90, service.said)
+        load.start()  # now, so that it lasts for many passes
         if place == "in_revoke":
-            await service.ready()
             twin.start()
         await eventually(lambda: service.process.poll() is not None, 90, service.said)
         assert service.process.returncode == -signal.SIGKILL, service.said()
@@ -57,7 +60,8 @@ async def check(place, seed, broker, folder):
     finally:
         for member in service.family:
             member.end()
-    assert verdict.wrong() == {}, f"{place}:{passes}, seed {seed}: {verdict.wrong()}"
+    wrong = verdict.wrong(exactly_once=mode == "exactly-once")
+    assert not wrong, f"{place}:{passes}, seed {seed}, {mode}: {wrong}"
     assert verdict.answers >= IDS
 
 

@@ -137,6 +137,16 @@ class ForgetsWhoseAcknowledgementItIs(OffsetTracker):
         return super().ack(ticket)
 
 
+class TakesItForTheNewest(OffsetTracker):
+    def ack(self, ticket):
+        owned = self._owned.get(ticket.partition)
+        if owned is None or not owned.flights:
+            return False
+        owned.done = owned.flights[-1].next_offset
+        owned.flights.clear()
+        return True
+
+
 class SkipsWhatIsInFlight(OffsetTracker):
     def skip(self, partition, left, offset):
         if self.next_unacknowledged(partition) == left:
@@ -152,8 +162,8 @@ class CommitsAfterRevoke(OffsetTracker):
 @pytest.mark.parametrize(
     "mutant",
     [
-        CommitsPastWhatIsInFlight, CommitsOneTooFar, ForgetsWhoseAcknowledgementItIs, SkipsWhatIsInFlight,
-        CommitsAfterRevoke,
+        CommitsPastWhatIsInFlight, CommitsOneTooFar, ForgetsWhoseAcknowledgementItIs, TakesItForTheNewest,
+        SkipsWhatIsInFlight, CommitsAfterRevoke,
     ],
 )  # fmt: skip
 def test_mutants_are_caught(mutant):

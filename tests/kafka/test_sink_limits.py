@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 from aiokafka.admin import NewTopic
 
 from farthing.errors import BrokerError
@@ -76,13 +77,14 @@ async def test_they_are_read_and_read_again(apache_kafka, make_service):
 
 
 @pytest.mark.kafka
-async def test_a_broker_that_does_not_say_has_kafkas_defaults(monkeypatch, capsys):
+async def test_a_broker_that_does_not_say_has_kafkas_defaults(monkeypatch):
     monkeypatch.setattr(module, "LIMIT_S", 0.5)
     limits = SinkLimits(KafkaSettings(bootstrap_servers=("127.0.0.1:1",)), ["s"])
-    for _ in range(3):
-        await limits.read()
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            await limits.read()
     assert limits.of("s") == DEFAULT_LIMITS
-    assert capsys.readouterr().out.count("topic_limits_unknown") == 1  # said once
+    assert [line["event"] for line in said].count("topic_limits_unknown") == 1  # said once
 
 
 @pytest.mark.kafka

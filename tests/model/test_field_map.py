@@ -140,7 +140,7 @@ def test_headers_travel_and_what_does_not_is_counted(limit):
         decode([FetchedPartition("s", 0, 0, 1, batch.data.tobytes())], Arena()).header_count.tolist()
         for batch in found.batches
     )
-    assert (score, dead) == ([2] if limit else [1], [7])  # traceparent and farthing.offset; traceparent and six
+    assert (score, dead) == ([2] if limit else [1], [8])  # traceparent and farthing.offset; traceparent and seven
     assert found.stats.dropped_headers[Dropped.RESERVED] == 2
     metrics = Metrics({"e": "m"})
     metrics.record(found.stats)

@@ -68,14 +68,14 @@ class Service:
 
     # --- topics
 
-    async def create_topics(self, *, sink_partitions=None, **configs):
+    async def create_topics(self, *, sink_partitions=None, replication=1, **configs):
         widths = {
             self.source: self.partitions,
             self.sink: sink_partitions or self.partitions,
             self.dead: self.partitions,
         }
         async with self.admin() as admin:
-            await admin.create_topics([NewTopic(t, n, 1, topic_configs=configs) for t, n in widths.items()])
+            await admin.create_topics([NewTopic(t, n, replication, topic_configs=configs) for t, n in widths.items()])
 
     async def widen(self, topic, partitions):
         async with self.admin() as admin:

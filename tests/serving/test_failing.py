@@ -59,7 +59,7 @@ def test_all_are_found_and_no_other(data):
     bad = data.draw(st.sets(st.integers(0, n - 1), max_size=min(n, IN_A_ROW - 1)))
     found, runs = look(n, bad)
     assert found == sorted(bad)
-    assert runs <= 1 + max(len(bad), 1) * (math.ceil(math.log2(n)) + 2)
+    assert runs <= 1 + (len(bad) + 1) * (math.ceil(math.log2(n)) + 2)
 
 
 def test_many_scattered_ones_cost_no_more_than_that():

@@ -23,7 +23,10 @@ def positions(noted):
     reports = SimpleNamespace(
         assign=lambda *place: noted.append(("assign", *place)), move=lambda *place: noted.append(("move", *place))
     )
-    metrics = SimpleNamespace(moved=lambda partition, moved: noted.append(("metric", partition, moved.lost)))
+    metrics = SimpleNamespace(
+        took_over=lambda partition: None,
+        moved=lambda partition, moved: noted.append(("metric", partition, moved.lost)),
+    )
     one = Positions(OffsetTracker(), Backlog(1 << 20), reports, metrics, lambda *place: noted.append(("seek", *place)))
     for partition in (ONE, TWO):
         one.begin(partition, 0, "")

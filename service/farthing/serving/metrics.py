@@ -294,6 +294,12 @@ class Metrics:
         self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
         self._rebalances, self._rebalance_seconds = count, seconds
 
+    def took_over(self, partition: Partition) -> None:
+        """Begin a partition's rare counters at zero: otherwise ``increase`` would miss their first step."""
+        route, number = partition
+        self.new_logs.labels(route, number)
+        self.events_lost.labels(route, number, "retention")
+
     def moved(self, partition: Partition, moved: Moved) -> None:
         """Note that a partition goes on at another offset, and how many events it lost."""
         route, number = partition

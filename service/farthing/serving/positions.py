@@ -32,6 +32,7 @@ class Positions:
         self._gaps.pop(partition, None)
         self.offsets.assign(partition, offset)
         self.reports.assign(partition, offset, metadata)
+        self.metrics.took_over(partition)
 
     def expected(self, unread: Unread) -> bool:
         """Whether the bytes begin where the last block ended; if not, the position is corrected."""

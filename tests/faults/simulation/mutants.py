@@ -64,18 +64,6 @@ class RemembersOldAssignments(OffsetTracker):
         pass
 
 
-class LateAcknowledgements(OffsetTracker):
-    """Takes an acknowledgement for whatever is in flight first."""
-
-    def ack(self, ticket):
-        owned = self._owned.get(ticket.partition)
-        if owned is None or not owned.flights:
-            return False
-        owned.done = owned.flights.pop().next_offset
-        owned.flights.clear()
-        return True
-
-
 class AcknowledgesFirst(Delivery):
     """Takes a block for acknowledged before the broker has it."""
 
@@ -181,7 +169,7 @@ def mutated(mutant, seed):
 
 
 MUTANTS = (
-    OffByOne, PastInFlight, FirstCommitPastInFlight, NeverGoesBack, RemembersOldAssignments, LateAcknowledgements,
+    OffByOne, PastInFlight, FirstCommitPastInFlight, NeverGoesBack, RemembersOldAssignments,
     AcknowledgesFirst, SwallowsProduceErrors, CountsTwice, CommitsAtOnce, CountsLate, LeavesItsProducing, TellsNobody,
     Backwards, AcceptsAnyCommit,
 )  # fmt: skip
