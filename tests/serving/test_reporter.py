@@ -171,6 +171,18 @@ async def test_giving_up_partitions_waits_for_the_last_totals_but_not_for_ever(b
     assert [log["event"] for log in logs] == ["last_usage_not_published"]
 
 
+async def test_what_was_refused_is_tried_once_more_when_partitions_are_given_up(begin, monkeypatch):
+    one = await begin()
+    monkeypatch.setattr(publishing, "RETRY_PAUSES_S", (60.0,))
+    one.usage.trouble = REFUSED
+    one.add(PARTITION, 5, counts(5))
+    await one.publish([PARTITION])
+    await until(lambda: one._usage.trouble is not None)
+    one.usage.trouble = None
+    await one.publish([PARTITION], everything=True)
+    assert b'"next_offset":5' in one.usage.done[0]
+
+
 async def test_heartbeats_go_on_without_the_usage_topic_and_totals_without_heartbeats(begin, monkeypatch):
     monkeypatch.setattr(reporter, "PUBLISH_EVERY_S", 0.01)
     one = await begin()

@@ -26,7 +26,10 @@ from farthing.serving.publishing import MakeTopics, Publisher
 log = structlog.get_logger()
 
 LAST_S: Final = 5.0
-"""How long giving partitions up, or stopping, waits for the last totals; not at all while they cannot be published."""
+"""How long giving partitions up, or stopping, waits for the last totals."""
+
+LAST_IN_TROUBLE_S: Final = 1.0
+"""The same while the last attempt had failed: the topic may take them by now, and the next attempt is seconds away."""
 
 WORTH_SAYING_S: Final = 5.0  # in /ready: a leader that moves takes less
 
@@ -98,13 +101,13 @@ class Reporter:
     async def publish(self, partitions: Iterable[Partition], *, everything: bool = False) -> None:
         """Have the totals that are due published; with ``everything``, wait a moment for those of these partitions."""
         self._wanted.set()
-        if not everything or self._usage.trouble is not None:
+        if not everything:
             return
         records = self._accounting.due(partitions, everything=True)
         if records:
             sending = asyncio.create_task(self._usage.send(records))
             try:
-                await asyncio.wait({sending}, timeout=LAST_S)
+                await asyncio.wait({sending}, timeout=LAST_S if self._usage.trouble is None else LAST_IN_TROUBLE_S)
             finally:
                 if not sending.done():
                     sending.cancel()
