@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -12,6 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from farthing.local.comments import comment_events
 from farthing.meter.records import UsageRecord
+from tests.inprocess import farthing
 from tests.ledger.running import RunningLedger
 from tests.serving.running import SESSION_TIMEOUT_MS, Service
 from tests.serving.test_usage import read_all
@@ -26,11 +25,7 @@ class Nowhere:
 
 
 def audit(service, ledger, *more):
-    done = subprocess.run(
-        [sys.executable, "-m", "farthing", "audit", "-c", str(service.config), "--json",
-         "--ledger", f"http://127.0.0.1:{ledger.port}", *more],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = farthing("audit", "-c", service.config, "--json", "--ledger", f"http://127.0.0.1:{ledger.port}", *more)
     assert "Traceback" not in done.stderr
     return done, json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
 
@@ -138,10 +133,7 @@ async def test_it_may_run_while_events_are_scored(apache_kafka, tmp_path):
 def run(tmp_path, routes, *more):
     path = tmp_path / "farthing.toml"
     path.write_text('[kafka]\nbootstrap_servers = ["127.0.0.1:9"]\nrequest_timeout_ms = 1000\n' + routes)
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", "audit", "-c", str(path), *more], capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return farthing("audit", "-c", path, *more)
 
 
 ROUTE = '[[route]]\nbundle = "moderation"\nsource = "e{0}"\nsink = "s"\ndead_letters = "d{0}"\n'

@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import json
-import subprocess
-import sys
 import time
 
 import pytest
@@ -20,6 +18,7 @@ from farthing.dead.selection import Selection
 from farthing.errors import BrokerError, CorruptBatchError
 from farthing.kafka import BatchProducer, KafkaSettings, letter_of_batch
 from farthing.sections import RouteSettings
+from tests.inprocess import farthing
 from tests.serving.looping import looping
 from tests.serving.running import event, scorer
 
@@ -30,11 +29,7 @@ OWN = [("trace", b"\x00\xff"), ("trace", b"")]
 
 def command(service, *arguments, code=0):
     """Run ``farthing dead ...``; gives its output and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "farthing", "dead", *arguments, "-c", str(service.config)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr
+    done = farthing("dead", *arguments, "-c", service.config)
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout, done.stderr
 

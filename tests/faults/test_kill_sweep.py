@@ -43,7 +43,9 @@ async def check(place, seed, broker, folder):
     try:
         await service.create_topics()
         service.start(env={**os.environ, VARIABLE: f"{place}:{passes}"})
-        await eventually(lambda: service.process.poll() is not None or service.get("/ready")[0] == 200, 90, service.said)
+        await eventually(
+            lambda: service.process.poll() is not None or service.get("/ready")[0] == 200, 90, service.said
+        )
         load.start()  # now, so that it lasts for many passes
         if place == "in_revoke":
             twin.start()

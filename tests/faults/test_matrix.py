@@ -22,8 +22,7 @@ SHORT_IDS = 20_000
 IDS = int(os.environ.get("FARTHING_FAULTS_IDS", "100000"))
 SHORT = (
     ("worker killed", "at-least-once", 3),
-    ("stopped past its session", "exactly-once", 1),
-    ("broker killed", "at-least-once", 1),
+    ("broker killed", "exactly-once", 1),
     ("members come and go", "exactly-once", 1),
 )
 

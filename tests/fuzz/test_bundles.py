@@ -21,7 +21,7 @@ WEIRD = (
     10**400, -(10**30), 1 << 63, 1e308, 5e-324, 0, -1, 1.5, None, True, [], [[[[{"a": [None]}]]]], {}, "x\ny\x1b[31m\u202e",
     "x" * 100_000, "", "text", ["a", "b", "c"], [1, 2.5, -3], [None, None, None], "\ud800", "../../etc/passwd",
 )  # fmt: skip
-SOME = 30  # changes of each kind in the suite; fewer of a shipped bundle, which takes longer to load
+SOME = 18  # changes of each kind in the suite; fewer of a shipped bundle, which takes longer to load
 COLUMN_EVENTS = [json.dumps({"id": 1, "age": age, "tenure": 3, "plan": {"fee": 60}}).encode() for age in (20, 40)]
 MADE = {
     "moderation": (lambda folder: make_bundle(folder), golden_events()),

@@ -15,6 +15,7 @@ from farthing.kernels.jit import NO_JIT
 from tests.fuzz.kernels import TARGETS
 
 ROOT = Path(__file__).parents[2]
+SOME = 10_000  # mutated inputs of each kernel
 pytestmark = [
     pytest.mark.skipif(NO_JIT, reason="the kernels are what is fuzzed"),
     pytest.mark.skipif(sys.platform == "win32", reason="guards memory with mprotect"),
@@ -35,10 +36,13 @@ def checked(folder):
     return {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(folder)}
 
 
-@pytest.mark.parametrize("bounds", [False, True], ids=["as shipped", "every index checked"])
+@pytest.mark.parametrize(
+    "bounds",
+    [pytest.param(False, id="as shipped"), pytest.param(True, id="every index checked", marks=pytest.mark.campaign)],
+)
 def test_a_small_run(bounds, tmp_path):
-    figures = fuzz("--runs", 10_000, "--compared", 0.01, **(checked(tmp_path) if bounds else {}))
-    assert [(one["target"], one["runs"], one["bounds"]) for one in figures] == [(t, 10_000, bounds) for t in TARGETS]
+    figures = fuzz("--runs", SOME, "--compared", 0.01, **(checked(tmp_path) if bounds else {}))
+    assert [(one["target"], one["runs"], one["bounds"]) for one in figures] == [(t, SOME, bounds) for t in TARGETS]
     for one in figures:
         assert len(one["outcomes"]) >= 4, "the mutations reach the refusals as well"
         assert one["outcomes"]["0"] > 100, "and some are read"

@@ -37,7 +37,7 @@ class Running:
         self.books = lambda: (ledger, history)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(usage_records(), max_size=4), st.lists(heartbeats, max_size=4), st.data())
 def test_a_statement_can_be_made_of_whatever_was_read(records, beats, data):
     ledger, history, posting = Ledger(), History(), Posting({"moderation"})

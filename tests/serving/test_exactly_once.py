@@ -69,6 +69,7 @@ async def test_a_worker_that_was_away_commits_nothing(apache_kafka, make_service
     assert (service.stop(), other.stop()) == (0, 0)
 
 
+@pytest.mark.campaign  # the short matrix has a broker that is killed
 async def test_a_broker_that_is_gone_for_a_while_leaves_no_repeat(mortal_kafka, make_service):
     impatient = {"delivery_timeout_ms": 2_000, "request_timeout_ms": 2_000}
     service = make_service(mortal_kafka, kafka=KAFKA | impatient)

@@ -80,7 +80,7 @@ def hostile(folder, bundle):
     return found
 
 
-@pytest.mark.parametrize("bundle", ["moderation", "bidding"])
+@pytest.mark.parametrize("bundle", ["moderation", pytest.param("bidding", marks=pytest.mark.campaign)])
 def test_the_worst_inputs_stay_under_the_number(bundle, tmp_path):
     scenarios = hostile(tmp_path, bundle)
     largest = max(len(path.read_bytes()) for path in tmp_path.iterdir())

@@ -24,6 +24,7 @@ from farthing.kafka.settings import KafkaSettings
 from farthing.ledger.client import ask
 from farthing.local.broker import ApacheKafka
 from farthing.local.process import free_port
+from tests.inprocess import farthing
 from tests.kafka.test_oauth import Endpoint
 
 from .running import Service, event, offset_of
@@ -144,6 +145,8 @@ class SecureService(Service):
         self.config.write_text(text.replace("[[route]]", lines + "[[route]]", 1))
 
     def run(self, *command, timeout_s=ERROR_WITHIN_S):
+        if command[0] != "serve":
+            return farthing(*command, "-c", self.config)
         return subprocess.run(
             [sys.executable, "-m", "farthing", *command, "-c", str(self.config)],
             capture_output=True, text=True, timeout=timeout_s, check=False,
@@ -198,7 +201,10 @@ def unsigned_token(subject, life_s):
     return f"{part({'alg': 'none'})}.{part({'sub': subject, 'iat': now - 1, 'exp': now + life_s})}."
 
 
-@pytest.mark.parametrize("how", [tls, mutual, scram, scram_512, plain, token_file])
+OFTEN, SELDOM = (mutual, scram, token_file), (tls, scram_512, plain)
+
+
+@pytest.mark.parametrize("how", [*OFTEN, *(pytest.param(how, marks=pytest.mark.campaign) for how in SELDOM)])
 async def test_events_are_scored_over_a_secured_connection(how, secure_kafka, secrets, tmp_path):
     service = SecureService(secure_kafka, tmp_path, *how(secrets))
     await service.create_topics()
