@@ -150,6 +150,7 @@ class Trial:
         assert self.group is None or self.group.kills() == 0, "killed for want of memory"
         # Readers come by the straight way: what is judged is not to be delayed.
         service.servers = self.broker.bootstrap_servers
+        await service.all_ended()
         history = await read_history(
             service, scorer(), self.load.acknowledged, usage_topic=self.usage_topic, source=self.source
         )

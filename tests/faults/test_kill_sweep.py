@@ -58,6 +58,7 @@ async def check(place, seed, broker, folder):
         assert service.stop() == 0, service.said()
         if twin.process is not None:
             assert twin.stop() == 0, twin.said()
+        await service.all_ended()
         verdict = judge(await read_history(service, scorer(), load.acknowledged, usage_topic=usage))
     finally:
         for member in service.family:

@@ -4,49 +4,16 @@ import asyncio
 import uuid
 from contextlib import asynccontextmanager
 
-import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from loadtest.transactions import Writer
 
 from farthing.errors import BrokerError
 from farthing.kafka import KafkaSettings
-from farthing.kafka.client import connect, disconnect, leader_of, make_client
-from farthing.kafka.frames import Frames
+from farthing.kafka.client import connect, disconnect, make_client
 from farthing.kafka.membership import Member
 from farthing.kafka.topics import RouteTopicNames, create_topics
-from farthing.kafka.transactions import FencedError, Transactions
-from farthing.wire import encode_records, stamp_producer
-
-TIMEOUT_S = 30
-
-
-class Writer:
-    """What a producer does, in small: one batch at a time, with its sequence."""
-
-    def __init__(self, client, transactional_id, timeout_ms=60_000):
-        self.id = transactional_id
-        self.client = client
-        self.frames = Frames(client, group=uuid.uuid4().hex)
-        self.transactions = Transactions(
-            client, transactional_id, transaction_timeout_ms=timeout_ms, timeout_s=TIMEOUT_S
-        )
-        self.identity = None
-        self.sequences = {}
-
-    async def begin(self):
-        self.identity = await self.transactions.begin()
-        self.sequences = {}
-
-    async def write(self, topic, partition, *values):
-        await self.transactions.add([(topic, partition)])
-        data, indptr = np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)
-        batch = encode_records(topic, partition, data, indptr, np.full(len(values), 1_700_000_000_000, np.int64))
-        sequence = self.sequences.get((topic, partition), 0)
-        stamp_producer(batch.data, self.identity.producer_id, self.identity.epoch, sequence, transactional=True)
-        self.sequences[topic, partition] = sequence + len(values)
-        node = leader_of(self.client, (topic, partition))
-        response = await self.frames.produce(node, [batch], 10_000, self.id)
-        return response.topics[0][1][0].error_code
+from farthing.kafka.transactions import FencedError
 
 
 @asynccontextmanager

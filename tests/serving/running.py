@@ -102,6 +102,14 @@ class Service:
             found = await consumer.end_offsets([TopicPartition(topic, p) for p in range(self.partitions)])
         return {tp.partition: offset for tp, offset in found.items()}
 
+    async def all_ended(self, timeout_s=60):
+        """Wait until no transaction is open in what was written: one that a dead worker left goes on for some seconds."""
+        deadline = time.monotonic() + timeout_s
+        for topic in (self.sink, self.dead):
+            while await self.ends(topic) != await self.ends(topic, "read_uncommitted"):
+                assert time.monotonic() < deadline, f"a transaction is still open in {topic}"
+                await asyncio.sleep(0.5)
+
     async def all_committed(self, timeout_s=60):
         """Wait until everything in the source is committed."""
         ends = {p: offset for p, offset in (await self.ends(self.source)).items() if offset}
