@@ -19,7 +19,7 @@ import numpy as np
 
 from farthing.commands.flags import argument, within
 from farthing.kafka import KafkaSettings
-from farthing.kafka.client import connect, disconnect, leader_of, make_client
+from farthing.kafka.client import connect, disconnect, leader_of, make_client, refresh_metadata
 from farthing.kafka.frames import Frames
 from farthing.kafka.membership import Member
 from farthing.kafka.topics import RouteTopicNames, create_topics
@@ -80,10 +80,16 @@ async def measure(servers, broker_pid, partitions, turns):
     await create_topics(settings, [RouteTopicNames(source, sink, dead)], partitions=partitions, replication_factor=1)
     client = make_client(settings)
     await connect(client, [source, sink, dead])
+    async with asyncio.timeout(TIMEOUT_S):
+        while any(leader_of(client, (sink, number)) is None for number in range(partitions)):
+            await refresh_metadata(client)
+            await asyncio.sleep(0.1)
     member = Member(f"g-{unique}", NO_GENERATION, "", None)
     worker = Writer(client, f"{unique}.worker")
     each = [Writer(client, f"{unique}.{number}") for number in range(partitions)]
     for writer in (worker, *each):
+        # All ask on the same connections, as they would in one worker.
+        writer.frames, writer.transactions._frames = worker.frames, worker.transactions._frames
         await writer.begin()
     value = b"x" * 100
 
