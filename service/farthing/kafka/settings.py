@@ -69,7 +69,7 @@ class KafkaSettings(BaseModel):
         10_000,
         ge=1_000,
         le=MOST_MS,
-        description="ms after which the broker aborts a transaction that a dead worker left open; more than "
+        description="ms after which the broker aborts a transaction that a dead worker left open; at least twice "
         "worker.commit_interval_ms",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
