@@ -5,6 +5,8 @@ Headers whose names are not known here are kept and shown, so that letters of a 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +21,7 @@ KEY_HEADER: Final = b"farthing.error.key"
 RESERVED: Final = b"farthing."
 FOREIGN: Final = "(not written by Farthing)"
 NO_REASON: Final = "(no reason)"
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _SHOWN_BYTES: Final = 4096  # of a header of ours: no honest one is longer
 
 Header = tuple[bytes, bytes | None]
@@ -81,6 +84,16 @@ class Letter:
             return ("key", "value", "headers")  # there was room for the reason and the offset only
         return tuple(part for part in ("key", "value", "headers") if f"{part}_bytes" in self.error)
 
+    def digest(self, part: str) -> bytes | None:
+        """Return the SHA-256 of the event's whole ``key`` or ``value``, a null one's as an empty one's.
+
+        None if the letter does not say it.
+        """
+        if part not in self.cut:
+            return hashlib.sha256((self.key if part == "key" else self.value) or b"").digest()
+        stated = self.error.get(f"{part}_sha256", "")
+        return bytes.fromhex(stated) if _SHA256.fullmatch(stated) else None
+
     @property
     def place(self) -> str:
         """Where the event is in its source: ``PARTITION:OFFSET``."""
@@ -105,7 +118,7 @@ def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
 
 def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
     own, error = [], {}
-    key = _bytes(records, records.key_start[k], records.key_stop[k])
+    key = bytes_at(records, records.key_start[k], records.key_stop[k])
     for name, value in record_headers(records, k):
         if name == KEY_HEADER:
             key = value
@@ -116,7 +129,7 @@ def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
             own.append((name, value))
     return Letter(
         part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]),
-        key, _bytes(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
+        key, bytes_at(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
     )  # fmt: skip
 
 
@@ -133,10 +146,12 @@ def record_headers(records: RecordBlock, row: int) -> list[Header]:
     return found
 
 
-def _bytes(records: RecordBlock, start: int, stop: int) -> bytes | None:
+def bytes_at(records: RecordBlock, start: int, stop: int) -> bytes | None:
+    """Return a key's or a value's bytes; None if it is null."""
     return None if start < 0 else records.buffer[start:stop].tobytes()
 
 
 def _number(text: str | None) -> int | None:
     """Read decimal digits; None for anything else: a header may be anybody's."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+    number = int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+    return number if number is None or number < 1 << 63 else None

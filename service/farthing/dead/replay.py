@@ -3,8 +3,8 @@
 Back to the source, with key, value, headers and timestamp as they were; or, scored here by a mended bundle or map,
 straight to the sink. What is written carries the event's first offset in ``farthing.replay``, and in ``farthing.log``
 which log of the source that is of, if the topic was created again. Before anything is
-written the target is read for those headers: what is there already is left alone, so a replay that was interrupted can
-be run again. Letters of one partition are replayed in their order.
+written the target is read for those headers: an event that is there already (:mod:`farthing.dead.done`) is left alone,
+so a replay that was interrupted can be run again. Letters of one partition are replayed in their order.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from farthing.audit.offset_set import OffsetSet
-from farthing.audit.recount import place_of
-from farthing.blocks import Int64s, OutputBatch, Status
+from farthing.blocks import OutputBatch, Status
 from farthing.config import RouteSettings
 from farthing.dead.batches import REPLAY_HEADER, Again, lay_out
+from farthing.dead.done import Done
 from farthing.dead.letters import Header, Letter
 from farthing.dead.originals import Gone, Originals
 from farthing.dead.reading import letters_of, parts_of
 from farthing.dead.selection import Selection
 from farthing.kafka import BatchProducer, KafkaSettings, Refused
 from farthing.model.scorer import Scorer
-from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
+from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole
 from farthing.wire.split import records_of
 
 BATCH_BYTES: Final = 500_000
@@ -64,7 +61,7 @@ class Replay:
         self._dry_run, self._per_second, self._tell = dry_run, per_second, tell
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
-        self._done: dict[int, OffsetSet] = {}  # by place_of
+        self._done = Done(scored=scorer is not None)
         self._waiting: dict[int, list[tuple[Letter, Again]]] = {}
         self._most = BATCH_RECORDS if per_second is None else min(max(int(per_second), 1), BATCH_RECORDS)
         self._began, self._written = 0.0, 0
@@ -98,31 +95,24 @@ class Replay:
         return self.summary
 
     async def _read_target(self) -> None:
-        """Note what earlier runs have written, one bit for each event."""
-        name = REPLAY_HEADER if self._scorer is None else OFFSET_HEADER
-        wanted = await self._wanted()
+        """Note which of the letters' events earlier runs have written."""
+        partitions = set()  # where there is no letter the target need not be read
+        async with aclosing(letters_of(self._kafka, self._route)) as letters:
+            async for letter in letters:
+                if self._selection.takes(letter):
+                    partitions.add(letter.partition)
+                    self._done.want(letter)
         arena = Arena()
         # Uncommitted too: what an earlier run wrote may lie behind somebody's open transaction.
         kafka = self._kafka.model_copy(update={"isolation_level": "read_uncommitted"})
         async for part in parts_of(kafka, self.target):
-            if part.partition not in wanted:
+            if part.partition not in partitions:
                 continue
             for records in decode_whole(part, arena):
                 for segment in records.segments:
                     if segment.fault is not None:
                         raise segment.fault
-                offsets, logs = source_offsets(records, name), np.maximum(source_offsets(records, LOG_HEADER), 0)
-                for log in np.unique(logs).tolist():
-                    self._add(place_of(part.partition, log), np.sort(offsets[logs == log]))
-
-    async def _wanted(self) -> set[int]:
-        """Return the partitions that have a letter to replay: where there is none the target need not be read."""
-        return {
-            letter.partition async for letter in letters_of(self._kafka, self._route) if self._selection.takes(letter)
-        }
-
-    def _add(self, place: int, offsets: Int64s) -> int:
-        return self._done.setdefault(place, OffsetSet()).add(offsets[offsets >= 0])
+                self._done.read(part.partition, records)
 
     async def _take(self, letter: Letter, originals: Originals, producer: BatchProducer | None) -> None:
         """Put one letter's event into its partition's next batch, unless it is there already or cannot be."""
@@ -136,8 +126,7 @@ class Replay:
                 f"{letter.place}: holds a whole record batch that cannot be read ({letter.reason}), with events up to "
                 f"offset {letter.batch_stop - 1}; have its producer send them again",
             )
-        place = place_of(letter.partition, letter.log)
-        if self._done.setdefault(place, OffsetSet()).count(offset, offset + 1):
+        if self._done.has(letter):
             waiting = any(
                 (one.log, one.offset) == (letter.log, offset) for one, _ in self._waiting.get(letter.partition, ())
             )
@@ -150,7 +139,7 @@ class Replay:
                 event = await originals.fetch(letter)
             except Gone as gone:
                 return self._refuse("cut", f"{letter.place}: {gone}")
-        self._add(place, np.array([offset], np.int64))
+        self._done.add(letter)
         batch = self._waiting.setdefault(letter.partition, [])
         batch.append((letter, event))
         if len(batch) >= self._most or sum(one.size for _, one in batch) >= BATCH_BYTES:
