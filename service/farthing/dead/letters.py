@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.blocks import FetchedPartition, RecordBlock
-from farthing.wire import Arena, decode_whole
+from farthing.wire import Arena, decode_whole, letter_key
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong_reference
 
 PREFIX: Final = b"farthing.error."
@@ -95,6 +95,13 @@ class Letter:
         return bytes.fromhex(stated) if _SHA256.fullmatch(stated) else None
 
     @property
+    def place_key(self) -> bytes | None:
+        """The key that it has if its topic is compacted; None if it does not say of which event it is."""
+        if self.offset is None or self.source is None:
+            return None
+        return letter_key(self.source, self.partition, self.offset, self.log)
+
+    @property
     def place(self) -> str:
         """Where the event is in its source: ``PARTITION:OFFSET``."""
         return f"{self.partition}:{self.offset if self.offset is not None else '?'}"
@@ -118,19 +125,22 @@ def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
 
 def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
     own, error = [], {}
-    key = bytes_at(records, records.key_start[k], records.key_stop[k])
+    key, has_moved = bytes_at(records, records.key_start[k], records.key_stop[k]), False
     for name, value in record_headers(records, k):
         if name == KEY_HEADER:
-            key = value
+            key, has_moved = value, True
         elif name.startswith(PREFIX):
             text = (value or b"")[:_SHOWN_BYTES].decode("utf-8", "replace")
             error[name.removeprefix(PREFIX).decode("utf-8", "replace")] = text
         elif not name.startswith(RESERVED):
             own.append((name, value))
-    return Letter(
-        part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]),
-        key, bytes_at(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
+    value = bytes_at(records, records.value_start[k], records.value_stop[k])
+    letter = Letter(
+        part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]), key, value, tuple(own),
+        error,
     )  # fmt: skip
+    # In a compacted topic the key is the event's place; where no header has the event's, it has none.
+    return letter if has_moved or key is None or key != letter.place_key else replace(letter, key=None)
 
 
 def record_headers(records: RecordBlock, row: int) -> list[Header]:
