@@ -39,6 +39,7 @@ class Letter:
     value: bytes | None
     headers: tuple[Header, ...]  # the event's own
     error: dict[str, str]  # what follows ``farthing.error.`` in a header's name -> its value
+    named: str | None = None  # the event's topic, where only the letter's key had room for it
 
     @property
     def offset(self) -> int | None:
@@ -58,7 +59,7 @@ class Letter:
     @property
     def source(self) -> str | None:
         """The topic that the event came from; None if the letter had no room to say."""
-        return self.error.get("topic")
+        return self.error.get("topic", self.named)
 
     @property
     def at_ms(self) -> int:
@@ -78,10 +79,15 @@ class Letter:
         return _number(self.error.get("next_offset"))
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there was room for the reason and the event's place only, and perhaps for its value's digest."""
+        return self.offset is not None and "topic" not in self.error
+
+    @property
     def cut(self) -> tuple[str, ...]:
         """Which parts of the event are not whole in the letter."""
-        if self.offset is not None and self.source is None:
-            return ("key", "value", "headers")  # there was room for the reason and the offset only
+        if self.is_bare:
+            return ("key", "value", "headers")
         return tuple(part for part in ("key", "value", "headers") if f"{part}_bytes" in self.error)
 
     def digest(self, part: str) -> bytes | None:
@@ -93,13 +99,6 @@ class Letter:
             return hashlib.sha256((self.key if part == "key" else self.value) or b"").digest()
         stated = self.error.get(f"{part}_sha256", "")
         return bytes.fromhex(stated) if _SHA256.fullmatch(stated) else None
-
-    @property
-    def place_key(self) -> bytes | None:
-        """The key that it has if its topic is compacted; None if it does not say of which event it is."""
-        if self.offset is None or self.source is None:
-            return None
-        return letter_key(self.source, self.partition, self.offset, self.log)
 
     @property
     def place(self) -> str:
@@ -139,8 +138,14 @@ def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
         part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]), key, value, tuple(own),
         error,
     )  # fmt: skip
+    if has_moved or key is None or letter.offset is None:
+        return letter
     # In a compacted topic the key is the event's place; where no header has the event's, it has none.
-    return letter if has_moved or key is None or key != letter.place_key else replace(letter, key=None)
+    place = letter_key(letter.source or "", letter.partition, letter.offset, letter.log)
+    if not letter.is_bare:
+        return replace(letter, key=None) if key == place else letter
+    named = key.removesuffix(place).decode("utf-8", "replace")
+    return replace(letter, key=None, named=named) if key.endswith(place) and named else letter
 
 
 def record_headers(records: RecordBlock, row: int) -> list[Header]:

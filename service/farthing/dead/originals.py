@@ -72,11 +72,19 @@ class Originals:
 
 
 def is_of(letter: Letter, event: Again) -> bool:
-    """Whether an event is the letter's: equal where the letter is whole, with the stated digests where it is cut."""
+    """Whether an event is the letter's: equal where the letter is whole, as it says of it where it is cut.
+
+    A letter that has nothing but the event's place must have its time too: another event may be in that place now.
+    """
+    if letter.is_bare and letter.digest("value") is None and event.timestamp_ms != letter.event_timestamp_ms:
+        return False
     for part, there, found in (("key", letter.key, event.key), ("value", letter.value, event.value)):
-        digest = letter.error.get(f"{part}_sha256")
+        digest, size = letter.error.get(f"{part}_sha256"), letter.error.get(f"{part}_bytes")
         if digest is not None:
             if hashlib.sha256(found or b"").hexdigest() != digest:
+                return False
+        elif size is not None:
+            if size != f"{len(found or b'')}":
                 return False
         elif part not in letter.cut and found != there:
             return False

@@ -54,11 +54,14 @@ class Replay:
 
     def __init__(
         self, kafka: KafkaSettings, route: RouteSettings, selection: Selection, *, scorer: Scorer | None,
-        dry_run: bool, per_second: float | None, tell: Tell,
+        dry_run: bool, per_second: float | None, tell: Tell, shared: bool = False,
     ) -> None:  # fmt: skip
-        """``scorer`` scores the events here, and the sink is the target; None: the target is the source."""
+        """``scorer`` scores the events here, and the sink is the target; None: the target is the source.
+
+        ``shared``: other routes have the same dead-letter topic.
+        """
         self._kafka, self._route, self._selection, self._scorer = kafka, route, selection, scorer
-        self._dry_run, self._per_second, self._tell = dry_run, per_second, tell
+        self._dry_run, self._per_second, self._tell, self._shared = dry_run, per_second, tell, shared
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
         self._done = Done(scored=scorer is not None)
@@ -133,6 +136,13 @@ class Replay:
             self.summary.repeats += waiting
             self.summary.already += not waiting
             return None
+        if self._shared and letter.source is None and letter.digest("value") is None:
+            return self._refuse(
+                "cut",
+                f"{letter.place}: the letter had no room for its event's topic, and other routes send their dead "
+                f"letters to {letter.topic} too; have its producer send the event again, and give each route a "
+                "dead-letter topic of its own",
+            )
         event = Again(letter.event_timestamp_ms, letter.key, letter.value, letter.headers)
         if letter.cut:
             try:

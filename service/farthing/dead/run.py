@@ -104,8 +104,10 @@ async def replay(
     reports, code = [], 0
     for route in routes:
         scorer = _scorer(route, bundle, names) if bundle or names else None
+        shared = sum(one.dead_letters == route.dead_letters for one in settings.route) > 1
         job = Replay(
-            settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell
+            settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell,
+            shared=shared,
         )  # fmt: skip
         summary = await job.run()
         still, refused = summary.still_dead.total(), summary.refused.total()
