@@ -27,6 +27,7 @@ from farthing.dead.reading import letters_of, parts_of
 from farthing.dead.selection import Selection
 from farthing.kafka import BatchProducer, KafkaSettings, Refused
 from farthing.model.scorer import Scorer
+from farthing.process.output import safe
 from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole
 from farthing.wire.split import records_of
 
@@ -218,7 +219,7 @@ class Replay:
         self.summary.refused[kind] += 1
         self._said += 1
         if self._said <= MOST_REFUSALS:
-            self._tell(sentence)
+            self._tell(safe(sentence))
         elif self._said == MOST_REFUSALS + 1:
             self._tell("more letters cannot be replayed; the summary counts them")
 
