@@ -28,7 +28,7 @@ from farthing.dead.selection import Selection
 from farthing.kafka import BatchProducer, KafkaSettings, Refused
 from farthing.model.scorer import Scorer
 from farthing.process.output import safe
-from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole
+from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, Limits, decode_whole
 from farthing.wire.split import records_of
 
 BATCH_BYTES: Final = 500_000
@@ -56,13 +56,15 @@ class Replay:
     def __init__(
         self, kafka: KafkaSettings, route: RouteSettings, selection: Selection, *, scorer: Scorer | None,
         dry_run: bool, per_second: float | None, tell: Tell, shared: bool = False,
+        limits: Limits | None = None,
     ) -> None:  # fmt: skip
         """``scorer`` scores the events here, and the sink is the target; None: the target is the source.
 
-        ``shared``: other routes have the same dead-letter topic.
+        ``shared``: other routes have the same dead-letter topic. ``limits``: of what the route's workers read.
         """
         self._kafka, self._route, self._selection, self._scorer = kafka, route, selection, scorer
         self._dry_run, self._per_second, self._tell, self._shared = dry_run, per_second, tell, shared
+        self._limits = limits
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
         self._done = Done(scored=scorer is not None)
@@ -81,7 +83,7 @@ class Replay:
         """
         await self._read_target()
         producer = None if self._dry_run else BatchProducer(self._kafka)
-        originals = Originals(self._kafka, self._route.source)
+        originals = Originals(self._kafka, self._route.source, self._limits)
         try:
             if producer is not None:
                 await producer.start()

@@ -16,11 +16,13 @@ from farthing.dead.replay import Replay
 from farthing.dead.selection import Selection
 from farthing.dead.showing import as_lines, as_object
 from farthing.errors import ConfigError
+from farthing.limits import block_bytes
 from farthing.model.scorer import Scorer
 from farthing.payload import naming, parse_pairs
 from farthing.payload.field_map import FLAG
 from farthing.payload.paths import parse_path
 from farthing.process.output import created, report_console, safe, write_json
+from farthing.wire import Limits
 
 
 async def list_letters(
@@ -108,10 +110,11 @@ async def replay(
     reports, code = [], 0
     for route in routes:
         scorer = _scorer(route, bundle, names) if bundle or names else None
+        sizes = block_bytes(settings.worker.max_block_bytes, route.max_event_bytes, has_rows=False)
         shared = sum(one.dead_letters == route.dead_letters for one in settings.route) > 1
         job = Replay(
             settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell,
-            shared=shared,
+            shared=shared, limits=Limits(*sizes),
         )  # fmt: skip
         summary = await job.run()
         still, refused = summary.still_dead.total(), summary.refused.total()
