@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.blocks import FetchedPartition, RecordBlock
-from farthing.wire import Arena, decode_whole, letter_key
+from farthing.wire import Arena, Limits, decode_whole, letter_key
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong_reference
 
 PREFIX: Final = b"farthing.error."
@@ -106,15 +106,15 @@ class Letter:
         return f"{self.partition}:{self.offset if self.offset is not None else '?'}"
 
 
-def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
-    """Yield the letters that one fetch returned, in log order.
+def read_letters(part: FetchedPartition, arena: Arena, limits: Limits | None = None) -> Iterator[Letter]:
+    """Yield the letters that one fetch returned, in log order; of one over the limits there is the head only.
 
     Raises
     ------
     DecodeError
         A record batch cannot be read; those before it have been yielded.
     """
-    for records in decode_whole(part, arena):
+    for records in decode_whole(part, arena, limits or Limits()):
         for k in range(len(records)):
             yield _letter(part, records, k)
         for segment in records.segments:

@@ -23,7 +23,7 @@ from farthing.dead.batches import REPLAY_HEADER, Again, lay_out
 from farthing.dead.done import Done
 from farthing.dead.letters import Header, Letter
 from farthing.dead.originals import Gone, Originals
-from farthing.dead.reading import letters_of, parts_of
+from farthing.dead.reading import letters_of, parts_of, with_headers
 from farthing.dead.selection import Selection
 from farthing.kafka import BatchProducer, KafkaSettings, Refused
 from farthing.model.scorer import Scorer
@@ -64,7 +64,7 @@ class Replay:
         """
         self._kafka, self._route, self._selection, self._scorer = kafka, route, selection, scorer
         self._dry_run, self._per_second, self._tell, self._shared = dry_run, per_second, tell, shared
-        self._limits = limits
+        self._limits = limits or Limits()
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
         self._done = Done(scored=scorer is not None)
@@ -88,7 +88,7 @@ class Replay:
             if producer is not None:
                 await producer.start()
             self._began = time.monotonic()
-            async with aclosing(letters_of(self._kafka, self._route)) as letters:
+            async with aclosing(letters_of(self._kafka, self._route, self._limits)) as letters:
                 async for letter in letters:
                     if self._selection.takes(letter):
                         await self._take(letter, originals, producer)
@@ -103,7 +103,7 @@ class Replay:
     async def _read_target(self) -> None:
         """Note which of the letters' events earlier runs have written."""
         partitions = set()  # where there is no letter the target need not be read
-        async with aclosing(letters_of(self._kafka, self._route)) as letters:
+        async with aclosing(letters_of(self._kafka, self._route, self._limits)) as letters:
             async for letter in letters:
                 if self._selection.takes(letter):
                     partitions.add(letter.partition)
@@ -114,7 +114,7 @@ class Replay:
         async for part in parts_of(kafka, self.target):
             if part.partition not in partitions:
                 continue
-            for records in decode_whole(part, arena):
+            for records in decode_whole(part, arena, with_headers(self._limits)):
                 for segment in records.segments:
                     if segment.fault is not None:
                         raise segment.fault

@@ -11,18 +11,16 @@ from rich.table import Table
 
 from farthing.config import RouteSettings, Settings, with_file
 from farthing.dead.listing import Listing
-from farthing.dead.reading import chosen_routes, letters_of
+from farthing.dead.reading import chosen_routes, letters_of, worker_limits
 from farthing.dead.replay import Replay
 from farthing.dead.selection import Selection
 from farthing.dead.showing import as_lines, as_object
 from farthing.errors import ConfigError
-from farthing.limits import block_bytes
 from farthing.model.scorer import Scorer
 from farthing.payload import naming, parse_pairs
 from farthing.payload.field_map import FLAG
 from farthing.payload.paths import parse_path
 from farthing.process.output import created, report_console, safe, write_json
-from farthing.wire import Limits
 
 
 async def list_letters(
@@ -31,7 +29,7 @@ async def list_letters(
     """Count letters by route, partition and reason; returns the exit code."""
     listing = Listing()
     for route in chosen_routes(settings.route, source):
-        async for letter in letters_of(settings.kafka, route):
+        async for letter in letters_of(settings.kafka, route, worker_limits(settings, route)):
             if selection.takes(letter):
                 listing.add(route.source, letter)
     rows = listing.rows()
@@ -66,7 +64,7 @@ async def show(
         file = None if output is None else stack.enter_context(created(output, "--output"))
         for route in chosen_routes(settings.route, source):
             hidden = [parse_path(path) for path in (*route.redact, *redact)]
-            async with aclosing(letters_of(settings.kafka, route)) as letters:
+            async with aclosing(letters_of(settings.kafka, route, worker_limits(settings, route))) as letters:
                 async for letter in letters:
                     if not selection.takes(letter):
                         continue
@@ -110,11 +108,10 @@ async def replay(
     reports, code = [], 0
     for route in routes:
         scorer = _scorer(route, bundle, names) if bundle or names else None
-        sizes = block_bytes(settings.worker.max_block_bytes, route.max_event_bytes, has_rows=False)
         shared = sum(one.dead_letters == route.dead_letters for one in settings.route) > 1
         job = Replay(
             settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell,
-            shared=shared, limits=Limits(*sizes),
+            shared=shared, limits=worker_limits(settings, route),
         )  # fmt: skip
         summary = await job.run()
         still, refused = summary.still_dead.total(), summary.refused.total()
