@@ -145,6 +145,9 @@ class CutRecord:
     record_bytes: int
     value_bytes: int  # length and digest of what begins at ``start``
     sha256: str
+    headers_count: int = 0  # none of them is kept
+    headers_bytes: int = 0
+    headers_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

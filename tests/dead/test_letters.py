@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from farthing.blocks import FetchedPartition
 from farthing.dead.batches import Again, lay_out
 from farthing.dead.letters import FOREIGN, read_letters
+from farthing.dead.originals import is_of
 from farthing.errors import CorruptBatchError
-from farthing.wire import Arena, stamp_producer
+from farthing.wire import Arena, letter_key, stamp_producer
 
 
 def letters_of(*records):
@@ -82,3 +83,17 @@ def test_a_damaged_batch_is_an_error_after_the_letters_before_it():
     assert next(reading).value == b"v"
     with pytest.raises(CorruptBatchError):
         next(reading)
+
+
+@pytest.mark.parametrize("log", [0, 2])
+def test_a_keyless_event_has_no_key_though_its_letter_in_a_compacted_topic_does(log):
+    said = dict(reason=b"syntax", topic=b"t", offset=b"4") | ({"log": b"%d" % log} if log else {})
+    place = letter_key("t", 3, 4, log)
+    none, other, own = letters_of(
+        Again(1, place, b"v", headers(**said)),
+        Again(1, place + b"1", b"v", headers(**said)),
+        Again(1, place, b"v", headers(**said, key=place)),
+    )
+    assert (none.key, other.key, own.key) == (None, place + b"1", place)
+    assert is_of(none, Again(1, None, b"v", ()))
+    assert letters_of(Again(1, place, b"v", ()))[0].key == place  # somebody else's record

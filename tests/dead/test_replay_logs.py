@@ -17,7 +17,9 @@ ROUTE = SimpleNamespace(source="e", sink="s", dead_letters="d", max_header_bytes
 
 
 def fetched(topic, *records):
-    batch = lay_out(topic, 0, [Again(1_000, None, b"v", tuple(headers)) for headers in records])
+    """Lay out records: whole ones, or the headers of some that are like the letters' events."""
+    whole = [one if isinstance(one, Again) else Again(1_000, None, b"v", tuple(one)) for one in records]
+    batch = lay_out(topic, 0, whole)
     return FetchedPartition(topic, 0, 0, len(records), batch.data.data)
 
 
@@ -86,3 +88,11 @@ async def test_what_is_there_already_is_left_out_and_the_other_is_not(replayed, 
     summary, headers = await replayed(there)
     assert (summary.replayed, summary.already) == (1, 1)
     assert headers == left
+
+
+@pytest.mark.parametrize(("key", "value"), [(None, b"other"), (b"k", b"v"), (None, None)])
+async def test_another_event_with_the_header_is_not_the_letters(replayed, key, value):
+    """Any producer can write the header, and a source that is a copy of another topic has that one's."""
+    summary, headers = await replayed(Again(1_000, key, value, ((b"farthing.replay", b"5"),)))
+    assert (summary.replayed, summary.already) == (2, 0)
+    assert len(headers) == 3

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from farthing.audit.recount import Outcomes, partition_and_log, place_of
+
+LEDGER: Final = "the ledger"
+BOOKS: Final = "the books"
+"""What the counts are called: a ledger's, or the workers' own totals without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,9 @@ def counted_to(accounts: Sequence[LedgerCount]) -> dict[int, int]:
 
 
 def compare(
-    topic: str, accounts: Sequence[LedgerCount] | None, outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str]
-) -> list[Compared]:
+    topic: str, accounts: Sequence[LedgerCount] | None, outcomes: Mapping[int, Outcomes], deleted: Mapping[int, str],
+    books: str = LEDGER,
+) -> list[Compared]:  # fmt: skip
     """Compare one route, log by log.
 
     Parameters
@@ -89,6 +94,8 @@ def compare(
         What the topics hold, by partition and log (:func:`farthing.audit.recount.place_of`).
     deleted:
         For partitions whose log no longer begins at offset 0: a sentence that says so.
+    books:
+        What the counts are called.
     """
     if accounts is None:
         return [
@@ -103,6 +110,7 @@ def compare(
             sorted((a for a in accounts if a.place == place), key=lambda a: (a.base_offset, a.next_offset)),
             outcomes.get(place, Outcomes()),
             deleted.get(partition_and_log(place)[0]),
+            books,
         )
         for place in sorted(bounds.keys() | outcomes.keys())
     ]
@@ -118,9 +126,9 @@ def _recounted(topic: str, place: int, outcomes: Outcomes, deleted: str | None) 
 
 
 def _compare(
-    topic: str, place: int, accounts: Sequence[LedgerCount], outcomes: Outcomes, deleted: str | None
+    topic: str, place: int, accounts: Sequence[LedgerCount], outcomes: Outcomes, deleted: str | None, books: str
 ) -> Compared:
-    findings = []
+    findings, has = [], "has" if books == LEDGER else "have"
     for account in accounts:
         span = account.base_offset, account.next_offset
         for what, in_ledger, in_topics in (
@@ -129,7 +137,7 @@ def _compare(
         ):
             if in_ledger != in_topics:
                 findings.append(
-                    f"offsets {span[0]} to {span[1]} by {account.model}: the ledger has {in_ledger:,} {what}, the "
+                    f"offsets {span[0]} to {span[1]} by {account.model}: {books} {has} {in_ledger:,} {what}, the "
                     f"topics {in_topics:,}"
                 )
     for one, other in pairwise(accounts):
@@ -142,15 +150,14 @@ def _compare(
     scored, dead = len(outcomes.scored), len(outcomes.dead)
     if not findings and (ledger_scored, ledger_dead) != (scored, dead):
         findings.append(
-            f"{scored - ledger_scored:,} scored and {dead - ledger_dead:,} dead events lie between the ledger's counts"
+            f"{scored - ledger_scored:,} scored and {dead - ledger_dead:,} dead events lie between the counts of "
+            f"{books}"
         )
     both = outcomes.both()
     if both:
         findings.append(f"{both:,} events were scored and are dead letters too")
     if outcomes.later and not accounts:
-        findings.append(
-            f"{outcomes.later:,} answers and no count in the ledger; if workers began just now, audit again"
-        )
+        findings.append(f"{outcomes.later:,} answers and no count in {books}; if workers began just now, audit again")
     return Compared(
         topic, *partition_and_log(place), max((a.next_offset for a in accounts), default=0), ledger_scored, ledger_dead,
         scored, dead, outcomes.repeats, outcomes.later, outcomes.foreign, outcomes.skipped_batches,

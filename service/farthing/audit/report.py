@@ -10,14 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from farthing.audit.compare import Compared, LedgerCount, compare, counted_to
+from farthing.audit.compare import LEDGER, Compared, LedgerCount, compare, counted_to
 from farthing.audit.recount import Recount
 from farthing.audit.without_ledger import Books, books_of_topic
 from farthing.config import RouteSettings, Settings
 from farthing.errors import ConfigError, StartError
 from farthing.kafka import TopicReader
 from farthing.ledger.client import ask
-from farthing.process.output import report_console, write_json
+from farthing.process.output import report_console, safe, write_json
 
 SHOWN = 20
 
@@ -45,31 +45,33 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     # The ledger comes first: what it has counted is in the topics already, however much is scored meanwhile.
     try:
         found = await asyncio.to_thread(_accounts, address, settings.ledger.token_file)
-        books = Books(found, f"compared with the ledger at {address}")
+        books = Books(found, f"compared with the ledger at {address}", name=LEDGER)
     except StartError as error:
         books = await books_of_topic(settings, str(error).partition(";")[0])
     accounts = books.counts
     compared: list[Compared] = []
     for route in settings.route:
-        ours = None if accounts is None else [a for a in accounts if a.topic == route.source]
-        compared += await _audit(settings, route, ours)
+        compared += await _audit(settings, route, books)
     console = report_console(as_json=as_json)
     if accounts is None:
         _say_recount(compared, books.source, console)
     else:
-        _say(compared, console)
-        if not books.source.startswith("compared"):
+        _say(compared, books.name, console)
+        if books.name != LEDGER:
             console.print(books.source, style="yellow", highlight=False, markup=False)
     others = {a.topic for a in accounts or ()} - {route.source for route in settings.route}
     if others:
-        console.print(f"not audited, no route reads it: {', '.join(sorted(others))}", highlight=False)
+        said = f"not audited, no route reads it: {', '.join(sorted(others))}"
+        console.print(safe(said), highlight=False, markup=False)
     if books.refused:
         console.print(f"{books.refused:,} records of the usage topic cannot be read, and are left out", style="yellow")
     if as_json:
-        write_json({**_as_json(compared), "books": books.source, "recounted_only": accounts is None})
+        write_json({
+            **_as_json(compared, agrees=accounts is not None), "books": books.source, "recounted_only": accounts is None
+        })  # fmt: skip
     if any(one.findings or one.lost for one in compared):
         return 1
-    return 4 if any(one.unknown for one in compared) else 0
+    return 4 if accounts is None or any(one.unknown for one in compared) else 0
 
 
 def _accounts(address: str, token_file: Path | None) -> list[LedgerCount]:
@@ -83,7 +85,8 @@ def _accounts(address: str, token_file: Path | None) -> list[LedgerCount]:
         ) from error
 
 
-async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[LedgerCount] | None) -> list[Compared]:
+async def _audit(settings: Settings, route: RouteSettings, books: Books) -> list[Compared]:
+    accounts = None if books.counts is None else [a for a in books.counts if a.topic == route.source]
     recount = Recount(route.sink, route.dead_letters, None if accounts is None else counted_to(accounts))
     # Whatever workers read: aborted scores are none.
     kafka = settings.kafka.model_copy(update={"isolation_level": "read_committed"})
@@ -101,7 +104,7 @@ async def _audit(settings: Settings, route: RouteSettings, accounts: Sequence[Le
             await asyncio.to_thread(recount.read, part)
     finally:
         await reader.close()
-    return compare(route.source, accounts, recount.outcomes, deleted)
+    return compare(route.source, accounts, recount.outcomes, deleted, books.name)
 
 
 def _require_own_topics(routes: Sequence[RouteSettings]) -> None:
@@ -120,12 +123,12 @@ def _reachable(host: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _say(compared: Sequence[Compared], console: Console) -> None:
+def _say(compared: Sequence[Compared], books: str, console: Console) -> None:
     wrong = [one for one in compared if one.findings]
     unknown = [one for one in compared if one.unknown]
     for one in wrong[:SHOWN]:
         for finding in one.findings:
-            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
+            console.print(safe(f"{_place(one)}: {finding}"), style="red", highlight=False, markup=False)
     if len(wrong) > SHOWN:
         console.print(f"and {len(wrong) - SHOWN} more partitions", style="red", highlight=False)
     for one in unknown[:SHOWN]:
@@ -139,15 +142,15 @@ def _say(compared: Sequence[Compared], console: Console) -> None:
     total = _totals(compared)
     if wrong:
         console.print(
-            f"the ledger and the topics disagree: {total['ledger_scored']:,} scored and {total['ledger_dead']:,} dead "
-            f"in the ledger, {total['scored']:,} and {total['dead']:,} in the topics",
+            f"{books} and the topics disagree: {total['ledger_scored']:,} scored and {total['ledger_dead']:,} dead "
+            f"in {books}, {total['scored']:,} and {total['dead']:,} in the topics",
             highlight=False,
         )
     else:
         agreed = _totals([one for one in compared if not one.unknown])
         partitions = len({(one.topic, one.partition) for one in compared if not one.unknown})
         console.print(
-            f"the ledger and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
+            f"{books} and the topics agree: {agreed['scored']:,} events scored and {agreed['dead']:,} dead in "
             f"{partitions} partition{'' if partitions == 1 else 's'}",
             highlight=False,
         )
@@ -166,7 +169,7 @@ def _say_recount(compared: Sequence[Compared], why: str, console: Console) -> No
     total = _totals(compared)
     for one in compared:
         for finding in one.findings:
-            console.print(f"{_place(one)}: {finding}", style="red", highlight=False, markup=False)
+            console.print(safe(f"{_place(one)}: {finding}"), style="red", highlight=False, markup=False)
     partitions = len({(one.topic, one.partition) for one in compared})
     console.print(
         f"recounted: {total['scored']:,} events scored and {total['dead']:,} dead in {partitions} partitions, "
@@ -189,9 +192,9 @@ def _totals(compared: Sequence[Compared]) -> Counter[str]:
     return Counter({name: sum(getattr(one, name) for one in compared) for name in names})
 
 
-def _as_json(compared: Sequence[Compared]) -> dict[str, Any]:
+def _as_json(compared: Sequence[Compared], *, agrees: bool) -> dict[str, Any]:
     return {
-        "agrees": not any(one.findings or one.unknown or one.lost for one in compared),
+        "agrees": agrees and not any(one.findings or one.unknown or one.lost for one in compared),
         **_totals(compared),
         "partitions": [one.as_dict() for one in compared],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farthing.audit.compare import LedgerCount
+from farthing.audit.compare import BOOKS, LedgerCount
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
 from farthing.kafka import TopicReader
@@ -21,6 +21,7 @@ class Books:
     source: str
     """In words: where the counts are from, or why there are none."""
     refused: int = 0
+    name: str = BOOKS
 
 
 async def books_of_topic(settings: Settings, why: str) -> Books:
@@ -28,7 +29,7 @@ async def books_of_topic(settings: Settings, why: str) -> Books:
     topic = settings.meter.usage_topic
     furthest: dict[bytes, UsageRecord] = {}
     refused = 0
-    reader = TopicReader(settings.kafka, [topic])
+    reader = TopicReader(settings.kafka, [topic], named_in="meter.usage_topic")
     try:
         await reader.start()
         arena = Arena()

@@ -106,7 +106,7 @@ def show_(
         return run_async(
             show(
                 loaded.settings, flags.selection(places), flags.route, limit=limit, redact=redact, output=output,
-                as_json=as_json,
+                as_json=as_json, given=config_file,
             )
         )  # fmt: skip
 

@@ -5,12 +5,14 @@ Headers whose names are not known here are kept and shown, so that letters of a 
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.blocks import FetchedPartition, RecordBlock
-from farthing.wire import Arena, decode_whole
+from farthing.wire import Arena, Limits, decode_whole, letter_key
 from farthing.wire.varint import MAX_VARINT_BYTES, read_varlong_reference
 
 PREFIX: Final = b"farthing.error."
@@ -19,6 +21,7 @@ KEY_HEADER: Final = b"farthing.error.key"
 RESERVED: Final = b"farthing."
 FOREIGN: Final = "(not written by Farthing)"
 NO_REASON: Final = "(no reason)"
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _SHOWN_BYTES: Final = 4096  # of a header of ours: no honest one is longer
 
 Header = tuple[bytes, bytes | None]
@@ -36,6 +39,7 @@ class Letter:
     value: bytes | None
     headers: tuple[Header, ...]  # the event's own
     error: dict[str, str]  # what follows ``farthing.error.`` in a header's name -> its value
+    named: str | None = None  # the event's topic, where only the letter's key had room for it
 
     @property
     def offset(self) -> int | None:
@@ -55,7 +59,7 @@ class Letter:
     @property
     def source(self) -> str | None:
         """The topic that the event came from; None if the letter had no room to say."""
-        return self.error.get("topic")
+        return self.error.get("topic", self.named)
 
     @property
     def at_ms(self) -> int:
@@ -75,11 +79,26 @@ class Letter:
         return _number(self.error.get("next_offset"))
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there was room for the reason and the event's place only, and perhaps for its value's digest."""
+        return self.offset is not None and "topic" not in self.error
+
+    @property
     def cut(self) -> tuple[str, ...]:
         """Which parts of the event are not whole in the letter."""
-        if self.offset is not None and self.source is None:
-            return ("key", "value", "headers")  # there was room for the reason and the offset only
+        if self.is_bare:
+            return ("key", "value", "headers")
         return tuple(part for part in ("key", "value", "headers") if f"{part}_bytes" in self.error)
+
+    def digest(self, part: str) -> bytes | None:
+        """Return the SHA-256 of the event's whole ``key`` or ``value``, a null one's as an empty one's.
+
+        None if the letter does not say it.
+        """
+        if part not in self.cut:
+            return hashlib.sha256((self.key if part == "key" else self.value) or b"").digest()
+        stated = self.error.get(f"{part}_sha256", "")
+        return bytes.fromhex(stated) if _SHA256.fullmatch(stated) else None
 
     @property
     def place(self) -> str:
@@ -87,15 +106,15 @@ class Letter:
         return f"{self.partition}:{self.offset if self.offset is not None else '?'}"
 
 
-def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
-    """Yield the letters that one fetch returned, in log order.
+def read_letters(part: FetchedPartition, arena: Arena, limits: Limits | None = None) -> Iterator[Letter]:
+    """Yield the letters that one fetch returned, in log order; of one over the limits there is the head only.
 
     Raises
     ------
     DecodeError
         A record batch cannot be read; those before it have been yielded.
     """
-    for records in decode_whole(part, arena):
+    for records in decode_whole(part, arena, limits or Limits()):
         for k in range(len(records)):
             yield _letter(part, records, k)
         for segment in records.segments:
@@ -105,19 +124,28 @@ def read_letters(part: FetchedPartition, arena: Arena) -> Iterator[Letter]:
 
 def _letter(part: FetchedPartition, records: RecordBlock, k: int) -> Letter:
     own, error = [], {}
-    key = _bytes(records, records.key_start[k], records.key_stop[k])
+    key, has_moved = bytes_at(records, records.key_start[k], records.key_stop[k]), False
     for name, value in record_headers(records, k):
         if name == KEY_HEADER:
-            key = value
+            key, has_moved = value, True
         elif name.startswith(PREFIX):
             text = (value or b"")[:_SHOWN_BYTES].decode("utf-8", "replace")
             error[name.removeprefix(PREFIX).decode("utf-8", "replace")] = text
         elif not name.startswith(RESERVED):
             own.append((name, value))
-    return Letter(
-        part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]),
-        key, _bytes(records, records.value_start[k], records.value_stop[k]), tuple(own), error,
+    value = bytes_at(records, records.value_start[k], records.value_stop[k])
+    letter = Letter(
+        part.topic, part.partition, int(records.offsets[k]), int(records.timestamps_ms[k]), key, value, tuple(own),
+        error,
     )  # fmt: skip
+    if has_moved or key is None or letter.offset is None:
+        return letter
+    # In a compacted topic the key is the event's place; where no header has the event's, it has none.
+    place = letter_key(letter.source or "", letter.partition, letter.offset, letter.log)
+    if not letter.is_bare:
+        return replace(letter, key=None) if key == place else letter
+    named = key.removesuffix(place).decode("utf-8", "replace")
+    return replace(letter, key=None, named=named) if key.endswith(place) and named else letter
 
 
 def record_headers(records: RecordBlock, row: int) -> list[Header]:
@@ -133,10 +161,12 @@ def record_headers(records: RecordBlock, row: int) -> list[Header]:
     return found
 
 
-def _bytes(records: RecordBlock, start: int, stop: int) -> bytes | None:
+def bytes_at(records: RecordBlock, start: int, stop: int) -> bytes | None:
+    """Return a key's or a value's bytes; None if it is null."""
     return None if start < 0 else records.buffer[start:stop].tobytes()
 
 
 def _number(text: str | None) -> int | None:
     """Read decimal digits; None for anything else: a header may be anybody's."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+    number = int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None
+    return number if number is None or number < 1 << 63 else None

@@ -7,7 +7,7 @@ import hashlib
 from farthing.dead.batches import Again
 from farthing.dead.letters import Letter, record_headers
 from farthing.kafka import KafkaSettings, TopicReader
-from farthing.wire import Arena, decode_whole
+from farthing.wire import Arena, Limits, decode_whole
 
 
 class Gone(Exception):
@@ -17,8 +17,9 @@ class Gone(Exception):
 class Originals:
     """Reads single events of one source. Connects when the first one is asked for."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self._kafka, self._topic = kafka, topic
+    def __init__(self, kafka: KafkaSettings, topic: str, limits: Limits | None = None) -> None:
+        """``limits``: those of the workers, which could not score a longer record either."""
+        self._kafka, self._topic, self._limits = kafka, topic, limits or Limits()
         self._reader: TopicReader | None = None
         self._begins: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] = {}
@@ -30,7 +31,7 @@ class Originals:
         Raises
         ------
         Gone
-            The source does not have it any more, or has another event in its place.
+            The source does not have it any more, or has another event in its place; or it is too long.
         BrokerError
             The broker refuses.
         """
@@ -47,11 +48,16 @@ class Originals:
         self._reader.begins = {partition: offset}
         self._reader.ends = {partition: offset + 1}
         async for part in self._reader.read():
-            records = next((block for block in decode_whole(part, self._arena) if len(block)), None)
+            records = next((block for block in decode_whole(part, self._arena, self._limits) if len(block)), None)
             if records is None:
                 raise Gone(f"the letter is cut, and {place} cannot be read")
-            if records.cut or int(records.offsets[0]) != offset:
+            if int(records.offsets[0]) != offset:
                 break
+            if records.cut and records.cut[0].row == 0:
+                raise Gone(
+                    f"the letter is cut, and {place} is longer than worker.max_block_bytes: raise it to at least "
+                    f"{records.cut[0].record_bytes}, then replay"
+                )
             key, value = (
                 None if start[0] < 0 else records.buffer[start[0] : stop[0]].tobytes()
                 for start, stop in (
@@ -72,11 +78,19 @@ class Originals:
 
 
 def is_of(letter: Letter, event: Again) -> bool:
-    """Whether an event is the letter's: equal where the letter is whole, with the stated digests where it is cut."""
+    """Whether an event is the letter's: equal where the letter is whole, as it says of it where it is cut.
+
+    A letter that has nothing but the event's place must have its time too: another event may be in that place now.
+    """
+    if letter.is_bare and letter.digest("value") is None and event.timestamp_ms != letter.event_timestamp_ms:
+        return False
     for part, there, found in (("key", letter.key, event.key), ("value", letter.value, event.value)):
-        digest = letter.error.get(f"{part}_sha256")
+        digest, size = letter.error.get(f"{part}_sha256"), letter.error.get(f"{part}_bytes")
         if digest is not None:
             if hashlib.sha256(found or b"").hexdigest() != digest:
+                return False
+        elif size is not None:
+            if size != f"{len(found or b'')}":
                 return False
         elif part not in letter.cut and found != there:
             return False

@@ -3,8 +3,8 @@
 Back to the source, with key, value, headers and timestamp as they were; or, scored here by a mended bundle or map,
 straight to the sink. What is written carries the event's first offset in ``farthing.replay``, and in ``farthing.log``
 which log of the source that is of, if the topic was created again. Before anything is
-written the target is read for those headers: what is there already is left alone, so a replay that was interrupted can
-be run again. Letters of one partition are replayed in their order.
+written the target is read for those headers: an event that is there already (:mod:`farthing.dead.done`) is left alone,
+so a replay that was interrupted can be run again. Letters of one partition are replayed in their order.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from farthing.audit.offset_set import OffsetSet
-from farthing.audit.recount import place_of
-from farthing.blocks import Int64s, OutputBatch, Status
+from farthing.blocks import OutputBatch, Status
 from farthing.config import RouteSettings
 from farthing.dead.batches import REPLAY_HEADER, Again, lay_out
+from farthing.dead.done import Done
 from farthing.dead.letters import Header, Letter
 from farthing.dead.originals import Gone, Originals
-from farthing.dead.reading import letters_of, parts_of
+from farthing.dead.reading import letters_of, parts_of, with_headers
 from farthing.dead.selection import Selection
 from farthing.kafka import BatchProducer, KafkaSettings, Refused
 from farthing.model.scorer import Scorer
-from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, decode_whole, source_offsets
+from farthing.process.output import safe
+from farthing.wire import LOG_HEADER, OFFSET_HEADER, Arena, Limits, decode_whole
 from farthing.wire.split import records_of
 
 BATCH_BYTES: Final = 500_000
@@ -57,14 +55,19 @@ class Replay:
 
     def __init__(
         self, kafka: KafkaSettings, route: RouteSettings, selection: Selection, *, scorer: Scorer | None,
-        dry_run: bool, per_second: float | None, tell: Tell,
+        dry_run: bool, per_second: float | None, tell: Tell, shared: bool = False,
+        limits: Limits | None = None,
     ) -> None:  # fmt: skip
-        """``scorer`` scores the events here, and the sink is the target; None: the target is the source."""
+        """``scorer`` scores the events here, and the sink is the target; None: the target is the source.
+
+        ``shared``: other routes have the same dead-letter topic. ``limits``: of what the route's workers read.
+        """
         self._kafka, self._route, self._selection, self._scorer = kafka, route, selection, scorer
-        self._dry_run, self._per_second, self._tell = dry_run, per_second, tell
+        self._dry_run, self._per_second, self._tell, self._shared = dry_run, per_second, tell, shared
+        self._limits = limits or Limits()
         self.target = route.source if scorer is None else route.sink
         self.summary = Summary()
-        self._done: dict[int, OffsetSet] = {}  # by place_of
+        self._done = Done(scored=scorer is not None)
         self._waiting: dict[int, list[tuple[Letter, Again]]] = {}
         self._most = BATCH_RECORDS if per_second is None else min(max(int(per_second), 1), BATCH_RECORDS)
         self._began, self._written = 0.0, 0
@@ -80,12 +83,12 @@ class Replay:
         """
         await self._read_target()
         producer = None if self._dry_run else BatchProducer(self._kafka)
-        originals = Originals(self._kafka, self._route.source)
+        originals = Originals(self._kafka, self._route.source, self._limits)
         try:
             if producer is not None:
                 await producer.start()
             self._began = time.monotonic()
-            async with aclosing(letters_of(self._kafka, self._route)) as letters:
+            async with aclosing(letters_of(self._kafka, self._route, self._limits)) as letters:
                 async for letter in letters:
                     if self._selection.takes(letter):
                         await self._take(letter, originals, producer)
@@ -98,31 +101,24 @@ class Replay:
         return self.summary
 
     async def _read_target(self) -> None:
-        """Note what earlier runs have written, one bit for each event."""
-        name = REPLAY_HEADER if self._scorer is None else OFFSET_HEADER
-        wanted = await self._wanted()
+        """Note which of the letters' events earlier runs have written."""
+        partitions = set()  # where there is no letter the target need not be read
+        async with aclosing(letters_of(self._kafka, self._route, self._limits)) as letters:
+            async for letter in letters:
+                if self._selection.takes(letter):
+                    partitions.add(letter.partition)
+                    self._done.want(letter)
         arena = Arena()
         # Uncommitted too: what an earlier run wrote may lie behind somebody's open transaction.
         kafka = self._kafka.model_copy(update={"isolation_level": "read_uncommitted"})
         async for part in parts_of(kafka, self.target):
-            if part.partition not in wanted:
+            if part.partition not in partitions:
                 continue
-            for records in decode_whole(part, arena):
+            for records in decode_whole(part, arena, with_headers(self._limits)):
                 for segment in records.segments:
                     if segment.fault is not None:
                         raise segment.fault
-                offsets, logs = source_offsets(records, name), np.maximum(source_offsets(records, LOG_HEADER), 0)
-                for log in np.unique(logs).tolist():
-                    self._add(place_of(part.partition, log), np.sort(offsets[logs == log]))
-
-    async def _wanted(self) -> set[int]:
-        """Return the partitions that have a letter to replay: where there is none the target need not be read."""
-        return {
-            letter.partition async for letter in letters_of(self._kafka, self._route) if self._selection.takes(letter)
-        }
-
-    def _add(self, place: int, offsets: Int64s) -> int:
-        return self._done.setdefault(place, OffsetSet()).add(offsets[offsets >= 0])
+                self._done.read(part.partition, records)
 
     async def _take(self, letter: Letter, originals: Originals, producer: BatchProducer | None) -> None:
         """Put one letter's event into its partition's next batch, unless it is there already or cannot be."""
@@ -136,21 +132,27 @@ class Replay:
                 f"{letter.place}: holds a whole record batch that cannot be read ({letter.reason}), with events up to "
                 f"offset {letter.batch_stop - 1}; have its producer send them again",
             )
-        place = place_of(letter.partition, letter.log)
-        if self._done.setdefault(place, OffsetSet()).count(offset, offset + 1):
+        if self._done.has(letter):
             waiting = any(
                 (one.log, one.offset) == (letter.log, offset) for one, _ in self._waiting.get(letter.partition, ())
             )
             self.summary.repeats += waiting
             self.summary.already += not waiting
             return None
+        if self._shared and letter.source is None and letter.digest("value") is None:
+            return self._refuse(
+                "cut",
+                f"{letter.place}: the letter had no room for its event's topic, and other routes send their dead "
+                f"letters to {letter.topic} too; have its producer send the event again, and give each route a "
+                "dead-letter topic of its own",
+            )
         event = Again(letter.event_timestamp_ms, letter.key, letter.value, letter.headers)
         if letter.cut:
             try:
                 event = await originals.fetch(letter)
             except Gone as gone:
                 return self._refuse("cut", f"{letter.place}: {gone}")
-        self._add(place, np.array([offset], np.int64))
+        self._done.add(letter)
         batch = self._waiting.setdefault(letter.partition, [])
         batch.append((letter, event))
         if len(batch) >= self._most or sum(one.size for _, one in batch) >= BATCH_BYTES:
@@ -219,7 +221,7 @@ class Replay:
         self.summary.refused[kind] += 1
         self._said += 1
         if self._said <= MOST_REFUSALS:
-            self._tell(sentence)
+            self._tell(safe(sentence))
         elif self._said == MOST_REFUSALS + 1:
             self._tell("more letters cannot be replayed; the summary counts them")
 

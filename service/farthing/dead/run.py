@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from farthing.config import RouteSettings, Settings
+from farthing.config import RouteSettings, Settings, with_file
 from farthing.dead.listing import Listing
-from farthing.dead.reading import chosen_routes, letters_of
+from farthing.dead.reading import chosen_routes, letters_of, worker_limits
 from farthing.dead.replay import Replay
 from farthing.dead.selection import Selection
 from farthing.dead.showing import as_lines, as_object
@@ -20,7 +20,7 @@ from farthing.model.scorer import Scorer
 from farthing.payload import naming, parse_pairs
 from farthing.payload.field_map import FLAG
 from farthing.payload.paths import parse_path
-from farthing.process.output import created, report_console, write_json
+from farthing.process.output import created, report_console, safe, write_json
 
 
 async def list_letters(
@@ -29,7 +29,7 @@ async def list_letters(
     """Count letters by route, partition and reason; returns the exit code."""
     listing = Listing()
     for route in chosen_routes(settings.route, source):
-        async for letter in letters_of(settings.kafka, route):
+        async for letter in letters_of(settings.kafka, route, worker_limits(settings, route)):
             if selection.takes(letter):
                 listing.add(route.source, letter)
     rows = listing.rows()
@@ -39,7 +39,7 @@ async def list_letters(
             file.write(json.dumps(report).encode() + b"\n")
     table = Table("route", "partition", "reason", "letters", "first", "last", box=None)
     for row in rows:
-        table.add_row(*(str(row[name]) for name in ("route", "partition", "reason", "letters", "first", "last")))
+        table.add_row(*(safe(str(row[name])) for name in ("route", "partition", "reason", "letters", "first", "last")))
     console = report_console(as_json=as_json)
     if rows:
         console.print(table, markup=False, highlight=False)
@@ -51,9 +51,12 @@ async def list_letters(
 
 async def show(
     settings: Settings, selection: Selection, source: str | None, *, limit: int, redact: Sequence[str],
-    output: Path | None, as_json: bool,
+    output: Path | None, as_json: bool, given: Path | None = None,
 ) -> int:  # fmt: skip
-    """Show letters, at most ``limit``; returns the exit code: 1 if none was found."""
+    """Show letters, at most ``limit``; returns the exit code: 1 if none was found.
+
+    ``given`` is the settings file that hints are to name.
+    """
     shown, more = 0, False
     listed: list[dict[str, object]] = []
     console = report_console(as_json=as_json)
@@ -61,7 +64,7 @@ async def show(
         file = None if output is None else stack.enter_context(created(output, "--output"))
         for route in chosen_routes(settings.route, source):
             hidden = [parse_path(path) for path in (*route.redact, *redact)]
-            async with aclosing(letters_of(settings.kafka, route)) as letters:
+            async with aclosing(letters_of(settings.kafka, route, worker_limits(settings, route))) as letters:
                 async for letter in letters:
                     if not selection.takes(letter):
                         continue
@@ -82,7 +85,8 @@ async def show(
     if more:
         console.print(f"there are more than {limit:,}; --limit shows more of them", highlight=False)
     if not shown:
-        console.print("no dead letter is like that; `farthing dead list` shows what there is", highlight=False)
+        hint = with_file("no dead letter is like that; `farthing dead list` shows what there is", given)
+        console.print(hint, markup=False, highlight=False, soft_wrap=True)
     if as_json:
         write_json({"letters": listed, "more": more})
     return 0 if shown else 1
@@ -104,8 +108,10 @@ async def replay(
     reports, code = [], 0
     for route in routes:
         scorer = _scorer(route, bundle, names) if bundle or names else None
+        shared = sum(one.dead_letters == route.dead_letters for one in settings.route) > 1
         job = Replay(
-            settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell
+            settings.kafka, route, selection, scorer=scorer, dry_run=dry_run, per_second=per_second, tell=tell,
+            shared=shared, limits=worker_limits(settings, route),
         )  # fmt: skip
         summary = await job.run()
         still, refused = summary.still_dead.total(), summary.refused.total()
@@ -134,8 +140,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _scorer(route: RouteSettings, bundle: str | None, names: Sequence[str]) -> Scorer:
     """Load the bundle that scores here: the one that is given, or the route's; a map replaces the route's."""
+    fields = {**route.fields, **parse_pairs(names)}
     with naming(FLAG):
-        fields = {**route.fields, **parse_pairs(names)}
         scorer = Scorer.load(bundle or route.bundle, max_event_bytes=route.max_event_bytes, fields=fields)
     if scorer.task == "bidding":
         raise ConfigError(

@@ -10,6 +10,7 @@ from farthing.dead.letters import Letter
 from farthing.dead.listing import instant
 from farthing.dead.redact import redacted
 from farthing.payload.paths import FieldPath
+from farthing.process.output import safe
 
 _PLACE_NAMES: Final = ("reason", "topic", "partition", "offset")
 
@@ -40,17 +41,17 @@ def as_object(letter: Letter, route: str, redact: Sequence[FieldPath]) -> dict[s
 
 def as_lines(shown: dict[str, Any]) -> list[str]:
     """Return the same as lines for a reader: names, then values."""
-    lines = [f"{shown['route']}  {shown['partition']}:{shown['offset']}  {shown['reason']}"]
+    lines = [f"{shown['route']}  {shown['partition']}:{shown['offset']}  {safe(shown['reason'])}"]
     place = shown["letter"]
     lines.append(f"  event      {shown['timestamp']}")
     lines.append(f"  letter     {place['topic']}[{place['partition']}] {place['offset']}, {place['written']}")
-    lines += [f"  {name:<10} {_safe(text)}" for name, text in shown["error"].items()]
+    lines += [f"  {safe(name):<10} {safe(text)}" for name, text in shown["error"].items()]
     if shown["whole_batch"]:
         lines.append("  note       the value is a whole record batch that could not be read")
     if shown["cut"]:
         lines.append(f"  cut        {', '.join(shown['cut'])}: the whole of it is in the source, while it keeps it")
     lines.append(f"  key        {_shown(shown, 'key')}")
-    lines += [f"  header     {_safe(header['name'])}: {_shown(header, 'value')}" for header in shown["headers"]]
+    lines += [f"  header     {safe(header['name'])}: {_shown(header, 'value')}" for header in shown["headers"]]
     lines.append(f"  value      {_shown(shown, 'value')}")
     return lines
 
@@ -67,9 +68,4 @@ def _text(name: str, data: bytes | None) -> dict[str, Any]:
 def _shown(shown: dict[str, Any], name: str) -> str:
     if f"{name}_base64" in shown:
         return f"{shown[f'{name}_base64']} (base64)"
-    return "null" if shown[name] is None else _safe(shown[name])
-
-
-def _safe(text: str) -> str:
-    """Escape what would move a terminal's cursor, or worse: an event's text is anybody's."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "null" if shown[name] is None else safe(shown[name])

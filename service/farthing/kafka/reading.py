@@ -32,8 +32,10 @@ CLOSE_TIMEOUT_S: Final = 2.0
 class TopicReader:
     """Reads topics once. ``begins`` and ``ends`` are the first offsets and the ends of their logs at :meth:`start`."""
 
-    def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
+    def __init__(self, settings: KafkaSettings, topics: Iterable[str], *, named_in: str = "[[route]]") -> None:
+        """``named_in``: where the settings name the topics."""
         self._settings = settings
+        self._named_in = named_in
         self._topics = sorted(set(topics))
         self._client: Any = None
         self._limit_s = settings.request_timeout_ms / 1000
@@ -52,7 +54,7 @@ class TopicReader:
         for topic in self._topics:
             if topic not in counts:
                 raise BrokerError(
-                    f"{topic}: the topic does not exist; check [[route]] in the settings", retriable=False
+                    f"{topic}: the topic does not exist; check {self._named_in} in the settings", retriable=False
                 )
         partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         options = self._settings.client_options()

@@ -248,3 +248,8 @@ def writing(title: str) -> Iterator[None]:
         if error.errno in _FULL:
             raise cannot_write(title, error) from error
         raise ConfigError(f"{title}: cannot be written ({error.strerror or error})") from error
+
+
+def safe(text: str) -> str:
+    """Escape what would move a terminal's cursor, or worse: a text may be anybody's."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

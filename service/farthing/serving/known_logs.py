@@ -36,7 +36,7 @@ async def known_logs(
     The books never stop scoring: if the topic cannot be read, that is logged and the answer is empty.
     """
     wanted, found = set(partitions), dict[Partition, Incarnation]()
-    reader = TopicReader(kafka, [usage_topic])
+    reader = TopicReader(kafka, [usage_topic], named_in="meter.usage_topic")
     try:
         async with asyncio.timeout(kafka.request_timeout_ms / 1000):
             if not await partition_counts(kafka, [usage_topic]):

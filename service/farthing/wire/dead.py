@@ -89,7 +89,8 @@ def encode_dead(
     A letter that would be larger than ``limits.max_message_bytes`` is cut: the shorter of value, key and headers stay
     whole, the longer ones share the room. Then ``.value_bytes`` and ``.value_sha256`` give the length and digest of the
     whole value; likewise ``.key_...`` and ``.headers_...``, with ``.headers_count``. ``smallest`` cuts all three to
-    nothing. Where even that is too large, only the headers ``.reason``, ``.log`` and ``.offset`` remain.
+    nothing. Where even that is too large, only the headers ``.reason``, ``.log`` and ``.offset`` remain, and
+    ``.value_sha256`` where it fits.
 
     A timestamp outside ``times`` is moved inside; then, and where the topic replaces timestamps,
     ``.timestamp_ms`` states the event's. In a compacted topic, where a second letter with the same key would replace
@@ -114,14 +115,18 @@ def encode_dead(
             letters.add(k, "timestamp_ms", int(records.timestamps_ms[rows[k]]))
     fixed_bytes = np.array([len(headers) for headers in fixed], np.int64)[kinds] + log_bytes
     keyed = 2 * (max((len(s.topic) for s in records.segments), default=0) + 32) if limits.compacted else 0
-    _fit(records, letters, fixed_bytes, limits.max_message_bytes - _FRAME_BYTES - keyed, smallest)
+    room = limits.max_message_bytes - _FRAME_BYTES - keyed
+    _fit(records, letters, fixed_bytes, room, smallest)
     if limits.compacted:
         keys, key_start, key_stop = _own_keys(records, letters)
     else:
         keys, key_start, key_stop = records.buffer, records.key_start, letters.key_stop
     for k in letters.bare:  # their extra headers stand for all the fixed ones, whose number is the same for all
         log_header = letters.extra[k][:1] if log_bytes[k] else []
-        letters.extra[k] = [header_bytes("farthing.error.reason", _reason(status[rows[k]])), *log_header]
+        bare = [header_bytes("farthing.error.reason", _reason(status[rows[k]])), *log_header]
+        digest = header_bytes("farthing.error.value_sha256", _value_sha256(records, letters, k))
+        fits = not smallest and sum(map(len, bare)) + len(digest) <= room
+        letters.extra[k] = [*bare, digest] if fits else bare
         kinds[k] = len(fixed)
     fixed.append(b"")
     columns = Columns(
@@ -192,6 +197,11 @@ def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int
             letters.add(k, "value_bytes", known.value_bytes)
             if left >= _CUT_BYTES:
                 letters.add(k, "value_sha256", known.sha256)
+            if known.headers_count:
+                letters.add(k, "headers_count", known.headers_count)
+                letters.add(k, "headers_bytes", known.headers_bytes)
+                if left >= _CUT_BYTES:
+                    letters.add(k, "headers_sha256", known.headers_sha256)
         value = records.buffer[records.value_start[row] : letters.value_stop[k]]
         key = records.buffer[records.key_start[row] : records.key_stop[row]]
         for name, size, part, data in zip(_PARTS, sizes, parts, (value, key, own.of(k)), strict=True):
@@ -206,6 +216,14 @@ def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int
             kept = own_headers(records, rows[k : k + 1], parts[2])
             others[k] = kept.data[: kept.indptr[1]], int(kept.count[0])
     letters.own = own.replaced(others)
+
+
+def _value_sha256(records: RecordBlock, letters: _Letters, k: int) -> str:
+    """Return the digest of the whole value of letter ``k``'s event."""
+    known, row = letters.cut.get(k), letters.rows[k]
+    if known is not None:
+        return known.sha256
+    return hashlib.sha256(records.buffer[records.value_start[row] : records.value_stop[row]].data).hexdigest()
 
 
 def _own_keys(records: RecordBlock, letters: _Letters) -> tuple[Bytes, Int64s, Int64s]:

@@ -1,4 +1,4 @@
-"""Passes a record by that is too long to be held in memory; keeps its head, its length and its value's digest."""
+"""Passes a record by that is too long to be held in memory; keeps its head, its length and digests of what it had."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class LongRecord:
         self._key = (-1, -1)
         self._value = (-1, -1)  # in the record; the whole record when its key is as long as the head
         self._sha256 = hashlib.sha256()
+        self._count = b""  # how many headers there are, as it is written, as far as it was fed
+        self._headers_count = 0
+        self._headers_bytes = 0
+        self._headers_sha256 = hashlib.sha256()
 
     @classmethod
     def of(cls, unread: Bytes, most: int) -> Self | None:
@@ -53,6 +57,8 @@ class LongRecord:
                 self._take_apart()
         first, last = (min(max(place - self._seen + start, start), len(taken)) for place in self._value)
         self._sha256.update(taken[first:last].data)
+        if last < len(taken):
+            self._pass_headers(taken[last:].tobytes())
         self._seen += len(taken) - start
         return len(taken)
 
@@ -74,6 +80,21 @@ class LongRecord:
             elif size >= 0:
                 self._value = (at, at + size)
         self._sha256.update(self.head[self._value[0] : self._value[1]])
+        self._pass_headers(bytes(self.head[self._value[1] :]))
+
+    def _pass_headers(self, data: bytes) -> None:
+        """Count what follows the value: the number of headers, then the headers."""
+        if not self._headers_bytes and data:
+            data = self._count + data
+            number = np.frombuffer(data[:MAX_VARINT_BYTES], np.uint8)
+            self._headers_count, at = read_varlong_reference(number, 0, len(number), MAX_VARINT_BYTES)
+            if at < 0 or self._headers_count < 0:
+                self.is_damaged = self.is_damaged or at >= 0 or len(data) >= MAX_VARINT_BYTES
+                self._count = data[:MAX_VARINT_BYTES]
+                return
+            self._count, data = data[:at], data[at:]
+        self._headers_bytes += len(data)
+        self._headers_sha256.update(data)
 
     def columns(self, row: Int64s, at: int) -> tuple[int, ...]:
         """Give the record's columns, of the batch ``row``, when its head lies at ``at``: the value is null."""
@@ -94,4 +115,7 @@ class LongRecord:
             record_bytes=self._size,
             value_bytes=stop - start,
             sha256=self._sha256.hexdigest(),
+            headers_count=self._headers_count,
+            headers_bytes=self._headers_bytes,
+            headers_sha256=self._headers_sha256.hexdigest(),
         )
