@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from farthing.meter.latencies import EDGES_MS, by_edge
 from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
 from farthing.meter.untrusted import Refused
-from farthing.meter.usage import LAST_SIZE_CLASS, UsageTotals
+from farthing.meter.usage import LARGEST_EVENT_BYTES, LAST_SIZE_CLASS, UsageTotals
 
 counts = st.integers(0, 2**63 - 1)
 names = st.text(max_size=20)
@@ -20,7 +20,10 @@ names = st.text(max_size=20)
 
 @st.composite
 def totals(draw):
-    calls = draw(st.dictionaries(st.integers(0, LAST_SIZE_CLASS), st.tuples(st.integers(1, 2**50), counts), max_size=8))
+    calls = {}
+    for at in draw(st.sets(st.integers(0, LAST_SIZE_CLASS), max_size=8)):
+        n = draw(st.integers(1, 2**32 - 1))
+        calls[at] = n, draw(st.integers(0, n * LARGEST_EVENT_BYTES))
     return UsageTotals(sum(n for n, _ in calls.values()), draw(counts), draw(counts), draw(counts), calls)
 
 

@@ -24,6 +24,9 @@ FORMAT_VERSION: Final = 1
 METADATA_LIMIT_BYTES: Final = 4_096
 """Kafka's default for ``offset.metadata.max.bytes``."""
 
+LARGEST_EVENT_BYTES: Final = 2**31 - 1
+"""Kafka writes the length of a value in 31 bits."""
+
 LAST_SIZE_CLASS: Final = 83
 """The class of everything from 3.5 MiB up. Each octave has four classes, so a class spans at most 25 % of its least."""
 
@@ -185,6 +188,8 @@ class UsageTotals:
             calls = {at: SizeCount(n, size) for at, n, size in zip(*[iter(flat)] * 3, strict=True)}
             if len(calls) != len(flat) // 3:
                 raise Refused("duplicate", "a size class appears twice")
+            if any(size > n * LARGEST_EVENT_BYTES for n, size in calls.values()):
+                raise Refused("damaged", "its calls have more bytes than Kafka's largest record")
             return cls(whole(body["s"]), whole(body["d"]), whole(body["r"]), whole(body["b"]), calls)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged("usage total", error) from error
