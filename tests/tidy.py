@@ -37,7 +37,7 @@ UPWARDS = {
 # Parts of other rooms that are pure too: they import nothing else of their room.
 PURE_PARTS = {
     "evaluate": {"measures/auctions", "measures/bidding", "measures/binary", "measures/bootstrap", "measures/ranking"},
-    "ledger": {"books", "history", "ledger", "series", "statement", "statement_json"},
+    "ledger": {"ages", "books", "history", "ledger", "series", "statement", "statement_json"},
 }
 IMPURE = {"asyncio", "time", "os", "logging", "socket", "structlog", "aiokafka", "aiohttp", "random", "datetime"}
 IMPURE_ALLOWED = {("meter", "datetime")}  # a price has a day; the meter is told which

@@ -12,7 +12,8 @@ from farthing.config import Settings
 from farthing.ledger import web
 from farthing.ledger.first_event import first_events
 from farthing.ledger.web import Pages
-from tests.ledger.cases import HOUR, MadeUp, book, now_ms
+from farthing.meter.usage import SizeCount, UsageTotals, size_class
+from tests.ledger.cases import HOUR, MadeUp, book, now_ms, record
 
 
 class StandingClock:
@@ -30,12 +31,16 @@ async def main():
     parser.add_argument("rate", type=int)
     parser.add_argument("--still", action="store_true")
     parser.add_argument("--tenant")
+    parser.add_argument("--large", action="store_true", help="one more event, too large for a model")
     parser.add_argument("--port", type=int, default=0)
     asked = parser.parse_args()
     clock = time
     if asked.still:
         clock = web.time = StandingClock()
     made = MadeUp(asked.rate, until_ms=clock.time_ns() // 1_000_000, tenant=asked.tenant)
+    if asked.large:
+        used = UsageTotals(1, 0, 1, 600_000, {size_class(600_000): SizeCount(1, 600_000)})
+        made.ledger.post(record(0, clock.time_ns() // 1_000_000, topic="events.large", used=used))
     settings = Settings(
         kafka={"bootstrap_servers": ["localhost:9092"]},
         route=[{"bundle": "moderation", "source": "events.moderation", "sink": "s", "dead_letters": "d"}],

@@ -1,8 +1,10 @@
 """All accounts and workers together: sums, tenants, who lives, rates and latencies."""
 
 import contextlib
+import gc
 import math
 import random
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.ledger.books import WINDOWS_MS, in_time
-from farthing.ledger.ledger import ALIVE_WITHIN_MS, MISSED_FOR_MS, Ledger, Subject, added_up
+from farthing.ledger.ledger import ALIVE_WITHIN_MS, MISSED_FOR_MS, Ledger, Subject
 from farthing.meter.latencies import EDGES_MS, by_edge
-from farthing.meter.records import OTHER, TenantCount
+from farthing.meter.records import OTHER, Heartbeat, TenantCount
 from farthing.meter.untrusted import Refused
-from farthing.meter.usage import UsageTotals
+from farthing.meter.usage import UsageTotals, added_up
 from tests.ledger.cases import EDGES, HOUR, MINUTE, NOW, beat, mixed, record, totals
 
 SUBJECT = Subject("events.m", "moderation@1a2b3c4d", "moderation")
@@ -464,3 +466,49 @@ def test_books_have_room_for_so_many_and_what_is_there_goes_on(monkeypatch):
 def test_a_name_that_no_snapshot_can_hold_is_refused(names):
     with pytest.raises(Refused, match="control characters"):
         Ledger().post(record(1, **names))
+
+
+def test_names_that_change_with_each_heartbeat_leave_nothing_behind():
+    ledger = Ledger()
+    for n in range(5):
+        ledger.beat(beat(at_ms=NOW + n * 1_000, ages={f"made.up.{n}": {1: 1}, f"empty.{n}": {}}))
+        ledger.note_moment(NOW + n * 1_000)
+    assert ledger._moments[-1].ages == {"made.up.4": {1.0: 1}}
+
+
+def test_heartbeats_have_so_much_room_together_and_those_without_room_for_ages_are_heard(monkeypatch):
+    monkeypatch.setattr("farthing.ledger.ages.MOST_BUCKETS", 100)
+    ledger = Ledger()
+    wide = {"r": dict.fromkeys(range(90), 1)}
+    ledger.beat(beat("a/0", ages=wide))
+    ledger.beat(beat("b/0", lag={"q": 7}, ages={"q": wide["r"]}))
+    assert [one.worker for one in ledger.workers(NOW)] == ["a/0", "b/0"]
+    assert ledger.lag(NOW) == {"q": 7}
+    ledger.note_moment(NOW)
+    assert ledger._moments[-1].ages == wide
+    ledger.beat(beat("b/0", at_ms=NOW + 1_000, ages={"q": {1: 1}}))
+    ledger.note_moment(NOW + 1_000)
+    assert ledger._moments[-1].ages == wide | {"q": {1: 1}}
+
+    size = beat("c/0", ages=wide).about_bytes
+    monkeypatch.setattr(
+        "farthing.ledger.ledger.MOST_HEARTBEAT_BYTES", sum(b.about_bytes for b in ledger.beats.values()) + size
+    )
+    ledger.beat(beat("c/0", ages=wide))
+    with pytest.raises(Refused, match="no room") as refused:
+        ledger.beat(beat("d/0"))
+    assert refused.value.reason == "too_many"
+    ledger.beat(beat("c/0", at_ms=NOW + 1_000))  # smaller than before
+    ledger.beat(beat("d/0"))
+
+
+def test_the_size_of_a_heartbeat_in_memory_is_not_played_down():
+    """Against what Python says of one whose names and numbers are all its own."""
+    pairs = {f"route-{r}-{'x' * 200}": {1_000_000 * r + n: 2**62 + n for n in range(100)} for r in range(20)}
+    value = beat(ages=pairs, lag={route: 2**62 for route in pairs}).encode()
+    gc.collect()
+    tracemalloc.start()
+    kept = [Heartbeat.decode(value) for _ in range(20)]
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used / len(kept) <= kept[0].about_bytes <= 3 * used / len(kept)

@@ -434,3 +434,19 @@ def test_before_anything_was_scored(browser):
         assert_no_complaints(browser)
     finally:
         ledger.stop()
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(1_000, "At 86.4M events a day"), (0, "Nothing to compare with")])
+def test_events_too_large_for_a_model_are_said_and_the_rest_is_shown(browser, rate, verdict):
+    ledger = Ledger(rate, "--still", "--large")
+    try:
+        page = opened(browser, ledger)
+        assert text(page, "verdict").startswith(verdict)
+        assert text(page, "saved") == text(page, "api-million") == "–"
+        assert text(page, "saved-note") == "not known: some events fit into no context window"
+        assert text(page, "own-million") != "–"
+        basis = page.find_element(By.ID, "basis").get_attribute("textContent")
+        assert "events.large: none of its events in this period fits" in basis
+        assert_no_complaints(page)
+    finally:
+        ledger.stop()

@@ -224,6 +224,29 @@ def test_a_model_and_a_task_that_are_unknown_are_said():
         make_statement(ledger, TERMS, "all", NOW)
 
 
+def test_events_too_large_for_a_model_leave_their_route_without_a_comparison_and_no_other():
+    ledger = Ledger()
+    ledger.beat(beat())
+    ledger.post(record(1_000, topic="quiet", at_ms=NOW - 10 * MINUTE))
+    ledger.post(record(5_000, at_ms=NOW - 10 * MINUTE))
+    assert make_statement(ledger, TERMS, "minute", NOW).busiest.subject.topic == "events.m"
+    ledger.post(record(5_100))
+    large = UsageTotals(1_001, 0, 1_001, 10**6, {size_class(100): SizeCount(1_000, 10**5), 72: SizeCount(1, 600_000)})
+    ledger.post(record(0, topic="quiet", used=large))
+    said = make_statement(ledger, TERMS, "minute", NOW)
+    busy, quiet = said.lines
+    assert (quiet.used.scored, quiet.study, quiet.avoided(NANO, None)) == (1, None, None)
+    assert busy.avoided(NANO, None).mid > 0
+    assert said.busiest is busy
+    assert (said.scored, said.avoided(NANO, None), said.saved(NANO, "naive")) == (101, None, None)
+    assert said.own.with_events["storage and network"].mid > busy.own.per_event_usd("mid") * 100  # it is paid for
+    everything = make_statement(ledger, TERMS, "all", NOW)
+    assert everything.avoided(NANO, None).mid > 0  # most of them fit
+    alone = Ledger()
+    alone.post(record(0, used=UsageTotals(1, 0, 1, 600_000, {72: SizeCount(1, 600_000)})))
+    assert make_statement(alone, TERMS, "all", NOW).busiest is None
+
+
 # --- The verdict.
 
 

@@ -17,7 +17,7 @@ from farthing.meter.breakeven import Verdict
 from farthing.meter.money import json_text
 from farthing.meter.opponents import MODES
 from farthing.meter.records import TenantCount
-from farthing.meter.usage import UsageTotals
+from farthing.meter.usage import SizeCount, UsageTotals
 from farthing.serving.metrics import STATES
 from tests.ledger.cases import EDGES, NOW, MadeUp, beat, book, close_to, record
 
@@ -76,6 +76,9 @@ def books_of_every_kind():
     two = MadeUp(100, hours=0.1, until_ms=NOW).ledger
     two.post(record(10, topic="queries", task="rerank"))
     yield "two routes", two
+    large = Ledger()
+    large.post(record(0, used=UsageTotals(1, 0, 1, 600_000, {72: SizeCount(1, 600_000)})))
+    yield "too large for a model", large
     yield "busy", MadeUp(120_000, hours=2, until_ms=NOW).ledger
 
 

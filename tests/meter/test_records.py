@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from farthing.meter.latencies import EDGES_MS, by_edge
 from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
-from farthing.meter.usage import LAST_SIZE_CLASS, UsageTotals
+from farthing.meter.untrusted import Refused
+from farthing.meter.usage import LARGEST_EVENT_BYTES, LAST_SIZE_CLASS, UsageTotals
 
 counts = st.integers(0, 2**63 - 1)
 names = st.text(max_size=20)
@@ -19,7 +20,10 @@ names = st.text(max_size=20)
 
 @st.composite
 def totals(draw):
-    calls = draw(st.dictionaries(st.integers(0, LAST_SIZE_CLASS), st.tuples(st.integers(1, 2**50), counts), max_size=8))
+    calls = {}
+    for at in draw(st.sets(st.integers(0, LAST_SIZE_CLASS), max_size=8)):
+        n = draw(st.integers(1, 2**32 - 1))
+        calls[at] = n, draw(st.integers(0, n * LARGEST_EVENT_BYTES))
     return UsageTotals(sum(n for n, _ in calls.values()), draw(counts), draw(counts), draw(counts), calls)
 
 
@@ -100,6 +104,26 @@ def test_a_heartbeat_stays_small():
 def test_damaged_ages_are_refused_in_words(ages):
     with pytest.raises(ValueError, match="damaged heartbeat"):
         Heartbeat.decode(json.dumps(json.loads(OLDER) | {"ages": ages}).encode())
+
+
+WIDE = [1] * (len(EDGES_MS) + 2)
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [{part: {f"r{n}": row for n in range(257)}} for part, row in
+     [("lag", 1), ("latency", []), ("sample", []), ("ages", []), ("unreadable", 1)]]
+    + [{part: {"r": WIDE}} for part in ("latency", "sample")]
+    + [{"latency_edges_ms": WIDE}, {"ages": {"r": list(range(2 * len(EDGES_MS) + 2))}}],
+)  # fmt: skip
+def test_a_heartbeat_with_more_than_a_worker_has_is_refused(wide):
+    with pytest.raises(Refused, match="at most") as refused:
+        Heartbeat.decode(json.dumps(json.loads(OLDER) | wide).encode())
+    assert refused.value.reason == "too_large"
+    (part, value), *_ = wide.items()
+    if len(value) > 256 and part != "latency_edges_ms":
+        value.pop("r256")
+        assert len(getattr(Heartbeat.decode(json.dumps(json.loads(OLDER) | wide).encode()), part)) == 256
 
 
 @pytest.mark.parametrize("kind", [UsageRecord, Heartbeat])

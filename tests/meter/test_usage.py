@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farthing.meter.untrusted import Refused
 from farthing.meter.usage import (
     LAST_SIZE_CLASS,
     METADATA_LIMIT_BYTES,
@@ -36,6 +37,14 @@ def test_size_classes_are_in_order_and_no_wider_than_a_quarter(a, b):
     assert 0 <= size_class(low) <= size_class(high) <= LAST_SIZE_CLASS
     if size_class(low) == size_class(high) < LAST_SIZE_CLASS:
         assert high <= low * 5 / 4
+
+
+@pytest.mark.parametrize("impossible", [[0, 1, 2**62], [8, 0, 5], [83, 3, 3 * 2**31]])
+def test_calls_larger_than_any_event_are_refused(impossible):
+    body = {"v": 1, "s": impossible[1], "d": 0, "r": 0, "b": 0, "c": impossible}
+    with pytest.raises(Refused, match="largest record") as refused:
+        UsageTotals.of(body)
+    assert refused.value.reason == "damaged"
 
 
 def test_classes_have_no_gaps():

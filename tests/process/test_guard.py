@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import datetime
+import logging
 import os
 import ssl
 
@@ -128,6 +129,34 @@ async def test_every_answer_tells_a_browser_to_keep_it_apart(path, token_file):
             assert headers["X-Content-Type-Options"] == "nosniff"
             assert headers["Referrer-Policy"] == "no-referrer"
             assert not [name for name in headers if name.startswith("Access-Control")]
+
+
+UNREADABLE = [
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\x01\r\n\r\n",
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b" + b"x" * 9_000 + b"\r\n\r\n",
+    b"GET /live?token=%b\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"%b\r\n\r\n",
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n%b\r\n\r\n",
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", UNREADABLE)
+async def test_a_request_that_cannot_be_read_is_quoted_nowhere(sent, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with listening() as endpoint:
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+        writer.write(sent % TOKEN.encode())
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+    *_, last = answer.split(b"HTTP/1.")
+    assert b" 400 Bad Request" in last
+    assert b"Content-Security-Policy: default-src 'none'" in last
+    assert b"X-Content-Type-Options: nosniff" in last
+    formatter = logging.Formatter()
+    logged = [formatter.format(record) for record in caplog.records]
+    assert any("A request from 127.0.0.1 cannot be read" in line for line in logged)
+    assert not [line for line in [*logged, answer.decode()] if TOKEN in line]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"])

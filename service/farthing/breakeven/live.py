@@ -49,6 +49,8 @@ def read_live(address: str, task: str | None = None, token_file: Path | None = N
                 f"--ledger {address}: it has scored {tasks}, and no {task or 'event'}; leave out --ledger or --task"
             )
         chosen = max(with_task, key=lambda route: (route["events_per_day"], route["scored"]))
+        if statement["comparison"] is None:
+            raise ConfigError(f"--ledger {address}: its events fit into no context window of the models compared with")
         return _live(chosen, str(statement["comparison"]["events_per_day_from"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(

@@ -6,17 +6,18 @@ Pure: records in, totals out; the caller has the tables, the topics and the cloc
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
+from farthing.ledger.ages import Ages, ByRoute
 from farthing.ledger.books import CLOCKS_APART_MS, Account, post
 from farthing.meter.latencies import percentile_ms
 from farthing.meter.records import OTHER, Heartbeat, TenantCount, UsageRecord
 from farthing.meter.untrusted import Refused, shown
-from farthing.meter.usage import SizeCount, UsageTotals
+from farthing.meter.usage import UsageTotals, added_up
 
 ALIVE_WITHIN_MS: Final = 10_000
 """A worker whose last heartbeat is older is considered dead."""
@@ -31,9 +32,12 @@ MOST_ACCOUNTS: Final = 200_000
 MOST_SUBJECTS: Final = 2_000
 MOST_PROCESSES: Final = 50_000
 MOST_TENANTS: Final = 1_000_000
-"""What the books have room for: counts, routes with their models, processes ever seen, and tenants of all counts
-together (beyond, tenants of a count are not told apart). Full of usual records, that is about 1.5 GiB: 3.5 KiB a count,
-8 KiB a process, 0.3 KiB a tenant. Whoever may write to the topics can invent names, but no more than this."""
+MOST_HEARTBEAT_BYTES: Final = 3 << 28
+"""What the books have room for: counts, routes with their models, processes ever seen, tenants of all counts together
+(beyond, tenants of a count are not told apart), and memory of the last heartbeats. Full of usual records, that is about
+1.5 GiB: 3.5 KiB a count, 8 KiB a process, 0.3 KiB a tenant. Whoever may write to the topics can invent names, but no
+more than this, and records that are larger than usual: heartbeats then take 0.75 GiB, two minutes of their ages
+(:mod:`farthing.ledger.ages`) 0.5 GiB, and a count with all size classes 27 KiB."""
 
 _MOST_UP_MS: Final = 10 * 365 * 86_400_000
 _VERY_OLD_MS: Final = 1 << 62
@@ -56,7 +60,7 @@ class Moment:
 
     at_ms: int
     scored: Mapping[Subject, int]
-    ages: Mapping[str, Mapping[float, int]]  # route -> events by upper edge of their age in ms, over all workers
+    ages: ByRoute  # over all workers
 
 
 @dataclass(slots=True)
@@ -71,8 +75,8 @@ class Ledger:
     beats: dict[bytes, Heartbeat] = field(default_factory=dict)
     heard_ms: dict[bytes, int] = field(default_factory=dict)  # when, by the ledger's clock
     _moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=_MOMENTS_KEPT))
-    # Sums over all processes ever seen, updated with each heartbeat because there may be thousands.
-    _ages: dict[str, Counter[float]] = field(default_factory=dict)
+    _ages: Ages = field(default_factory=Ages, compare=False)
+    _beat_bytes: int = 0  # of all heartbeats together
     _subjects: set[Subject] = field(default_factory=set)
     _tenants: int = 0  # in all accounts together
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -150,7 +154,7 @@ class Ledger:
         Raises
         ------
         Refused
-            It is a new process, and there is no room for more.
+            It is a new process, or larger than before, and there is no room for more.
         """
         if beat.at_ms - beat.started_at_ms > _MOST_UP_MS:
             raise Refused(
@@ -167,14 +171,17 @@ class Ledger:
             ahead_ms = None if heard_ms is None else heard_ms + CLOCKS_APART_MS
             if ahead_ms is None or not beat.at_ms <= ahead_ms < previous.at_ms:
                 return False
+        had = 0 if previous is None else previous.about_bytes
+        if had < beat.about_bytes > MOST_HEARTBEAT_BYTES - self._beat_bytes + had:
+            raise Refused("too_many", f"a heartbeat of {shown(beat.worker)}: there is no room for one of this size")
+        counted = {} if previous is None else previous.events_by_age
+        if not self._ages.replace(counted, beat.events_by_age):
+            beat = replace(beat, ages={})  # it is heard, and its latencies are not
+            self._ages.replace(counted, {})
+        self._beat_bytes += beat.about_bytes - had
         with self._lock:
             self.beats[beat.key] = beat
             self.heard_ms[beat.key] = beat.at_ms if heard_ms is None else heard_ms
-        for route, counts in beat.events_by_age.items():
-            self._ages.setdefault(route, Counter()).update(counts)
-        if previous is not None:
-            for route, counts in previous.events_by_age.items():
-                self._ages[route].subtract(counts)
         return True
 
     def subjects(self) -> list[Subject]:
@@ -274,8 +281,7 @@ class Ledger:
             return
         if self._moments and now_ms < self._moments[-1].at_ms:
             self._moments.clear()  # our clock was put back: nothing can be measured across that
-        ages = {route: {edge: n for edge, n in counts.items() if n} for route, counts in self._ages.items()}
-        moment = Moment(now_ms, self.scored(), ages)
+        moment = Moment(now_ms, self.scored(), self._ages.copied())
         with self._lock:
             self._moments.append(moment)
 
@@ -311,7 +317,7 @@ class Ledger:
     def last_edge_ms(self) -> int | None:
         """Return the last edge of older workers' latencies, to say "over N ms"; None when all report every age."""
         return (
-            max((max(b.latency_edges_ms, default=0) for b in self.beats.values() if b.ages is None), default=0) or None
+            max((edge for b in self.beats.values() if b.ages is None for edge in b.latency_edges_ms), default=0) or None
         )
 
     def lag_is_known(self, now_ms: int) -> bool:
@@ -331,19 +337,3 @@ class Ledger:
     def unreadable(self, now_ms: int) -> int:
         """Count the part of the lag that cannot be read yet, because a producer's transaction is open."""
         return sum(sum(beat.unreadable.values()) for beat in self.workers(now_ms))
-
-
-def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:
-    """Add up many totals, as ``+`` would, but making only one new one."""
-    scored = dead = rows = payload_bytes = 0
-    calls: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for total in totals:
-        scored += total.scored
-        dead += total.dead
-        rows += total.rows
-        payload_bytes += total.payload_bytes
-        for at, count in total.calls.items():
-            sums = calls[at]
-            sums[0] += count.calls
-            sums[1] += count.prompt_bytes
-    return UsageTotals(scored, dead, rows, payload_bytes, {at: SizeCount(*sums) for at, sums in calls.items()})

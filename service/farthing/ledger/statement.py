@@ -19,11 +19,11 @@ from farthing.meter.calibration import Calibration
 from farthing.meter.facts import Facts
 from farthing.meter.money import SCENARIOS, Interval, Scenario
 from farthing.meter.opponents import ModeName, Offer, Traffic
-from farthing.meter.own_cost import DAYS_A_MONTH, SECONDS_A_DAY
+from farthing.meter.own_cost import DAYS_A_MONTH, SECONDS_A_DAY, OwnPlan
 from farthing.meter.prices import PriceList
 from farthing.meter.prompts import TaskPrompt
 from farthing.meter.settings import MeterSettings
-from farthing.meter.study import ModelStudy, Study, TokenBasis, study
+from farthing.meter.study import EventsTooLarge, ModelStudy, Study, TokenBasis, own_plan, study
 from farthing.meter.tokens import TextSample
 from farthing.meter.usage import UsageTotals
 
@@ -52,27 +52,34 @@ class PriceBook:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One route and model in a window: counts, and the comparison at the current rate."""
+    """One route and model in a window: counts, and the comparison at the current rate.
+
+    ``study`` is None where none of the events fits into the context window of a model that is compared with. Then there
+    is own cost, and nothing to compare it with.
+    """
 
     subject: Subject
     used: UsageTotals
-    study: Study
+    events_per_day: int
+    own: OwnPlan
+    study: Study | None
 
     def offer(self, model: str, mode: ModeName) -> Offer | None:
         """Return an alternative in one pricing mode; None where it is not offered."""
-        return self._of(model).offers.get(mode)
+        of = self._of(model)
+        return None if of is None else of.offers.get(mode)
 
-    def avoided(self, model: str, mode: ModeName) -> Interval | None:
-        """Return what the window's events would have cost; None where the mode is not offered."""
-        offer = self.offer(model, mode)
+    def avoided(self, model: str, mode: ModeName | None) -> Interval | None:
+        """Return what the window's events would have cost; None where the mode is not offered.
+
+        ``mode`` None takes the cheapest one: the strongest alternative.
+        """
+        of = self._of(model)
+        offer = None if of is None else of.best if mode is None else of.offers.get(mode)
         return None if offer is None else offer.usd_per_event.times(self.used.scored)
 
-    def best_mode(self, model: str) -> ModeName:
-        """Return a model's cheapest pricing mode: the strongest alternative."""
-        return self._of(model).best.mode.name
-
-    def _of(self, model: str) -> ModelStudy:
-        return next(one for one in self.study.models if one.model == model)
+    def _of(self, model: str) -> ModelStudy | None:
+        return None if self.study is None else next(one for one in self.study.models if one.model == model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +125,9 @@ class Statement:
 
     @property
     def busiest(self) -> Line | None:
-        """The line with the most events a day, which the verdict is about. None when nothing was ever scored."""
-        return max(self.lines, key=lambda line: (line.study.events_per_day, line.used.scored), default=None)
+        """The line with the most events a day, which the verdict is about. None when there is nothing to compare."""
+        compared = (line for line in self.lines if line.study is not None)
+        return max(compared, key=lambda line: (line.events_per_day, line.used.scored), default=None)
 
     @property
     def scored(self) -> int:
@@ -135,7 +143,7 @@ class Statement:
         for line in self.lines:
             if not line.used.scored:
                 continue
-            usd = line.avoided(model, line.best_mode(model) if mode is None else mode)
+            usd = line.avoided(model, mode)
             if usd is None:
                 return None
             total = usd if total is None else total + usd
@@ -169,7 +177,7 @@ def make_statement(ledger: Ledger, book: PriceBook, window: WindowName, now_ms: 
         if ever[subject].scored:
             here = used.get(subject, UsageTotals())
             sizes = here if here.scored else ever[subject]
-            lines.append(Line(subject, here, _study(book, ledger, subject, sizes, rates[subject])))
+            lines.append(_line(book, ledger, subject, here, Traffic.of(sizes), rates[subject]))
     own = _own(ledger, book, lines, from_ms, now_ms)
     before = sum(total.scored for total in ever.values()) - sum(line.used.scored for line in lines)
     core_ms_before = max(0, ledger.reserved_core_ms() - own.core_ms)
@@ -190,7 +198,19 @@ def sampled_texts(ledger: Ledger, model: str) -> TextSample:
     return sampled
 
 
-def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals, events_per_day: int) -> Study:
+def _line(
+    book: PriceBook, ledger: Ledger, subject: Subject, used: UsageTotals, traffic: Traffic, events_per_day: int
+) -> Line:
+    meter = book.meter
+    try:
+        of = _study(book, ledger, subject, traffic, events_per_day)
+    except EventsTooLarge:  # no model could label them either
+        labelling_usd = Interval.of((meter.label_usd or 0) * meter.labels)
+        return Line(subject, used, events_per_day, own_plan(meter, traffic, labelling_usd), None)
+    return Line(subject, used, events_per_day, of.own, of)
+
+
+def _study(book: PriceBook, ledger: Ledger, subject: Subject, traffic: Traffic, events_per_day: int) -> Study:
     """Compare at the current rate, with the sizes of the events that were scored."""
     prompt = book.prompts.get(subject.task)
     if prompt is None:
@@ -206,11 +226,13 @@ def _study(book: PriceBook, ledger: Ledger, subject: Subject, sizes: UsageTotals
             events_per_day,
             book.prices,
             book.facts,
-            traffic=Traffic.of(sizes),
+            traffic=traffic,
             tokens=tokens,
             system_text=book.system_text,
             calibration=book.calibration,
         )
+    except EventsTooLarge:
+        raise
     except ConfigError as error:
         raise ConfigError(f"{subject.topic}: {error}") from error
 
@@ -236,7 +258,7 @@ def _own(ledger: Ledger, book: PriceBook, lines: Sequence[Line], from_ms: int, n
     variable = []
     once: dict[str, tuple[int, Interval]] = {}  # by route: a model that replaced another is not paid for twice
     for line in lines:
-        plan, scored, topic = line.study.own, line.used.scored, line.subject.topic
+        plan, scored, topic = line.own, line.used.scored, line.subject.topic
         each = Interval(*sorted(plan.per_event_usd(scenario) for scenario in SCENARIOS))
         variable.append(each.times(scored))
         if topic not in once or scored > once[topic][0]:

@@ -19,6 +19,7 @@ from farthing.meter.breakeven import Point
 from farthing.meter.money import SCENARIOS, Interval, usd
 from farthing.meter.opponents import MODES, ModeName
 from farthing.meter.records import OTHER, Heartbeat
+from farthing.meter.study import Study
 
 MILLION: Final = 1_000_000
 CURVE_POINTS: Final = 49
@@ -90,7 +91,9 @@ def statement_body(
         "avoided_usd": avoided,
         "avoided_usd_per_million": _per_million(avoided, scored),
         "saved_usd": None if saved is None else {s: usd(saved[s]) for s in SCENARIOS},
-        "comparison": None if busiest is None else _comparison(busiest, statement.rate_basis),
+        "comparison": None
+        if busiest is None or busiest.study is None
+        else _comparison(busiest.subject.topic, busiest.study, statement.rate_basis),
         "opponents": [one for line in statement.lines for one in _opponents(line)],
         "routes": [_route(ledger, line) for line in statement.lines],
         "tenants": _tenants(ledger, statement, avoided),
@@ -123,14 +126,13 @@ def _own(ledger: Ledger, statement: Statement) -> dict[str, Any]:
     }
 
 
-def _comparison(line: Line, basis: RateBasis) -> dict[str, Any]:
+def _comparison(topic: str, of: Study, basis: RateBasis) -> dict[str, Any]:
     """Say what is cheaper at the current rate, and from which rate on the other is."""
-    of = line.study
     step = Fraction(MOST_PER_DAY - LEAST_PER_DAY, CURVE_POINTS - 1)
     powers = [Fraction(10 ** float(LEAST_PER_DAY + step * k)) for k in range(CURVE_POINTS)]
     free = of.free
     return {
-        "topic": line.subject.topic,
+        "topic": topic,
         "task": of.task,
         "model": of.chosen.model,
         "mode": of.chosen.best.mode.name,
@@ -157,7 +159,7 @@ def _point(point: Point) -> dict[str, Any]:
 
 
 def _opponents(line: Line) -> Iterable[dict[str, Any]]:
-    for one in line.study.models:
+    for one in () if line.study is None else line.study.models:
         for mode, offer in one.offers.items():
             yield {
                 "topic": line.subject.topic,
@@ -193,7 +195,7 @@ def _route(ledger: Ledger, line: Line) -> dict[str, Any]:
         "rows": line.used.rows,
         "sizes": [count._asdict() for _, count in sorted(line.used.calls.items())],
         "sampled_bytes_by_script": dict(sampled_texts(ledger, line.subject.model).bytes_by_script),
-        "events_per_day": line.study.events_per_day,
+        "events_per_day": line.events_per_day,
         "prices": [
             {
                 "model": one.model,
@@ -204,7 +206,7 @@ def _route(ledger: Ledger, line: Line) -> dict[str, Any]:
                 "tokens": one.tokens.method,
                 "tokens_per_byte": {s: usd(one.tokens.per_byte.at(s)) for s in SCENARIOS},
             }
-            for one in line.study.models
+            for one in (() if line.study is None else line.study.models)
         ],
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from farthing.meter.latencies import of_octaves
+from farthing.meter.latencies import EDGES_MS, of_octaves
 from farthing.meter.untrusted import Refused, damaged, name, read_object, shown, whole
 from farthing.meter.usage import UsageTotals
 
@@ -21,6 +21,12 @@ MOST_BYTES: Final = 256 << 10
 """Of an encoded record: five times what a worker with 200 tenants and a hundred routes can write."""
 
 MOST_TENANTS: Final = 4_096
+
+MOST_NAMED: Final = 256
+"""Routes or models in each part of a heartbeat."""
+
+MOST_IN_ROW: Final = len(EDGES_MS) + 1
+"""Counts of one of them: a bucket for each edge, and for older workers one above the last."""
 
 _MOST_SQUARES: Final = 2**127  # sums of squares pass 2**63 where texts of 1 MB are sampled for years
 _MOST_CORES: Final = 1 << 16
@@ -154,6 +160,19 @@ class Heartbeat:
         return {route: of_octaves(self.latency_edges_ms, counts) for route, counts in self.latency.items()}
 
     @property
+    def about_bytes(self) -> int:
+        """About what it takes in memory, and rather more than less."""
+        ages = self.ages or {}
+        names = [name for part in (self.lag, self.unreadable, self.latency, self.sample, ages) for name in part]
+        rows = (self.latency_edges_ms, *self.latency.values(), *self.sample.values())
+        return (
+            2_000
+            + sum(400 + 4 * len(name) for name in names)
+            + 48 * sum(map(len, rows))
+            + 180 * sum(map(len, ages.values()))
+        )
+
+    @property
     def lag_unknown(self) -> frozenset[str]:
         """The routes whose lag the worker does not know now: it sends latencies for them, but no lag."""
         return frozenset(self.latency.keys() - self.lag.keys())
@@ -184,6 +203,7 @@ class Heartbeat:
         """Read what :meth:`encode` wrote. Raises Refused as :meth:`UsageRecord.decode`."""
         body = _object(value, "heartbeat")
         try:
+            _check_widths(body)
             return cls(
                 name(body["worker"]),
                 whole(body["started_at_ms"]),
@@ -223,6 +243,21 @@ def _tenant_count(count: Any) -> TenantCount:
     if len(count) != len(TenantCount._fields):
         raise Refused("damaged", f"a tenant has {len(TenantCount._fields)} counts, not {len(count)}")
     return TenantCount(*map(whole, count))
+
+
+def _check_widths(body: Mapping[str, Any]) -> None:
+    """Refuse a heartbeat with more routes, models or counts than a worker has: each would be kept, and added up."""
+    parts = {part: body.get(part) or {} for part in ("lag", "latency", "sample", "ages", "unreadable")}
+    for part, named in parts.items():
+        if len(named) > MOST_NAMED:
+            raise Refused("too_large", f"{part} has {len(named):,} names, and at most {MOST_NAMED} are read")
+    rows = (body["latency_edges_ms"], *parts["latency"].values(), *parts["sample"].values())
+    counts = max(map(len, rows))
+    pairs = max((len(row) // 2 for row in parts["ages"].values()), default=0)
+    if counts > MOST_IN_ROW or pairs > len(EDGES_MS):
+        raise Refused(
+            "too_large", f"{max(counts, pairs):,} counts of one name, and at most {len(EDGES_MS)} ages are read"
+        )
 
 
 def _ages(by_route: Any) -> dict[str, dict[int, int]] | None:

@@ -41,6 +41,10 @@ FRAME_BYTES: Final = 50
 """Bytes of an event's value besides the fields that the model reads."""
 
 
+class EventsTooLarge(ConfigError):
+    """None of the events can be sent to one of the models: about such events there is no comparison."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBasis:
     """How payload bytes become tokens: by shares of scripts, or by texts that a tokenizer file has counted."""
@@ -262,7 +266,7 @@ def _model(
     offers = opponent.offers(traffic, without_batch=not settings.answers_can_wait)
     best = cheapest(list(offers.values()))
     if best is None:
-        raise ConfigError(
+        raise EventsTooLarge(
             f"{opponent.model}: none of these events fits into its context window of "
             f"{opponent.prices.context_window} tokens; compare with another model"
         )
@@ -301,7 +305,7 @@ def _labelling(
     teacher, _ = alternative(settings.teacher)
     offer = teacher.offer(MODES[0], traffic)
     if offer is None:
-        raise ConfigError(f"meter.teacher = {settings.teacher!r}: no call to it is possible for these events")
+        raise EventsTooLarge(f"meter.teacher = {settings.teacher!r}: no call to it is possible for these events")
     return offer.usd_per_event.times(
         settings.labels
     ), f"{settings.labels:,} labels by {settings.teacher}, one call each"

@@ -12,7 +12,8 @@ default). Even with all classes in use and every count at 2**63 - 1 it is shorte
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,9 @@ from farthing.meter.untrusted import Refused, damaged, read_object, shown, whole
 FORMAT_VERSION: Final = 1
 METADATA_LIMIT_BYTES: Final = 4_096
 """Kafka's default for ``offset.metadata.max.bytes``."""
+
+LARGEST_EVENT_BYTES: Final = 2**31 - 1
+"""Kafka writes the length of a value in 31 bits."""
 
 LAST_SIZE_CLASS: Final = 83
 """The class of everything from 3.5 MiB up. Each octave has four classes, so a class spans at most 25 % of its least."""
@@ -184,6 +188,24 @@ class UsageTotals:
             calls = {at: SizeCount(n, size) for at, n, size in zip(*[iter(flat)] * 3, strict=True)}
             if len(calls) != len(flat) // 3:
                 raise Refused("duplicate", "a size class appears twice")
+            if any(size > n * LARGEST_EVENT_BYTES for n, size in calls.values()):
+                raise Refused("damaged", "its calls have more bytes than Kafka's largest record")
             return cls(whole(body["s"]), whole(body["d"]), whole(body["r"]), whole(body["b"]), calls)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged("usage total", error) from error
+
+
+def added_up(totals: Iterable[UsageTotals]) -> UsageTotals:
+    """Add up many totals, as ``+`` would, but making only one new one."""
+    scored = dead = rows = payload_bytes = 0
+    calls: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for total in totals:
+        scored += total.scored
+        dead += total.dead
+        rows += total.rows
+        payload_bytes += total.payload_bytes
+        for at, count in total.calls.items():
+            sums = calls[at]
+            sums[0] += count.calls
+            sums[1] += count.prompt_bytes
+    return UsageTotals(scored, dead, rows, payload_bytes, {at: SizeCount(*sums) for at, sums in calls.items()})

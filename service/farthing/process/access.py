@@ -26,4 +26,9 @@ class Access:
 
 def authorization(token_file: Path | None, setting: str) -> dict[str, str]:
     """Give the header that sends the token of a file; none without one. Raises ConfigError."""
-    return {} if token_file is None else {"Authorization": f"Bearer {read_secret(token_file, setting)}"}
+    return {} if token_file is None else bearer(read_secret(token_file, setting))
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Give the header that sends a token."""
+    return {"Authorization": f"Bearer {token}"}

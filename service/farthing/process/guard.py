@@ -15,6 +15,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -43,6 +44,28 @@ HEADERS: Final = {
 """Of every answer. The policy is the ledger page's; it needs nothing inline and no other host."""
 
 
+class ChangingSecret:
+    """A secret that is renewed in its file; while a new one cannot be read, the old one holds."""
+
+    def __init__(self, path: Path, setting: str) -> None:
+        """Read the file that ``setting`` names. Raises ConfigError when it holds no secret."""
+        self._path, self._setting = path, setting
+        self._file = ChangingFiles(path)
+        self._secret = ""
+        self.now()
+
+    def now(self) -> str:
+        """Return the secret, read again if its file has changed."""
+        if self._file.changed():
+            try:
+                self._secret = read_secret(self._path, self._setting)
+            except ConfigError as error:
+                if not self._secret:
+                    raise
+                log.warning("token_not_read", error=str(error), note="the last one holds")
+        return self._secret
+
+
 class Guard:
     """Checks each request of a port."""
 
@@ -51,14 +74,13 @@ class Guard:
         self._access, self._host, self._section = access, host, section
         self._on_loopback = _is_loopback(host)
         self._hosts = frozenset(host.lower().strip("[]") for host in access.hosts)
-        self._token = b""
-        self._file = None if access.token_file is None else ChangingFiles(access.token_file)
-        self._read_token()
+        file = access.token_file
+        self._token = None if file is None else ChangingSecret(file, f"{section}.token_file")
         self._needs_token = access.token_file is not None or not (self._on_loopback or access.allow_anonymous)
 
     def warn(self) -> None:
         """Say at the start what nobody will be able to read."""
-        if self._needs_token and not self._token:
+        if self._needs_token and self._token is None:
             log.warning("http_needs_token", section=self._section, host=self._host, note=self._advice())
 
     @web.middleware
@@ -101,7 +123,6 @@ class Guard:
 
     def _knows_token(self, request: web.Request) -> bool:
         """Compare the token in constant time: as a bearer token, or as the password of a browser's login."""
-        self._read_token()
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         token = given.strip().encode("utf-8", "surrogateescape")
         if scheme.lower() == "basic":
@@ -111,18 +132,7 @@ class Guard:
                 return False
         elif scheme.lower() != "bearer":
             return False
-        return bool(self._token) and hmac.compare_digest(token, self._token)
-
-    def _read_token(self) -> None:
-        """Read the token, again if its file has changed; while a new one cannot be read, the old one holds."""
-        if self._file is None or self._access.token_file is None or not self._file.changed():
-            return
-        try:
-            self._token = read_secret(self._access.token_file, f"{self._section}.token_file").encode()
-        except ConfigError as error:
-            if not self._token:
-                raise
-            log.warning("token_not_read", error=str(error), note="the last one holds")
+        return self._token is not None and hmac.compare_digest(token, self._token.now().encode())
 
     def _advice(self) -> str:
         name = self._section

@@ -12,13 +12,14 @@ from importlib.metadata import version
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from farthing.errors import StartError
 from farthing.process.access import Access
 from farthing.process.certificate import ServerCertificate
 from farthing.process.connections import MOST_CONNECTIONS, Connections
-from farthing.process.guard import Guard
+from farthing.process.guard import HEADERS, Guard
 
 METRICS_CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PROBES: Final = {
@@ -46,6 +47,24 @@ class Endpoint:
         self._connections.close()
 
 
+class _Protocol(web.RequestHandler):
+    """aiohttp's, but it does not quote a request that it cannot read: the line may hold a token."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be read, or whose handler failed."""
+        if isinstance(exc, HttpProcessingError):
+            kind = type(exc).__name__
+            self.logger.error("A request from %s cannot be read (%s)", request.remote, kind)
+            response: web.StreamResponse = web.Response(text=f"the request cannot be read ({kind})\n", status=status)
+            response.force_close()
+        else:
+            response = super().handle_error(request, status, exc, message)
+        response.headers.update(HEADERS)
+        return response
+
+
 async def bind(app: web.Application, host: str, port: int, *, section: str, access: Access = LOCAL) -> Endpoint:
     """Serve an application to those whom it lets in, each within limits.
 
@@ -60,12 +79,18 @@ async def bind(app: web.Application, host: str, port: int, *, section: str, acce
     """
     guard, certificate = admission(host, section=section, access=access)
     guard.warn()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=0.0)
-    connections = Connections(lambda: runner.server(), certificate)  # type: ignore[misc]  # there is one once it is up
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> _Protocol:
+        assert runner.server is not None  # there is one once it is up
+        return _Protocol(runner.server, loop=loop, access_log=None, lingering_time=0.0)  # type: ignore[arg-type]
+
+    connections = Connections(protocol, certificate)
     app.middlewares[:0] = [connections.watch, guard.check]
     await runner.setup()
     try:
-        server = await asyncio.get_running_loop().create_server(connections, host, port, backlog=MOST_CONNECTIONS)
+        server = await loop.create_server(connections, host, port, backlog=MOST_CONNECTIONS)
     except OSError as error:
         await runner.cleanup()
         raise cannot_listen(section, host, port, error) from error

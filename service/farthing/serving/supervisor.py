@@ -30,8 +30,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from farthing.config import Settings
 from farthing.errors import INTERNAL_EXIT_CODE
-from farthing.process.access import authorization
+from farthing.process.access import bearer
 from farthing.process.exits import EXIT_TIMEOUT_S
+from farthing.process.guard import ChangingSecret
 from farthing.process.probes import listen
 
 log = structlog.get_logger()
@@ -112,6 +113,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._children: list[_Child] = []
         self._exit_code = 0
+        self._token: ChangingSecret | None = None  # the workers take the one that is in the file now
 
     async def run(self) -> int:
         """Run until a signal or a failed start; returns the exit code."""
@@ -122,9 +124,10 @@ class Supervisor:
         with tempfile.TemporaryDirectory(prefix="farthing-") as name:
             self._children = [_Child(i, Path(name)) for i in range(self._settings.worker.workers)]
             http = self._settings.http
-            token = authorization(http.token_file, "http.token_file")
+            if http.token_file is not None:
+                self._token = ChangingSecret(http.token_file, "http.token_file")
             timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
-            async with aiohttp.ClientSession(timeout=timeout, headers=token) as session:
+            async with aiohttp.ClientSession(timeout=timeout) as session:
                 self._session = session
                 what = f"the supervisor of {len(self._children)} workers"
                 endpoint = await listen(
@@ -154,13 +157,19 @@ class Supervisor:
     async def _watch(self, child: _Child) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
-            child.address_file.unlink(missing_ok=True)
             child.was_ready = False
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "farthing", *self._arguments,
-                "--worker-index", str(child.index), "--address-file", str(child.address_file),
-                start_new_session=True,
-            )  # fmt: skip
+            try:
+                child.address_file.unlink(missing_ok=True)
+                child.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "farthing", *self._arguments,
+                    "--worker-index", str(child.index), "--address-file", str(child.address_file),
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:  # no memory, or no more processes, at this moment
+                log.error("worker_not_started", worker=child.index, error=str(error), again_in_s=pause)
+                await self._pause(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                continue
             log.info("worker_started", worker=child.index, pid=child.process.pid)
             began = time.monotonic()
             looking = asyncio.create_task(self._look(child))
@@ -177,8 +186,12 @@ class Supervisor:
             child.restarts += 1
             pause = FIRST_PAUSE_S if lived > LONGEST_PAUSE_S else min(pause * 2, LONGEST_PAUSE_S)
             log.warning("worker_died", worker=child.index, exit_code=code, lived_s=round(lived, 1), restart_in_s=pause)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+            await self._pause(pause)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, or until it stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     async def _look(self, child: _Child) -> None:
         """Note when a worker becomes ready, even if nobody asks: from then on its death is a crash."""
@@ -204,7 +217,8 @@ class Supervisor:
         if url is None:
             return 503, "starting"
         try:
-            async with self._session.get(url + path) as response:
+            headers = {} if self._token is None else bearer(self._token.now())
+            async with self._session.get(url + path, headers=headers) as response:
                 return response.status, await response.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             return 503, f"does not answer its probe ({type(error).__name__})"

@@ -86,8 +86,12 @@ function options(id, choices, chosen) {
   at.replaceChildren(...choices.map(([value, text]) => new Option(text, value, false, value === chosen)));
 }
 
+// No model that is compared with takes any of a route's events.
+const tooLarge = (route) => route.scored > 0 && !route.prices.length;
+
 function verdict(now) {
   const of = now.comparison;
+  if (!of && now.routes.length) return "Nothing to compare with: events this large fit into no context window of the models compared with.";
   if (!of) return now.events.dead ? `No event has been scored yet; ${number(now.events.dead)} could not be scored and are in the dead-letter topic, each with its reason.` : "No event has been scored yet.";
   const rate = `${volume(of.events_per_day)} events a day (${of.events_per_day_from === "last minute" ? "the current rate" : "the average of all time, as nothing was scored in the last minute"}),`;
   const from = of.threshold_events_per_day;
@@ -150,7 +154,7 @@ function drawStatement(now) {
   say("saved-title", lost ? "Spent more than the API would have cost" : "Saved against the API");
   say("saved", saved === null ? "–" : dollars(lost ? -Number(saved.mid) : saved.mid), saved === null ? "" : lost ? "bad" : "good");
   say("saved-note", saved === null
-    ? now.events.scored ? "this pricing mode is not offered" : "nothing was scored in this period"
+    ? now.events.scored ? now.routes.some(tooLarge) ? "not known: some events fit into no context window" : "this pricing mode is not offered" : "nothing was scored in this period"
     : `${lost && Number(saved.high) < 0 ? `between ${dollars(-saved.high)} and ${dollars(-saved.low)} more` : `between ${dollars(saved.low)} and ${dollars(saved.high)}`}; ${number(now.events.scored)} events scored, against ${now.model}, ${byId("mode").selectedOptions[0]?.text ?? ""}`);
   say("own-million", dollars(now.own.usd_per_million?.mid));
   say("own-note", range(now.own.usd_per_million) || "all reserved cores, busy or idle");
@@ -192,6 +196,7 @@ function drawStatement(now) {
   const notes = [];
   for (const route of now.routes) {
     notes.push(`${route.topic}, scored by ${route.scored_by}: ${number(route.scored)} events in this period.`);
+    if (!route.prices.length) notes.push(`${route.topic}: none of its events in this period fits into the context window of every model compared with, so an API has no price for them.`);
     for (const p of route.prices) notes.push(`${p.model}: prices of ${p.as_of} from ${p.source}${p.source_date ? ` (${p.source_date})` : ""}; tokens: ${p.tokens}.`);
   }
   if (!notes.length) notes.push("nothing yet");
