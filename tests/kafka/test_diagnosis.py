@@ -9,8 +9,11 @@ import time
 import pytest
 
 from farthing.errors import BrokerError
+from farthing.kafka import connecting
 from farthing.kafka.connecting import reach
 from farthing.kafka.diagnosis import _CORRELATION, look
+from farthing.kafka.oauth import Token
+from farthing.kafka.oauth_sources import FileSource
 from farthing.kafka.settings import KafkaSettings
 from tests.process.test_guard import certificate
 
@@ -84,6 +87,72 @@ def test_whatever_answers_is_one_sentence(answer, said):
 def test_names_and_ports_that_lead_nowhere():
     assert "nothing listens at port 9" in str(look("127.0.0.1:9", None, protocol="PLAINTEXT"))
     assert "the name 'no-such-host.invalid' is not known" in str(look("no-such-host.invalid", None, protocol="SSL"))
+
+
+def test_a_name_that_is_none_is_one_sentence():
+    assert "is no host name" in str(look("broker..example.com:9092", None, protocol="PLAINTEXT"))
+
+
+def addresses(*places):
+    return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+
+@contextlib.contextmanager
+def full():
+    """A port that takes no more connections: who connects waits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, contextlib.ExitStack() as waiting:
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        yield listening.getsockname()
+
+
+def test_all_addresses_of_a_name_have_one_limit(monkeypatch):
+    with full() as dead, server(broker) as good:
+        host, _, port = good.rpartition(":")
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", addresses(dead, dead, dead))
+            began = time.monotonic()
+            assert "no answer within 1 s" in str(look("many.example:9092", None, protocol="PLAINTEXT", limit_s=1))
+            assert time.monotonic() - began < 2.5
+            patched.setattr(socket, "getaddrinfo", addresses(dead, dead, (host, int(port))))
+            assert look("many.example:9092", None, protocol="PLAINTEXT", limit_s=3) is None
+
+
+def test_a_name_server_that_is_silent_is_left_in_time(monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: gate.wait(30))
+    began = time.monotonic()
+    assert "no answer within 1 s" in str(look("slow.example:9092", None, protocol="PLAINTEXT", limit_s=1))
+    gate.set()
+    assert time.monotonic() - began < 10
+
+
+async def test_reaching_has_one_limit_with_the_token(monkeypatch, tmp_path):
+    monkeypatch.setattr(connecting, "REACH_S", 0.2)
+    settings = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_mechanism="OAUTHBEARER", sasl_oauth_token_file=tmp_path / "hangs"
+    )
+    gate = threading.Event()
+    monkeypatch.setattr(FileSource, "fetch", lambda _: gate.wait(5) and Token("a", None))
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match=r"localhost:9092: no answer within 0\.2 s"):
+        await connecting.reach(settings)
+    assert time.monotonic() - began < 4
+    gate.set()
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:9", "no-such-host.invalid:9092"])
+async def test_who_is_not_there_has_nothing_to_do_with_security_settings(server):
+    with pytest.raises(BrokerError) as raised:
+        await reach(KafkaSettings(bootstrap_servers=(server,)))
+    assert "security" not in str(raised.value)
+
+
+async def test_a_fault_of_the_protocol_names_the_security_settings():
+    with server(says(BROKER)) as address, pytest.raises(BrokerError, match=r"see kafka\.security_protocol = PLAINTEXT"):
+        await reach(KafkaSettings(bootstrap_servers=(address,)))
 
 
 def test_over_tls(tmp_path):

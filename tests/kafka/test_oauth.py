@@ -21,6 +21,7 @@ from farthing.kafka.oauth import Token, TokenError, TokenProvider
 from farthing.kafka.oauth_endpoint import EndpointSource
 from farthing.kafka.oauth_sources import AwsSource, FileSource
 from farthing.kafka.settings import KafkaSettings
+from tests.kafka.test_diagnosis import server
 from tests.process.test_guard import certificate
 
 SECRET = "canary-2c7e-secret: with/signs+äé"
@@ -133,6 +134,7 @@ def test_what_is_written_nowhere(secret_file, caplog):
         ((200, {"access_token": TOKEN, "expires_in": 1}), ["lives for 1 s"]),
         ((200, {"access_token": TOKEN, "expires_in": -60}), ["lives for -60 s"]),
         ((200, {"access_token": TOKEN, "expires_in": 1e300}), ["lives for"]),
+        ((200, b'{"access_token": "a", "expires_in": ' + b"9" * 400 + b"}"), ["did not answer with a token"]),
     ],
 )
 def test_an_answer_without_a_token_is_one_sentence(answer, said, secret_file):
@@ -165,6 +167,51 @@ def test_nobody_there_and_a_silent_endpoint_are_said_in_time(secret_file, monkey
             EndpointSource(endpoint.url, "me", secret_file, None, None).fetch()
         gate.set()
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_endpoint_that_drips_is_left_in_time_and_its_connection_closed(start, secret_file, monkeypatch):
+    monkeypatch.setattr(oauth_endpoint, "TIMEOUT_S", 0.3)
+    over, left = threading.Event(), threading.Event()
+
+    def drip(connection):
+        connection.recv(1 << 16)
+        with contextlib.suppress(OSError):
+            connection.sendall(start)
+            while not over.wait(0.02):
+                connection.sendall(b" ")
+            return
+        left.set()
+
+    with server(drip) as address:
+        began = time.monotonic()
+        with pytest.raises(TokenError, match="no token endpoint answers there"):
+            EndpointSource(f"http://{address}/token", "me", secret_file, None, None).fetch()
+        assert time.monotonic() - began < 5
+        assert left.wait(20)
+        over.set()
+
+
+def test_all_tries_together_have_one_limit(secret_file, monkeypatch):
+    monkeypatch.setattr(oauth_endpoint, "TIMEOUT_S", 0.4)
+    monkeypatch.setattr(oauth_endpoint, "ALL_TRIES_S", 0.5)
+    monkeypatch.setattr(oauth_endpoint, "RETRY_PAUSES_S", (0.01,) * 100)
+    gate = threading.Event()
+    with Endpoint((200, lambda: gate.wait(20) and b"")) as endpoint:
+        began = time.monotonic()
+        with pytest.raises(TokenError, match="no token endpoint answers there"):
+            EndpointSource(endpoint.url, "me", secret_file, None, None).fetch()
+        gate.set()
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("url", ["https://login..example.com/token", "https://localhost/tökén"])
+def test_an_address_that_cannot_be_asked_is_one_sentence(url, secret_file):
+    with pytest.raises(TokenError, match=r"kafka\.sasl_oauth_token_url = .*cannot be asked .*write"):
+        EndpointSource(url, "me", secret_file, None, None).fetch()
+    for bad in (url, "http://127.0.0.1:99999/token"):
+        with pytest.raises(ValueError, match=r"sasl_oauth_token_url is .*: write"):
+            tokens(sasl_oauth_token_url=bad, **ENDPOINT)
 
 
 def test_the_endpoints_certificate_is_verified(secret_file, tmp_path):
@@ -218,7 +265,7 @@ class Counted:
 
 def test_a_token_is_renewed_before_it_expires_and_serves_until_then_if_that_fails():
     source = Counted()
-    provider = TokenProvider(source, lambda: source.now)
+    provider = TokenProvider(source, lambda: source.now, lambda: source.now)
     assert [provider.current() for _ in range(3)] == ["token-1"] * 3
     source.now += 47
     assert provider.current() == "token-1"
@@ -237,9 +284,43 @@ def test_a_token_is_renewed_before_it_expires_and_serves_until_then_if_that_fail
     assert provider.current() == "token-3"
 
 
+def test_a_clock_that_is_put_back_does_not_prolong_a_tokens_life():
+    source, steady = Counted(), types.SimpleNamespace(now=5.0)
+    provider = TokenProvider(source, lambda: steady.now, lambda: source.now)
+    assert provider.current() == "token-1"
+    source.now -= 86_400
+    steady.now += 49
+    assert provider.current() == "token-2"
+    source.now -= 86_400
+    source.broken = True
+    steady.now += 61
+    with pytest.raises(TokenError, match="it is broken"):
+        provider.current()
+
+
+def test_a_source_that_hangs_is_left_in_time_and_others_do_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(oauth, "LONGEST_FETCH_S", 0.2)
+    gate = threading.Event()
+
+    class Hangs:
+        keeps = True
+
+        def fetch(self):
+            gate.wait(30)
+            return Token("a", None)
+
+    provider = TokenProvider(Hangs())
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(TokenError, match="no token came within"):
+            provider.current()
+    gate.set()
+    assert time.monotonic() - began < 10
+
+
 def test_one_token_serves_all_connections_that_ask_at_once():
     source = Counted()
-    provider = TokenProvider(source, lambda: source.now)
+    provider = TokenProvider(source, lambda: source.now, lambda: source.now)
     threads = [threading.Thread(target=provider.current) for _ in range(20)]
     for thread in threads:
         thread.start()

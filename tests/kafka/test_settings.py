@@ -88,13 +88,33 @@ def test_half_of_a_way_to_say_who_one_is_is_refused(settings):
         KafkaSettings(**settings)
 
 
-@pytest.mark.parametrize("server", ["a:1", "a", "10.0.0.1:9092", "[::1]:9092", "b-1.x.example.com:9098", " a:1 "])
+@pytest.mark.parametrize(
+    "server",
+    ["a:1", "a", "10.0.0.1:9092", "[::1]:9092", "b-1.x.example.com:9098", "a.b.:1", "bücher.example:1", " a:1 "],
+)
 def test_servers_that_are_taken(server):
     assert KafkaSettings(bootstrap_servers=(server,)).bootstrap_servers == (server.strip(),)
 
 
 @pytest.mark.parametrize(
-    "server", ["", ":9092", "a:", "a:0", "a:65536", "a:b", "a b:1", "::1", "[::1", "[1]", "kafka://a:1"]
+    "server",
+    [
+        "",
+        ":9092",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:b",
+        "a b:1",
+        "::1",
+        "[::1",
+        "[1]",
+        "kafka://a:1",
+        "a..b:1",
+        ".a:1",
+        "a" * 64,
+        "a\0b:1",
+    ],
 )
 def test_servers_that_are_refused_with_a_sentence(server):
     with pytest.raises(ValueError, match="is not host:port"):

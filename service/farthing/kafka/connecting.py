@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,9 @@ from farthing.kafka.oauth import TokenError
 from farthing.kafka.settings import KafkaSettings
 
 LISTENS = "check that a broker listens there"
+
+REACH_S = 9.0
+"""For a look at all servers, the token included: an error should be there within ten seconds."""
 
 
 class Complaints(logging.Handler):
@@ -71,9 +74,25 @@ async def reach(settings: KafkaSettings) -> None:
     ConfigError
         A certificate, key or secret cannot be read.
     BrokerError
-        None is: what is wrong with each, within :data:`farthing.kafka.diagnosis.FIRST_ANSWER_S`.
+        None is: what is wrong with each, within :data:`REACH_S`.
     """
     options = settings.client_options()
+    try:
+        faults = await asyncio.wait_for(_faults(settings, options), REACH_S)
+    except TimeoutError:
+        said = f"{', '.join(settings.bootstrap_servers)}: no answer within {REACH_S:g} s; {LISTENS}"
+        raise _error(settings, said, secured=settings.sasl_mechanism == "OAUTHBEARER") from None
+    if all(faults):
+        by_fault: dict[Fault, list[str]] = {}
+        for server, fault in zip(settings.bootstrap_servers, faults, strict=True):
+            if fault is not None:
+                by_fault.setdefault(fault, []).append(server)
+        said = "; ".join(f"{', '.join(names)}: {fault}" for fault, names in by_fault.items())
+        raise _error(settings, said, secured=any(fault.of_security for fault in by_fault))
+
+
+async def _faults(settings: KafkaSettings, options: Mapping[str, Any]) -> list[Fault | None]:
+    """Look at each server, with a token where one is used."""
     token = None
     if "sasl_oauth_token_provider" in options:
         try:
@@ -81,8 +100,7 @@ async def reach(settings: KafkaSettings) -> None:
         except TokenError as error:
             raise _error(settings, f"{', '.join(settings.bootstrap_servers)}: {error}") from error
     limit_s = min(FIRST_ANSWER_S, settings.request_timeout_ms / 1000)
-    servers = settings.bootstrap_servers
-    faults = await asyncio.gather(
+    return await asyncio.gather(
         *(
             asyncio.to_thread(
                 look,
@@ -92,20 +110,16 @@ async def reach(settings: KafkaSettings) -> None:
                 token=token,
                 limit_s=limit_s,
             )
-            for server in servers
+            for server in settings.bootstrap_servers
         )
     )
-    if all(faults):
-        by_fault: dict[Fault, list[str]] = {}
-        for server, fault in zip(servers, faults, strict=True):
-            if fault is not None:
-                by_fault.setdefault(fault, []).append(server)
-        raise _error(settings, "; ".join(f"{', '.join(names)}: {fault}" for fault, names in by_fault.items()))
 
 
 @contextmanager
-def connecting(settings: KafkaSettings) -> Iterator[None]:
+def connecting(settings: KafkaSettings, limit_s: float | None = None) -> Iterator[None]:
     """Turn a failure to connect, join or ask into one BrokerError with the reason, the servers and what to do.
+
+    ``limit_s`` is the time limit of each request, for the message.
 
     Raises
     ------
@@ -118,9 +132,13 @@ def connecting(settings: KafkaSettings) -> Iterator[None]:
         except (KafkaError, TimeoutError, OSError) as error:
             asyncio.get_running_loop().set_exception_handler(_ignore_dropped_connections)
             servers = ", ".join(settings.bootstrap_servers)
-            known = [str(fault) for one in (*reasons.errors.values(), error) if (fault := _fault(settings, one))]
-            reason = "; ".join(known[:1] or reasons.errors) or f"{type(error).__name__}: {error}"
-            raise _error(settings, f"{servers}: {reason}", advised=bool(known)) from error
+            known = [fault for one in (*reasons.errors.values(), error) if (fault := _fault(settings, one))]
+            others = reasons.errors or {f"{type(error).__name__}: {error}": error}
+            reason = (
+                str(known[0]) if known else "; ".join(dict.fromkeys(_said(*one, limit_s) for one in others.items()))
+            )
+            secured = not known or known[0].of_security
+            raise _error(settings, f"{servers}: {reason}", advised=bool(known), secured=secured) from error
 
 
 def refused_topics(names: Iterable[str]) -> BrokerError:
@@ -132,13 +150,19 @@ def refused_topics(names: Iterable[str]) -> BrokerError:
     )
 
 
-def _error(settings: KafkaSettings, said: str, *, advised: bool = True) -> BrokerError:
-    advice = "" if advised else f"{LISTENS}; "
-    return BrokerError(
-        f"kafka.bootstrap_servers = {said}; {advice}see kafka.security_protocol = {settings.security_protocol} and the "
-        "other security settings",
-        retriable=True,
-    )
+def _error(settings: KafkaSettings, said: str, *, advised: bool = True, secured: bool = True) -> BrokerError:
+    """Make the error; ``advised``: what to do is said; ``secured``: the security settings may be to blame."""
+    text = f"kafka.bootstrap_servers = {said}" + ("" if advised else f"; {LISTENS}")
+    if secured:
+        text += f"; see kafka.security_protocol = {settings.security_protocol} and the other security settings"
+    return BrokerError(text, retriable=True)
+
+
+def _said(text: str, error: BaseException, limit_s: float | None) -> str:
+    """Put what is no refusal into words."""
+    if isinstance(error, TimeoutError | kafka_errors.RequestTimedOutError):
+        return "no answer in time" if limit_s is None else f"no answer within {limit_s:g} s"
+    return text
 
 
 def _fault(settings: KafkaSettings, error: BaseException) -> Fault | None:
@@ -159,16 +183,19 @@ def _fault(settings: KafkaSettings, error: BaseException) -> Fault | None:
         return Fault(
             f"the user may not use the consumer group (GROUP_AUTHORIZATION_FAILED): {said}",
             "allow it READ on the group, as deploy/kafka/acls.sh does",
+            of_security=False,
         )
     if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
         return Fault(
             f"the user may not use a topic (TOPIC_AUTHORIZATION_FAILED): {said}",
             "allow it what deploy/kafka/acls.sh lists",
+            of_security=False,
         )
     if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
         return Fault(
             f"the user lacks a right on the cluster (CLUSTER_AUTHORIZATION_FAILED): {said}",
             "allow it what deploy/kafka/acls.sh lists",
+            of_security=False,
         )
     if isinstance(error, TokenError):
         what, _, remedy = str(error).partition("; ")

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from farthing.kafka.limited import limited
+
 FIRST_ANSWER_S: Final = 6.0
 """How long a server may take until its first answer, in seconds: who waits for an error should have it within ten."""
 
@@ -23,6 +25,8 @@ _API_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, _CORRELATION, -1)
 _METADATA: Final = struct.pack(">ihhihi", 14, 3, 1, _CORRELATION, -1, 0)
 """Metadata v1 of no topics: what a broker answers only to those who are logged in, where it asks for a login."""
 _MOST_BYTES: Final = 1 << 20
+_GRACE_S: Final = 0.2
+"""For who keeps the limit himself: only a name server's silence has none of its own."""
 _TLS_ALERT: Final = b"\x15\x03"
 
 
@@ -32,6 +36,8 @@ class Fault:
 
     what: str
     remedy: str
+    of_security: bool = True
+    """Whether ``[kafka]``'s security settings may be to blame: no, where no broker answers."""
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
@@ -55,21 +61,27 @@ def look(
     """
     host, port = _address(server)
     deadline = time.monotonic() + limit_s
-    try:
+
+    def there() -> Fault | None:
         with _connect(host, port, deadline) as plain:
             if context is None:
                 return _look_plain(plain, host, port, protocol, token, deadline)
             return _look_secure(plain, host, port, context, protocol, token, deadline)
+
+    try:
+        return limited(there, limit_s + _GRACE_S)
     except socket.gaierror as error:
-        return Fault(f"the name {host!r} is not known ({error.strerror or error})", "check the name and the DNS")
+        what, remedy = f"the name {host!r} is not known ({error.strerror or error})", "check the name and the DNS"
     except ConnectionRefusedError:
-        return Fault(f"nothing listens at port {port}", "check that a broker listens there")
+        what, remedy = f"nothing listens at port {port}", "check that a broker listens there"
     except TimeoutError:
-        return Fault(
-            f"no answer within {limit_s:.0f} s", "check that a broker listens there, and that no firewall is between"
-        )
+        what = f"no answer within {limit_s:.0f} s"
+        remedy = "check that a broker listens there, and that no firewall is between"
     except OSError as error:
-        return Fault(str(error.strerror or error) or type(error).__name__, "check that a broker listens there")
+        what, remedy = str(error.strerror or error) or type(error).__name__, "check that a broker listens there"
+    except UnicodeError as error:  # a label of the name is empty or too long
+        what, remedy = f"{host!r} is no host name ({error})", "check kafka.bootstrap_servers"
+    return Fault(what, remedy, of_security=False)
 
 
 def _look_plain(
@@ -177,7 +189,22 @@ def _address(server: str) -> tuple[str, int]:
 
 
 def _connect(host: str, port: int, deadline: float) -> socket.socket:
-    return socket.create_connection((host, port), timeout=max(0.1, deadline - time.monotonic()))
+    """Connect to one of the name's addresses; all that are left have an equal share of the time that is left."""
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, place) in enumerate(places):
+        left = max(0.1, deadline - time.monotonic())
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(left / (len(places) - number))
+            connection.connect(place)
+        except OSError:
+            connection.close()
+            if number == len(places) - 1:
+                raise
+        else:
+            connection.settimeout(max(0.1, deadline - time.monotonic()))
+            return connection
+    raise OSError(f"the name {host!r} has no address")
 
 
 def _login(connection: socket.socket, token: str, deadline: float) -> Fault | None:

@@ -1,8 +1,9 @@
 """Tokens for SASL OAUTHBEARER: where they come from, and when the next one is fetched.
 
 Each new connection asks for a token. One that is fetched (not read from a file) is used again until four fifths of its
-life are over, so that the next one is there before it expires; if fetching fails, the old one serves until then. Kafka
-closes a connection whose token has expired, at the next request, and the clients here connect again.
+life are over, so that the next one is there before it expires; if fetching fails, the old one serves until then. Its
+life is measured by a clock that nobody sets. Kafka closes a connection whose token has expired, at the next request,
+and the clients here connect again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import structlog
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
+from farthing.kafka.limited import limited
+
 log = structlog.get_logger()
 
 USED_SHARE: Final = 0.8
@@ -29,6 +32,9 @@ USED_SHARE: Final = 0.8
 
 ASK_AGAIN_S: Final = 1.0
 """After a failed fetch: until then the same error is raised again."""
+
+LONGEST_FETCH_S: Final = 8.0
+"""Of any source: whoever wants to connect waits for it, behind a lock."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750; anything else would break the SASL message
 
@@ -61,12 +67,20 @@ class TokenSource(Protocol):
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
     """Gives aiokafka's connections a token; every client of the process shares one, in whatever event loop."""
 
-    def __init__(self, source: TokenSource, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        source: TokenSource,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` measures how long a token is kept; ``wall`` is read once for each, against its ``expires_at``."""
         self._source = source
         self._clock = clock
+        self._wall = wall
         self._lock = threading.Lock()
-        self._kept: Token | None = None
+        self._kept: str | None = None
         self._renew_at = 0.0
+        self._over_at = 0.0
         self._failed: TokenError | None = None
         self._ask_again_at = 0.0
 
@@ -79,25 +93,29 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         with self._lock:
             now = self._clock()
             if self._kept is not None and now < self._renew_at:
-                return self._kept.text
+                return self._kept
             if self._failed is None or now >= self._ask_again_at:
                 try:
                     return self._fetch()
                 except TokenError as error:
                     self._failed, self._ask_again_at = error, self._clock() + ASK_AGAIN_S
                     log.warning("token_not_fetched", error=str(error), again_in_s=ASK_AGAIN_S)
-            old = self._kept
-            if old is not None and old.expires_at is not None and now < old.expires_at:
-                return old.text
+            if self._kept is not None and self._clock() < self._over_at:
+                return self._kept
             raise self._failed
 
     def _fetch(self) -> str:
-        token = self._source.fetch()
+        try:
+            token = limited(self._source.fetch, LONGEST_FETCH_S)
+        except TimeoutError:
+            raise TokenError(
+                f"no token came within {LONGEST_FETCH_S:g} s; check where it is from (kafka.sasl_oauth_...)"
+            ) from None
         self._failed = None
         self._kept = None
         if self._source.keeps and token.expires_at is not None:
-            now = self._clock()
-            self._kept, self._renew_at = token, now + USED_SHARE * (token.expires_at - now)
+            now, life_s = self._clock(), token.expires_at - self._wall()
+            self._kept, self._renew_at, self._over_at = token.text, now + USED_SHARE * life_s, now + life_s
         return token.text
 
 

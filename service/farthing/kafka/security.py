@@ -90,6 +90,15 @@ def _check_tokens(settings: Any, given: Any) -> None:
         raise ValueError(f"sasl_oauth_token_url is {url}: write an address such as https://login.example.com/token")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError(f"sasl_oauth_token_url is {url}: it would send the secret unencrypted; use https")
+    try:
+        _ = parts.port  # it raises ValueError
+        parts.hostname.encode("idna")
+        url.partition(parts.netloc)[2].encode("ascii")
+    except ValueError as error:
+        raise ValueError(
+            f"sasl_oauth_token_url is {url}: write an address such as https://login.example.com/token, with %XX for "
+            f"what is not ASCII ({error})"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -272,6 +272,16 @@ def read_servers(text: str, setting: str) -> tuple[str, ...]:
 def _checked(server: str) -> str:
     server = server.strip()
     match = _SERVER.fullmatch(server)
-    if match is None or not 0 < int(match[1] or 9092) < 1 << 16:
+    if match is None or not 0 < int(match[1] or 9092) < 1 << 16 or not _is_host(server):
         raise ValueError(f"{server!r} is not host:port, such as broker1:9092 or [::1]:9092")
     return server
+
+
+def _is_host(server: str) -> bool:
+    """Whether the name can be looked up: an empty label, or one that is too long, ends in UnicodeError there."""
+    host = server if server.startswith("[") else server.partition(":")[0]
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return host.isprintable()
