@@ -157,6 +157,19 @@ def test_topics_must_not_form_a_loop(toml):
         config.load(toml(MINIMAL.replace('"dead"', '"in"')))
 
 
+def test_a_sink_is_one_routes_own(toml):
+    second = MINIMAL.replace('"in"', '"in2"')
+    with pytest.raises(ConfigError, match=r"several routes write to out; .* give each route a sink of its own"):
+        config.load(toml(MINIMAL + second))
+    with pytest.raises(ConfigError, match="several routes write to dead;"):
+        config.load(
+            toml(MINIMAL + second.replace('"out"', '"dead"').replace('dead_letters = "dead"', 'dead_letters = "d"'))
+        )
+    assert (
+        len(config.load(toml(MINIMAL + second.replace('"out"', '"out2"'))).settings.route) == 2
+    )  # one dead-letter topic
+
+
 def test_relative_bundle_is_taken_from_the_files_folder(toml, tmp_path):
     path = toml(MINIMAL.replace('"moderation"', '"bundles/mine"'))
     assert config.load(path).settings.route[0].bundle == str(tmp_path / "bundles/mine")

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -130,6 +132,12 @@ class RouteSettings(_Section):
         return self
 
 
+def shared_topics(routes: Sequence[RouteSettings]) -> list[str]:
+    """Return the topics to which several routes write: their records do not say which of them wrote them."""
+    uses = Counter(topic for route in routes for topic in (route.sink, route.dead_letters))
+    return sorted(topic for topic, n in uses.items() if n > 1)
+
+
 class WorkerSettings(_Section):
     """How a worker process does its work."""
 
@@ -228,6 +236,12 @@ class Settings(BaseSettings):
         if loops:
             raise ValueError(
                 f"topic {sorted(loops)[0]} is both written and read by routes: scores would be scored for ever"
+            )
+        shared = set(shared_topics(self.route)) & {r.sink for r in self.route}
+        if shared:
+            raise ValueError(
+                f"several routes write to {', '.join(sorted(shared))}; their scores cannot be told apart, so give each "
+                "route a sink of its own"
             )
         return self
 

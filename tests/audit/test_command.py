@@ -149,3 +149,6 @@ def test_errors_say_what_to_do(tmp_path):
     done = run(tmp_path, ROUTE.format(1) + ROUTE.format(2))
     assert done.returncode == 2
     assert "several routes write to s" in done.stderr
+    done = run(tmp_path, ROUTE.format(1) + ROUTE.format(2).replace('"s"', '"s2"').replace('"d2"', '"d1"'))
+    assert done.returncode == 2
+    assert "several routes write to d1" in done.stderr

@@ -221,3 +221,39 @@ async def test_a_record_is_refused_only_if_the_network_is_not_the_cause(connect)
 async def test_without_anyone_to_ask_a_refused_record_holds_its_place(connect):
     with pytest.raises(HeldError, match=r"MESSAGE_TOO_LARGE: raise the topic's max\.message\.bytes"):
         await connect(Broker(lambda record: 10)).send([batch([1])])
+
+
+async def test_many_strange_records_among_many_good_ones_hold_nothing(connect):
+    broker = Broker(lambda record: 87 if int(value_of(record)) % 20 == 0 else 0, names=True)
+    await connect(broker).send([batch(range(2_000))], letters)  # a hundred of them, all named in one answer
+    assert broker.values("s") == [b"%04d" % v for v in range(2_000) if v % 20]
+    assert broker.values("dead") == [b"%04d" % v for v in range(0, 2_000, 20)]
+
+
+async def test_records_that_are_named_one_by_one_hold_their_place_once_all_are_refused(connect):
+    class One(Broker):
+        def _append(self, batch):
+            code, *fields = super()._append(batch)
+            return code, *fields[:3], fields[3][:1], fields[4]
+
+    broker = One(lambda record: 87, names=True)
+    with pytest.raises(HeldError):
+        await connect(broker).send([batch(range(2 * IN_A_ROW))], letters)
+    assert not broker.logs["dead", 0]
+    broker.judge = lambda record: 87 if int(value_of(record)) < 2 * IN_A_ROW else 0
+    await connect(broker).send([batch(range(4 * IN_A_ROW))], letters)
+    assert len(broker.logs["s", 0]) == len(broker.logs["dead", 0]) == 2 * IN_A_ROW
+
+
+@pytest.mark.parametrize("names", [True, False])
+async def test_a_record_that_replaces_another_in_its_partition_takes_its_place(connect, names):
+    async def shorter(refused):
+        (record,) = records_of(refused.batch)
+        return [batch([int(value_of(record))], "letters", stamp=2_000)]
+
+    strange = {0, 3, 4, 9, *range(20, 60)}
+    broker = Broker(
+        lambda record: 10 if record.timestamp_ms == 1_000 and int(value_of(record)) in strange else 0, names=names
+    )
+    await connect(broker).send([batch(range(70), "letters"), batch(range(70, 80), "letters")], shorter)
+    assert broker.values("letters") == [b"%04d" % v for v in range(80)]

@@ -87,6 +87,36 @@ async def test_a_broker_that_does_not_say_has_kafkas_defaults(monkeypatch):
     assert [line["event"] for line in said].count("topic_limits_unknown") == 1  # said once
 
 
+async def test_a_secret_that_cannot_be_read_for_a_moment_is_no_reason_to_stop(tmp_path):
+    limits = SinkLimits(
+        KafkaSettings(
+            security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_plain_username="bob",
+            sasl_plain_password_file=tmp_path / "being-written",
+        ),
+        ["s"],
+    )  # fmt: skip
+    with structlog.testing.capture_logs() as said:
+        await limits.read()
+    assert limits.of("s") == DEFAULT_LIMITS
+    assert "being-written" in said[0]["error"]
+
+
+async def test_a_topic_that_is_not_described_is_named_once(monkeypatch):
+    answers = [{"s": {}, "d": {}}, {"s": {}}, {"s": {}}, {"s": {}, "d": {"max.message.bytes": "70"}}, {"s": {}}]
+
+    async def describe(settings, topics):
+        return answers.pop(0)
+
+    monkeypatch.setattr(module, "describe", describe)
+    limits = SinkLimits(KafkaSettings(), ["s", "d"])
+    with structlog.testing.capture_logs() as said:
+        for _ in range(5):
+            await limits.read()
+    (line,) = [line for line in said if line["event"] == "topic_limits_unknown"]
+    assert line["topics"] == ["d"]
+    assert limits.of("d").max_message_bytes == 70
+
+
 @pytest.mark.kafka
 async def test_dead_letter_topics_are_made_to_take_more_than_their_source(apache_kafka, make_service):
     service = make_service(apache_kafka, partitions=1)

@@ -49,7 +49,7 @@ def test_one_among_many_costs_few_runs(n):
     for bad in range(n):
         found, runs = look(n, {bad})
         assert found == [bad]
-        assert runs <= 1 + math.ceil(math.log2(n)) + 1  # a good block takes one
+        assert runs <= 1 + math.ceil(math.log2(n)) + 2  # a good block takes one
 
 
 @settings(max_examples=5 * EXAMPLES)
@@ -76,6 +76,27 @@ def test_a_run_that_is_short_of_memory_condemns_no_event():
     assert look(100, set(), MemoryError, too_long)[0] is None
     assert look(100, set(), lambda _: ScoreError("Failed to allocate memory"), too_long)[0] is None
     assert look(40, {7}, MemoryError, too_long)[0] == [7]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 100])
+def test_an_error_that_passes_condemns_no_event(n):
+    failures = iter([True])
+    assert look(n, set(), ValueError, lambda run, bad: next(failures, False))[0] is None
+
+
+def test_an_event_is_condemned_for_what_it_does_alone():
+    for n in (1, 2, 3, 64, 100):
+        alone = set()
+
+        def fails(run, bad, alone=alone):
+            if run & bad:
+                alone |= run if len(run) == 1 else set()
+            return bool(run & bad)
+
+        for bad in range(n):
+            found, _ = look(n, {bad}, fails=fails)
+            assert found == [bad]
+        assert alone == set(range(n))
 
 
 def test_when_all_fail_it_is_the_model():
@@ -191,6 +212,24 @@ def test_a_model_that_fails_on_long_runs_only_holds_the_block():
     net.score = score
     with pytest.raises(BlockHeldError, match="is memory short"):
         route.answer(block([event(n, "fine") for n in range(100)]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 100])
+@pytest.mark.parametrize("raises", [RuntimeError("busy"), ScoreError("ONNX Runtime failed")])
+def test_a_model_that_fails_once_costs_no_event(n, raises):
+    route, net = failing_route()
+    answers = iter([True])
+
+    def score(features):
+        if next(answers, False):
+            raise raises
+        return scorer().stages.net.score(features)
+
+    net.score = score
+    values = [event(k, "fine") for k in range(n)]
+    with pytest.raises(BlockHeldError, match="the model fails on a block and not on its parts"):
+        route.answer(block(values))
+    assert not route.answer(block(values)).status.any()
 
 
 def test_events_without_keys_are_no_reason_to_fill_the_dead_letters_of_a_compacted_sink():

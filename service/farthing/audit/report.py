@@ -18,6 +18,7 @@ from farthing.errors import ConfigError, StartError
 from farthing.kafka import TopicReader
 from farthing.ledger.client import ask
 from farthing.process.output import report_console, safe, write_json
+from farthing.sections import shared_topics
 
 SHOWN = 20
 
@@ -33,7 +34,7 @@ async def run(settings: Settings, *, ledger: str | None, as_json: bool) -> int:
     Raises
     ------
     ConfigError
-        Routes share a topic, or what answers at the address is not a ledger.
+        Routes share a dead-letter topic, or what answers at the address is not a ledger.
     BrokerError
         The broker cannot be reached.
     DecodeError
@@ -108,12 +109,11 @@ async def _audit(settings: Settings, route: RouteSettings, books: Books) -> list
 
 
 def _require_own_topics(routes: Sequence[RouteSettings]) -> None:
-    uses = Counter(topic for route in routes for topic in (route.sink, route.dead_letters))
-    shared = sorted(topic for topic, n in uses.items() if n > 1)
+    shared = shared_topics(routes)
     if shared:
         raise ConfigError(
-            f"route: several routes write to {', '.join(shared)}; their answers cannot be told apart, so give each "
-            "route a sink and a dead-letter topic of its own, or audit a settings file with one of them"
+            f"route: several routes write to {', '.join(shared)}; their letters cannot be told apart, so give each "
+            "route a dead-letter topic of its own, or audit a settings file with one of them"
         )
 
 

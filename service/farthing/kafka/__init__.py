@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from farthing.kafka.connecting import broker_complaints
     from farthing.kafka.consumer import RecordConsumer
     from farthing.kafka.coordinator import wait_for_coordinator
-    from farthing.kafka.dead_letters import letter_of_batch
+    from farthing.kafka.dead_letters import ShorterLetters, letter_of_batch
     from farthing.kafka.fetching import Fetched
     from farthing.kafka.granted import missing_rights
     from farthing.kafka.incarnation import MARK_BYTES, MOST_LOGS, Incarnation, is_only_a_mark, topic_id_of
@@ -53,6 +53,7 @@ __all__ = [
     "RecordConsumer",
     "Refused",
     "RouteTopicNames",
+    "ShorterLetters",
     "SinkLimits",
     "Ticket",
     "TopicReader",
@@ -78,7 +79,7 @@ __getattr__ = names_on_demand(
         "connecting": "broker_complaints",
         "consumer": "RecordConsumer",
         "coordinator": "wait_for_coordinator",
-        "dead_letters": "letter_of_batch",
+        "dead_letters": "ShorterLetters letter_of_batch",
         "fetching": "Fetched",
         "granted": "missing_rights",
         "incarnation": "Incarnation MARK_BYTES MOST_LOGS is_only_a_mark topic_id_of",

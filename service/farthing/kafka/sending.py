@@ -12,10 +12,10 @@ from farthing.blocks import OutputBatch
 from farthing.errors import BrokerError
 from farthing.kafka.offsets import Partition
 from farthing.kafka.verdicts import INVALID_TIMESTAMP, Verdict, verdict_of
-from farthing.wire.split import batch_of, halves, records_of, untimed
+from farthing.wire.split import OutputRecord, batch_of, halves, records_of, untimed
 
 IN_A_ROW: Final = 32
-"""Records refused one after the other from which on it is not them: their partition is held, and no letter is written.
+"""Refusals one after the other from which on it is not the records: their partition is held, and no letter is written.
 """
 
 
@@ -109,9 +109,9 @@ class Sending:
     async def take_apart(self, partition: Partition, code: int, places: Sequence[int]) -> None:
         """Replace the first batch, which is refused for a record in it; ``places`` are those that the broker names.
 
-        In its place come its two halves, or the records that are not named; and for a record that is alone, what
-        ``on_refused`` returns, once another one is written: if all are refused, it is not the records. A refused
-        timestamp is left out, and the record stays where it is.
+        In its place come its two halves, or the records that are not named; and for each that is named, or alone, what
+        ``on_refused`` returns: here if it is for this partition, and else once another one is written, because if all
+        are refused, it is not the records. A refused timestamp is left out, and the record stays where it is.
         """
         queue = self.queues[partition]
         batch = queue.popleft()
@@ -128,17 +128,27 @@ class Sending:
         elif not 0 < len(named) < len(records):
             queue.extendleft(reversed(halves(batch)))
             return
-        good = [record for place, record in enumerate(records) if place not in named]
-        if good:
-            queue.appendleft(batch_of(good, batch))
-        for place in sorted(named):
-            refused = Refused(batch_of([records[place]], batch), code, verdict_of(code))
+        self._refused_now[partition] += 1  # those that are named together count once, as the others are yet to be tried
+        self._why[partition] = verdict_of(code)
+        in_place: list[OutputBatch] = []  # in the order of the records
+        good: list[OutputRecord] = []  # since the last of these
+        for place, record in enumerate(records):
+            if place not in named:
+                good.append(record)
+                continue
+            refused = Refused(batch_of([record], batch), code, verdict_of(code))
             instead = None if self.on_refused is None else await self.on_refused(refused)
-            self._refused_now[partition] += 1
-            self._why[partition] = refused.verdict
-            if instead is None or self._refused_now[partition] >= IN_A_ROW:
+            if instead is None:
                 self.hold(partition, refused.verdict)
                 return
-            there = [one for one in instead if (one.topic, one.partition) != partition]
-            queue.extendleft(one for one in reversed(instead) if (one.topic, one.partition) == partition)
-            self._letters[partition] += there
+            here = [one for one in instead if (one.topic, one.partition) == partition]
+            self._letters[partition] += [one for one in instead if (one.topic, one.partition) != partition]
+            if here and good:
+                in_place.append(batch_of(good, batch))
+                good = []
+            in_place += here
+        if good:
+            in_place.append(batch_of(good, batch))
+        queue.extendleft(reversed(in_place))
+        if len(named) == len(records) and self._refused_now[partition] >= IN_A_ROW:
+            self.hold(partition, verdict_of(code))

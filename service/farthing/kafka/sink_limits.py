@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from farthing.errors import BrokerError
+from farthing.errors import BrokerError, ConfigError
 from farthing.kafka.asking import Asking
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import DEFAULT_LIMITS, TopicLimits
@@ -57,6 +57,8 @@ async def describe(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, 
     ------
     BrokerError
         The broker cannot be asked, or describes no topic.
+    ConfigError
+        A certificate, key or secret cannot be read.
     """
     asking = Asking(settings, LIMIT_S)
     try:
@@ -95,12 +97,10 @@ class SinkLimits:
         self._next = self._last + AGAIN_S
         try:
             found = await describe(self._settings, self._topics)
-        except BrokerError as error:
-            if not self._said:
-                log.warning("topic_limits_unknown", error=str(error), note="Kafka's defaults are assumed; grant this "
-                            "client the right to describe the configs of its output topics")  # fmt: skip
-            self._said = True
+        except (BrokerError, ConfigError) as error:  # perhaps a certificate is just being renewed
+            self._say_unknown(self._topics, str(error))
             return
+        self._say_unknown([topic for topic in self._topics if topic not in found], "the broker does not describe them")
         limits = {topic: limits_of(configs) for topic, configs in found.items()}
         for topic, now in limits.items():
             if now != self.of(topic):
@@ -108,6 +108,12 @@ class SinkLimits:
                          log_append_time=now.log_append_time, before_max_ms=now.before_max_ms,
                          after_max_ms=now.after_max_ms)  # fmt: skip
         self._limits = MappingProxyType({**self._limits, **limits})
+
+    def _say_unknown(self, topics: Sequence[str], error: str) -> None:
+        if topics and not self._said:
+            self._said = True
+            log.warning("topic_limits_unknown", topics=list(topics), error=error, note="Kafka's defaults are assumed; "
+                        "grant this client DESCRIBE_CONFIGS on these topics, as deploy/kafka/acls.sh does")  # fmt: skip
 
     async def read_after_refusal(self) -> None:
         """Read them now, because a broker has just refused what they allow; at most five times a second."""

@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from farthing.blocks import FetchedPartition
 from farthing.errors import DecodeError
-from farthing.kafka import BatchProducer, HeldError, OffsetTracker, Partition, SinkLimits, Ticket, letter_of_batch
+from farthing.kafka import (
+    BatchProducer,
+    HeldError,
+    OffsetTracker,
+    Partition,
+    ShorterLetters,
+    SinkLimits,
+    Ticket,
+    letter_of_batch,
+)
 from farthing.serving.failpoints import failpoint
 from farthing.serving.metrics import Metrics
 from farthing.serving.progress import Progress
@@ -84,9 +94,9 @@ class Delivery:
     async def letter(self, route: Route, part: FetchedPartition, fault: DecodeError, ticket: Ticket) -> None:
         """Produce the dead letter of a batch that cannot be read, and acknowledge its ticket. Raises like answer()."""
         topic = route.topics.dead_letters
-        letter = letter_of_batch(part, fault, topic=topic, model=route.stages.model_id, limits=self.limits.of(topic))
+        make = partial(letter_of_batch, part, fault, topic=topic, model=route.stages.model_id)
         try:
-            await self.producer.send([letter])
+            await self.producer.send([make(limits=self.limits.of(topic))], ShorterLetters(make, self.limits))
         except HeldError as error:
             raise HeldError(of_source(route.topics.source, error.reasons)) from error
         if self.offsets.ack(ticket):

@@ -1,7 +1,8 @@
 """Finds the events on which the model fails, when a block with them cannot be scored.
 
-Runs on parts of the block narrow it down. One such event among n costs at most log2(n) + 1 runs more than a good block,
-the last one included, in which it is left out.
+Runs on parts of the block narrow it down. An event is taken for one of them only after it has failed alone, because an
+error may pass, and memory be too short for a longer run. One such event among n costs at most log2(n) + 2 runs more
+than a good block, the last one included, in which it is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ _COLUMNS: Final = (
     "offsets", "timestamps_ms", "key_start", "key_stop", "value_start", "value_stop", "headers_start", "headers_stop",
     "header_count",
 )  # fmt: skip
-_SHORT_OF_MEMORY: Final = "alloc"  # ONNX Runtime's word for it, in errors of other types
 
 
 class Search:
@@ -70,17 +70,17 @@ class Search:
 
     def _find_first(self, stop: int) -> bool:
         """Find the first one before ``stop``, which a run up to there says there is."""
-        good, bad, smallest = self._at, stop, stop - self._at
+        good, bad, failed_alone = self._at, stop, False
         while bad - good > 1:
             middle = (good + bad) // 2
             if self._succeeds(good, middle):
                 good = middle
             else:
-                bad, smallest = middle, middle - good
+                bad, failed_alone = middle, middle - good == 1
         if good >= bad:
             return False
-        if smallest > 1 and _may_pass(self.error) and self._succeeds(good, bad):
-            return False  # it was not the event: there was too little memory for a longer run
+        if not failed_alone and self._succeeds(good, bad):
+            return False  # it was not the event
         self.failing.append(good)
         self._at = good + 1
         return True
@@ -95,10 +95,6 @@ class Search:
         failing = sum(not self._succeeds(place, place + 1) for place in places)
         if failing >= NEARLY_ALL * len(places):
             raise BlockHeldError(f"the model fails on nearly all events ({say(self.error)})")
-
-
-def _may_pass(error: Exception | None) -> bool:
-    return isinstance(error, MemoryError) or _SHORT_OF_MEMORY in str(error).lower()
 
 
 def say(error: Exception | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from farthing.blocks import RecordBlock
-from farthing.errors import BrokerError, DecodeError
+from farthing.errors import BrokerError, ConfigError, DecodeError
 from farthing.kafka import (
     MOST_LOGS,
     Incarnation,
@@ -49,7 +49,12 @@ async def known_logs(
                     for segment in records.segments:
                         if segment.fault is not None:
                             raise segment.fault
-    except (BrokerError, DecodeError, TimeoutError) as error:
+    except (
+        BrokerError,
+        ConfigError,
+        DecodeError,
+        TimeoutError,
+    ) as error:  # perhaps a certificate is just being renewed
         log.warning(
             "books_not_read", topic=usage_topic, error=str(error) or "no answer in time",
             note="a source topic that was created again would be counted as the one before",

@@ -30,8 +30,9 @@ def record_at(part: FetchedPartition, offset: int) -> RecordBlock:
     DecodeError
         There is no such record.
     """
-    batch = _batch_with(part.data, offset)
-    whole = replace(part, fetch_offset=offset, data=batch)
+    batch, whole = _batch_with(part.data, offset), replace(part, fetch_offset=offset)
+    if batch is not None:  # it was delivered, so it is committed, though its producer may have aborted one before it
+        whole = replace(whole, data=batch, aborted=())
     records = next((block for block in decode_whole(whole, Arena()) if len(block)), None)
     if records is None or records.offsets[0] != offset:
         raise DecodeError("what was fetched has no such record", topic=part.topic, partition=part.partition,
@@ -40,8 +41,8 @@ def record_at(part: FetchedPartition, offset: int) -> RecordBlock:
     return replace(part_of(records, 0, 1), segments=(segment,))
 
 
-def _batch_with(data: bytes | memoryview, offset: int) -> bytes | memoryview:
-    """Return the batch with an offset; all of ``data`` if none says that it has it."""
+def _batch_with(data: bytes | memoryview, offset: int) -> bytes | memoryview | None:
+    """Return the batch with an offset; None if none says that it has it."""
     buffer, at = np.frombuffer(data, np.uint8), 0
     while at + layout.HEADER_BYTES <= len(data):
         stop = at + layout.LOG_OVERHEAD + int(layout.be32(buffer, at + layout.BATCH_LENGTH))
@@ -51,7 +52,7 @@ def _batch_with(data: bytes | memoryview, offset: int) -> bytes | memoryview:
         if stop <= at:
             break
         at = stop
-    return data
+    return None
 
 
 def difference(before: TenantRows | None, after: TenantRows | None) -> TenantRows | None:

@@ -36,28 +36,36 @@ class Refusals:
     call: Callable[..., Awaitable[Any]]  # runs a function on the scoring thread
     late: dict[Partition, list[tuple[Status, LateLetter]]] = field(default_factory=lambda: defaultdict(list))
     _tried: dict[tuple[Partition, int], bool] = field(default_factory=dict)  # letter -> whether the smallest was tried
+    _keyed: set[tuple[Partition, int]] = field(default_factory=set)  # letters with keys, whatever the limits say
 
     async def __call__(self, refused: Refused) -> Sequence[OutputBatch] | None:
         """Return the letter to write instead; None if even the smallest is refused."""
         (record,) = records_of(refused.batch)
         topics = self.route.topics
         is_letter = refused.batch.topic == topics.dead_letters
-        source = (topics.source, refused.batch.partition)
+        source, keyless = (topics.source, refused.batch.partition), record.has_null_key
         offset = int(record.header(DEAD_OFFSET_HEADER if is_letter else OFFSET_HEADER) or -1)
+        event = source, offset
         await self.limits.read_after_refusal()  # they have changed, or the broker said something else
         if is_letter:
-            if self._tried.get((source, offset)):
+            if keyless and refused.code == INVALID_RECORD and event not in self._keyed:
+                self._keyed.add(event)
+                smallest = self._tried.setdefault(event, False)
+            elif self._tried.get(event):
                 return None
-            self._tried[source, offset] = smallest = (source, offset) in self._tried
+            else:
+                self._tried[event] = smallest = event in self._tried
             status = Status[(record.header(_REASON_HEADER) or b"").decode().upper()]
         else:
-            smallest, status = False, _status_of(refused, keyless=record.has_null_key)
+            smallest, status = False, _status_of(refused, keyless=keyless)
             if source not in self.late:  # one line for a block
                 log.warning("score_refused", topic=source[0], partition=source[1], offset=offset,
                             error=refused.verdict.name, note="it and any after it are dead letters")  # fmt: skip
         part = self.parts[source]
         try:
-            letter: LateLetter = await self.call(partial(self.route.letter, part, offset, status, smallest=smallest))
+            keyed = event in self._keyed
+            make = partial(self.route.letter, part, offset, status, smallest=smallest, keyed=keyed)
+            letter: LateLetter = await self.call(make)
         except DecodeError as error:
             log.error("letter_not_made", error=str(error), note="the partition is held")
             return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -256,14 +256,18 @@ class Route:
         column: Any = columns.columns[self._tenant_field.name]
         return self._tenant_names.count(bounds, status, prompt_bytes, column, records.buffer)
 
-    def letter(self, part: FetchedPartition, offset: int, status: Status, *, smallest: bool = False) -> LateLetter:
+    def letter(
+        self, part: FetchedPartition, offset: int, status: Status, *, smallest: bool = False, keyed: bool = False
+    ) -> LateLetter:
         """Make the dead letter of an event whose score, or first letter, the broker has refused.
 
-        ``part`` is what was fetched with the event; ``smallest`` leaves only our own headers in the letter.
+        ``part`` is what was fetched with the event; ``smallest`` leaves only our own headers in the letter, and
+        ``keyed`` gives it a key as in a compacted topic.
         """
         topics, now_ms = self.topics, time.time_ns() // 1_000_000
         record = record_at(part, offset)
         limits = self.limits_of(topics.dead_letters)
+        limits = replace(limits, compacted=limits.compacted or keyed)
         batches = encode_dead(
             record,
             np.array([status], np.uint8),
