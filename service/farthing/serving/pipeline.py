@@ -280,7 +280,7 @@ class Pipeline:
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """Go back to what is acknowledged after an error of the broker, pause, and try again."""
-        if not error.retriable:
+        if not error.passes:
             raise error
         pause = 0.0
         if isinstance(error, HeldError):
@@ -297,7 +297,7 @@ class Pipeline:
         try:
             await self._finality.undo()
         except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
-            if not trouble.retriable:
+            if not trouble.passes:
                 raise
             pause = self._progress.trouble(trouble)
         await asyncio.wait({stopping}, timeout=pause)
