@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from farthing.errors import BrokerError
-from farthing.kafka import BatchProducer, KafkaSettings, OffsetTracker
+from farthing.kafka import BatchProducer, HeldError, KafkaSettings, OffsetTracker
 from farthing.serving.commits import Commits
 from farthing.serving.finality import AtLeastOnce, ExactlyOnce, finality
 
@@ -97,7 +97,7 @@ def commits(consumer, offsets, final, reports):
     nothing = SimpleNamespace(committed=lambda: None)
     labels = SimpleNamespace(labels=lambda *_: SimpleNamespace(inc=lambda *_: None))
     metrics = SimpleNamespace(stage_seconds=labels, commits=labels)
-    return Commits(consumer, offsets, final, reports, metrics, nothing)
+    return Commits(consumer, offsets, final, reports, metrics, nothing, 1.0)
 
 
 def test_the_producer_decides(offsets):
@@ -200,3 +200,29 @@ async def test_the_mark_goes_last_where_metadata_is_too_long(offsets):
     await commits(consumer, offsets, AtLeastOnce(consumer, offsets), reports).commit()
     assert consumer.said == [({ONE: 10}, {ONE: "total+mark"}), ({ONE: 10}, {ONE: "+mark"}), ({ONE: 10}, {ONE: ""})]
     assert not consumer.marks_offsets
+
+
+async def test_where_nothing_was_ever_committed_a_commit_is_due_at_once(offsets):
+    consumer, reports = Consumer(), Reports()
+    one = commits(consumer, offsets, AtLeastOnce(consumer, offsets), reports)
+    assert one.is_due() and not one.is_due()
+    offsets.assign(ONE, 100, committed=False)
+    assert one.is_due()
+    await one.commit()
+    assert consumer.said == [({ONE: 100}, {ONE: "total+mark"})]
+    assert not one.is_due()
+
+
+async def test_a_source_that_may_not_be_read_keeps_no_other_from_being_committed(offsets):
+    consumer, reports, held = Consumer(), Reports(), []
+    other = ("f", 0)
+    offsets.assign(other, 3, committed=False)
+    acknowledge(offsets, 10)
+
+    def denied():
+        raise HeldError({ONE: "grant"})
+
+    consumer.on_commit, consumer.hold = [denied], lambda partition, reason, **_: held.append((partition, reason))
+    await commits(consumer, offsets, AtLeastOnce(consumer, offsets), reports).commit()
+    assert held == [(ONE, "grant")]
+    assert offsets.committable() == {ONE: 10}

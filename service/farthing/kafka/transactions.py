@@ -23,6 +23,7 @@ from farthing.errors import BrokerError, RightError
 from farthing.kafka.asking import GROUP_COORDINATOR, TRANSACTION_COORDINATOR, ask_coordinator
 from farthing.kafka.client import ProducerId, any_node, knows_node, refresh_metadata
 from farthing.kafka.error_codes import error_of
+from farthing.kafka.fetching import MAY_NOT_READ
 from farthing.kafka.frames import Frames
 from farthing.kafka.membership import Member
 from farthing.kafka.offsets import Partition
@@ -59,8 +60,6 @@ _TOO_LONG: Final = 50
 _OF_PARTITIONS: Final = (3, 17, 29)  # the topic is gone, has no good name, may not be used: others are not concerned
 _NOT_ATTEMPTED: Final = 55  # nothing is wrong with this partition, but with another one of the request
 _DENIED: Final = 29
-
-MAY_NOT_READ: Final = "TOPIC_AUTHORIZATION_FAILED: grant this client the right to read the topic"
 
 
 class FencedError(BrokerError):

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from farthing.errors import BrokerError
-from farthing.kafka import OffsetTracker, Partition, RecordConsumer
+from farthing.kafka import REFUSED_AGAIN_S, HeldError, OffsetTracker, Partition, RecordConsumer
 from farthing.serving.failpoints import failpoint
 from farthing.serving.finality import Finality
 from farthing.serving.metrics import Metrics
@@ -34,7 +34,9 @@ class Commits:
         reports: Reports,
         metrics: Metrics,
         progress: Progress,
+        interval_s: float,
     ) -> None:
+        """``interval_s`` is the time from one commit to the next, in seconds."""
         self._consumer = consumer
         self._offsets = offsets
         self._finality = finality
@@ -42,6 +44,19 @@ class Commits:
         self._metrics = metrics
         self._progress = progress
         self._turn = asyncio.Lock()
+        self._interval_s = interval_s
+        self._next = 0.0  # monotonic seconds
+
+    def is_due(self) -> bool:
+        """Whether it is time for a commit; if so, the next one is due an interval later.
+
+        Where a partition begins that was never committed is committed at once, before anything there is scored.
+        """
+        now = time.monotonic()
+        if now < self._next and not self._offsets.has_new_starts:
+            return False
+        self._next = now + self._interval_s
+        return True
 
     async def commit(self, partitions: list[Partition] | None = None) -> None:
         """Commit what is acknowledged, of some partitions or of all. Raises BrokerError."""
@@ -60,6 +75,14 @@ class Commits:
         while True:
             try:
                 ours = await self._finality.commit(offsets, metadata, COMMIT_TIMEOUT_S)
+                break
+            except HeldError as error:
+                if self._finality.together:
+                    raise
+                for partition, reason in error.reasons.items():
+                    self._consumer.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
+                    del offsets[partition]  # all others are committed
+                ours = True
                 break
             except BrokerError as error:
                 if _METADATA_TOO_LONG not in str(error) or not (metadata or self._consumer.marks_offsets):

@@ -98,18 +98,18 @@ class Pipeline:
         self._progress = Progress(
             kafka, topics, self._consumer, self._offsets, metrics, health, stall_timeout_s=stall_timeout_s
         )
-        self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
         self._scoring = ScoringThread(stall_timeout_s)
         self._delivery = Delivery(
             self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
             self._consumer.written,
         )  # fmt: skip
-        self._commits = Commits(self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress)
+        self._commits = Commits(
+            self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress, commit_interval_s
+        )  # fmt: skip
         self._producing: asyncio.Task[None] | None = None
         self._joining = Joining(kafka, health)
-        self._joined = False
-        self._next_commit = 0.0
+        self.joined = False
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
@@ -130,9 +130,9 @@ class Pipeline:
             if stop.is_set():
                 looking.cancel()
                 deadline = time.monotonic() + drain_timeout_s
-                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
+                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self.joined else 0)
                 left = max(deadline - time.monotonic(), 1.0)
-                if not self._joined:
+                if not self.joined:
                     log.info("stopped_while_joining", note="nothing had been read; leaving the group")
                     left = CLOSE_TIMEOUT_S
                 elif not working.done():
@@ -158,7 +158,7 @@ class Pipeline:
             await self._reports.start()
             self._joining.begin(JOINING)
             await self._consumer.start()
-        self._joined = True
+        self.joined = True
         self._progress.begin()
         await self._loop(stop)
         try:
@@ -187,6 +187,8 @@ class Pipeline:
                             self._backlog.add(fetched.partitions)
                         answered = fetched.answered
                         fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                    if self._offsets.has_new_starts:
+                        await self._commit_when_due()
                     await self._work()
                     await self._commit_when_due()
                     if answered and not self._offsets.in_flight():
@@ -263,9 +265,8 @@ class Pipeline:
                     self._producing = None
 
     async def _commit_when_due(self) -> None:
-        if time.monotonic() < self._next_commit:
+        if not self._commits.is_due():
             return
-        self._next_commit = time.monotonic() + self._commit_interval_s
         if self._producing is not None and (self._finality.together or self._producing.done()):
             await self._settle()
         self._positions.pass_gaps()
