@@ -14,7 +14,9 @@
     ├── ScoreError                 the model fails or hangs: a bug or a bad bundle
     ├── BlockHeldError             the model or the sink refuses nearly all of a block: tried again
     └── BrokerError                wraps a client error; ``retriable`` is copied from Kafka's own table
-        └── farthing.kafka.HeldError   an output topic takes nothing: its partitions are held, and tried again
+        ├── RightError             a right is missing: a start fails, a worker that runs waits for it
+        │   └── PutOutError        the group refuses its member, which has to join anew
+        └── farthing.kafka.HeldError   a topic takes nothing: its partitions are held, and tried again
 
 A message says what is wrong, where, and what to do. One bad *event* never raises: it is a
 :class:`farthing.blocks.Status` in a column.
@@ -154,3 +156,29 @@ class BrokerError(FarthingError):
     def __init__(self, message: str, *, retriable: bool) -> None:
         super().__init__(message)
         self.retriable = retriable
+
+    @property
+    def passes(self) -> bool:
+        """Whether a worker that runs waits until it is over."""
+        return self.retriable
+
+
+class RightError(BrokerError):
+    """The broker refuses for want of a right. A start fails; a worker that runs waits until it is granted again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
+
+    @property
+    def passes(self) -> bool:
+        """Somebody grants the right again."""
+        return True
+
+
+class PutOutError(RightError):
+    """The group refuses its member, so that its membership has ended: it has to join anew."""
+
+    @property
+    def passes(self) -> bool:
+        """Not by waiting alone."""
+        return False

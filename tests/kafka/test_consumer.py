@@ -1,10 +1,12 @@
 """What the consumer hands out while partitions are given up, and when one goes on elsewhere; without a broker."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from farthing.kafka import KafkaSettings, Moved, RecordConsumer
+from farthing.kafka.error_codes import error_of
 from farthing.kafka.incarnation import Incarnation
 
 ONE, TWO = ("e", 0), ("e", 1)
@@ -93,3 +95,12 @@ def test_commits_say_which_log_an_offset_is_of_where_there_is_room(consumer):
     }  # no id, no batch: nothing to say
     consumer.marks_offsets = False
     assert consumer.marked({ONE: 10}, {}) == {}
+
+
+@pytest.mark.parametrize("code", [9, 13, 17, 29, 35, 42, 43, 76, 2, -1, 12_345])
+async def test_a_partition_that_a_broker_refuses_is_held_and_ends_nobody(consumer, monkeypatch, code):
+    monkeypatch.setattr("farthing.kafka.consumer.refresh_metadata", lambda _: None)
+    consumer._membership._consumer = SimpleNamespace(_client=None)
+    await consumer._on_error(ONE, 10, error_of(code))
+    assert list(consumer.held) == [ONE]
+    assert ("grant this client the right to read the topic" in consumer.held[ONE]) == (code == 29)

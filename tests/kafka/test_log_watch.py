@@ -197,7 +197,7 @@ def test_a_reconnect_is_another_connection(watch):
     ("reset", "begin", "end", "position", "expected"),
     [
         ("earliest", 30, 40, 10, Moved(30, 0, "retention", 20, 10)),
-        ("latest", 30, 40, 10, Moved(40, 0, "retention", 20, 10)),
+        ("latest", 30, 40, 10, Moved(40, 0, "retention", 30, 10)),
         ("earliest", 0, 5, 10, Moved(0, 1, "new_log")),
     ],
 )

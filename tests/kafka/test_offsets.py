@@ -28,11 +28,11 @@ class Machine(RuleBasedStateMachine):
         self.owned = {}
         self.stale = []
 
-    @rule(p=st.sampled_from(PARTITIONS), offset=st.integers(0, 1000))
-    def assign(self, p, offset):
+    @rule(p=st.sampled_from(PARTITIONS), offset=st.integers(0, 1000), committed=st.booleans())
+    def assign(self, p, offset, committed):
         self.stale += [ticket for ticket, *_ in self.owned.get(p, ([], 0, 0))[0]]
-        self.tracker.assign(p, offset)
-        self.owned[p] = ([], offset, offset)  # blocks, start, committed
+        self.tracker.assign(p, offset, committed=committed)
+        self.owned[p] = ([], offset, offset if committed else -1)  # blocks, start, committed
 
     @precondition(lambda self: self.owned)
     @rule(data=st.data(), size=st.integers(0, 50))
@@ -107,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         expected = {p: self.done(p) for p, (_, _, committed) in self.owned.items() if self.done(p) > committed}
         assert self.tracker.committable() == expected
         assert sorted(self.tracker.partitions()) == sorted(self.owned)
+        assert self.tracker.has_new_starts == any(committed < 0 for *_, committed in self.owned.values())
 
 
 TestOffsetTracker = Machine.TestCase

@@ -87,7 +87,7 @@ def test_in_another_log_what_was_fetched_is_void_and_what_is_produced_is_not(pos
     assert not positions.offsets.ack(old)
     assert positions.offsets.ack(other)
     positions.pass_gaps()
-    assert positions.offsets.committable() == {TWO: 5}
+    assert positions.offsets.committable() == {ONE: 0, TWO: 5}
 
 
 def test_bytes_from_elsewhere_are_fetched_again(positions, noted):
@@ -99,3 +99,13 @@ def test_bytes_from_elsewhere_are_fetched_again(positions, noted):
 def test_a_log_that_the_books_know_moves_nothing_else(positions, noted):
     positions.move(ONE, Moved(0, 3, "known_log"))
     assert noted == [("move", ONE, 0, 3, 0), ("metric", ONE, 0)]
+
+
+def test_where_a_partition_begins_without_a_commit_is_committable_at_once(positions):
+    positions.begin(ONE, 100, "", False)
+    assert positions.offsets.has_new_starts
+    assert positions.offsets.committable() == {ONE: 100}
+    positions.offsets.committed({ONE: 100})
+    assert not positions.offsets.has_new_starts
+    positions.move(TWO, Moved(0, 1, "new_log"))
+    assert positions.offsets.committable() == {TWO: 0}

@@ -11,7 +11,7 @@ from aiokafka.protocol.admin import AlterConfigsRequest, CreateAclsRequest, Dele
 
 from farthing.errors import ScoreError, StartError
 from farthing.kafka import BatchProducer
-from farthing.kafka.client import connect, disconnect, leader_of, make_client
+from farthing.kafka.client import leader_of
 from farthing.kafka.settings import KafkaSettings
 from farthing.kafka.sink_limits import describe
 from farthing.local.broker import ApacheKafka
@@ -19,22 +19,13 @@ from farthing.serving import pipeline as pipeline_module
 from farthing.serving.route import Route, RouteTopics
 from tests.wire.test_dead import digest
 
+from .acls import ask
 from .looping import looping, make_route
 from .running import offset_of, scorer
 from .strange import make_topics, ours, plain, records_batch, send_records
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
-
-
-async def ask(service, request):
-    """Send one request of aiokafka's to the broker."""
-    client = make_client(KafkaSettings(bootstrap_servers=(service.servers,)))
-    await connect(client)
-    try:
-        return await client.send(client.get_random_node(), request)
-    finally:
-        await disconnect(client, 5)
 
 
 async def change(service, topic, **configs):
@@ -333,14 +324,19 @@ def strict_kafka():
         yield broker
 
 
-@pytest.mark.parametrize("which", ["sink", "dead"])
-async def test_a_right_that_is_withdrawn_holds_and_resumes_by_itself(strict_kafka, make_service, monkeypatch, which):
+@pytest.mark.parametrize(
+    ("which", "delivery"), [("sink", "at_least_once"), ("sink", "exactly_once"), ("dead", "exactly_once")]
+)
+async def test_a_right_that_is_withdrawn_holds_and_resumes_by_itself(
+    strict_kafka, make_service, monkeypatch, which, delivery
+):
     monkeypatch.setattr(pipeline_module, "HELD_AGAIN_S", 0.3)
     service = make_service(strict_kafka, partitions=1)
     await make_topics(service)
     topic = getattr(service, which)
     acl = (2, topic, 3, "User:ANONYMOUS", "*", 4, 2)  # topic, its literal name, write, deny
-    async with looping(service) as loop:
+    options = {"transactional_id": f"{service.group}.one"} if delivery == "exactly_once" else {}
+    async with looping(service, kafka={"delivery": delivery}, **options) as loop:
         await send_records(service, [plain(0)])
         await loop.commits_all(service)
         response = await ask(service, CreateAclsRequest(*acl))

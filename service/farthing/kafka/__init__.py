@@ -6,7 +6,7 @@ from farthing.rooms import names_on_demand
 
 if TYPE_CHECKING:
     from farthing.kafka.connecting import broker_complaints
-    from farthing.kafka.consumer import RecordConsumer
+    from farthing.kafka.consumer import REFUSED_AGAIN_S, RecordConsumer
     from farthing.kafka.coordinator import wait_for_coordinator
     from farthing.kafka.dead_letters import ShorterLetters, letter_of_batch
     from farthing.kafka.fetching import Fetched
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARK_BYTES",
     "MOST_LOGS",
+    "REFUSED_AGAIN_S",
     "BatchProducer",
     "BrokerWatch",
     "Fetched",
@@ -77,7 +78,7 @@ __getattr__ = names_on_demand(
     __name__,
     {
         "connecting": "broker_complaints",
-        "consumer": "RecordConsumer",
+        "consumer": "REFUSED_AGAIN_S RecordConsumer",
         "coordinator": "wait_for_coordinator",
         "dead_letters": "ShorterLetters letter_of_batch",
         "fetching": "Fetched",

@@ -19,7 +19,7 @@ from aiokafka import errors as kafka_errors
 from farthing.blocks import FetchedPartition
 from farthing.errors import BrokerError
 from farthing.kafka.client import leader_of, refresh_metadata
-from farthing.kafka.fetching import RETRY_PAUSE_S, Fetched, Fetching, PartitionResponse, refused
+from farthing.kafka.fetching import RETRY_PAUSE_S, Fetched, Fetching, PartitionResponse, refused, why_held
 from farthing.kafka.frames import Frames
 from farthing.kafka.held import HeldPartitions
 from farthing.kafka.lag import Lag, LogEnd, LogEnds, lag
@@ -36,15 +36,13 @@ log = structlog.get_logger()
 IDLE_S = 0.1
 REFUSED_AGAIN_S = 5.0  # a partition that the broker cannot read is fetched again after this time
 
-# The broker cannot read one partition's log, which is no reason to stop the others.
-_PARTITION_REFUSED = (kafka_errors.CorruptRecordException, kafka_errors.UnknownError)
-
 
 class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
     ``on_revoked`` is awaited before partitions are given up: it must finish and commit what is in flight there soon.
-    ``on_position`` is called with each partition's first offset once there is one, and the metadata committed with it;
+    ``on_position`` is called with each partition's first offset once there is one, the metadata committed with it, and
+    whether the group has committed it;
     ``on_moved`` when it goes on elsewhere: if the log is another one, all that was fetched is void, and the caller sets
     the others back to where it is. ``known_logs`` is asked about partitions whose commit was deleted with the topic.
     """
@@ -55,7 +53,7 @@ class RecordConsumer:
         topics: Iterable[str],
         *,
         on_revoked: Callable[[list[Partition]], Awaitable[None]],
-        on_position: Callable[[Partition, int, str], None],
+        on_position: Callable[[Partition, int, str, bool], None],
         on_moved: Callable[[Partition, Moved], None] = lambda *_: None,
         known_logs: KnownLogs = no_logs,
     ) -> None:
@@ -287,7 +285,7 @@ class RecordConsumer:
             for partition, begin in begins.items():
                 self._positions[partition] = begin.offset
                 self._watch.take_over(partition, begin.log)
-                self._on_position(partition, begin.offset, begin.metadata)
+                self._on_position(partition, begin.offset, begin.metadata, begin.committed)
                 if begin.log is not None and begin.log.number and not begin.metadata:
                     self._on_moved(partition, Moved(begin.offset, begin.log.number, "known_log"))
 
@@ -340,11 +338,9 @@ class RecordConsumer:
                 self._move(partition, position, moved)
             return
         self._watch.suspect([partition])
-        if error in _PARTITION_REFUSED:
-            reason = f"the broker answers {error.__name__} to a fetch at offset {position}: look at its log"
-            self.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
+        refresh_metadata(self._membership.client)
+        if not error.retriable:
+            self.hold(partition, why_held(position, error), again_in_s=REFUSED_AGAIN_S)
             return
-        if error.invalid_metadata or error.retriable:
-            refresh_metadata(self._membership.client)
-            await asyncio.sleep(RETRY_PAUSE_S)
+        await asyncio.sleep(RETRY_PAUSE_S)
         raise refused(partition, position, error)

@@ -23,6 +23,8 @@ RETRY_PAUSE_S: Final = 0.2
 FETCH_BY_NAME: Final = 12
 """The last version of Fetch that names topics; the next has their ids (KIP-516)."""
 
+MAY_NOT_READ: Final = "TOPIC_AUTHORIZATION_FAILED: grant this client the right to read the topic"
+
 READ_UNCOMMITTED: Final = 0
 READ_COMMITTED: Final = 1
 
@@ -149,13 +151,16 @@ class Fetching:
 
 
 def refused(partition: Partition, position: int, error: type[Any]) -> BrokerError:
-    """Return the error that says why a partition is not fetched."""
+    """Return the error that says why a partition is not fetched for the moment."""
     # A topic that was deleted may have been created again: that is checked before the next fetch.
-    advice = (
-        "; check that the topic exists and that this client may read it"
-        if error in NEW_TOPIC or not error.retriable
-        else ""
-    )
+    advice = "; check that the topic exists and that this client may read it" if error in NEW_TOPIC else ""
     return BrokerError(
-        f"fetch of {partition[0]}[{partition[1]}] at {position}: {error.__name__}{advice}", retriable=error.retriable
+        f"fetch of {partition[0]}[{partition[1]}] at {position}: {error.__name__}{advice}", retriable=True
     )
+
+
+def why_held(position: int, error: type[Any]) -> str:
+    """Say why a partition is held, and what to do. A broker may answer so for one; others go on."""
+    if error is kafka_errors.TopicAuthorizationFailedError:
+        return f"fetch at offset {position}: {MAY_NOT_READ}"
+    return f"the broker answers {error.__name__} to a fetch at offset {position}: look at its log"

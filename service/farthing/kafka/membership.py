@@ -37,14 +37,16 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from farthing.errors import BrokerError
+from farthing.errors import BrokerError, PutOutError, RightError
 from farthing.kafka.committed import ask_committed
 from farthing.kafka.connecting import connecting
 from farthing.kafka.coordinator import wait_for_coordinator
 from farthing.kafka.error_codes import UnstableOffsetCommit
+from farthing.kafka.fetching import MAY_NOT_READ
 from farthing.kafka.frames import ASKING, Frames
 from farthing.kafka.leaving import leave
 from farthing.kafka.offsets import Partition
+from farthing.kafka.sending import HeldError
 from farthing.kafka.settings import KafkaSettings
 
 log = structlog.get_logger()
@@ -53,8 +55,6 @@ NOT_OURS = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdErr
 """The broker's errors for a commit by a member that has left the group, or in an older generation."""
 
 REFUSED = (
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
@@ -158,6 +158,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
         Raises
         ------
+        PutOutError
+            This client may not read the group any more. The membership has ended: aiokafka's does not go on by itself.
         BrokerError
             A listener failed, the group refuses this member, or another member has the same instance id.
         """
@@ -167,6 +169,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         ended = coordinator._coordination_task.done()
         try:
             coordinator.check_errors()
+        except GroupAuthorizationFailedError as error:
+            raise PutOutError(self._may_not_read_the_group) from error
         except KafkaError as error:
             retriable = not ended and not isinstance(error, REFUSED)
             if retriable:
@@ -200,6 +204,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             return None
         settings = self._settings
         return Member(settings.group_id, self._generation, self._member_id, settings.group_instance_id)
+
+    @property
+    def _may_not_read_the_group(self) -> str:
+        return (
+            f"consumer group {self._settings.group_id}: GROUP_AUTHORIZATION_FAILED: grant this client the right to "
+            "read the group (as deploy/kafka/acls.sh does)"
+        )
 
     @property
     def client(self) -> Any:
@@ -240,9 +251,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
         Raises
         ------
+        HeldError
+            This client may not read the topics of some; the offsets of all others are committed.
+        RightError
+            It may not read the group.
         BrokerError
-            Not acknowledged within ``timeout_s`` (aiokafka itself would try for ever), or refused; not ``retriable`` if
-            this client may not commit.
+            Not acknowledged within ``timeout_s`` (aiokafka itself would try for ever), or refused.
         """
         coordinator = self._consumer._coordinator
         commits = {TopicPartition(*p): OffsetAndMetadata(offset, metadata.get(p, "")) for p, offset in offsets.items()}
@@ -268,6 +282,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 f"offset commit of group {self._settings.group_id}: no broker answered within {timeout_s:.0f} s",
                 retriable=True,
             ) from error
+        except TopicAuthorizationFailedError as error:
+            (topics,) = error.args
+            denied = [partition for partition in offsets if partition[0] in topics]
+            raise HeldError({p: f"offset commit of {p[0]}[{p[1]}]: {MAY_NOT_READ}" for p in denied}) from error
+        except GroupAuthorizationFailedError as error:
+            raise RightError(self._may_not_read_the_group) from error
         except KafkaError as error:
             raise BrokerError(
                 f"offset commit of group {self._settings.group_id}: the broker answered {type(error).__name__} {error}",

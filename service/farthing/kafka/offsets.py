@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 Partition = tuple[str, int]
 """(topic, partition)"""
+
+_NOTHING: Final = -1  # no offset is committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,19 @@ class OffsetTracker:
         self._assignments = 0
         self._numbers = 0
 
-    def assign(self, partition: Partition, offset: int) -> None:
-        """Take over a partition; its first block begins at ``offset``, which counts as committed."""
+    def assign(self, partition: Partition, offset: int, *, committed: bool = True) -> None:
+        """Take over a partition; its first block begins at ``offset``.
+
+        If that is not what the group has committed, it is committable at once: the end of a log, where a partition
+        without a commit may begin, is another one when it is asked for again.
+        """
         self._assignments += 1
-        self._owned[partition] = _Owned(self._assignments, offset, offset, offset)
+        self._owned[partition] = _Owned(self._assignments, offset, offset, offset if committed else _NOTHING)
+
+    @property
+    def has_new_starts(self) -> bool:
+        """Whether a partition of ours has never been committed in its log."""
+        return any(owned.committed == _NOTHING for owned in self._owned.values())
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """Give up partitions. Those that are not ours are ignored."""

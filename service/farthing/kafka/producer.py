@@ -91,6 +91,11 @@ class BatchProducer:
         """Whether there is a transaction that can be committed."""
         return self._transactions is not None and self._transactions.is_open and not self._needs_identity
 
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether there is a transaction that can only be aborted."""
+        return self._transactions is not None and self._transactions.is_open and self._needs_identity
+
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)
@@ -271,10 +276,14 @@ class BatchProducer:
             await asyncio.wait_for(refresh_metadata(self._client), left)
             if not requests:
                 await asyncio.sleep(RETRY_PAUSE_S)
-        if self._transactions is not None:
-            await self._transactions.add(p for groups in requests.values() for group in groups for p in group)
-        calls = [self._request(node, group, queues, left) for node, groups in requests.items() for group in groups]
+        sent = [(node, group) for node, groups in requests.items() for group in groups]
         retry = False
+        if self._transactions is not None:
+            refused = await self._transactions.add(partition for _, group in sent for partition in group)
+            for partition, code in refused.items():
+                retry |= await self._settle(sending, partition, code, [])
+            sent = [(node, kept) for node, group in sent if (kept := [p for p in group if p not in refused])]
+        calls = [self._request(node, group, queues, left) for node, group in sent]
         for answers in await asyncio.gather(*calls):
             retry |= answers is None
             for partition, code, places in answers or ():

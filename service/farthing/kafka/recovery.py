@@ -46,6 +46,8 @@ class Beginning:
     offset: int
     metadata: str  # committed with the offset; empty if there is none
     log: Incarnation | None
+    committed: bool = True
+    """Whether it is what the group has committed; otherwise ``auto_offset_reset`` chose it."""
 
 
 class Committed(Protocol):
@@ -84,10 +86,16 @@ class Recovery:
         self._known_logs = known_logs
         self._clock = clock
         self._beyond_since: dict[Partition, float] = {}
+        # What was chosen and may not be committed yet. Who asks for a log's end again gets a later one, and what came
+        # in between would be left out.
+        self._begun: dict[Partition, int] = {}
+        self._begun_anew: dict[tuple[Partition, int], int] = {}
 
     def clear(self) -> None:
         """Forget everything: partitions are given up."""
         self._beyond_since.clear()
+        self._begun.clear()
+        self._begun_anew.clear()
 
     async def begin(self, partitions: list[Partition]) -> dict[Partition, Beginning]:
         """Find where to begin: at the group's committed offset, else where ``auto_offset_reset`` says.
@@ -102,17 +110,21 @@ class Recovery:
         except (KafkaError, TimeoutError) as error:
             raise BrokerError(f"reading committed offsets: {type(error).__name__} {error}", retriable=True) from error
         begins = {p: Beginning(offset, text, Incarnation.read(text)) for p, (offset, text) in committed.items()}
+        for partition in committed:
+            self._begun.pop(partition, None)
         missing = [partition for partition in partitions if partition not in committed]
         if not missing:
             return begins
         if self._settings.auto_offset_reset == "none":
             raise no_offset(missing[0])
-        offsets = await self._bounds(missing, end=self._settings.auto_offset_reset == "latest")
+        if new := [partition for partition in missing if partition not in self._begun]:
+            self._begun |= await self._bounds(new, end=self._settings.auto_offset_reset == "latest")
         # A broker deletes a group's offsets with their topic, so the topic may be a new one.
         known = {partition: self._watch.remembered(partition) for partition in missing}
         if unknown := [partition for partition, log in known.items() if log is None]:
             known |= await self._known_logs(unknown)
-        return begins | {p: Beginning(offset, "", known[p]) for p, offset in offsets.items()}
+        chosen = {p: self._begun[p] for p in missing if p in self._begun}
+        return begins | {p: Beginning(offset, "", known[p], committed=False) for p, offset in chosen.items()}
 
     async def is_beyond(self, partition: Partition, position: int, high_watermark: int) -> bool:
         """Return whether the log has been shorter than our position for a while.
@@ -157,10 +169,13 @@ class Recovery:
         if self._settings.auto_offset_reset == "none":
             raise no_offset(partition)
         offset = end if self._settings.auto_offset_reset == "latest" else begin
-        lost = begin - position
+        lost = offset - position
+        note = "retention deleted them before they were scored"
+        if offset > begin:
+            note += f", or kafka.auto_offset_reset = 'latest' leaves them out (from {begin} on)"
         log.error(
             "events_lost", topic=partition[0], partition=partition[1], offset=position, lost=lost, continues_at=offset,
-            note="retention deleted them before they were scored",
+            note=note,
         )  # fmt: skip
         return Moved(offset, self._watch.number(partition), "retention", lost, position)
 
@@ -174,12 +189,14 @@ class Recovery:
             )
         begin, end = await self._both_bounds(partition)
         offset = begin if new.begins_at is None else max(begin, new.begins_at)
+        number = self._watch.number(partition) + 1
         if policy == "latest":
-            offset = end
+            before = self._begun_anew.get((partition, number), end)
+            offset = self._begun_anew[partition, number] = before if begin <= before <= end else end
         log.error(
             "new_log", topic=partition[0], partition=partition[1], offset=position, reason=new.why, continues_at=offset,
         )  # fmt: skip
-        return Moved(offset, self._watch.number(partition) + 1, "new_log")
+        return Moved(offset, number, "new_log")
 
     async def _both_bounds(self, partition: Partition) -> tuple[int, int]:
         begins, ends = await self._bounds([partition], end=False), await self._bounds([partition], end=True)

@@ -19,10 +19,11 @@ from typing import Any, Final
 import structlog
 from aiokafka import errors as kafka_errors
 
-from farthing.errors import BrokerError
+from farthing.errors import BrokerError, RightError
 from farthing.kafka.asking import GROUP_COORDINATOR, TRANSACTION_COORDINATOR, ask_coordinator
 from farthing.kafka.client import ProducerId, any_node, knows_node, refresh_metadata
 from farthing.kafka.error_codes import error_of
+from farthing.kafka.fetching import MAY_NOT_READ
 from farthing.kafka.frames import Frames
 from farthing.kafka.membership import Member
 from farthing.kafka.offsets import Partition
@@ -35,6 +36,7 @@ from farthing.kafka.protocol import (
     Api,
     Message,
 )
+from farthing.kafka.sending import HeldError
 
 log = structlog.get_logger()
 
@@ -49,13 +51,15 @@ _MOVED: Final = (14, 15, 16)  # the coordinator is loading, is not available, is
 _AGAIN: Final = (3, 5, 6, 7, 51, 56)  # the topic is not known yet, has no leader; markers are still being written
 _FENCED: Final = (47, 48, 49, 59, 90)  # another producer has this id, or the broker has ended the transaction
 _NOT_OURS: Final = (22, 25, 27, 82)  # the group has moved on
-_REFUSED: Final = {
-    29: "grant this client the right to write to the topics",
+_RIGHTS: Final = {
     30: "grant this client the right to read the group",
     31: "grant this client the right to write to the topics",
-    50: "lower kafka.transaction_timeout_ms, or raise the brokers' transaction.max.timeout.ms",
     53: "grant this client the right to write with the transactional id",
 }
+_TOO_LONG: Final = 50
+_OF_PARTITIONS: Final = (3, 17, 29)  # the topic is gone, has no good name, may not be used: others are not concerned
+_NOT_ATTEMPTED: Final = 55  # nothing is wrong with this partition, but with another one of the request
+_DENIED: Final = 29
 
 
 class FencedError(BrokerError):
@@ -106,25 +110,32 @@ class Transactions:
         self._open = False
         return self._identity
 
-    async def add(self, partitions: Iterable[Partition]) -> None:
+    async def add(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Make partitions part of the transaction, before anything is written to them.
+
+        Returns
+        -------
+        Kafka's error codes of those that cannot be part of it; all others are.
 
         Raises
         ------
         FencedError, BrokerError
             :meth:`begin` must be called again.
         """
-        new = set(partitions) - self._added
-        if not new:
-            return
-        topics = [{"name": topic, "partitions": numbers} for topic, numbers in _by_topic(new).items()]
-        body = {
-            "v3_and_below_transactional_id": self._id, "v3_and_below_producer_id": self._identity.producer_id,
-            "v3_and_below_producer_epoch": self._identity.epoch, "v3_and_below_topics": topics,
-        }  # fmt: skip
-        self._open = True
-        await self._ask(ADD_PARTITIONS_TO_TXN, body, _added_code)
-        self._added |= new
+        new, refused = set(partitions) - self._added, dict[Partition, int]()
+        while new:
+            topics = [{"name": topic, "partitions": numbers} for topic, numbers in _by_topic(new).items()]
+            body = {
+                "v3_and_below_transactional_id": self._id, "v3_and_below_producer_id": self._identity.producer_id,
+                "v3_and_below_producer_epoch": self._identity.epoch, "v3_and_below_topics": topics,
+            }  # fmt: skip
+            self._open = True
+            codes = _added_codes(await self._ask(ADD_PARTITIONS_TO_TXN, body, _added_code))
+            self._added |= {partition for partition, code in codes.items() if not code}
+            bad = {partition: code for partition, code in codes.items() if code in _OF_PARTITIONS}
+            refused |= bad
+            new = new - self._added - bad.keys() if bad else set()  # the broker adds all of a request, or none
+        return refused
 
     async def commit(
         self, offsets: Mapping[Partition, int], metadata: Mapping[Partition, str], member: Member | None
@@ -137,6 +148,8 @@ class Transactions:
 
         Raises
         ------
+        HeldError
+            Some of the offsets' topics may not be read: nothing becomes visible once :meth:`begin` is called.
         FencedError, BrokerError
             Whether it became visible is not known; :meth:`begin` settles it, and the committed offsets say which.
         """
@@ -153,10 +166,15 @@ class Transactions:
                 "topics": _offsets_by_topic(offsets, metadata),
             }  # fmt: skip
             try:
-                await self._ask(TXN_OFFSET_COMMIT, body, _offset_code, key=(GROUP_COORDINATOR, member.group_id))
+                answer = await self._ask(
+                    TXN_OFFSET_COMMIT, body, _offset_code, key=(GROUP_COORDINATOR, member.group_id)
+                )
             except _NotOursError:
                 await self.abort()
                 return False
+            denied = sorted(partition for partition, code in _offset_codes(answer).items() if code == _DENIED)
+            if denied:
+                raise HeldError({p: f"commit of {p[0]}[{p[1]}]: {MAY_NOT_READ}" for p in denied})
         if self._open:
             await self._end(committed=True)
         return True
@@ -225,8 +243,11 @@ class Transactions:
             )
         if code in _NOT_OURS:
             raise _NotOursError
-        if code in _REFUSED:
-            raise BrokerError(f"{place}: {name}; {_REFUSED[code]}", retriable=False)
+        if code in _RIGHTS:
+            raise RightError(f"{place}: {name}; {_RIGHTS[code]}")
+        if code == _TOO_LONG:
+            advice = "lower kafka.transaction_timeout_ms, or raise the brokers' transaction.max.timeout.ms"
+            raise BrokerError(f"{place}: {name}; {advice}", retriable=False)
         if code not in _MOVED + _AGAIN:
             raise BrokerError(f"{place}: {name} (error code {code})", retriable=True)
         return name
@@ -252,16 +273,31 @@ def _error_code(response: Message) -> int:
     return int(response["error_code"])
 
 
-def _added_code(response: Message) -> int:
-    return _worst(
-        row["partition_error_code"]
+def _added_codes(response: Message) -> dict[Partition, int]:
+    return {
+        (topic["name"], row["partition_index"]): row["partition_error_code"]
         for topic in response["results_by_topic_v3_and_below"]
         for row in topic["results_by_partition"]
-    )
+    }
+
+
+def _added_code(response: Message) -> int:
+    """Return the error of the whole request: those of single partitions are left out, if there is any."""
+    codes = set(_added_codes(response).values())
+    return _worst(codes - {*_OF_PARTITIONS, _NOT_ATTEMPTED} if codes.intersection(_OF_PARTITIONS) else codes)
+
+
+def _offset_codes(response: Message) -> dict[Partition, int]:
+    return {
+        (topic["name"], row["partition_index"]): row["error_code"]
+        for topic in response["topics"]
+        for row in topic["partitions"]
+    }
 
 
 def _offset_code(response: Message) -> int:
-    return _worst(row["error_code"] for topic in response["topics"] for row in topic["partitions"])
+    """Return the error of the whole request: offsets of a topic that may not be read concern no others."""
+    return _worst(code for code in _offset_codes(response).values() if code != _DENIED)
 
 
 def _worst(codes: Iterable[int]) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from farthing.errors import BrokerError
-from farthing.kafka import OffsetTracker, Partition, RecordConsumer
+from farthing.kafka import REFUSED_AGAIN_S, HeldError, OffsetTracker, Partition, RecordConsumer
 from farthing.serving.failpoints import failpoint
 from farthing.serving.finality import Finality
 from farthing.serving.metrics import Metrics
@@ -34,7 +34,9 @@ class Commits:
         reports: Reports,
         metrics: Metrics,
         progress: Progress,
+        interval_s: float = 0.0,
     ) -> None:
+        """``interval_s`` is the time from one commit to the next, in seconds."""
         self._consumer = consumer
         self._offsets = offsets
         self._finality = finality
@@ -42,6 +44,36 @@ class Commits:
         self._metrics = metrics
         self._progress = progress
         self._turn = asyncio.Lock()
+        self._interval_s = interval_s
+        self._next = 0.0  # monotonic seconds
+
+    def is_due(self) -> bool:
+        """Whether it is time for a commit; if so, the next one is due an interval later.
+
+        Where a partition begins that was never committed is committed at once, before anything there is scored.
+        """
+        now = time.monotonic()
+        if now < self._next and not self._offsets.has_new_starts:
+            return False
+        self._next = now + self._interval_s
+        return True
+
+    def wait_s(self) -> float | None:
+        """Return how long to wait for something else until a commit is due; None while there is nothing to commit."""
+        if not (self._offsets.in_flight() or self._offsets.committable() or self._finality.is_open):
+            return None
+        return max(self._next - time.monotonic(), 0.0)
+
+    async def undo(self) -> None:
+        """Go back to where the events must be scored again, after an error. Raises BrokerError."""
+        if self._finality.together:
+            self._progress.undone()
+        await self._finality.undo()
+
+    async def end_what_was_given_up(self) -> None:
+        """Abort a transaction that a rebalance has spoiled: nothing may be sent any more that would. Raises as undo."""
+        if self._finality.is_spoiled:
+            await self.undo()
 
     async def commit(self, partitions: list[Partition] | None = None) -> None:
         """Commit what is acknowledged, of some partitions or of all. Raises BrokerError."""
@@ -60,6 +92,14 @@ class Commits:
         while True:
             try:
                 ours = await self._finality.commit(offsets, metadata, COMMIT_TIMEOUT_S)
+                break
+            except HeldError as error:
+                if self._finality.together:
+                    raise
+                for partition, reason in error.reasons.items():
+                    self._consumer.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
+                    del offsets[partition]  # all others are committed
+                ours = True
                 break
             except BrokerError as error:
                 if _METADATA_TOO_LONG not in str(error) or not (metadata or self._consumer.marks_offsets):
@@ -82,3 +122,5 @@ class Commits:
             if epoch == self._consumer.epoch:  # otherwise a partition's log may be another one now
                 self._offsets.committed(offsets)
             self._progress.committed()
+        elif self._finality.together:
+            self._progress.undone()

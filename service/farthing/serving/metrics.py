@@ -289,7 +289,9 @@ class Metrics:
             self.unreadable.labels(route).set_function(partial(shown, route, attrgetter("unreadable")))
 
     def set_rebalances(self, count: int, seconds: float) -> None:
-        """Bring the rebalance counters up to the consumer's running totals."""
+        """Bring the rebalance counters up to the consumer's running totals; those of a new consumer begin anew."""
+        if count < self._rebalances or seconds < self._rebalance_seconds:
+            self._rebalances, self._rebalance_seconds = 0, 0.0
         self.rebalances.inc(count - self._rebalances)
         self.rebalance_seconds.inc(seconds - self._rebalance_seconds)
         self._rebalances, self._rebalance_seconds = count, seconds

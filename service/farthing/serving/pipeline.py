@@ -98,18 +98,18 @@ class Pipeline:
         self._progress = Progress(
             kafka, topics, self._consumer, self._offsets, metrics, health, stall_timeout_s=stall_timeout_s
         )
-        self._commit_interval_s = commit_interval_s
         self._skip_corrupt = on_corrupt_batch == "skip"
         self._scoring = ScoringThread(stall_timeout_s)
         self._delivery = Delivery(
             self._producer, self._limits, self._offsets, self._reports, metrics, self._progress, self._scoring.call,
             self._consumer.written,
         )  # fmt: skip
-        self._commits = Commits(self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress)
+        self._commits = Commits(
+            self._consumer, self._offsets, self._finality, self._reports, metrics, self._progress, commit_interval_s
+        )  # fmt: skip
         self._producing: asyncio.Task[None] | None = None
         self._joining = Joining(kafka, health)
-        self._joined = False
-        self._next_commit = 0.0
+        self.joined = False
 
     async def run(self, stop: asyncio.Event, *, drain_timeout_s: float) -> None:
         """Join the group and work until ``stop``; then finish what is in flight, commit and leave in time.
@@ -130,9 +130,9 @@ class Pipeline:
             if stop.is_set():
                 looking.cancel()
                 deadline = time.monotonic() + drain_timeout_s
-                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self._joined else 0)
+                await asyncio.wait({working}, timeout=max(drain_timeout_s - LEAVE_TIMEOUT_S, 0) if self.joined else 0)
                 left = max(deadline - time.monotonic(), 1.0)
-                if not self._joined:
+                if not self.joined:
                     log.info("stopped_while_joining", note="nothing had been read; leaving the group")
                     left = CLOSE_TIMEOUT_S
                 elif not working.done():
@@ -158,17 +158,14 @@ class Pipeline:
             await self._reports.start()
             self._joining.begin(JOINING)
             await self._consumer.start()
-        self._joined = True
+        self.joined = True
         self._progress.begin()
         await self._loop(stop)
-        try:
+        for last in (self._settle, self._commits.end_what_was_given_up, self._finish):
             try:
-                await self._settle()
-            except HeldError as error:  # the other partitions have something to commit
+                await last()
+            except BrokerError as error:  # other partitions may have something to commit
                 log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
-            await self._finish(self._offsets.partitions())
-        except BrokerError as error:
-            log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
     async def _loop(self, stop: asyncio.Event) -> None:
         fetching = asyncio.create_task(self._fetch())
@@ -176,7 +173,8 @@ class Pipeline:
         try:
             while not stop.is_set():
                 if not self._backlog:
-                    await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    waits = {fetching, stopping}
+                    await asyncio.wait(waits, timeout=self._commits.wait_s(), return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
                 try:
@@ -187,6 +185,8 @@ class Pipeline:
                             self._backlog.add(fetched.partitions)
                         answered = fetched.answered
                         fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                    if self._offsets.has_new_starts:
+                        await self._commit_when_due()
                     await self._work()
                     await self._commit_when_due()
                     if answered and not self._offsets.in_flight():
@@ -263,24 +263,24 @@ class Pipeline:
                     self._producing = None
 
     async def _commit_when_due(self) -> None:
-        if time.monotonic() < self._next_commit:
+        if not self._commits.is_due():
             return
-        self._next_commit = time.monotonic() + self._commit_interval_s
         if self._producing is not None and (self._finality.together or self._producing.done()):
             await self._settle()
+        await self._commits.end_what_was_given_up()
         self._positions.pass_gaps()
         self._limits.read_when_due()
         await self._commits.commit()
         await self._reports.publish(self._offsets.partitions())
 
-    async def _finish(self, partitions: list[Partition]) -> None:
-        """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
+    async def _finish(self, partitions: list[Partition] | None = None) -> None:
+        """Commit what is acknowledged there or anywhere, and wait a moment for the last totals to be published."""
         await self._commits.commit(partitions)
-        await self._reports.publish(partitions, everything=True)
+        await self._reports.publish(self._offsets.partitions() if partitions is None else partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """Go back to what is acknowledged after an error of the broker, pause, and try again."""
-        if not error.retriable:
+        if not error.passes:
             raise error
         pause = 0.0
         if isinstance(error, HeldError):
@@ -295,9 +295,9 @@ class Pipeline:
                 log.warning("produce_failed", error=str(producing.exception()))
         self._backlog.clear()
         try:
-            await self._finality.undo()
+            await self._commits.undo()
         except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
-            if not trouble.retriable:
+            if not trouble.passes:
                 raise
             pause = self._progress.trouble(trouble)
         await asyncio.wait({stopping}, timeout=pause)

@@ -27,10 +27,10 @@ class Positions:
     seek: Callable[[Partition, int], None]
     _gaps: dict[Partition, Moved] = field(default_factory=dict)  # made by retention after events that are under way
 
-    def begin(self, partition: Partition, offset: int, metadata: str) -> None:
-        """Take over a partition; ``metadata`` was committed with its offset."""
+    def begin(self, partition: Partition, offset: int, metadata: str, committed: bool = True) -> None:
+        """Take over a partition; ``metadata`` was committed with its offset, if that was ``committed``."""
         self._gaps.pop(partition, None)
-        self.offsets.assign(partition, offset)
+        self.offsets.assign(partition, offset, committed=committed)
         self.reports.assign(partition, offset, metadata)
         self.metrics.took_over(partition)
 
@@ -69,7 +69,7 @@ class Positions:
             self._pass(partition)
             return
         self._gaps.pop(partition, None)
-        self.offsets.assign(partition, moved.offset)
+        self.offsets.assign(partition, moved.offset, committed=False)
         self.reports.move(partition, moved.offset, moved.log, moved.lost)
         self.metrics.moved(partition, moved)
         if moved.reason == "known_log":

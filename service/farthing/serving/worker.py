@@ -44,6 +44,7 @@ from farthing.serving import failpoints, topics
 from farthing.serving.accounting import Accounting, Scored
 from farthing.serving.metrics import Metrics
 from farthing.serving.pipeline import Pipeline
+from farthing.serving.rejoining import keep_running
 from farthing.serving.reporter import Reporter
 from farthing.serving.reporting import NoReports, Reports
 from farthing.serving.route import Route, RouteTopics
@@ -129,25 +130,25 @@ class Worker:
         readers = await self._unless_stopped(self._follow_pacing(routes, self._metrics))
         if readers is None:
             return
-        reports = self._make_reports(routes, self._metrics)
-        pipeline = Pipeline(
-            routes,
-            settings.kafka.for_worker(self._index),
-            self._metrics,
-            self._health,
-            commit_interval_s=settings.worker.commit_interval_ms / 1000,
-            stall_timeout_s=settings.worker.stall_timeout_ms / 1000,
-            on_corrupt_batch=settings.worker.on_corrupt_batch,
-            reports=reports,
-            transactional_id=self._transactional_id(),
-        )
-        self._lag = pipeline.lag
+        make = partial(self._make_pipeline, routes, self._metrics, self._transactional_id())
         settle_collector()
+        drain_timeout_s = settings.worker.drain_timeout_ms / 1000
         try:
-            await pipeline.run(self._stop, drain_timeout_s=settings.worker.drain_timeout_ms / 1000)
+            await keep_running(make, self._stop, self._health, drain_timeout_s=drain_timeout_s)
         finally:
             for reader in readers:
                 await reader.close(1.0)
+
+    def _make_pipeline(self, routes: Sequence[Route], metrics: Metrics, transactional_id: str | None) -> Pipeline:
+        worker = self._settings.worker
+        pipeline = Pipeline(
+            routes, self._settings.kafka.for_worker(self._index), metrics, self._health,
+            commit_interval_s=worker.commit_interval_ms / 1000, stall_timeout_s=worker.stall_timeout_ms / 1000,
+            on_corrupt_batch=worker.on_corrupt_batch, reports=self._make_reports(routes, metrics),
+            transactional_id=transactional_id,
+        )  # fmt: skip
+        self._lag = pipeline.lag
+        return pipeline
 
     def _make_reports(self, routes: Sequence[Route], metrics: Metrics) -> Reports:
         """Make the publisher of usage and heartbeats."""

@@ -110,7 +110,7 @@ class Consumer:
                 return Fetched(epoch, ())
             offset, metadata = self._world.committed.get(partition[1], (0, ""))
             self._positions[partition] = offset
-            self._on_position(partition, offset, metadata)
+            self._on_position(partition, offset, metadata, partition[1] in self._world.committed)
         asked = {p: position for p, position in self._positions.items() if p not in self.left_out}
         if not self._positions:
             await asyncio.sleep(NOTHING_ASSIGNED_S)

@@ -54,9 +54,9 @@ class NeverGoesBack(OffsetTracker):
 class RemembersOldAssignments(OffsetTracker):
     """Keeps what was acknowledged in an older assignment, and takes it for the new one's."""
 
-    def assign(self, partition, offset):
+    def assign(self, partition, offset, **committed):
         before = self._owned.get(partition)
-        super().assign(partition, offset)
+        super().assign(partition, offset, **committed)
         if before is not None:
             self._owned[partition].begun = self._owned[partition].done = max(before.begun, offset)
 
@@ -100,9 +100,9 @@ class CountsTwice(Pipeline):
         await super()._on_revoked(partitions)
         self._reports._counts.update(kept)
 
-    def _again(self, partition, offset, metadata):
+    def _again(self, partition, offset, metadata, committed):
         known = self._reports._counts.get(partition)
-        self._begin(partition, offset, metadata if known is None else str(known))
+        self._begin(partition, offset, metadata if known is None else str(known), committed)
 
 
 class CommitsAtOnce(Commits):
