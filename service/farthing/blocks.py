@@ -64,8 +64,7 @@ class Status(IntEnum):
     SINK_REFUSED = 23  # the broker refuses this score for another reason
 
 
-N_STATUSES: Final = max(Status) + 1
-"""Length of an array that is indexed by Status."""
+N_STATUSES: Final = max(Status) + 1  # length of an array that is indexed by Status
 
 
 class Presence(IntEnum):
@@ -102,8 +101,8 @@ class FetchedPartition:
     """What one fetch returned for one partition, as the broker sent it.
 
     ``data`` has whole record batches, then perhaps the first part of another, which is left for the next fetch. It may
-    be a view of the whole response, and then keeps it alive. ``aborted`` lists (producer_id, first_offset) of the
-    aborted transactions, as Kafka's Fetch response does. ``log`` rises from 0 each time that the topic is made anew.
+    be a view of the whole response, and then keeps it alive. ``aborted`` lists (producer_id, first_offset), as Kafka's
+    Fetch response does. ``log`` rises from 0 each time that the topic is made anew.
     """
 
     topic: str
@@ -121,8 +120,7 @@ class Segment:
 
     ``next_offset`` is the offset to commit when every row is answered: from the last whole batch's header, not from
     the last record (compaction and control batches leave gaps), unless a piece of a batch was read. ``fault`` is set
-    when the bytes after the rows cannot be read; ``fault.next_offset``, where known, is the offset after the
-    unreadable batch.
+    when the bytes after the rows cannot be read; its ``next_offset``, where known, is that after the batch.
     """
 
     topic: str
@@ -145,7 +143,7 @@ class CutRecord:
     record_bytes: int
     value_bytes: int  # length and digest of what begins at ``start``
     sha256: str
-    headers_count: int = 0  # none of them is kept
+    headers_count: int = 0  # none of them is kept, so these describe them
     headers_bytes: int = 0
     headers_sha256: str = ""
 
@@ -190,8 +188,7 @@ class RecordBlock:
         lengths = np.fromiter((0 if value is None else len(value) for value in values), np.int64, n)
         null = np.fromiter((value is None for value in values), np.bool_, n)
         stop = np.cumsum(lengths)
-        none = np.full(n, -1, np.int64)
-        empty = np.zeros(n, np.int64)
+        none, empty = np.full(n, -1, np.int64), np.zeros(n, np.int64)
         return cls(
             buffer=np.frombuffer(bytearray().join(value for value in values if value is not None), np.uint8),
             offsets=np.arange(n, dtype=np.int64),

@@ -242,7 +242,7 @@ class Metrics:
             ["route"], registry=r,
         )  # fmt: skip
         self.partitions = Gauge("farthing_assigned_partitions", "Partitions assigned to this worker.", registry=r)
-        self.halted = Gauge("farthing_halted_partitions", "Partitions on hold, for whatever reason; /ready says which.", registry=r)
+        self.halted = Gauge("farthing_halted_partitions", "Partitions on hold; /ready says which, and why.", registry=r)
         self.state = Enum("farthing_worker_state", "State of this worker.", states=STATES, registry=r)
         self.model = Info("farthing_model", "Model that a route scores with.", ["route"], registry=r)
         self._rebalances, self._rebalance_seconds = 0, 0.0
