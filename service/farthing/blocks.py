@@ -145,9 +145,7 @@ class CutRecord:
     record_bytes: int
     value_bytes: int  # length and digest of what begins at ``start``
     sha256: str
-    headers_count: int = 0  # none of them is kept
-    headers_bytes: int = 0
-    headers_sha256: str = ""
+    headers: tuple[int, int, str] = (0, 0, "")  # how many there were, their length and digest: none is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,9 +307,7 @@ class BidBlock:
     status: Bytes  # (n,) Status
     scores: NDArray[np.float32]  # (n_rows, n_heads); the first head's is the score for a click
     labels: Bytes  # (n_rows,) Outcome of each impression
-    prices_micros: (
-        Int64s  # (n_rows,) millionths of the currency per thousand impressions (CPM); 0 where there is no bid
-    )
+    prices_micros: Int64s  # (n_rows,) millionths of the currency per thousand impressions (CPM); 0: no bid
     outcomes: Bytes  # (n,) Outcome of each request: BID where any impression has one, else its first impression's
     test: Bytes  # (n,) 1 where the request says test = 1: answered, never billed
     now_ms: int
