@@ -35,7 +35,7 @@ def found(letters, *records, scored=False):
     again = [Again(1, key, value, ((name, b"%d" % offset),)) for key, value, offset in records]
     for block in decode_whole(part(again), Arena()):
         done.read(3, block)
-    return done, [done.has(one) for one in letters]
+    return done, [done.has(one) for one in letters if one.offset is not None]
 
 
 def digest(data):
@@ -66,3 +66,7 @@ def test_headers_that_no_letter_has_take_no_memory():
     numbers = np.random.default_rng(0).integers(0, 1 << 62, 500).tolist()
     done, _ = found([WHOLE], *[(*EVENT, number) for number in numbers])
     assert not done._done
+
+
+def test_without_a_letter_of_ours_nothing_is_there_already():
+    assert not found([letter(*EVENT, offset=-1)], (*EVENT, 7))[0]._done

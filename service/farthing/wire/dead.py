@@ -197,11 +197,12 @@ def _fit(records: RecordBlock, letters: _Letters, fixed_bytes: Int64s, room: int
             letters.add(k, "value_bytes", known.value_bytes)
             if left >= _CUT_BYTES:
                 letters.add(k, "value_sha256", known.sha256)
-            if known.headers_count:
-                letters.add(k, "headers_count", known.headers_count)
-                letters.add(k, "headers_bytes", known.headers_bytes)
+            count, size, digest = known.headers
+            if count:
+                letters.add(k, "headers_count", count)
+                letters.add(k, "headers_bytes", size)
                 if left >= _CUT_BYTES:
-                    letters.add(k, "headers_sha256", known.headers_sha256)
+                    letters.add(k, "headers_sha256", digest)
         value = records.buffer[records.value_start[row] : letters.value_stop[k]]
         key = records.buffer[records.key_start[row] : records.key_stop[row]]
         for name, size, part, data in zip(_PARTS, sizes, parts, (value, key, own.of(k)), strict=True):

@@ -115,7 +115,5 @@ class LongRecord:
             record_bytes=self._size,
             value_bytes=stop - start,
             sha256=self._sha256.hexdigest(),
-            headers_count=self._headers_count,
-            headers_bytes=self._headers_bytes,
-            headers_sha256=self._headers_sha256.hexdigest(),
+            headers=(self._headers_count, self._headers_bytes, self._headers_sha256.hexdigest()),
         )
