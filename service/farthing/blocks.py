@@ -143,9 +143,7 @@ class CutRecord:
     record_bytes: int
     value_bytes: int  # length and digest of what begins at ``start``
     sha256: str
-    headers_count: int = 0  # none of them is kept, so these describe them
-    headers_bytes: int = 0
-    headers_sha256: str = ""
+    headers: tuple[int, int, str] = (0, 0, "")  # how many there were, their length and digest: none is kept
 
 
 @dataclass(frozen=True, slots=True)
