@@ -19,6 +19,10 @@ from farthing.doctor.run import say
 from farthing.errors import BrokerError
 from farthing.kafka.looking import Cluster, GroupState
 from farthing.kafka.rights import NOT_TOLD, TopicState, rights_of
+from farthing.kernels.cache import KernelCache
+from farthing.scoring.signature import new_key_pair, sign
+from tests.column_factory import write_column_bundle
+from tests.scoring.test_signature import COVERED
 
 ALL = frozenset(["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "IDEMPOTENT_WRITE"])
 ROUTE = {"bundle": "moderation", "source": "e", "sink": "s", "dead_letters": "d", "max_event_bytes": 100_000}
@@ -212,6 +216,33 @@ def test_what_a_bundle_s_process_says():
 async def test_a_bundle_that_is_not_there():
     (row,) = await bundles.bundle(SETTINGS.route[0].model_copy(update={"bundle": "nosuch"}))
     assert row.state == "failed" and "no bundle 'nosuch'" in row.found
+    assert row.mend == "Give the folder that holds manifest.json"
+
+
+def test_a_bundle_must_be_signed_where_keys_are_trusted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(KernelCache, "save_overload", KernelCache.save_overload)  # main changes it, for its process
+    folder = write_column_bundle(tmp_path / "b", manifest=COVERED)
+
+    def rows(*trusted_keys):
+        wanted = {"bundle": str(folder), "fields": {}, "max_event_bytes": 1000}
+        assert bundles.main([json.dumps(wanted | {"trusted_keys": [str(tmp_path / key) for key in trusted_keys]})]) == 0
+        return bundles.rows_of("bundle of e", str(folder), json.loads(capsys.readouterr().out))
+
+    private, public = new_key_pair()
+    (tmp_path / "key.pem").write_bytes(private)
+    (tmp_path / "pub.pem").write_bytes(public)
+    (tmp_path / "other.pem").write_bytes(new_key_pair()[1])
+    assert [row.state for row in rows()] == ["ok"]
+    *_, row = rows("pub.pem")
+    assert (row.state, row.check) == ("failed", "bundle of e: signature") and "must be signed" in row.found
+    manifest = folder / "manifest.toml"
+    manifest.with_name("manifest.toml.sig").write_bytes(sign(manifest.read_bytes(), tmp_path / "key.pem"))
+    good = rows("pub.pem")
+    assert [row.state for row in good] == ["ok", "ok"] and "pub.pem" in good[1].found
+    *_, row = rows("other.pem")
+    assert row.state == "failed" and "is no signature" in row.found
+    (row,) = rows("none.pem")
+    assert row.state == "failed" and row.found.startswith("model.trusted_keys: key ")
 
 
 ROWS = [ok("a", "good"), warning("b [x]", "slow", "wait"), failed("c", "bad", "mend it"), skipped("d", "not asked")]

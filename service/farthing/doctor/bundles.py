@@ -11,20 +11,29 @@ import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from farthing.doctor.checks import Row, failed, ok, skipped, warning
-from farthing.errors import FarthingError
+from farthing.errors import BundleError, FarthingError
 from farthing.sections import RouteSettings
+
+if TYPE_CHECKING:
+    from farthing.scoring.signature import TrustedKeys
 
 TIMEOUT_S: Final = 12.0
 """Loading takes about two seconds with kept kernels; compiling them may take a minute."""
 
 
-async def bundle(route: RouteSettings) -> list[Row]:
-    """Load a route's bundle and give known events to it."""
+async def bundle(route: RouteSettings, trusted_keys: Sequence[str] = ()) -> list[Row]:
+    """Load a route's bundle and give known events to it; with keys, its signature must be by one of them."""
     check = f"bundle of {route.source}"
-    wanted = json.dumps({"bundle": route.bundle, "fields": route.fields, "max_event_bytes": route.max_event_bytes})
+    wanted = json.dumps(
+        {
+            "bundle": route.bundle, "fields": route.fields, "max_event_bytes": route.max_event_bytes,
+            "trusted_keys": trusted_keys,
+        }
+    )  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-B", "-m", "farthing.doctor.bundles", wanted,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -59,7 +68,10 @@ def rows_of(check: str, bundle: str, found: Mapping[str, Any]) -> list[Row]:
     """Say what the process found."""
     if "error" in found:
         what, _, mend = str(found["error"]).partition("; ")
-        return [failed(check, what, mend or f"copy the bundle again, and try `farthing model verify {bundle}`")]
+        if not mend and found.get("missing"):
+            what, _, mend = what.rpartition(". ")
+        mend = mend or f"copy the bundle again, and try `farthing model verify {bundle}`"
+        return [failed(check, what, mend), *signature(check, found)]
     rows = [
         ok(check, f"{found['model']}: digests hold, and {found['golden_events']} known events have their scores here")
     ]
@@ -71,8 +83,21 @@ def signature(check: str, found: Mapping[str, Any]) -> list[Row]:
     if "signature" not in found:
         return []
     good, text = found["signature"]
-    mend = "sign it, or fetch it again from where it was signed"
+    mend = "sign it (`farthing model sign`), or get it again from who signed it"
     return [ok(f"{check}: signature", text) if good else failed(f"{check}: signature", text, mend)]
+
+
+def signed(folder: Path, trusted: TrustedKeys) -> tuple[bool, str]:
+    """Check the signature of the bundle in a folder: whether it is right, and what was found."""
+    from farthing.scoring.column_bundle import COLUMN_MANIFEST
+    from farthing.scoring.manifest import MANIFEST
+
+    file = next((file for name in (COLUMN_MANIFEST, MANIFEST) if (file := folder / name).exists()), folder / MANIFEST)
+    try:
+        trusted.check(file, file.read_bytes())
+    except (BundleError, OSError) as error:
+        return False, str(error)
+    return True, f"by the key in {' or '.join(name for name, _ in trusted.keys)}"
 
 
 def no_route() -> Row:
@@ -84,16 +109,24 @@ def main(arguments: Sequence[str]) -> int:
     """Load a bundle and print what was found as JSON."""
     from farthing.kernels.cache import KernelCache
     from farthing.model.scorer import Scorer
+    from farthing.model.shipped import find_bundle
+    from farthing.payload import naming
+    from farthing.scoring.signature import TrustedKeys
 
     KernelCache.save_overload = lambda *_: None  # type: ignore[method-assign]
     wanted = json.loads(arguments[0])
+    found: dict[str, Any] = {"missing": True}
     try:
-        scorer = Scorer.load(
-            wanted["bundle"], max_event_bytes=wanted["max_event_bytes"], fields=wanted["fields"], verify=False
-        )
-        found: dict[str, Any] = {"model": scorer.model_id, "golden_events": scorer.verify().golden_events}
+        folder = find_bundle(wanted["bundle"])
+        found = {}
+        with naming("model.trusted_keys:"):
+            trusted = TrustedKeys.read(wanted["trusted_keys"])
+        if trusted:
+            found["signature"] = signed(folder, trusted)
+        scorer = Scorer.load(folder, max_event_bytes=wanted["max_event_bytes"], fields=wanted["fields"], verify=False)
+        found |= {"model": scorer.model_id, "golden_events": scorer.verify().golden_events}
     except FarthingError as error:
-        found = {"error": str(error)}
+        found["error"] = str(error)
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 

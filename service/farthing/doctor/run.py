@@ -59,8 +59,9 @@ async def examine(settings: Settings) -> list[Row]:
         today = datetime.datetime.now(datetime.UTC).date()
         return await asyncio.to_thread(lambda: machine(settings) + prices(settings, today))
 
+    keys = settings.model.trusted_keys
     bundle_checks = [
-        within(f"bundle of {route.source}", partial(bundles.bundle, route), (OSError,), seconds=ALL_TIMEOUT_S)
+        within(f"bundle of {route.source}", partial(bundles.bundle, route, keys), (OSError,), seconds=ALL_TIMEOUT_S)
         for route in settings.route
     ]
     broker_rows, here_rows, *bundle_rows = await asyncio.gather(

@@ -39,6 +39,7 @@ from farthing.process.first_start import COMPILING, compiling
 from farthing.process.http import Endpoint
 from farthing.process.memory import keep_freed_memory, settle_collector
 from farthing.process.probes import Health, listen
+from farthing.scoring.signature import TrustedKeys
 from farthing.serving import failpoints, topics
 from farthing.serving.accounting import Accounting, Scored
 from farthing.serving.metrics import Metrics
@@ -231,14 +232,13 @@ class Worker:
         began = time.monotonic()
         say(f"loading {route.bundle}")
         log.info("loading", bundle=route.bundle)
+        with naming("model.trusted_keys:"):
+            TrustedKeys.read(self._settings.model.trusted_keys)
         with naming(f"route {route.source}: fields:"):
             stages = Scorer.load(
-                route.bundle,
-                max_event_bytes=route.max_event_bytes,
-                threads=self._settings.worker.threads,
-                fields=route.fields,
-                trusted_keys=self._settings.model.trusted_keys,
-            ).stages
+                route.bundle, max_event_bytes=route.max_event_bytes, threads=self._settings.worker.threads,
+                fields=route.fields, trusted_keys=self._settings.model.trusted_keys,
+            ).stages  # fmt: skip
         if stages.task != "bidding" and (route.pacing is not None or route.campaign is not None):
             raise ConfigError(
                 f"route {route.source}: pacing and campaign are for bidding, but the task of {route.bundle} is "
