@@ -8,16 +8,17 @@ import time
 from dataclasses import replace
 
 import pytest
+from aiokafka.errors import ClusterAuthorizationFailedError, IncompatibleBrokerVersion
 from rich.console import Console
 
 from farthing.config import Settings
-from farthing.doctor import bundles, machine, topics
+from farthing.doctor import bundles, machine, topics, transactions
 from farthing.doctor.checks import Row, counted, failed, ok, passed, skipped, warning, within
 from farthing.doctor.clock import CLOSE_MS, clock
 from farthing.doctor.reaching import address, certificate
 from farthing.doctor.run import say
 from farthing.errors import BrokerError
-from farthing.kafka.looking import Cluster, GroupState
+from farthing.kafka.looking import NO_GROUPS, SPOKEN, SPOKEN_IN_TRANSACTIONS, BrokerLook, Cluster, GroupState
 from farthing.kafka.rights import NOT_TOLD, TopicState, rights_of
 from farthing.kernels.cache import KernelCache
 from farthing.scoring.signature import new_key_pair, sign
@@ -97,6 +98,7 @@ def test_what_topics_accept(topic, change, state, found):
     [
         (GroupState(0, "Stable", 3, ALL), "ok"),
         (GroupState(0, "Dead", 0, None), "ok"),
+        (GroupState(0, NO_GROUPS), "ok"),
         (GroupState(30), "failed"),
         (GroupState(0, "Stable", 3, frozenset(["DESCRIBE"])), "failed"),
         (GroupState(15), "failed"),
@@ -116,6 +118,111 @@ def test_an_id_for_the_producer_and_what_is_committed():
     assert topics.committed({}, [])[0].state == "ok"
     rows = topics.committed({("e", 0): (5, "x"), ("e", 1): (5, "")}, [False, True])
     assert rows[0].state == "warning" and "the metadata of 1 " in rows[0].found
+
+
+def test_who_may_not_read_the_usage_topic_is_warned():
+    without = cluster(**{"farthing.usage": {"rights": ALL - {"READ"}}})
+    row = topics.existence(USES["farthing.usage"], without)
+    assert row.state == "warning" and "--operation Read --topic farthing.usage" in row.mend
+    assert topics.existence(USES["s"], cluster(s={"rights": ALL - {"READ"}})).state == "ok"
+
+
+def test_exactly_once_needs_the_requests_of_transactions():
+    names = set(SPOKEN_IN_TRANSACTIONS) - set(SPOKEN)
+    assert names == {"AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn"}
+    assert SPOKEN_IN_TRANSACTIONS["TxnOffsetCommit"] == (28, 3, 3)
+    assert SPOKEN_IN_TRANSACTIONS["InitProducerId"][0] == 22
+
+
+class Asked:
+    """A cluster of two brokers, of which the second coordinates the group if there are groups at all."""
+
+    def __init__(self, topic_error, codes):
+        self.topic_error, self.codes, self.made = topic_error, codes, False
+
+    async def topics(self, _):
+        return {"topics": [{"error_code": self.topic_error}], "brokers": [{"node_id": 1}, {"node_id": 2}]}
+
+    async def coordinator(self, _):
+        self.made = self.topic_error != 0
+        return 2
+
+    async def group(self, node, _):
+        code = self.codes[node - 1]
+        if isinstance(code, Exception):
+            raise code
+        return {"error_code": code, "group_state": "Stable", "members": [1], "authorized_operations": NOT_TOLD}
+
+
+@pytest.mark.parametrize(
+    ("topic_error", "codes", "expected"),
+    [
+        (0, (16, 0), GroupState(0, "Stable", 1)),
+        (3, (16, 16), GroupState(0, NO_GROUPS)),
+        (3, (30, 30), GroupState(30, "Stable", 1)),
+        (29, (16, 0), GroupState(0, "Stable", 1)),
+        (29, (OSError("it is down"), 0), GroupState(0, "Stable", 1)),
+        (0, (0, 16), GroupState(15)),
+    ],
+)
+async def test_looking_for_a_group_makes_no_topic(topic_error, codes, expected):
+    look = BrokerLook(SETTINGS.kafka, timeout_s=1)
+    look._asking = Asked(topic_error, codes)
+    assert await look.group() == expected
+    assert not look._asking.made
+    assert look._coordinator == (
+        None if expected.state == NO_GROUPS or expected.error == 15 else 2 if not expected.error else 1
+    )
+
+
+async def test_a_broker_that_is_down_is_not_one_without_groups():
+    look = BrokerLook(SETTINGS.kafka, timeout_s=1)
+    look._asking = Asked(29, (OSError("it is down"), 16))
+    with pytest.raises(OSError, match="it is down"):
+        await look.group()
+
+
+class Transactional:
+    """What a broker answers about transactions: a code or an error, and its setting or an error."""
+
+    def __init__(self, code, most):
+        self.code, self.most = code, most
+
+    async def transactional_id_code(self, _):
+        return raised_or(self.code)
+
+    async def broker_config(self, _):
+        return raised_or(self.most)
+
+
+def raised_or(value):
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("code", "most", "states"),
+    [
+        (105, "900000", ("ok", "ok")),
+        (16, "9999", ("ok", "failed")),
+        (53, None, ("failed", "skipped")),
+        (IncompatibleBrokerVersion("old"), ClusterAuthorizationFailedError("no"), ("skipped", "skipped")),
+    ],
+)
+async def test_what_exactly_once_needs_beside_its_requests(code, most, states):
+    look = BrokerLook(SETTINGS.kafka, timeout_s=1)
+    look._asking = Transactional(code, most)
+    rows = [await one(SETTINGS.kafka, look) for one in (transactions.transactional_id, transactions.longest)]
+    assert tuple(row.state for (row,) in rows) == states
+
+
+def test_a_ledgers_folder_is_looked_at_for_every_store(monkeypatch):
+    monkeypatch.setattr(machine, "may_write", lambda folder: "ledger" not in str(folder))
+    for store, state in (("rocksdb", "failed"), ("memory", "warning")):
+        settings = Settings.model_validate({"route": [ROUTE], "ledger": {"store": store}})
+        rows = {row.check: row for row in machine.machine(settings)}
+        assert rows["ledger.data_dir"].state == state
 
 
 def test_rights_are_bits():

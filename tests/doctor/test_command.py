@@ -61,7 +61,7 @@ async def topics_of(broker):
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     await admin.start()
     try:
-        return set(await admin.list_topics()) - {"__consumer_offsets"}
+        return set(await admin.list_topics())
     finally:
         await admin.close()
 
@@ -69,6 +69,10 @@ async def topics_of(broker):
 @pytest.mark.kafka
 async def test_a_service_in_order_one_without_topics_and_one_without_rights(guarded_kafka, tmp_path):
     service = Service(guarded_kafka, tmp_path, partitions=2)
+    rows, _ = doctor(service.twin(kafka={"delivery": "exactly_once", "transaction_timeout_ms": 10_000_000}).config)
+    assert "no group yet" in rows["group"]["found"]
+    assert {rows[check]["state"] for check in ("group", "committed offsets", "transactional id", "versions")} == {"ok"}
+    assert rows["transaction timeout"]["state"] == "failed"
     rows, _ = doctor(service.config)
     assert {rows[f"{role} {topic}"]["state"] for role, topic in roles(service)} == {"failed"}
     assert rows[f"scores {service.sink}"]["mend"] == f"run `farthing topics create -c {service.config}`"
@@ -99,7 +103,7 @@ async def test_a_service_in_order_one_without_topics_and_one_without_rights(guar
     alice = service.twin(
         kafka={
             "security_protocol": "SASL_PLAINTEXT", "allow_insecure": True, "sasl_mechanism": "PLAIN",
-            "sasl_plain_username": "alice", "sasl_plain_password_file": str(secret),
+            "sasl_plain_username": "alice", "sasl_plain_password_file": str(secret), "delivery": "exactly_once",
         }
     )  # fmt: skip
     rows, _ = doctor(alice.config)
@@ -108,6 +112,8 @@ async def test_a_service_in_order_one_without_topics_and_one_without_rights(guar
         row = rows[f"{role} {topic}"]
         assert row["state"] == "failed" and "may not see it" in row["found"]
         assert f"--topic {topic}" in row["mend"]
+    assert rows["transactional id"]["state"] == "failed" and "--transactional-id" in rows["transactional id"]["mend"]
+    assert rows["transaction timeout"]["state"] == "skipped"
     assert rows["group"]["state"] == "failed" and f"--group {service.group}" in rows["group"]["mend"]
 
     secret.write_text("wrong")
@@ -136,6 +142,7 @@ def test_whatever_does_not_answer_it_ends_in_time(how, tmp_path):
         rows, seconds = doctor(config)
     failures = [row for row in rows.values() if row["state"] == "failed"]
     assert failures and all(row["mend"] for row in failures)
+    assert how != "silent" or "no answer within 4 s" in rows["client"]["found"]
     assert seconds < 15 + 15
 
 

@@ -112,12 +112,15 @@ def _folders(settings: Settings) -> Iterator[Row]:
             "set XDG_STATE_HOME or TMPDIR to a folder that can",
         )
     )
-    named = [("folder for temporary files", _temporary(), "set TMPDIR to a folder that can")]
-    if settings.ledger.store == "rocksdb":
-        named.append(("ledger.data_dir", settings.ledger.data_dir, "mount it so that this user may write"))
-    for check, folder, mend in named:
+    ledger = settings.ledger
+    ledgers, at_ledger = (failed, "") if ledger.store == "rocksdb" else (warning, ", where `farthing ledger` runs")
+    named = (
+        ("folder for temporary files", _temporary(), failed, "set TMPDIR to a folder that can"),
+        ("ledger.data_dir", ledger.data_dir, ledgers, f"mount it so that this user may write{at_ledger}"),
+    )
+    for check, folder, found, mend in named:
         if folder is None or not may_write(folder):
-            yield failed(check, f"{folder or 'none'} cannot be written", mend)
+            yield found(check, f"{folder or 'none'} cannot be written", mend)
         elif shutil.disk_usage(_there(folder)).free < FREE_BYTES:
             yield warning(check, f"{folder}: less than {FREE_BYTES >> 20} MiB are free", "make room")
         else:

@@ -34,9 +34,9 @@ async def _server(server: str) -> Row:
         return failed(
             check, f"does not answer within {CONNECT_TIMEOUT_S:.0f} s", "look for a firewall, or a wrong address"
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name has an empty label
         return failed(
-            check, f"cannot be reached ({error.strerror or error})",
+            check, f"cannot be reached ({getattr(error, 'strerror', None) or error})",
             "start the broker, or mend kafka.bootstrap_servers",
         )  # fmt: skip
     await _close(writer)
@@ -70,7 +70,7 @@ async def tls(kafka: KafkaSettings) -> list[Row]:
         except ssl.SSLError as error:
             mend = "check kafka.security_protocol against the listener of this port, and kafka.ssl_certfile"
             found = failed("tls", f"{server}: {error.reason or error}", mend)
-        except (OSError, TimeoutError) as error:
+        except (OSError, UnicodeError) as error:
             found = found or failed("tls", f"{server}: no handshake ({type(error).__name__})", "see the row above")
         else:
             row = certificate(server, writer.get_extra_info("ssl_object"))

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from farthing.config import with_file
-from farthing.doctor import bundles, topics
+from farthing.doctor import bundles, topics, transactions
 from farthing.doctor.checks import Row, counted, failed, passed, skipped, within
 from farthing.doctor.clock import clock
 from farthing.doctor.machine import machine
@@ -123,10 +123,17 @@ async def _inside(settings: Settings, look: BrokerLook) -> list[Row]:
         rows = topics.group(settings, await look.group())
         return rows + (await _committed(settings, look) if passed(rows) else [])
 
+    async def of_transactions() -> list[Row]:
+        if settings.kafka.delivery != "exactly_once":
+            return []
+        checks = (transactions.transactional_id, transactions.longest)
+        return [row for rows in await asyncio.gather(*(one(settings.kafka, look) for one in checks)) for row in rows]
+
     checks = await asyncio.gather(
         within("versions", lambda: versions(look), LOOK_ERRORS),
         within("topics", of_topics, LOOK_ERRORS),
         within("group", of_group, LOOK_ERRORS),
+        within("transactions", of_transactions, LOOK_ERRORS),
     )
     return [row for rows in checks for row in rows]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.doctor.checks import Row, failed, ok, skipped, warning
-from farthing.kafka.looking import Cluster, GroupState
+from farthing.kafka.looking import NO_GROUPS, Cluster, GroupState
 from farthing.kafka.rights import TopicState
 from farthing.sections import RouteSettings, Settings
 
@@ -88,6 +88,11 @@ def existence(use: Use, cluster: Cluster) -> Row:
             check, f"{len(topic.behind)} of {topic.partitions} partitions have replicas that are behind",
             "look at the brokers: one is down or slow",
         )  # fmt: skip
+    if use.role == "usage" and topic.rights is not None and "READ" not in topic.rights:
+        return warning(
+            check, "this client may write it, and not read it: totals cannot go on where a source is created again",
+            f"grant READ: {_acl(replace(use, right='READ'))}",
+        )  # fmt: skip
     may = f", {use.right.lower()} allowed" if topic.rights is not None else ", rights not told by this broker"
     return ok(check, f"{_many(topic.partitions, 'partition')}{may}")
 
@@ -154,6 +159,8 @@ def group(settings: Settings, found: GroupState) -> list[Row]:
         return [failed(check, f"{name}: Kafka's error {found.error}", "look at the coordinator's log")]
     if found.rights is not None and "READ" not in found.rights:
         return [failed(check, f"this client may not join the group {name}", mend)]
+    if found.state == NO_GROUPS:
+        return [ok(check, f"{name}: no group yet; the broker makes its topic of offsets for the first that joins")]
     state = "has no members" if not found.members else f"{_many(found.members, 'member')}, {found.state}"
     return [ok(check, f"{name}: {state}")]
 

@@ -22,6 +22,7 @@ from farthing.kafka.protocol import (
     Api,
     Message,
 )
+from farthing.kafka.protocol.transactions import DESCRIBE_TRANSACTIONS
 from farthing.kafka.settings import MOST_MS, KafkaSettings
 
 LATEST: Final = -1
@@ -31,7 +32,8 @@ CONSUMER: Final = -1  # as a replica's id: none
 GROUP_COORDINATOR: Final = 0
 TRANSACTION_COORDINATOR: Final = 1
 TOPIC: Final = 2
-"""Kafka's number of the resource type."""
+BROKER: Final = 4
+"""Kafka's numbers of resource types."""
 
 SINCE_KEYS: Final = 4  # FindCoordinator: several keys in one request
 WITHOUT_NAME: Final = 2  # ApiVersions: the last version that does not want the client software's name
@@ -47,7 +49,7 @@ class Asking:
         most_ms = min(round(timeout_s * 1000), settings.request_timeout_ms)
         self._client = make_client(settings, request_timeout_ms=most_ms, metadata_max_age_ms=MOST_MS)
         self.frames = Frames(self._client, ASKING)
-        self._timeout_s = most_ms / 1000
+        self.timeout_s = most_ms / 1000
 
     async def connect(self) -> None:
         """Connect to any of the brokers, and learn where the others are. The caller limits the time."""
@@ -74,7 +76,7 @@ class Asking:
             "replica_id": CONSUMER,
             "isolation_level": isolation,
             "topics": [{"name": topic, "partitions": rows} for topic, rows in topics.items()],
-            "timeout_ms": round(self._timeout_s * 1000),
+            "timeout_ms": round(self.timeout_s * 1000),
         }
         response = await self._ask(node, LIST_OFFSETS, body)
         return {  # not every broker minds the time that was asked for
@@ -88,7 +90,7 @@ class Asking:
 
     async def coordinator(self, group: str) -> int:
         """Ask any broker for a group's coordinator."""
-        return await ask_coordinator(self.frames, any_node(self._client), GROUP_COORDINATOR, group, self._timeout_s)
+        return await ask_coordinator(self.frames, any_node(self._client), GROUP_COORDINATOR, group, self.timeout_s)
 
     async def committed(
         self, node: int, group: str, partitions: Mapping[str, Sequence[int]]
@@ -97,7 +99,7 @@ class Asking:
 
         Those of a transaction that is still open are left out.
         """
-        return await fetch_committed(self.frames, node, group, partitions, self._timeout_s, stable=False)
+        return await fetch_committed(self.frames, node, group, partitions, self.timeout_s, stable=False)
 
     async def versions(self) -> dict[int, tuple[int, int]]:
         """Ask any broker for the lowest and highest version of each request that it takes, by key."""
@@ -142,6 +144,25 @@ class Asking:
         errors = {row["resource_name"]: error_of(row["error_code"]) for row in response["results"] if row["error_code"]}
         return found, errors
 
+    async def broker_config(self, name: str) -> str | None:
+        """Ask any broker for one of its own settings; None where it has no such. A refusal is raised too."""
+        node = any_node(self._client)
+        resource = {"resource_type": BROKER, "resource_name": str(node), "configuration_keys": [name]}
+        response = await self._ask(node, DESCRIBE_CONFIGS, {"resources": [resource]})
+        (row,) = response["results"]
+        if row["error_code"]:
+            raise error_of(row["error_code"])
+        value: str | None = next((one["value"] for one in row["configs"] if one["name"] == name), None)
+        return value
+
+    async def transactional_id_code(self, name: str) -> int:
+        """Ask any broker to describe a transactional id, which takes and makes none; returns Kafka's error code.
+
+        A broker checks first whether this client may see the id, and then whether it coordinates it.
+        """
+        response = await self._ask_any(DESCRIBE_TRANSACTIONS, {"transactional_ids": [name]})
+        return int(response["transaction_states"][0]["error_code"])
+
     async def group(self, node: int, group: str) -> Message:
         """Ask a coordinator for a group and our rights. Raises IncompatibleBrokerVersion as :meth:`rights`."""
         body = {"groups": [group], "include_authorized_operations": True}
@@ -153,7 +174,7 @@ class Asking:
         return await self._ask(any_node(self._client), api, body, at_most=at_most)
 
     async def _ask(self, node: int, api: Api, body: Body, *, at_most: int = 1 << 15) -> Message:
-        return await self.frames.request(node, api, body, self._timeout_s, at_most=at_most)
+        return await self.frames.request(node, api, body, self.timeout_s, at_most=at_most)
 
 
 async def ask_coordinator(frames: Frames, node: int, kind: int, key: str, timeout_s: float) -> int:

@@ -116,8 +116,10 @@ async def _faults(settings: KafkaSettings, options: Mapping[str, Any]) -> list[F
 
 
 @contextmanager
-def connecting(settings: KafkaSettings) -> Iterator[None]:
+def connecting(settings: KafkaSettings, limit_s: float | None = None) -> Iterator[None]:
     """Turn a failure to connect, join or ask into one BrokerError with the reason, the servers and what to do.
+
+    ``limit_s`` is the time limit of each request, for the message.
 
     Raises
     ------
@@ -131,7 +133,10 @@ def connecting(settings: KafkaSettings) -> Iterator[None]:
             asyncio.get_running_loop().set_exception_handler(_ignore_dropped_connections)
             servers = ", ".join(settings.bootstrap_servers)
             known = [fault for one in (*reasons.errors.values(), error) if (fault := _fault(settings, one))]
-            reason = str(known[0]) if known else "; ".join(reasons.errors) or f"{type(error).__name__}: {error}"
+            others = reasons.errors or {f"{type(error).__name__}: {error}": error}
+            reason = (
+                str(known[0]) if known else "; ".join(dict.fromkeys(_said(*one, limit_s) for one in others.items()))
+            )
             secured = not known or known[0].of_security
             raise _error(settings, f"{servers}: {reason}", advised=bool(known), secured=secured) from error
 
@@ -151,6 +156,13 @@ def _error(settings: KafkaSettings, said: str, *, advised: bool = True, secured:
     if secured:
         text += f"; see kafka.security_protocol = {settings.security_protocol} and the other security settings"
     return BrokerError(text, retriable=True)
+
+
+def _said(text: str, error: BaseException, limit_s: float | None) -> str:
+    """Put what is no refusal into words."""
+    if isinstance(error, TimeoutError | kafka_errors.RequestTimedOutError):
+        return "no answer in time" if limit_s is None else f"no answer within {limit_s:g} s"
+    return text
 
 
 def _fault(settings: KafkaSettings, error: BaseException) -> Fault | None:

@@ -8,6 +8,7 @@ import pytest
 
 from farthing.errors import StartError
 from farthing.kafka.protocol.table import Versions
+from farthing.kafka.protocol.transactions import DESCRIBE_TRANSACTIONS
 from farthing.local.broker import kafka_jars
 from tests.kafka.protocol.messages import APIS
 
@@ -26,7 +27,7 @@ def schema():
 
 
 @pytest.mark.parametrize("kind", ["request", "response"])
-@pytest.mark.parametrize("api", APIS, ids=str)
+@pytest.mark.parametrize("api", [*APIS, DESCRIBE_TRANSACTIONS], ids=str)
 def test_a_table_is_what_kafka_publishes(schema, api, kind):
     published = schema(f"{api}{kind.capitalize()}")
     shared = {struct["name"]: struct["fields"] for struct in published.get("commonStructs", [])}

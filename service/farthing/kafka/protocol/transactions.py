@@ -154,3 +154,27 @@ TXN_OFFSET_COMMIT: Final = Api.of(
         ),
     ),
 )
+
+DESCRIBE_TRANSACTIONS: Final = Api.of(
+    "DescribeTransactions",
+    65,
+    "0",
+    flexible="0+",
+    request=(Field("TransactionalIds", "[]string", "0+"),),
+    response=(
+        Field("ThrottleTimeMs", "int32", "0+"),
+        Field(
+            "TransactionStates",
+            "[]TransactionState",
+            "0+",
+            Field("ErrorCode", "int16", "0+"),
+            Field("TransactionalId", "string", "0+"),
+            Field("TransactionState", "string", "0+"),
+            Field("TransactionTimeoutMs", "int32", "0+"),
+            Field("TransactionStartTimeMs", "int64", "0+"),
+            Field("ProducerId", "int64", "0+"),
+            Field("ProducerEpoch", "int16", "0+"),
+            Field("Topics", "[]TopicData", "0+", Field("Topic", "string", "0+"), Field("Partitions", "[]int32", "0+")),
+        ),
+    ),
+)
