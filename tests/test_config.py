@@ -147,6 +147,54 @@ def test_missing_file_and_no_route(tmp_path, toml):
         config.load(toml(""))
 
 
+def test_no_route_and_no_file_is_told_where_one_was_looked_for(toml):
+    with pytest.raises(ConfigError, match=r"no settings file was found \(-c FILE, .*`farthing config init` writes one"):
+        config.load(None)
+    with pytest.raises(ConfigError) as error:
+        config.load(toml(""))
+    assert "was found" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("FARTHING_WORKER", "xx", "is no JSON; set single values as FARTHING_WORKER__WORKERS=1"),
+        ("farthing_worker", "xx", "is no JSON; set single values as FARTHING_WORKER__WORKERS=1"),
+        ("FARTHING_ROUTE", "x", "is no JSON; write [[route]] in the settings file"),
+        ("FARTHING_MODEL__TRUSTED_KEYS", "canary.pem", "is no JSON, such as"),
+    ],
+)
+def test_a_variable_that_is_no_json_is_named(variable, value, said, monkeypatch, toml):
+    monkeypatch.setenv("FARTHING_WORKER__THREADS", "2")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as error:
+        config.load(toml(MINIMAL))
+    assert str(error.value).startswith(f"{variable}: {said}")
+    assert "EnvSettingsSource" not in str(error.value) and value not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('route = "x"\n', "route: write [[route]]"),
+        ('route = ["x"]\n', "route.0: write [[route]]"),
+        ('[route]\nbundle = "x"\n', "route: write [[route]]"),
+        (
+            "kafka = 3\n" + MINIMAL.partition("[[route]]")[1] + MINIMAL.partition("[[route]]")[2],
+            "kafka: write a section [kafka]",
+        ),
+        ("[[worker]]\nworkers = 1\n" + MINIMAL, "worker: write a section [worker]"),
+        (MINIMAL + "fields = 3\n", "route.0.fields: write a section [route.fields]"),
+        (MINIMAL + "campaign = 3\n", "route.0.campaign: write a section [route.campaign]"),
+    ],
+)
+def test_a_value_in_place_of_a_section_is_told_how_to_write_one(text, said, toml):
+    with pytest.raises(ConfigError) as error:
+        config.load(toml(text))
+    assert said in str(error.value)
+    assert "valid" not in str(error.value) and "instance" not in str(error.value)
+
+
 def test_topics_must_not_form_a_loop(toml):
     two = MINIMAL + MINIMAL.replace('"in"', '"out"').replace('sink = "out"', 'sink = "in"')
     with pytest.raises(ConfigError, match="for ever"):
@@ -281,6 +329,10 @@ def test_hints_carry_the_file_that_was_given():
         "run `farthing topics create -c 'my own.toml'`, or start `farthing ledger -c 'my own.toml'`; "
         "`farthing config init` writes one"
     )
+    for command in ("doctor", "dead list", "dead show", "dead replay --dry-run"):
+        name, _, flags = command.partition(" --")
+        rest = f" --{flags}" if flags else ""
+        assert config.with_file(f"`farthing {command}`", Path("a")) == f"`farthing {name} -c a{rest}`"
     assert config.with_file("`farthing topics create --partitions 4`", Path("a")) == (
         "`farthing topics create -c a --partitions 4`"
     )

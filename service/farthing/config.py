@@ -55,8 +55,17 @@ FILE_NAME: Final = "farthing.toml"
 _PREFIX: Final = str(Settings.model_config["env_prefix"])
 _NESTED: Final = str(Settings.model_config["env_nested_delimiter"])
 
+UNFOUND: Final = (
+    f"; no settings file was found (-c FILE, FARTHING_CONFIG, ./{FILE_NAME}), and `farthing config init` writes one"
+)
+
+# pydantic's names of errors where a table should be.
+_NO_SECTION: Final = ("model_type", "model_attributes_type", "dict_type")
+
 # Commands that take the settings file, where a message puts them in backquotes.
-_COMMAND: Final = re.compile(r"`(farthing (?:serve|ledger|audit|topics create|topics check|config show))(?=[ `])")
+_COMMAND: Final = re.compile(
+    r"`(farthing (?:serve|ledger|audit|doctor|topics (?:create|check)|dead (?:list|show|replay)|config show))(?=[ `])"
+)
 
 EXAMPLE = """\
 # Farthing: `farthing config schema` lists every setting, `farthing config show -c FILE` shows the values in force.
@@ -128,7 +137,7 @@ def load(
         # The sources are merged here, so that origins are known; pydantic only validates.
         settings = kind.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, origins)) from error
+        raise ConfigError(_explain(error, origins, UNFOUND if path is None else "")) from error
     return Loaded(settings, origins, path)
 
 
@@ -201,8 +210,32 @@ def _environment() -> dict[str, Any]:
     try:
         values = source()
     except Exception as error:
-        raise ConfigError(f"a FARTHING_* environment variable cannot be read: {error}") from error
+        said = [_no_json(name) for name, value in os.environ.items() if _is_setting(name) and not _is_read(name, value)]
+        raise ConfigError("\n".join(said) or f"a {_PREFIX}* environment variable cannot be read: {error}") from error
     return {k: v for k, v in values.items() if v is not None}
+
+
+def _is_read(variable: str, value: str) -> bool:
+    """Whether pydantic reads this variable, alone."""
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {variable.lower(): value}
+    try:
+        source()
+    except Exception:
+        return False
+    return True
+
+
+def _no_json(variable: str) -> str:
+    """Say what to write in a variable of a section, or of a list, in place of what is no JSON."""
+    section, *rest = variable.lower().removeprefix(_PREFIX.lower()).split(_NESTED)
+    if rest:
+        return f'{variable}: is no JSON, such as ["a", "b"] for a list'
+    if section == "route":
+        return f"{variable}: is no JSON; write [[route]] in the settings file"
+    name, value = next(iter(Settings.model_fields[section].get_default(call_default_factory=True)))
+    example = value if isinstance(value, int | str) else "..."
+    return f"{variable}: is no JSON; set single values as {_env_name(f'{section}.{name}')}={example}"
 
 
 def _is_setting(variable: str) -> bool:
@@ -247,7 +280,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield dotted, value
 
 
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+def _explain(error: ValidationError, origins: Mapping[str, str], unfound: str = "") -> str:
+    """Say which settings are wrong, and why; ``unfound`` ends what is said of routes that are missing."""
     lines = []
     for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"])
@@ -255,7 +289,15 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         if item["type"] == "extra_forbidden":
             message = f"is not a setting{_did_you_mean(name)}"
         elif item["type"] == "missing":
-            message = "is required" if name != "route" else "no [[route]] is configured: there is nothing to score"
+            none = f"no [[route]] is configured: there is nothing to score{unfound}"
+            message = "is required" if name != "route" else none
+        elif item["type"] in _NO_SECTION and isinstance(item["loc"][-1], int):
+            message = "write [[route]], and the settings of that route below it"
+        elif item["type"] in _NO_SECTION:
+            section = ".".join(str(part) for part in item["loc"] if isinstance(part, str))
+            message = f"write a section [{section}], and its settings below it"
+        elif item["type"] == "tuple_type" and name == "route":
+            message = "write [[route]], with two brackets, and the settings of a route below it"
         elif name and "input" in item and not isinstance(item["input"], dict):
             message = f"{message} (found {item['input']!r})"
         where = next(

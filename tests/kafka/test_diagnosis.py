@@ -143,6 +143,17 @@ async def test_reaching_has_one_limit_with_the_token(monkeypatch, tmp_path):
     gate.set()
 
 
+async def test_a_slow_token_leaves_less_time_for_the_look(monkeypatch, tmp_path):
+    monkeypatch.setattr(connecting, "REACH_S", 3.0)
+    monkeypatch.setattr(FileSource, "fetch", lambda _: time.sleep(1) or Token("a", None))
+    limits = []
+    monkeypatch.setattr(connecting, "look", lambda *_, limit_s, **__: limits.append(limit_s))
+    await connecting.reach(
+        KafkaSettings(security_protocol="SASL_SSL", sasl_mechanism="OAUTHBEARER", sasl_oauth_token_file=tmp_path / "t")
+    )
+    assert limits[0] <= 1.5
+
+
 @pytest.mark.parametrize("server", ["127.0.0.1:9", "no-such-host.invalid:9092"])
 async def test_who_is_not_there_has_nothing_to_do_with_security_settings(server):
     with pytest.raises(BrokerError) as raised:

@@ -89,10 +89,10 @@ def signature(check: str, found: Mapping[str, Any]) -> list[Row]:
 
 def signed(folder: Path, trusted: TrustedKeys) -> tuple[bool, str]:
     """Check the signature of the bundle in a folder: whether it is right, and what was found."""
-    from farthing.scoring.column_bundle import COLUMN_MANIFEST
+    from farthing.scoring.column_bundle import COLUMN_MANIFEST, is_column_bundle
     from farthing.scoring.manifest import MANIFEST
 
-    file = next((file for name in (COLUMN_MANIFEST, MANIFEST) if (file := folder / name).exists()), folder / MANIFEST)
+    file = folder / (COLUMN_MANIFEST if is_column_bundle(folder) else MANIFEST)
     try:
         trusted.check(file, file.read_bytes())
     except (BundleError, OSError) as error:

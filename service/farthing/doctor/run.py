@@ -73,7 +73,8 @@ async def examine(settings: Settings) -> list[Row]:
 
 async def _brokers(settings: Settings) -> list[Row]:
     try:
-        look = BrokerLook(settings.kafka, timeout_s=REQUEST_TIMEOUT_S)
+        kafka = settings.kafka.for_worker(0 if settings.worker.workers > 1 else None)
+        look = BrokerLook(kafka, timeout_s=REQUEST_TIMEOUT_S)
     except ConfigError as error:
         found, _, mend = str(error).partition("; ")
         return [failed("client", found, mend)]
