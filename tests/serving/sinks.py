@@ -4,16 +4,23 @@ from collections import defaultdict
 
 from farthing.kafka import HeldError
 from farthing.kafka.sending import Sending
+from farthing.kafka.verdicts import verdict_of
 from farthing.wire import DEFAULT_LIMITS
 from farthing.wire.split import records_of
 
-TOO_LARGE, INVALID_RECORD = 10, 87
+TOO_LARGE, INVALID_RECORD, FORBIDDEN = 10, 87, 29
 
 
 class Sinks:
-    """A producer, and the topics that it writes to. ``limits`` are what they take, which nobody is told."""
+    """A producer, and the topics that it writes to. ``limits`` are what they take, which nobody is told.
+
+    Those that are ``closed`` take nothing: topics, or partitions of them.
+    """
+
+    is_transactional = False
 
     def __init__(self, **limits):
+        self.closed = set()
         self.limits = limits
         self.written = defaultdict(list)
         self.requests = 0
@@ -24,6 +31,9 @@ class Sinks:
         while sending.queues:
             for place, queue in list(sending.queues.items()):
                 self.requests += 1
+                if self.closed & {place, place[0]}:
+                    sending.hold(place, verdict_of(FORBIDDEN))
+                    continue
                 code = self._refusal(queue[0])
                 if code:
                     await sending.take_apart(place, code, [])

@@ -149,13 +149,13 @@ def failing_route(raises=None):
     return Route(TOPICS, replace(stages, net=net), tenant="user"), net
 
 
-def block(values, keys=None, stamp=0):
+def block(values, keys=None, stamp=0, partition=0):
     indptr = np.cumsum([0, *map(len, values)], dtype=np.int64)
     batch = encode_records(
-        "e", 0, np.frombuffer(b"".join(values), np.uint8), indptr, np.full(len(values), stamp), keys=keys
+        "e", partition, np.frombuffer(b"".join(values), np.uint8), indptr, np.full(len(values), stamp), keys=keys
     )
     stamp_producer(batch.data, 0, 0, 0)
-    return [FetchedPartition("e", 0, 0, len(values), batch.data.data)]
+    return [FetchedPartition("e", partition, 0, len(values), batch.data.data)]
 
 
 @pytest.mark.parametrize(

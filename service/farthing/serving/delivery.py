@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from farthing.blocks import FetchedPartition
+from farthing.blocks import FetchedPartition, OutputBatch
 from farthing.errors import DecodeError
 from farthing.kafka import (
     BatchProducer,
@@ -40,6 +40,7 @@ class Delivery:
     progress: Progress
     call: Callable[..., Awaitable[Any]]  # runs a function on the scoring thread
     on_written: Callable[[Partition], None]
+    refusing: set[Partition] = field(default_factory=set)  # of output topics: held when they were last written to
 
     async def answer(
         self, route: Route, parts: Mapping[Partition, FetchedPartition], answer: Answer, tickets: Sequence[Ticket]
@@ -56,10 +57,11 @@ class Delivery:
         began = time.perf_counter()
         refusals = Refusals(route, parts, self.limits, self.call)
         held: dict[Partition, str] = {}
-        try:
-            await self.producer.send(answer.batches, refusals)
-        except HeldError as error:
-            held = of_source(route.topics.source, error.reasons)
+        for batches in self._in_turn(answer.batches):
+            wanted = [batch for batch in batches if (route.topics.source, batch.partition) not in held]
+            if batches and not wanted:
+                continue
+            held |= of_source(route.topics.source, await self._send(wanted, refusals))
         failpoint("after_produce")
         for part, (ticket, segment, usage) in enumerate(zip(tickets, answer.segments, answer.usage, strict=True)):
             if ticket.partition not in held and self.offsets.ack(ticket):
@@ -76,6 +78,33 @@ class Delivery:
         self.metrics.latency.add(answer.stats.route, answer.timestamps_ms, time.time_ns() // 1_000_000, answer.status)
         if held:
             raise HeldError(held)
+
+    def _in_turn(self, batches: Sequence[OutputBatch]) -> list[Sequence[OutputBatch]]:
+        """Divide batches into those to send now, and those to send if the partitions that refused before take theirs.
+
+        A partition's scores and letters are acknowledged together. As long as one topic refuses its part, the other
+        would get its own again at each try. (In a transaction what was written is aborted, and nobody reads it.)
+        """
+        waiting = {number for topic, number in self.refusing & {(batch.topic, batch.partition) for batch in batches}}
+        if not waiting or self.producer.is_transactional:
+            return [batches]
+        first: list[OutputBatch] = []
+        after: list[OutputBatch] = []
+        for batch in batches:
+            is_first = batch.partition not in waiting or (batch.topic, batch.partition) in self.refusing
+            (first if is_first else after).append(batch)
+        return [first, after] if after else [first]
+
+    async def _send(self, batches: Sequence[OutputBatch], refusals: Refusals) -> Mapping[Partition, str]:
+        """Send batches; returns why partitions of output topics are held."""
+        reasons: Mapping[Partition, str] = {}
+        try:
+            await self.producer.send(batches, refusals)
+        except HeldError as error:
+            reasons = error.reasons
+        self.refusing.difference_update((batch.topic, batch.partition) for batch in batches)
+        self.refusing.update(reasons)
+        return reasons
 
     async def without_place(self, route: Route, partitions: Sequence[Partition]) -> dict[Partition, str]:
         """Return the source's partitions that the sink or the dead-letter topic lacks, and what to do about it."""
