@@ -490,16 +490,22 @@ def test_heartbeats_have_so_much_room_together_and_those_without_room_for_ages_a
     ledger.note_moment(NOW + 1_000)
     assert ledger._moments[-1].ages == wide | {"q": {1: 1}}
 
-    size = beat("c/0", ages=wide).about_bytes
-    monkeypatch.setattr(
-        "farthing.ledger.ledger.MOST_HEARTBEAT_BYTES", sum(b.about_bytes for b in ledger.beats.values()) + size
-    )
-    ledger.beat(beat("c/0", ages=wide))
+    used = sum(one.about_bytes for one in ledger.beats.values())
+    monkeypatch.setattr("farthing.ledger.ledger.MOST_HEARTBEAT_BYTES", 2 * used)
+    detailed = beat("c/0", ages={"r": {1: 1}}, lag={"r": 5}, latency={"r": (1,), "s": (2,)}, sample={"m": (1,)})
+    ledger.beat(detailed)
+    (kept,) = (one for one in ledger.workers(NOW) if one.worker == "c/0")
+    assert (kept.ages, kept.sample, kept.lag, kept.lag_unknown) == ({}, {}, {"r": 5}, {"s"})
+    ledger.beat(beat("a/0", at_ms=NOW + 1_000, ages=wide))  # as large as before
+    ledger.note_moment(NOW + 2_000)
+    assert ledger._moments[-1].ages["r"] == wide["r"]
     with pytest.raises(Refused, match="no room") as refused:
-        ledger.beat(beat("d/0"))
+        for n in range(100):
+            ledger.beat(beat(f"d/{n}"))
     assert refused.value.reason == "too_many"
-    ledger.beat(beat("c/0", at_ms=NOW + 1_000))  # smaller than before
-    ledger.beat(beat("d/0"))
+    assert ledger.reserved_core_ms() >= HOUR * (n + 3)
+    ledger.beat(beat("a/0", at_ms=NOW + 2_000))  # smaller than before
+    ledger.beat(beat(f"d/{n}"))
 
 
 def test_the_size_of_a_heartbeat_in_memory_is_not_played_down():

@@ -13,16 +13,20 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from farthing.features import FeatureSpec
 from farthing.kernels.jit import NO_JIT
+from farthing.scoring import model_file
 from tests.bundle_factory import make_bundle, make_rerank_bundle
 from tests.column_factory import MANIFEST, model_of, tensor_info, tree_model, write_column_bundle
 from tests.scoring.test_bundle import reseal
@@ -373,7 +377,29 @@ def twin(model):
     model.graph.initializer.append(next(t for t in model.graph.initializer if t.name == "hidden_bias"))
 
 
+def numbers(tags, value=b"\x01"):
+    """A number for each tag, as a message would have it."""
+    out = bytearray()
+    for tag in tags:
+        while tag > 0x7F:
+            out.append(tag & 0x7F | 0x80)
+            tag >>= 7
+        out += bytes([tag]) + value
+    return bytes(out)
+
+
+def alternating(count):
+    """Tags of two known fields by turns, each longer than it need be."""
+    return b"\x88\x80\x00\x01\xa8\x80\x80\x00\x01" * count
+
+
 MODELS = {
+    "200,000 unknown fields": lambda data: data + numbers(8 * n for n in range(100_000, 300_000)),
+    "200,000 unknown fields of eight bytes": lambda data: (
+        data + numbers((8 * n + 1 for n in range(100_000, 300_000)), b"\x01" * 8)
+    ),
+    "200,000 fields by turns": lambda data: data + alternating(100_000),
+    "an unknown number without end": lambda data: data + numbers([8 * 100_000 + 5], b"\x01"),
     "cut": lambda data: data[: len(data) // 2],
     "10 million empty nodes": lambda data: data + counted(7, b"\x0a\x00" * 10_000_000),
     "10 million empty names": lambda data: data + counted(7, counted(1, b"\x0a\x00" * 10_000_000)),
@@ -598,3 +624,24 @@ def test_a_command_says_it_in_one_sentence(folders):
         assert done.returncode == 3, name
         assert len([line for line in done.stderr.splitlines() if line.startswith("farthing: ")]) == 1
         assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_a_model_of_ever_new_fields_is_counted_in_little_time_and_leaves_nothing_behind():
+    """Without the bundle's own limit: a forest may have millions of parts."""
+    data = numbers(8 * n for n in range(100_000, 300_000)) + alternating(20_000)
+    model_file._run.cache_clear()
+    began = time.monotonic()
+    assert model_file._count_parts(data, model_file.MOST_PARTS) == 240_000
+    assert time.monotonic() - began < 10  # it was more than twenty
+    assert model_file._run.cache_info().currsize == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2**64 - 1), st.integers(1, 3)), max_size=40))
+def test_parts_of_numbers_are_the_runs_of_known_fields_and_each_of_others(fields):
+    data, parts, last = b"", 0, None
+    for number, value, repeats in fields:
+        known = number in onnx.ModelProto.DESCRIPTOR.fields_by_number
+        data += numbers([8 * number] * repeats, numbers([value], b""))
+        parts += 0 if known and number == last else 1 if known else repeats
+        last = number
+    assert model_file._count_parts(data, model_file.MOST_PARTS) == parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
@@ -32,12 +32,13 @@ MOST_ACCOUNTS: Final = 200_000
 MOST_SUBJECTS: Final = 2_000
 MOST_PROCESSES: Final = 50_000
 MOST_TENANTS: Final = 1_000_000
-MOST_HEARTBEAT_BYTES: Final = 3 << 28
+MOST_HEARTBEAT_BYTES: Final = 3 << 29
 """What the books have room for: counts, routes with their models, processes ever seen, tenants of all counts together
-(beyond, tenants of a count are not told apart), and memory of the last heartbeats. Full of usual records, that is about
-1.5 GiB: 3.5 KiB a count, 8 KiB a process, 0.3 KiB a tenant. Whoever may write to the topics can invent names, but no
-more than this, and records that are larger than usual: heartbeats then take 0.75 GiB, two minutes of their ages
-(:mod:`farthing.ledger.ages`) 0.5 GiB, and a count with all size classes 27 KiB."""
+(beyond, tenants of a count are not told apart), and memory of the last heartbeats (beyond half of it, latencies and
+samples of texts are left out). Full of usual records, that is about 1.5 GiB: 3.5 KiB a count, 8 KiB a process, 0.3 KiB
+a tenant. Whoever may write to the topics can invent names, but no more than this, and write larger records: heartbeats
+then take 1.5 GiB, two minutes of their ages (:mod:`farthing.ledger.ages`) 0.5 GiB, and a count with all size classes
+27 KiB."""
 
 _MOST_UP_MS: Final = 10 * 365 * 86_400_000
 _VERY_OLD_MS: Final = 1 << 62
@@ -172,11 +173,13 @@ class Ledger:
             if ahead_ms is None or not beat.at_ms <= ahead_ms < previous.at_ms:
                 return False
         had = 0 if previous is None else previous.about_bytes
-        if had < beat.about_bytes > MOST_HEARTBEAT_BYTES - self._beat_bytes + had:
-            raise Refused("too_many", f"a heartbeat of {shown(beat.worker)}: there is no room for one of this size")
         counted = {} if previous is None else previous.events_by_age
-        if not self._ages.replace(counted, beat.events_by_age):
-            beat = replace(beat, ages={})  # it is heard, and its latencies are not
+        room = MOST_HEARTBEAT_BYTES - self._beat_bytes + had
+        is_detailed = beat.about_bytes <= max(had, room - MOST_HEARTBEAT_BYTES // 2)
+        if not (is_detailed and self._ages.replace(counted, beat.events_by_age)):
+            beat = beat.without_details()
+            if beat.about_bytes > max(had, room):
+                raise Refused("too_many", f"a heartbeat of {shown(beat.worker)}: there is no room for one of this size")
             self._ages.replace(counted, {})
         self._beat_bytes += beat.about_bytes - had
         with self._lock:

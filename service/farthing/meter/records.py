@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -171,6 +171,10 @@ class Heartbeat:
             + 48 * sum(map(len, rows))
             + 180 * sum(map(len, ages.values()))
         )
+
+    def without_details(self) -> Heartbeat:
+        """Return it without latencies and samples of texts: the worker is alive, and its cores and lag are known."""
+        return replace(self, latency=dict.fromkeys(self.latency, ()), sample={}, ages={})
 
     @property
     def lag_unknown(self) -> frozenset[str]:

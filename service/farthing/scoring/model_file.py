@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from onnx import numpy_helper, shape_inference
 from farthing.errors import BundleError
 
 MOST_PARTS: Final = 1 << 22
-"""Messages and strings in one file: a forest of four million nodes is still parsed."""
+"""Messages, strings and runs of numbers in one file: a forest of four million nodes is still parsed."""
 _DEEPEST: Final = 64
 _VARINT, _EIGHT_BYTES, _COUNTED, _FOUR_BYTES = 0, 1, 2, 5
 _MOST_ELEMENTS: Final = 1 << 28  # of one tensor
@@ -33,7 +33,7 @@ def read_model(data: bytes, name: str, *, most_parts: int = MOST_PARTS) -> onnx.
     Raises
     ------
     BundleError
-        Not an ONNX model, or one with more than ``most_parts`` messages and strings.
+        Not an ONNX model, or one with more than ``most_parts`` messages, strings and runs of numbers.
     """
     try:
         parts = _count_parts(data, most_parts)
@@ -86,7 +86,10 @@ def check_sizes(model: onnx.ModelProto, name: str, *, rows: int) -> None:
 
 
 def _count_parts(data: bytes, most: int) -> int:
-    """Count the messages and strings of a serialized model, up to a little more than ``most``; raises ValueError."""
+    """Count the messages, strings and runs of numbers of a serialized model, up to a little more than ``most``.
+
+    Raises ValueError.
+    """
     parts, at, end = 0, 0, len(data)
     outer: list[tuple[int, Any]] = []  # end and type of the messages around this one
     kind: Any = onnx.ModelProto.DESCRIPTOR
@@ -115,7 +118,12 @@ def _count_parts(data: bytes, most: int) -> int:
                 parts += field is None or field.type in (field.TYPE_STRING, field.TYPE_BYTES)
                 at += size
         elif wire in (_VARINT, _EIGHT_BYTES, _FOUR_BYTES):
-            at = _after_run(wire, data[start:at], data, start, end)
+            parts += 1
+            # Only the tags that ONNX writes have a pattern: it takes longer to compile than a number to read.
+            if field is not None and at - start == (tag.bit_length() + 6) // 7:
+                at = _after_run(wire, data[start:at], data, start, end)
+            else:
+                at = _after_number(wire, data, at, end)
         else:
             raise ValueError(f"unknown wire type {wire}")
     return parts
@@ -135,7 +143,16 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise ValueError("a number is cut off or too long")
 
 
-@cache
+def _after_number(wire: int, data: bytes, at: int, end: int) -> int:
+    if wire == _VARINT:
+        return _varint(data, at, end)[1]
+    at += 8 if wire == _EIGHT_BYTES else 4
+    if at > end:
+        raise ValueError("a number is cut off or too long")
+    return at
+
+
+@lru_cache(256)  # three for each number of a field: there are some 20
 def _run(wire: int, tag: bytes) -> re.Pattern[bytes]:
     """Match fields that have this tag, one after another: lists of numbers are written like that, millions of them."""
     value = {_VARINT: rb"[\x80-\xff]{0,9}[\x00-\x7f]", _EIGHT_BYTES: b".{8}", _FOUR_BYTES: b".{4}"}[wire]
