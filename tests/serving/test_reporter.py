@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from farthing.errors import BrokerError
+from farthing.errors import BrokerError, ConfigError
 from farthing.meter.count import CALLS, N_COUNTS, ROWS, SCORED
 from farthing.meter.records import Heartbeat
 from farthing.serving import publishing, reporter
@@ -101,7 +101,7 @@ async def test_a_worker_that_failed_does_not_say_that_it_stopped(begin):
     assert len(one.beats.done) == 2
 
 
-@pytest.mark.parametrize("trouble", [TimeoutError, GONE])
+@pytest.mark.parametrize("trouble", [TimeoutError, GONE, ConfigError("the key is gone")])
 async def test_a_last_heartbeat_that_cannot_be_sent_is_no_obstacle_to_the_exit(begin, trouble):
     one = await begin()
     one.beats.trouble = trouble
@@ -113,7 +113,7 @@ async def test_a_last_heartbeat_that_cannot_be_sent_is_no_obstacle_to_the_exit(b
     assert 0 <= one.beats.closing_s <= 0.4
     (told,) = logs
     assert told["event"] == "heartbeat_not_sent"
-    assert ("gone" if trouble is GONE else "within 0.2 s") in told["error"]
+    assert ("within 0.2 s" if trouble is TimeoutError else "gone") in told["error"]
 
 
 async def test_a_reporter_that_never_began_only_closes(begin, monkeypatch):

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from farthing.errors import BrokerError
+from farthing.errors import BrokerError, ConfigError
 from farthing.kafka import BatchProducer, Incarnation, KafkaSettings, Partition
 from farthing.meter.records import Heartbeat
 from farthing.serving.accounting import PUBLISH_EVERY_S, Accounting
@@ -137,7 +137,7 @@ class Reporter:
         last = replace(beat, state="stopped", at_ms=beat.at_ms + 1)
         try:
             await asyncio.wait_for(self._beats.attempt([last]), timeout_s)
-        except (BrokerError, TimeoutError) as error:
+        except (BrokerError, ConfigError, TimeoutError) as error:
             reason = str(error) or f"no broker acknowledged it within {timeout_s:.1f} s"
             log.warning("heartbeat_not_sent", error=reason, note="the ledger will miss this worker for an hour")
 
