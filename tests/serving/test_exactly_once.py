@@ -1,5 +1,6 @@
 """Exactly once: whatever dies, readers of committed data see each answer one time, and offsets that agree."""
 
+import asyncio
 import os
 import signal
 
@@ -97,3 +98,33 @@ async def test_events_of_both_logs_are_answered_once(apache_kafka, make_service)
         assert loop.sample("farthing_new_logs_total", route=service.source, partition="0") == 1
     loop.task.result()
     assert sorted(await offsets_scored(service, 800)) == sorted([*range(300), *range(500)])
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_what_is_scored_is_committed_though_no_fetch_is_answered(
+    apache_kafka, make_service, monkeypatch, delivery
+):
+    """The source's leader may freeze just after a block was produced: its transaction would be aborted meanwhile."""
+    service = make_service(apache_kafka, partitions=1)
+    await service.create_topics()
+    options = {"transactional_id": f"{service.group}.one"} if delivery == "exactly_once" else {}
+    asked, frozen, goes_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def fetch_once():
+        asked.set()
+        if frozen.is_set():
+            await goes_on.wait()
+        fetched = await fetch()
+        if fetched.partitions:
+            frozen.set()
+        return fetched
+
+    async with looping(service, kafka={"delivery": delivery}, **options) as loop:
+        fetch = loop.consumer.fetch
+        monkeypatch.setattr(loop.consumer, "fetch", fetch_once)
+        await asked.wait()
+        await service.send([event(n, f"text {n}") for n in range(20)], batch_records=20)
+        await loop.commits_all(service)
+        assert frozen.is_set() and not goes_on.is_set()
+        goes_on.set()
+    loop.task.result()

@@ -94,7 +94,7 @@ def acknowledge(offsets, stop):
 
 
 def commits(consumer, offsets, final, reports):
-    nothing = SimpleNamespace(committed=lambda: None)
+    nothing = SimpleNamespace(committed=lambda: None, undone=lambda: None)
     labels = SimpleNamespace(labels=lambda *_: SimpleNamespace(inc=lambda *_: None))
     metrics = SimpleNamespace(stage_seconds=labels, commits=labels)
     return Commits(consumer, offsets, final, reports, metrics, nothing, 1.0)
@@ -226,3 +226,30 @@ async def test_a_source_that_may_not_be_read_keeps_no_other_from_being_committed
     await commits(consumer, offsets, AtLeastOnce(consumer, offsets), reports).commit()
     assert held == [(ONE, "grant")]
     assert offsets.committable() == {ONE: 10}
+
+
+async def test_a_transaction_that_was_given_up_is_aborted_though_nothing_is_sent(producer, transactions, offsets):
+    """Readers of committed data would stand still until the broker ends it."""
+    consumer, reports = Consumer(), Reports()
+    one = commits(consumer, offsets, ExactlyOnce(consumer, offsets, producer, reports), reports)
+    transactions.is_open = True
+    one._finality.give_up()
+    offsets.revoke([ONE])
+    await one.commit([ONE])  # of the revocation itself
+    assert transactions.is_open
+    await one.end_what_was_given_up()
+    assert not transactions.is_open and not transactions.committed
+    await one.end_what_was_given_up()
+    assert transactions.begun == 2
+
+
+async def test_a_commit_is_waited_for_only_while_there_is_something_to_commit(offsets):
+    consumer, reports = Consumer(), Reports()
+    one = commits(consumer, offsets, AtLeastOnce(consumer, offsets), reports)
+    assert one.is_due() and one.wait_s() is None
+    ticket = offsets.begin(ONE, 0, 10)
+    assert 0 < one.wait_s() <= 1.0
+    offsets.ack(ticket)
+    assert 0 < one.wait_s() <= 1.0
+    await one.commit()
+    assert one.wait_s() is None

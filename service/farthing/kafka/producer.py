@@ -91,6 +91,11 @@ class BatchProducer:
         """Whether there is a transaction that can be committed."""
         return self._transactions is not None and self._transactions.is_open and not self._needs_identity
 
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether there is a transaction that can only be aborted."""
+        return self._transactions is not None and self._transactions.is_open and self._needs_identity
+
     async def start(self) -> None:
         """Connect. Raises BrokerError."""
         self._client = make_client(self._settings)

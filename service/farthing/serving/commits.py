@@ -34,7 +34,7 @@ class Commits:
         reports: Reports,
         metrics: Metrics,
         progress: Progress,
-        interval_s: float,
+        interval_s: float = 0.0,
     ) -> None:
         """``interval_s`` is the time from one commit to the next, in seconds."""
         self._consumer = consumer
@@ -57,6 +57,23 @@ class Commits:
             return False
         self._next = now + self._interval_s
         return True
+
+    def wait_s(self) -> float | None:
+        """Return how long to wait for something else until a commit is due; None while there is nothing to commit."""
+        if not (self._offsets.in_flight() or self._offsets.committable() or self._finality.is_open):
+            return None
+        return max(self._next - time.monotonic(), 0.0)
+
+    async def undo(self) -> None:
+        """Go back to where the events must be scored again, after an error. Raises BrokerError."""
+        if self._finality.together:
+            self._progress.undone()
+        await self._finality.undo()
+
+    async def end_what_was_given_up(self) -> None:
+        """Abort a transaction that a rebalance has spoiled: nothing may be sent any more that would. Raises as undo."""
+        if self._finality.is_spoiled:
+            await self.undo()
 
     async def commit(self, partitions: list[Partition] | None = None) -> None:
         """Commit what is acknowledged, of some partitions or of all. Raises BrokerError."""
@@ -105,3 +122,5 @@ class Commits:
             if epoch == self._consumer.epoch:  # otherwise a partition's log may be another one now
                 self._offsets.committed(offsets)
             self._progress.committed()
+        elif self._finality.together:
+            self._progress.undone()

@@ -25,6 +25,11 @@ class Finality(Protocol):
         """Whether there is something to commit though no offset is: the answers to events of a log that is gone."""
         ...
 
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether something is open that can only be undone; until then nobody reads what comes after it."""
+        ...
+
     async def commit(self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float) -> bool:
         """Commit; False when the group has moved on. Raises BrokerError."""
         ...
@@ -46,6 +51,7 @@ class AtLeastOnce:
     offsets: OffsetTracker
     together: bool = False
     is_open: bool = False
+    is_spoiled: bool = False
 
     async def commit(self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float) -> bool:
         """Commit as a member of the group."""
@@ -78,6 +84,11 @@ class ExactlyOnce:
     def is_open(self) -> bool:
         """Whether something was sent since the last commit, and all of it is acknowledged."""
         return self.producer.has_open
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether a transaction was given up in a rebalance, and nothing was sent since."""
+        return self.producer.is_spoiled
 
     async def commit(self, offsets: dict[Partition, int], metadata: Mapping[Partition, str], timeout_s: float) -> bool:
         """End the transaction."""

@@ -161,14 +161,11 @@ class Pipeline:
         self.joined = True
         self._progress.begin()
         await self._loop(stop)
-        try:
+        for last in (self._settle, self._commits.end_what_was_given_up, self._finish):
             try:
-                await self._settle()
-            except HeldError as error:  # the other partitions have something to commit
+                await last()
+            except BrokerError as error:  # other partitions may have something to commit
                 log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
-            await self._finish(self._offsets.partitions())
-        except BrokerError as error:
-            log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
     async def _loop(self, stop: asyncio.Event) -> None:
         fetching = asyncio.create_task(self._fetch())
@@ -176,7 +173,8 @@ class Pipeline:
         try:
             while not stop.is_set():
                 if not self._backlog:
-                    await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    waits = {fetching, stopping}
+                    await asyncio.wait(waits, timeout=self._commits.wait_s(), return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
                 try:
@@ -269,15 +267,16 @@ class Pipeline:
             return
         if self._producing is not None and (self._finality.together or self._producing.done()):
             await self._settle()
+        await self._commits.end_what_was_given_up()
         self._positions.pass_gaps()
         self._limits.read_when_due()
         await self._commits.commit()
         await self._reports.publish(self._offsets.partitions())
 
-    async def _finish(self, partitions: list[Partition]) -> None:
-        """Commit what is acknowledged there, and wait a moment for the last totals to be published."""
+    async def _finish(self, partitions: list[Partition] | None = None) -> None:
+        """Commit what is acknowledged there or anywhere, and wait a moment for the last totals to be published."""
         await self._commits.commit(partitions)
-        await self._reports.publish(partitions, everything=True)
+        await self._reports.publish(self._offsets.partitions() if partitions is None else partitions, everything=True)
 
     async def _back_off(self, error: BrokerError, stopping: asyncio.Task[bool]) -> None:
         """Go back to what is acknowledged after an error of the broker, pause, and try again."""
@@ -296,7 +295,7 @@ class Pipeline:
                 log.warning("produce_failed", error=str(producing.exception()))
         self._backlog.clear()
         try:
-            await self._finality.undo()
+            await self._commits.undo()
         except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
             if not trouble.passes:
                 raise

@@ -49,6 +49,7 @@ class Progress:
             kafka, topics, consumer.ends, assignment=lambda: consumer.assignment, on_change=consumer.refresh
         )
         self._commits = 0
+        self._undone = False  # since the last commit: what was acknowledged then is to be scored again
         self._trouble = 0  # times in a row that the broker failed
         self._error: str | None = None  # of the last time, from the second on
         self._joined = asyncio.Event()
@@ -65,10 +66,25 @@ class Progress:
     def committed(self) -> None:
         """Note that a commit was acknowledged."""
         self._commits += 1
+        self._undone = False
+        self.calm()
+
+    def undone(self) -> None:
+        """Note that what was acknowledged and not committed is void: the next acknowledgement is no progress yet."""
+        self._undone = True
 
     def calm(self) -> None:
-        """Note that the broker answers and nothing is left to do."""
+        """Note that the broker answers: something was acknowledged, or nothing is left to do."""
+        if self._undone and not self._is_all_committed():
+            return
+        self._undone = False
         self._trouble, self._error = 0, None
+
+    def _is_all_committed(self) -> bool:
+        lags = self._consumer.lag(self._offsets.next_unacknowledged)
+        if lags is None or self._offsets.committable():
+            return False
+        return all(lag is not None and not lag.readable for lag in lags.values())
 
     def trouble(self, error: BrokerError) -> float:
         """Note that the broker failed; returns the pause before the next attempt, in seconds."""
@@ -125,7 +141,7 @@ class Progress:
             coordinator_answers=watch.coordinator_answers,
             coordinator_problem=watch.coordinator_problem,
             commits=self._commits,
-            uncommitted=bool(offsets.committable()),
+            uncommitted=self._undone or bool(offsets.committable()),
             trouble=self._error,
         )
 
