@@ -25,10 +25,11 @@ async def ask(service, request):
 
 
 @contextlib.asynccontextmanager
-async def denied(service, which, name):
-    """Deny reading; what else is done there has to be allowed, once there is a rule."""
+async def denied(service, which, name, *, hidden=False):
+    """Deny reading, and with ``hidden`` describing too; the rest has to be allowed, once there is a rule."""
     kind = KINDS[which]
-    for operation, permission in ((WRITE, ALLOW), (DESCRIBE, ALLOW), (READ, DENY))[which == "group" :]:
+    describe = DENY if hidden else ALLOW
+    for operation, permission in ((WRITE, ALLOW), (DESCRIBE, describe), (READ, DENY))[which == "group" :]:
         response = await ask(service, CreateAclsRequest(kind, name, LITERAL, USER, "*", operation, permission))
         assert response.creation_responses[0][0] == 0, response
     try:

@@ -311,3 +311,14 @@ def test_no_state_flaps_and_every_one_ends(story, jitter):
 def test_the_longest_step_is_several_looks():
     """A busy machine looks late: that must not cost it the time that it watched."""
     assert EVERY_S < LONGEST_STEP_S < SILENT_S / 2
+
+
+def test_what_to_do_about_a_topic_without_partitions():
+    for problem, advice in (
+        ("UnknownTopicOrPartitionError", "create it again"),
+        ("TopicAuthorizationFailedError", "right"),
+    ):
+        readiness = Readiness(STALL_S)
+        for second in range(15):
+            state, reason = readiness.look(Sample(coordinator_answers=second, missing={"e": problem}), float(second))
+        assert state == "stalled" and advice in reason

@@ -27,19 +27,28 @@ def strict_kafka():
         yield broker
 
 
-@pytest.mark.parametrize("which", ["source", "group"])
-async def test_a_worker_waits_for_its_right(strict_kafka, make_service, which):
-    service = make_service(strict_kafka, partitions=2, kafka=KAFKA)
+@pytest.mark.parametrize(
+    ("which", "hidden", "delivery"),
+    [
+        ("source", False, "exactly_once"), ("source", True, "at_least_once"),
+        ("group", False, "at_least_once"), ("group", True, "exactly_once"),
+    ],
+)  # fmt: skip
+async def test_a_worker_waits_for_its_right(strict_kafka, make_service, which, hidden, delivery):
+    service = make_service(strict_kafka, partitions=2, kafka=KAFKA | {"delivery": delivery})
     await service.create_topics()
     service.start()
     await service.ready()
     await service.send([event(n, f"text {n}") for n in range(100)], batch_records=10)
     await service.all_committed()
     name = getattr(service, which)
-    async with denied(service, which, name):
-        await service.send([event(n, f"text {n}") for n in range(100, 200)], batch_records=10)
+    async with denied(service, which, name, hidden=hidden):
+        if not hidden:
+            await service.send([event(n, f"text {n}") for n in range(100, 200)], batch_records=10)
         said = await service.stalled()
         assert name in said and "right" in said, said
+    if hidden:
+        await service.send([event(n, f"text {n}") for n in range(100, 200)], batch_records=10)
     await service.ready()
     await service.all_committed()
     assert service.process.poll() is None

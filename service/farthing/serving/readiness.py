@@ -33,6 +33,10 @@ SETTLED_S: Final = 2.0
 LONGEST_STEP_S: Final = 2.0
 """A longer time between two samples counts as this: it was the worker itself that stood still."""
 
+CREATE: Final = "create it again, with `farthing topics create`"
+GRANT: Final = "grant this client its right to it (deploy/kafka/acls.sh lists them)"
+"""What to do about a topic without partitions."""
+
 TURNS: Final = 4
 """Partitions take turns: when another one has had this many since, a partition that waits has been left out."""
 
@@ -168,10 +172,8 @@ class Readiness:
         since = {topic: self._unchanged(("missing", topic), True) for topic in sorted(missing)}
         for topic, seconds in since.items():
             if seconds > SILENT_S:
-                return (
-                    f"{topic} has had no partitions for {seconds:.0f} s{_also(missing[topic])}: create it again, "
-                    "with `farthing topics create`"
-                )
+                remedy = GRANT if "TopicAuthorizationFailed" in missing[topic] else CREATE
+                return f"{topic} has had no partitions for {seconds:.0f} s{_also(missing[topic])}: {remedy}"
         return None
 
     def _silent_leader(self, sample: Sample) -> str | None:
