@@ -52,5 +52,6 @@ async def test_a_worker_waits_for_its_right(strict_kafka, make_service, which, h
     await service.ready()
     await service.all_committed()
     assert service.process.poll() is None
-    assert await service.check_delivery() == (200, 0)
+    answered, repeats = await service.check_delivery()
+    assert answered == 200 and (not repeats or delivery == "at_least_once")
     assert service.stop() == 0
