@@ -208,7 +208,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     @property
     def _may_not_read_the_group(self) -> str:
         return (
-            f"consumer group {self._settings.group_id}: GROUP_AUTHORIZATION_FAILED: grant this client the right to "
+            f"consumer group {self._settings.group_id}: GroupAuthorizationFailedError: grant this client the right to "
             "read the group (as deploy/kafka/acls.sh does)"
         )
 
