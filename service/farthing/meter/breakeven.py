@@ -22,6 +22,9 @@ Verdict = Literal["api", "tuned", "undecided"]
 MOST_EVENTS_PER_DAY: Final = 10**15
 """A threshold above this counts as none: 11.6 billion events a second."""
 
+MOST_STEPS: Final = 2_000
+"""Whole cores that are looked at one by one: a page asks for hundreds of thresholds and cannot wait for more."""
+
 MOST_DAYS: Final = 3_650
 """A payback after more than ten years counts as none."""
 
@@ -99,18 +102,20 @@ def _cheaper_for_good(own: OwnPlan, api_usd: Fraction, scenario: Scenario) -> in
     if sure > MOST_EVENTS_PER_DAY:
         return None
 
+    constant_usd = own.fixed_usd(scenario)
+
     def wins(events: int) -> bool:
-        return own.day_usd(events, scenario) < api_usd * events
+        return own.core_day_usd * own.cores(events, scenario) + constant_usd < margin * events
 
     first_step = own.worker_cores(max(1, math.floor(fixed / margin)), scenario)
     last_step = own.worker_cores(sure, scenario)
-    if last_step - first_step > 100_000:  # the API's price is hardly above a core's: steps are tiny beside the sum
+    if last_step - first_step > MOST_STEPS:  # the API's price is hardly above a core's: steps are tiny beside the sum
         return sure
     for cores in range(last_step, first_step - 1, -1):
         start = math.floor((cores - 1) * capacity) + 1 if cores > own.min_worker_cores else 1
         stop = math.floor(cores * capacity)
         if not wins(start):
-            cost = own.core_day_usd * own.cores_with(cores) + own.fixed_usd(scenario)
+            cost = own.core_day_usd * own.cores_with(cores) + constant_usd
             return min(math.floor(cost / margin) + 1, stop + 1)
     return max(1, math.floor((first_step - 1) * capacity) + 1) if first_step > own.min_worker_cores else 1
 
