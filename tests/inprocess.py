@@ -8,6 +8,8 @@ import threading
 from typing import NamedTuple
 from unittest import mock
 
+import structlog
+
 from farthing.cli import app
 from farthing.process import failure
 
@@ -40,6 +42,7 @@ def farthing(*arguments, cwd=None, **environment):
     with (
         contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch.dict(os.environ, environment),
         contextlib.chdir(cwd or os.getcwd()), mock.patch.object(sys, "stdin", io.StringIO()),
+        mock.patch.object(structlog, "configure", lambda **_: None),  # loggers would keep it for other tests
     ):  # fmt: skip
         thread = threading.Thread(target=run, daemon=True)
         thread.start()

@@ -91,7 +91,7 @@ def test_the_worker_counts_its_tasks(tmp_path):
     """Against no broker, it ends with the worker's own sentence; until then it counts."""
     config, tasks = tmp_path / "s.toml", tmp_path / "tasks"
     names = RouteTopicNames("a", "b", "c")
-    write_settings(config, "127.0.0.1:1", names, 0, argparse.Namespace(bundle="moderation"), None)
+    write_settings(config, "127.0.0.1:1", names, 0, argparse.Namespace(bundle="moderation"), (None, None))
     with (tmp_path / "log").open("wb") as log:
         worker = start(config, tasks, log)
         assert worker.wait(120) == 3

@@ -147,7 +147,7 @@ async def test_a_worker_with_a_hung_thread_still_exits(apache_kafka, make_servic
     service.start("-c", program)
     assert await service.waiting(120) == 4
     assert "worker.stall_timeout_ms = 1000" in service.said()
-    assert await service.committed() == {}
+    assert not any((await service.committed()).values())  # but for where it began
 
 
 async def test_workers_drain_when_their_supervisor_is_killed(apache_kafka, make_service):

@@ -125,7 +125,8 @@ async def test_a_reporter_that_never_began_only_closes(begin, monkeypatch):
 
 
 @pytest.mark.parametrize("trouble", [TimeoutError, GONE, REFUSED, RuntimeError("a bug")])
-async def test_without_the_usage_topic_nobody_waits_and_all_of_it_follows(begin, trouble):
+async def test_without_the_usage_topic_nobody_waits_and_all_of_it_follows(begin, monkeypatch, trouble):
+    monkeypatch.setattr(publishing, "RETRY_PAUSES_S", (0.2,))
     metrics = Metrics({"e": "m@1"})
     one = await begin(metrics=metrics)
     one.usage.trouble = trouble
