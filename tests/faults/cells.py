@@ -20,6 +20,7 @@ from .producing import Load
 from .reading import read_history
 
 PARTITIONS = 6
+APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}  # so that answers and commits have one clock
 COMMIT_INTERVAL_MS = 200
 DONE_WITHIN_S = 180
 CONTAINER_MIB = 1536  # deploy/kubernetes/base/worker.yaml
@@ -139,7 +140,7 @@ class Trial:
     async def run(self):
         began = time.monotonic()
         service = self.service
-        await service.create_topics(replication=self.broker.replication)
+        await service.create_topics(replication=self.broker.replication, answers=APPEND_TIME)
         service.start(**self.options)
         await service.ready()
         self.load.start()

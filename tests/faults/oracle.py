@@ -9,6 +9,9 @@ corrupted     an answer with other bytes than its event is due: value, key, or t
 reordered     inside one incarnation of a worker an answer stands before that of an earlier place
 foreign       an answer to no place: to an aborted event, to another topic's, or written by someone else
 poll-skip     an answer appears while an earlier place of its partition has none yet: positions went past events
+early         a place is committed before it is answered for the first time
+late          a place is answered again after it was committed, by more than the one block that a worker had under way
+              when it lost its partition without noticing: so only what was answered since the last commit is repeated
 books         the usage that was counted is not what the topics hold, or the ledger and the audit disagree
 ============  ======================================================================================================
 
@@ -16,12 +19,13 @@ An *incarnation* is what one producer id wrote between two times that its positi
 row of record batches, each of which goes on where the last one ended.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-ANOMALIES = ("lost", "duplicated", "corrupted", "reordered", "foreign", "poll-skip", "books")
+ANOMALIES = ("lost", "duplicated", "corrupted", "reordered", "foreign", "poll-skip", "early", "late", "books")
 SHOWN = 5
 
 Place = tuple[int, int]
@@ -50,6 +54,17 @@ class Answer(NamedTuple):
     """Base offset of its batch."""
     next_offset: int | None = None
     """Of a dead letter that holds a whole record batch: it answers all places from its own to before this offset."""
+    time_ms: int = 0
+    """When the broker appended it."""
+
+
+class Commit(NamedTuple):
+    """One committed position of a partition of the source."""
+
+    partition: int
+    offset: int
+    time_ms: int
+    """When the broker appended it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ class History:
     """Ids that the broker acknowledged to the source's producer and the source does not have."""
     usage: Mapping[int, tuple[int, int]] | None = None
     """Events that each partition's usage records count: (scored, dead)."""
+    commits: Iterable[Commit] = ()
+    """What was committed, each partition's in the order of time."""
     audit: str | None = None
     """What an audit found to be wrong; empty if nothing."""
 
@@ -98,6 +115,7 @@ def judge(history: History) -> Verdict:
     for dead, answers in ((False, list(history.scores)), (True, letters)):
         answered[dead] = _read(history.due, whole, answers, dead=dead, verdict=verdict)
         verdict.answers += len(answers)
+        _compare_with_commits(history, answers, verdict)
     for place, due in history.due.items():
         times = answered[False][place] + answered[True][place]
         if not times:
@@ -162,6 +180,28 @@ def _place_in_order(answer, rank, appeared, missing, last, verdict):
         verdict.found("reordered", f"{_at(answer.place)} is answered after later ones of its batch")
     verdict.incarnations += rank != before + 1
     last[owner] = answer.batch, rank
+
+
+def _compare_with_commits(history: History, answers: list[Answer], verdict: Verdict) -> None:
+    """Judge when the places of one topic were committed. Times are milliseconds, so equal ones say nothing."""
+    times: dict[int, list[int]] = defaultdict(list)
+    furthest: dict[int, list[int]] = defaultdict(list)  # what was committed by then
+    for commit in history.commits:
+        times[commit.partition].append(commit.time_ms)
+        furthest[commit.partition].append(max([commit.offset, *furthest[commit.partition][-1:]]))
+    known: set[Place] = set()
+    excused: dict[tuple[int, tuple[int, int]], int] = {}  # by partition and producer: the one batch that came late
+    for answer in answers:
+        if answer.place is None or answer.place not in history.due:
+            continue
+        partition, offset = answer.place
+        before = bisect_left(times[partition], answer.time_ms)
+        is_committed = before > 0 and offset < furthest[partition][before - 1]
+        if is_committed and answer.place not in known:
+            verdict.found("early", f"{_at(answer.place)} was committed before it was answered")
+        elif is_committed and excused.setdefault((partition, answer.producer), answer.batch) != answer.batch:
+            verdict.found("late", f"{_at(answer.place)} is answered again after it was committed")
+        known.add(answer.place)
 
 
 def _covered(letter: Answer, due: Mapping[Place, Due]) -> list[Place]:

@@ -1,6 +1,7 @@
 """Reads a cell's topics for the oracle, with aiokafka's own decoder of record batches."""
 
 import asyncio
+import struct
 from collections import defaultdict
 
 from aiokafka.record.memory_records import MemoryRecords
@@ -9,7 +10,7 @@ from farthing.kafka import KafkaSettings, TopicReader
 from farthing.meter.records import UsageRecord
 
 from .events import checks
-from .oracle import Answer, Due, History
+from .oracle import Answer, Commit, Due, History
 
 
 async def batches(servers, topic):
@@ -57,9 +58,33 @@ async def read_answers(servers, topic, header):
             said, whole = headers.get(header), headers.get("farthing.error.next_offset")
             found.append(Answer(
                 None if said is None else (number, int(said)), record.key, record.value, producer, batch.base_offset,
-                None if whole is None else int(whole),
+                None if whole is None else int(whole), record.timestamp,
             ))  # fmt: skip
     return sorted(found, key=lambda answer: -1 if answer.place is None else answer.place[0])
+
+
+async def read_commits(servers, group, topic):
+    """Every position that a group committed in a topic, in the order of each partition."""
+    found = []
+    async for _, batch in batches(servers, "__consumer_offsets"):
+        for record in batch:
+            whose, where, partition = _key_of_commit(record.key)
+            if (whose, where) == (group, topic) and record.value is not None:
+                found.append(Commit(partition, struct.unpack_from(">q", record.value, 2)[0], record.timestamp))
+    assert found, f"{group} has committed nothing"
+    return found
+
+
+def _key_of_commit(key):
+    """Group, topic and partition of a record of ``__consumer_offsets`` (Kafka's OffsetCommitKey), if it is a commit."""
+    if struct.unpack_from(">h", key)[0] > 1:
+        return None, None, None  # a group's members
+    at, names = 2, []
+    for _ in range(2):
+        (length,) = struct.unpack_from(">h", key, at)
+        names.append(key[at + 2 : at + 2 + length].decode())
+        at += 2 + length
+    return *names, struct.unpack_from(">i", key, at)[0]
 
 
 async def read_usage(servers, topic, source):
@@ -96,4 +121,5 @@ async def read_history(service, scorer, acknowledged, *, usage_topic="farthing.u
         await read_answers(service.servers, service.dead, "farthing.error.offset"),
         unwritten=sorted(acknowledged - {name for name, _, _ in source.values()}),
         usage=await read_usage(service.servers, usage_topic, service.source),
+        commits=await read_commits(service.servers, service.group, service.source),
     )

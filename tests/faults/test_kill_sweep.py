@@ -14,7 +14,7 @@ import pytest
 from farthing.serving.failpoints import FAILPOINTS, VARIABLE
 from tests.serving.running import Service, eventually, scorer
 
-from .cells import KAFKA, MODES
+from .cells import APPEND_TIME, KAFKA, MODES
 from .oracle import judge
 from .producing import Load
 from .reading import read_history
@@ -41,7 +41,7 @@ async def check(place, seed, broker, folder):
         broker.bootstrap_servers, service.source, seed=seed, count=IDS, rate=1_000, partitions=PARTITIONS, bad=0.02
     )
     try:
-        await service.create_topics()
+        await service.create_topics(answers=APPEND_TIME)
         service.start(env={**os.environ, VARIABLE: f"{place}:{passes}"})
         await eventually(
             lambda: service.process.poll() is not None or service.get("/ready")[0] == 200, 90, service.said

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from .oracle import ANOMALIES, Answer, Due, History, judge
+from .oracle import ANOMALIES, Answer, Commit, Due, History, judge
 
 SEEDS = range(12)
 PARTITIONS = 3
@@ -14,7 +14,7 @@ PARTITIONS = 3
 def clean(seed):
     """A history of several producers that go back, take over from each other and repeat, as crashes make them."""
     random_ = random.Random(seed)
-    due, scores, dead = {}, [], []
+    due, scores, dead, commits = {}, [], [], []
     for partition in range(PARTITIONS):
         offset = random_.randrange(100)
         for n in range(random_.randint(60, 120)):
@@ -22,27 +22,37 @@ def clean(seed):
             key = f"k{n % 5}".encode()
             is_dead = random_.random() < 0.2
             due[partition, offset] = Due(key, b"%d:%d" % (partition, offset), is_dead)
-        for kind, answers in ((False, scores), (True, dead)):
-            answers += _answers(random_, [p for p in sorted(due) if p[0] == partition and due[p].dead == kind], due)
+        answers, committed = _answers(random_, [p for p in sorted(due) if p[0] == partition], due)
+        commits += committed
+        for kind, topic in ((False, scores), (True, dead)):
+            topic += [answer for answer in answers if due[answer.place].dead == kind]
     usage = {
         p: (sum(not due[q].dead for q in due if q[0] == p), sum(due[q].dead for q in due if q[0] == p))
         for p in range(PARTITIONS)
     }
-    return History(due, scores, dead, usage=usage, audit="")
+    return History(due, scores, dead, usage=usage, commits=commits, audit="")
 
 
 def _answers(random_, places, due):
-    found, at, producer, position = [], 0, 0, 0
+    """Answers of one partition, and its commits: each owner begins where the one before it had committed."""
+    found, commits, at, committed, producer, now = [], [], 0, 0, 0, 0
+
+    def write(block, producer):
+        batch = len(found)
+        found.extend(Answer(p, due[p].key, due[p].value, (producer, 0), batch, time_ms=now) for p in block)
+
     while at < len(places):
+        now += 10
         if random_.random() < 0.2:
-            producer = random_.randrange(4)  # another one takes over, perhaps from where an older one had committed
-            at = max(0, at - random_.randrange(8))
+            producer = random_.randrange(4)
+            at = committed = max(committed, at - random_.randrange(8))
+            commits.append(Commit(places[at][0], places[at][1], now - 5))
+            if random_.random() < 0.3:  # one that had lost the partition without noticing ends its block
+                write(places[max(at - 3, 0) : at], 100 + now)
         count = random_.randint(1, 9)
-        block = places[at : at + count]
-        found += [Answer(place, due[place].key, due[place].value, (producer, 0), position) for place in block]
+        write(places[at : at + count], producer)
         at += count
-        position += count
-    return found
+    return found, commits
 
 
 def at_random(seed, answers, condition=lambda answer: True):
@@ -136,7 +146,10 @@ def skipping_and_coming_back(history, seed):
     """An answer that comes at the end, long after the later ones."""
 
     def move(answers):
-        answers.append(answers.pop(at_random(seed, answers, unique(history, "scores")))._replace(batch=1 << 40))
+        once = unique(history, "scores")
+        last = {answer.place[0]: answer.place for answer in answers}.values()
+        k = at_random(seed, answers, lambda answer: once(answer) and answer.place not in last)
+        answers.append(answers.pop(k)._replace(batch=1 << 40))
 
     return changed(history, "scores", move)
 
@@ -153,6 +166,24 @@ def counting_repeats(history, seed):
 
 def counting_a_partition_not_at_all(history, seed):
     return dataclasses.replace(history, usage={p: count for p, count in history.usage.items() if p != 2})
+
+
+def committing_too_early(history, seed):
+    """A commit that comes before the first answer to what it covers."""
+    first = history.scores[at_random(seed, history.scores, lambda a: unique(history, "scores")(a))]
+    partition, offset = first.place
+    return dataclasses.replace(history, commits=[Commit(partition, offset + 1, first.time_ms - 1)])
+
+
+def going_back_too_far(history, seed):
+    """Two batches more, of places that were committed."""
+    whole = Commit(0, 10_000, (1 << 40) - 1)
+    history = dataclasses.replace(history, commits=[*history.commits, whole])
+    again = [
+        answer._replace(producer=(99, 0), batch=(1 << 40) + k, time_ms=1 << 40)
+        for k, answer in enumerate(history.scores[:2])
+    ]
+    return changed(history, "scores", lambda a: a.extend(again))
 
 
 def an_audit_that_disagrees(history, seed):
@@ -173,6 +204,8 @@ MUTANTS = [
     (swapping_two_in_a_batch, {"reordered", "poll-skip"}),
     (swapping_two_batches, {"reordered", "poll-skip"}),
     (skipping_and_coming_back, {"reordered", "poll-skip"}),
+    (committing_too_early, {"early"}),
+    (going_back_too_far, {"late"}),
     (counting_one_too_many, {"books"}),
     (counting_repeats, {"books"}),
     (counting_a_partition_not_at_all, {"books"}),

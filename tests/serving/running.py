@@ -68,14 +68,20 @@ class Service:
 
     # --- topics
 
-    async def create_topics(self, *, sink_partitions=None, replication=1, **configs):
+    async def create_topics(self, *, sink_partitions=None, replication=1, answers=None, **configs):
+        """Create source, sink and dead letters; ``answers`` are settings of the last two alone."""
         widths = {
             self.source: self.partitions,
             self.sink: sink_partitions or self.partitions,
             self.dead: self.partitions,
         }
         async with self.admin() as admin:
-            await admin.create_topics([NewTopic(t, n, replication, topic_configs=configs) for t, n in widths.items()])
+            await admin.create_topics(
+                [
+                    NewTopic(t, n, replication, topic_configs=configs | ((answers or {}) if t != self.source else {}))
+                    for t, n in widths.items()
+                ]
+            )
 
     async def widen(self, topic, partitions):
         async with self.admin() as admin:
