@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from farthing.errors import ConfigError
 from farthing.kafka.settings import KafkaSettings
@@ -209,7 +209,7 @@ def _environment() -> dict[str, Any]:
     source = EnvSettingsSource(Settings)
     try:
         values = source()
-    except Exception as error:
+    except (SettingsError, RecursionError) as error:
         said = [_no_json(name) for name, value in os.environ.items() if _is_setting(name) and not _is_read(name, value)]
         raise ConfigError("\n".join(said) or f"a {_PREFIX}* environment variable cannot be read: {error}") from error
     return {k: v for k, v in values.items() if v is not None}
@@ -221,7 +221,7 @@ def _is_read(variable: str, value: str) -> bool:
     source.env_vars = {variable.lower(): value}
     try:
         source()
-    except Exception:
+    except (SettingsError, RecursionError):
         return False
     return True
 
