@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from farthing.kafka import KafkaSettings, Moved, RecordConsumer
+from farthing.kafka import HeldError, KafkaSettings, Moved, RecordConsumer
+from farthing.kafka import consumer as consumer_module
 from farthing.kafka.error_codes import error_of
 from farthing.kafka.incarnation import Incarnation
+from farthing.kafka.recovery import Beginning
 
 ONE, TWO = ("e", 0), ("e", 1)
 
@@ -104,3 +106,25 @@ async def test_a_partition_that_a_broker_refuses_is_held_and_ends_nobody(consume
     await consumer._on_error(ONE, 10, error_of(code))
     assert list(consumer.held) == [ONE]
     assert ("grant this client the right to read the topic" in consumer.held[ONE]) == (code == 29)
+
+
+async def test_a_source_that_may_not_be_described_is_held_and_the_others_begin(consumer, monkeypatch):
+    """And it is asked for again later: the right may come back."""
+    asked, reason = [], f"reading the committed offset of {ONE[0]}[{ONE[1]}]: grant"
+
+    async def begin(partitions):
+        asked.append(partitions)
+        if ONE in partitions:
+            raise HeldError({ONE: reason})
+        return {p: Beginning(7, "", None) for p in partitions}
+
+    monkeypatch.setattr(consumer._recovery, "begin", begin)
+    monkeypatch.setattr(consumer_module, "REFUSED_AGAIN_S", 0.05)
+    consumer.forget_positions()
+    await consumer._find_positions()
+    assert consumer.held == {ONE: reason}
+    await consumer._find_positions()
+    assert consumer._positions == {ONE: None, TWO: 7}
+    await asyncio.sleep(0.1)
+    await consumer._find_positions()
+    assert asked == [[ONE, TWO], [TWO], [ONE]]

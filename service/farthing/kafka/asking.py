@@ -99,7 +99,8 @@ class Asking:
 
         Those of a transaction that is still open are left out.
         """
-        return await fetch_committed(self.frames, node, group, partitions, self.timeout_s, stable=False)
+        codes, found = await fetch_committed(self.frames, node, group, partitions, self.timeout_s, stable=False)
+        return set(codes.values()), found
 
     async def versions(self) -> dict[int, tuple[int, int]]:
         """Ask any broker for the lowest and highest version of each request that it takes, by key."""

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from aiokafka.errors import TopicAuthorizationFailedError
+
 from farthing.kafka.error_codes import error_of
 from farthing.kafka.frames import Frames
 from farthing.kafka.offsets import Partition
@@ -22,6 +24,8 @@ async def ask_committed(
 
     Raises
     ------
+    TopicAuthorizationFailedError
+        This client may not describe topics, which the error has; ask for the others again.
     KafkaError
         The coordinator refuses, or cannot be reached. ``UnstableOffsetCommit``, retriable: a transaction that commits
         one of the offsets is still open.
@@ -29,9 +33,13 @@ async def ask_committed(
     numbers: dict[str, list[int]] = defaultdict(list)
     for topic, number in partitions:
         numbers[topic].append(number)
-    codes, found = await fetch_committed(frames, coordinator, group, numbers, timeout_s, stable=True)
-    if codes:
-        raise error_of(min(codes))(group)
+    errors, found = await fetch_committed(frames, coordinator, group, numbers, timeout_s, stable=True)
+    types = {where: error_of(code) for where, code in errors.items()}
+    for where, error in types.items():
+        if error is not TopicAuthorizationFailedError or where is None:
+            raise error(group)
+    if types:
+        raise TopicAuthorizationFailedError({where[0] for where in types if where is not None})
     return found
 
 
@@ -43,8 +51,8 @@ async def fetch_committed(
     timeout_s: float,
     *,
     stable: bool,
-) -> tuple[set[int], dict[Partition, tuple[int, str]]]:
-    """Ask once: the codes of all errors; offsets and metadata, where there are any.
+) -> tuple[dict[Partition | None, int], dict[Partition, tuple[int, str]]]:
+    """Ask once: the code of each error, by partition (None: of the group); offsets and metadata, where there are any.
 
     With ``stable``, offsets of a transaction that is still open are an error, where the broker can tell. Raises
     KafkaError, OSError.
@@ -59,12 +67,16 @@ async def fetch_committed(
         return ({"groups": [asked]} if version >= _GROUPS_SINCE else asked) | wanted
 
     answer = await frames.request(coordinator, OFFSET_FETCH, body, timeout_s)
-    codes, found = set(), {}
+    codes: dict[Partition | None, int] = {}
+    found = {}
     for part in (answer, *answer["groups"]):
-        codes.add(part["error_code"])
+        if part["error_code"]:
+            codes[None] = part["error_code"]
         for topic in part["topics"]:
             for row in topic["partitions"]:
-                codes.add(row["error_code"])
-                if not row["error_code"] and row["committed_offset"] >= 0:
-                    found[topic["name"], row["partition_index"]] = (row["committed_offset"], row["metadata"] or "")
-    return codes - {0}, found
+                partition = topic["name"], row["partition_index"]
+                if row["error_code"]:
+                    codes[partition] = row["error_code"]
+                elif row["committed_offset"] >= 0:
+                    found[partition] = (row["committed_offset"], row["metadata"] or "")
+    return codes, found

@@ -28,6 +28,7 @@ from farthing.kafka.membership import NO_METADATA, Member, Membership
 from farthing.kafka.offsets import Partition
 from farthing.kafka.open_requests import OpenRequests
 from farthing.kafka.recovery import KnownLogs, Moved, Recovery, no_logs
+from farthing.kafka.sending import HeldError
 from farthing.kafka.settings import KafkaSettings
 from farthing.wire import next_fetch_offset
 
@@ -42,9 +43,9 @@ class RecordConsumer:
 
     ``on_revoked`` is awaited before partitions are given up: it must finish and commit what is in flight there soon.
     ``on_position`` is called with each partition's first offset once there is one, the metadata committed with it, and
-    whether the group has committed it;
-    ``on_moved`` when it goes on elsewhere: if the log is another one, all that was fetched is void, and the caller sets
-    the others back to where it is. ``known_logs`` is asked about partitions whose commit was deleted with the topic.
+    whether the group has committed it; ``on_moved`` when it goes on elsewhere: if the log is another one, all that was
+    fetched is void, and the caller sets the others back to where it is. ``known_logs`` is asked about partitions whose
+    commit was deleted with the topic.
     """
 
     def __init__(
@@ -277,10 +278,15 @@ class RecordConsumer:
     async def _find_positions(self) -> None:
         """Find where to begin: at the group's committed offset, else where ``auto_offset_reset`` says."""
         epoch = self.epoch
-        new = [partition for partition, position in self._positions.items() if position is None]
+        new = [p for p, position in self._positions.items() if position is None and not self._held.blocks(p)]
         if not new:
             return
-        begins = await self._recovery.begin(new)
+        try:
+            begins = await self._recovery.begin(new)
+        except HeldError as error:
+            for partition, reason in error.reasons.items():
+                self.hold(partition, reason, again_in_s=REFUSED_AGAIN_S)
+            return  # the others are asked for next time
         if epoch == self.epoch:
             for partition, begin in begins.items():
                 self._positions[partition] = begin.offset
@@ -290,7 +296,6 @@ class RecordConsumer:
                     self._on_moved(partition, Moved(begin.offset, begin.log.number, "known_log"))
 
     async def _bounds(self, partitions: list[Partition], *, end: bool) -> dict[Partition, int]:
-        """Ask for the logs' first offsets or ends. Raises BrokerError."""
         try:
             return await self._membership.bounds(partitions, end=end, timeout_s=self._timeout_s)
         except (kafka_errors.KafkaError, TimeoutError) as error:
@@ -339,8 +344,7 @@ class RecordConsumer:
             return
         self._watch.suspect([partition])
         refresh_metadata(self._membership.client)
-        if not error.retriable:
-            self.hold(partition, why_held(position, error), again_in_s=REFUSED_AGAIN_S)
-            return
-        await asyncio.sleep(RETRY_PAUSE_S)
-        raise refused(partition, position, error)
+        if error.retriable:
+            await asyncio.sleep(RETRY_PAUSE_S)
+            raise refused(partition, position, error)
+        self.hold(partition, why_held(position, error), again_in_s=REFUSED_AGAIN_S)

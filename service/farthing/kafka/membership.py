@@ -218,7 +218,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         return self._consumer._client
 
     async def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, tuple[int, str]]:
-        """Read committed offsets with metadata; partitions without are left out. Raises TimeoutError, KafkaError."""
+        """Read committed offsets with metadata; partitions without are left out.
+
+        Raises
+        ------
+        HeldError
+            This client may not describe the topics of some; ask for the others without them.
+        TimeoutError, KafkaError
+            The coordinator does not answer, or refuses.
+        """
         asked, coordinator = list(partitions), self._consumer._coordinator
         async with asyncio.timeout(timeout_s):
             while True:
@@ -226,6 +234,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 try:
                     group = self._settings.group_id
                     return await ask_committed(self.asking, coordinator.coordinator_id, group, asked, timeout_s)
+                except TopicAuthorizationFailedError as error:
+                    raise _not_ours_to_read("reading the committed offset", error, asked) from error
                 except KafkaError as error:
                     if not error.retriable:
                         raise
@@ -283,9 +293,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
                 retriable=True,
             ) from error
         except TopicAuthorizationFailedError as error:
-            (topics,) = error.args
-            denied = [partition for partition in offsets if partition[0] in topics]
-            raise HeldError({p: f"offset commit of {p[0]}[{p[1]}]: {MAY_NOT_READ}" for p in denied}) from error
+            raise _not_ours_to_read("offset commit", error, offsets) from error
         except GroupAuthorizationFailedError as error:
             raise RightError(self._may_not_read_the_group) from error
         except KafkaError as error:
@@ -324,3 +332,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         # On another connection: on its own, requests wait for the answer.
         with contextlib.suppress(KafkaError, OSError):
             await leave(self.asking, node, self._settings.group_id, member, limit_s)
+
+
+def _not_ours_to_read(what: str, error: TopicAuthorizationFailedError, partitions: Iterable[Partition]) -> HeldError:
+    (topics,) = error.args
+    return HeldError({p: f"{what} of {p[0]}[{p[1]}]: {MAY_NOT_READ}" for p in partitions if p[0] in topics})

@@ -102,6 +102,8 @@ class Recovery:
 
         Raises
         ------
+        HeldError
+            This client may not read the offsets of some: ask for the others without them.
         BrokerError
             A broker cannot be asked; or there is no offset and none may be chosen.
         """
