@@ -6,6 +6,7 @@ import pytest
 from farthing.errors import RightError
 from farthing.kafka import BatchProducer, HeldError, KafkaSettings
 from farthing.kafka import producer as module
+from farthing.kafka.error_codes import error_of
 from farthing.kafka.membership import Member
 from farthing.kafka.protocol import ADD_OFFSETS_TO_TXN, ADD_PARTITIONS_TO_TXN, INIT_PRODUCER_ID, TXN_OFFSET_COMMIT
 from farthing.kafka.transactions import Transactions
@@ -132,3 +133,15 @@ async def test_other_rights_are_named(transactions, coordinator, code, right):
     with pytest.raises(RightError, match=right) as caught:
         await transactions.commit({("events", 0): 5}, {}, MEMBER)
     assert not caught.value.retriable  # a start ends
+
+
+@pytest.mark.parametrize(("code", "right"), [(53, "write with the transactional id"), (30, "read the group")])
+async def test_a_right_that_is_missing_for_finding_the_coordinator_is_named(transactions, code, right):
+    """Not tried until the time is over, as if no broker had answered."""
+
+    async def refused(_key):
+        raise error_of(code)
+
+    transactions._coordinator = refused
+    with pytest.raises(RightError, match=right):
+        await transactions.begin()

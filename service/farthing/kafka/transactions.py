@@ -217,6 +217,8 @@ class Transactions:
                 ) from error
             except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
                 self._coordinators.pop(key, None)
+                if isinstance(error, kafka_errors.KafkaError) and error.errno in _RIGHTS:  # of the search for it
+                    self._check(api, error.errno)
                 trouble = f"{type(error).__name__} {error}"
             else:
                 code = code_of(response)
