@@ -15,12 +15,16 @@ pytestmark = [
 ]
 
 
-async def test_a_supervised_worker_scores_on_though_nothing_can_be_logged(apache_kafka, tmp_path):
-    service = Service(apache_kafka, tmp_path, partitions=2, workers=2)
-    await service.create_topics()
+def start_without_a_log(service):
     with open("/dev/full", "wb", buffering=0) as full:
         command = [sys.executable, "-m", "farthing", "serve", "-c", str(service.config)]
         service.process = subprocess.Popen(command, stdout=full, stderr=full, stdin=subprocess.DEVNULL)
+
+
+async def test_a_supervised_worker_scores_on_though_nothing_can_be_logged(apache_kafka, tmp_path):
+    service = Service(apache_kafka, tmp_path, partitions=2, workers=2)
+    await service.create_topics()
+    start_without_a_log(service)
     try:
         await service.ready()
         await service.send([event(n, "some text of an event") for n in range(20)], batch_records=10)
