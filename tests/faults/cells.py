@@ -71,7 +71,7 @@ class Trial:
         self.random = random.Random(cell.seed)
         self.fault = FAULTS[cell.fault]
         through = proxy if self.fault.proxied else broker
-        self.kafka = KAFKA | {"delivery": cell.mode.replace("-", "_")}
+        self.kafka = KAFKA | self.fault.kafka | {"delivery": cell.mode.replace("-", "_")}
         self.service = Service(
             through, folder, partitions=PARTITIONS, workers=cell.workers, kafka=self.kafka,
             worker={"commit_interval_ms": COMMIT_INTERVAL_MS, "on_corrupt_batch": "skip"},

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -29,6 +29,8 @@ class Fault:
     proxied: bool = False
     limited: bool = False
     """Whether the service runs in a control group with the memory of its container."""
+    kafka: dict[str, int] = field(default_factory=dict)
+    """Settings of its own."""
 
 
 async def kill_worker(trial):
@@ -220,7 +222,10 @@ FAULTS = {
     "broker killed": Fault(broker_killed),
     "broker frozen": Fault(broker_frozen),
     "connections cut": Fault(connections_cut, proxied=True),
-    "delay 500 ms": Fault(delay_500_ms, proxied=True),
+    # Every transaction is six round trips: with small fetches it would have a few hundred events.
+    "delay 500 ms": Fault(
+        delay_500_ms, proxied=True, kafka={"fetch_max_bytes": 1 << 20, "max_partition_fetch_bytes": 1 << 18}
+    ),
     "members come and go": Fault(members_come_and_go),
     "transactions aborted": Fault(nothing),
     "poison 1 %": Fault(kill_worker),
