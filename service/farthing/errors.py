@@ -29,6 +29,9 @@ from typing import ClassVar, Final
 INTERNAL_EXIT_CODE: Final = 70
 """What the command line exits with after any other exception, a bug of ours: EX_SOFTWARE of sysexits.h."""
 
+NOT_TOML: Final = (OSError, ValueError, ArithmeticError, RecursionError)
+"""What reading a TOML file raises: also for very long numbers, for exponents beyond decimals', and for deep nesting."""
+
 LONGEST_BUNDLE_ERROR: Final = 2_000
 """Characters of a message about a bundle."""
 

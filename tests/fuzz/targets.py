@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -28,9 +29,12 @@ from farthing.ledger.history import Snapshot
 from farthing.ledger.statement_json import CHEAPEST, choice
 from farthing.ledger.web import _window
 from farthing.meter.calibration import read_export
+from farthing.meter.facts import load_facts
+from farthing.meter.money import usd
 from farthing.meter.prices import PriceList
-from farthing.meter.records import Heartbeat, UsageRecord
-from farthing.meter.tenants import unpack
+from farthing.meter.rates import Call
+from farthing.meter.records import Heartbeat, TenantCount, UsageRecord
+from farthing.meter.tenants import pack, unpack
 from farthing.meter.usage import UsageTotals
 from farthing.model.shipped import shipped_bundles
 from farthing.payload import Field, FieldPlan, parse, parse_pairs, parse_path
@@ -47,6 +51,9 @@ from tests.bundle_factory import empty_golden, make_manifest, make_tensors, mode
 from tests.column_factory import MANIFEST as COLUMNS
 from tests.column_factory import tree_model
 from tests.fuzz.kernels import EVENTS, batch_seeds
+from tests.meter.test_facts import OWN as OWN_FACTS
+from tests.meter.test_prices import OWN as OWN_PRICES
+from tests.meter.test_untrusted import GOOD
 
 
 @dataclass(frozen=True)
@@ -135,17 +142,15 @@ def rows(data):
         sentence(error)
 
 
-@target(
-    [
-        b'[[price]]\nmodel = "openai:gpt-5"\ninput = 1.25\noutput = 10\n',
-        b'[[discount]]\nmodel = "openai:*"\npercent = 20\n',
-    ]
-)
+@target([OWN_PRICES.encode()])
 def price_file(data):
     try:
-        PriceList(datetime.date(2026, 11, 27), written("prices.toml", data))
+        own = PriceList(datetime.date(2026, 11, 27), written("prices.toml", data))
     except ConfigError as error:
         sentence(error)
+        return
+    for model in ("openai:gpt-5-nano", "anthropic:claude-haiku-5-5"):  # a price of its own, and a discount
+        usd(own.prices(model).standard.call_usd(Call(Fraction(1_200), Fraction(10))))
 
 
 @cache
@@ -187,20 +192,19 @@ def query(data):
 
 
 def usage_seeds():
-    totals = UsageTotals()
-    record = UsageRecord("t", 0, "m@1", "moderation", 0, 0, 5, totals, {"a": (0, 0, 0)})
     beat = Heartbeat("w", 1, 2, "running", 1, 5, {"t": 3}, (1, 2), {"t": (1, 2, 3)}, {"m": (1,)}, {"t": {1: 2}})
     old = json.dumps({**json.loads(beat.encode()), "latency": {"t": [10**30]}}).encode()
-    return [record.encode(), beat.encode(), old, totals.encode().encode()]
+    tenants, _ = pack({"acme": TenantCount(3, 0, 300), "b": TenantCount(1, 1, 1)}, 1_000)
+    return [*GOOD.values(), beat.encode(), old, tenants.encode()]
 
 
-def decoded(read):
-    """Checks of a reader that refuses with ValueError alone."""
+def decoded(read, refusal=ValueError):
+    """Checks of a reader that refuses with one kind of error alone."""
 
     def check(data):
         try:
             read(data)
-        except ValueError as error:
+        except refusal as error:
             sentence(error)
 
     return check
@@ -215,6 +219,8 @@ for _name, _read in {
     "tenants": lambda data: unpack(data.decode("latin-1")),
 }.items():
     TARGETS[_name] = Target(usage_seeds, decoded(_read))
+_facts = decoded(lambda data: load_facts(written("facts.toml", data)), ConfigError)
+TARGETS["facts_file"] = Target(lambda: [OWN_FACTS.encode()], _facts)
 
 
 @target(lambda: [b"", b"{}", *usage_seeds()])

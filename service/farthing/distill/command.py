@@ -13,7 +13,7 @@ from farthing.distill.show import Show
 from farthing.distill.texts.build import Options, build
 from farthing.distill.texts.report import write_report
 from farthing.distill.texts.sweep import sweep
-from farthing.errors import ConfigError
+from farthing.errors import NOT_TOML, ConfigError
 from farthing.files import keep_apart
 from farthing.scoring.manifest import CARD, FEATURES, GOLDEN, MANIFEST, MODEL, SUMS
 
@@ -84,7 +84,7 @@ def _named_files(recipe: Path, data: Path) -> list[Path]:
     try:
         named = set(strings(tomllib.loads(recipe.read_text(encoding="utf-8"))))
         return [data / name for name in sorted(named) if 0 < len(name) < 256 and (data / name).is_file()]
-    except (OSError, ValueError):  # reading the recipe will raise the error
+    except NOT_TOML:  # reading the recipe will raise the error
         return []
 
 
@@ -92,5 +92,5 @@ def _task(recipe: Path) -> object:
     """Return the task that the recipe states; errors in the file are raised later, when all of it is read."""
     try:
         return tomllib.loads(recipe.read_text(encoding="utf-8")).get("task")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except NOT_TOML:
         return None

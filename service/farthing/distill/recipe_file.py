@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from farthing.errors import ConfigError
+from farthing.errors import NOT_TOML, ConfigError
 
 Dim = Literal[16, 32, 48, 64]
 Hidden = Annotated[int, Field(ge=1, le=1024)]
@@ -56,7 +56,7 @@ def read_recipe_file(path: Path, kind: type[R]) -> tuple[R, str]:
     try:
         data = path.read_bytes()
         values = tomllib.loads(data.decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except NOT_TOML as error:
         raise ConfigError(f"{path}: cannot be read as a TOML recipe: {error}") from error
     try:
         return kind.model_validate(values), hashlib.sha256(data).hexdigest()

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from farthing.errors import ConfigError, DataError
+from farthing.meter.money import MOST_DECIMALS, MOST_DIGITS
 from farthing.meter.prices import PriceBasis, PriceList
 from farthing.meter.rates import Call, Rates
 
@@ -223,7 +224,6 @@ def _without_tiers(rates: Rates) -> Rates:
 
 
 _COUNT: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
-_MOST_DIGITS, _MOST_DECIMALS = 18, 60  # more: 1e999999999 would take hours and all memory as an integer
 _GROUPED: Final = re.compile(r"-?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|,\d{3}\.\d+)")
 """Numbers whose commas surely separate thousands: there are two or more, or a point comes after one."""
 
@@ -280,6 +280,6 @@ class _Row:
             raise DataError(f"{self.place}: {field} is {text!r}, not a number") from error
         if not number.is_finite():
             raise DataError(f"{self.place}: {field} is {text!r}")
-        if number.adjusted() > _MOST_DIGITS or int(number.as_tuple().exponent) < -_MOST_DECIMALS:
+        if number.adjusted() > MOST_DIGITS or int(number.as_tuple().exponent) < -MOST_DECIMALS:
             raise DataError(f"{self.place}: {field} is {text!r}, which is no number of tokens or dollars")
         return number

@@ -16,12 +16,12 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from farthing.errors import ConfigError
-from farthing.meter.money import Interval
+from farthing.errors import NOT_TOML, ConfigError
+from farthing.meter.money import Interval, Number
 
 SHIPPED: Final = Path(__file__).with_name("facts.toml")
 
-Share = Annotated[Decimal, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class _Entry(BaseModel):
@@ -83,7 +83,7 @@ class FreeEndpoint(Fact):
     name: str
     tasks: tuple[str, ...]
     texts_per_request: int = Field(ge=1)
-    token_factor: tuple[Decimal, Decimal, Decimal]
+    token_factor: tuple[Number, Number, Number]
     caveat: str
     tiers: tuple[Tier, ...] = Field(min_length=1)
 
@@ -93,7 +93,7 @@ class TokenizerFact(Fact):
 
     models: tuple[str, ...]
     name: str
-    factor: tuple[Decimal, Decimal, Decimal]
+    factor: tuple[Number, Number, Number]
 
 
 class BytesPerToken(_Entry):
@@ -101,15 +101,15 @@ class BytesPerToken(_Entry):
 
     source: str
     date: datetime.date
-    ascii: tuple[Decimal, Decimal, Decimal]
-    latin: tuple[Decimal, Decimal, Decimal]
-    cyrillic: tuple[Decimal, Decimal, Decimal]
-    arabic: tuple[Decimal, Decimal, Decimal]
-    indic: tuple[Decimal, Decimal, Decimal]
-    cjk: tuple[Decimal, Decimal, Decimal]
-    other: tuple[Decimal, Decimal, Decimal]
-    structured: tuple[Decimal, Decimal, Decimal]
-    prose: tuple[Decimal, Decimal, Decimal]
+    ascii: tuple[Number, Number, Number]
+    latin: tuple[Number, Number, Number]
+    cyrillic: tuple[Number, Number, Number]
+    arabic: tuple[Number, Number, Number]
+    indic: tuple[Number, Number, Number]
+    cjk: tuple[Number, Number, Number]
+    other: tuple[Number, Number, Number]
+    structured: tuple[Number, Number, Number]
+    prose: tuple[Number, Number, Number]
 
 
 _ForModels = TypeVar("_ForModels", CacheFact, BatchFact, TokenizerFact)
@@ -202,7 +202,7 @@ def read_toml(path: Path) -> dict[str, object]:
     """Read a TOML file with exact decimals; ConfigError says why it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except NOT_TOML as error:
         raise ConfigError(f"{path}: cannot be read as TOML ({error}); see {SHIPPED.parent} for the form") from error
 
 

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 Scenario = Literal["low", "mid", "high"]
 SCENARIOS: Final[tuple[Scenario, ...]] = ("low", "mid", "high")
 Exact = int | Fraction | Decimal | str
+
+MOST_DIGITS, MOST_DECIMALS = 18, 60  # more: 1e999999999 would take hours and all memory as an integer
+Number = Annotated[
+    Decimal,
+    Field(max_digits=MOST_DIGITS + MOST_DECIMALS, decimal_places=MOST_DECIMALS, allow_inf_nan=False),
+]
+"""A number as users write it into settings and files: small enough to calculate with exactly."""
 
 NANO_DOLLAR: Final = Decimal("1e-9")
 _CONTEXT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)

@@ -42,6 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farthing.errors import ConfigError
 from farthing.meter.facts import explain, read_toml
+from farthing.meter.money import Number
 from farthing.meter.rates import Rates, TieredRate
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+_Usd = Annotated[Number, Field(ge=0)]
 
 
 class _Prices(_Entry):
@@ -114,7 +115,7 @@ class _OwnPrice(_Prices):
 
 class _Discount(_Entry):
     models: tuple[str, ...]
-    percent: Annotated[Decimal, Field(ge=0, lt=100)]
+    percent: Annotated[Number, Field(ge=0, lt=100)]
     source: str
     date: datetime.date
 

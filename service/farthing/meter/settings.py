@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+from farthing.meter.money import Number
+
+Usd = Annotated[Number, Field(ge=0)]
 
 
 class MeterSettings(BaseModel):
@@ -59,15 +61,15 @@ class MeterSettings(BaseModel):
         description="comments of 138 bytes that a busy worker core scores a second: [low, middle, high], the last one "
         "measured; longer events and more rows count in proportion",
     )
-    utilization: Decimal = Field(
+    utilization: Number = Field(
         Decimal("0.3"), gt=0, le=1, description="share of the reserved cores' capacity that average traffic takes"
     )
-    peak_to_mean: Decimal = Field(Decimal(3), ge=1, description="peak rate divided by mean rate, for rate limits")
+    peak_to_mean: Number = Field(Decimal(3), ge=1, description="peak rate divided by mean rate, for rate limits")
     min_worker_cores: int = Field(2, ge=1, description="worker cores at least: two, so that one may fail")
-    broker_cores_per_worker_core: Decimal = Field(Decimal("0.5"), ge=0, description="broker cores for each worker core")
+    broker_cores_per_worker_core: Number = Field(Decimal("0.5"), ge=0, description="broker cores for each worker core")
     ledger_cores: int = Field(1, ge=0, description="cores reserved for the ledger")
     replicas: int = Field(3, ge=1, description="copies of each record that the brokers keep")
-    retention_days: Decimal = Field(Decimal(7), ge=0, description="days that the brokers keep events and scores")
+    retention_days: Number = Field(Decimal(7), ge=0, description="days that the brokers keep events and scores")
     storage_usd_per_gb_month: Usd = Field(
         Decimal("0.10"), description="price of a gigabyte of broker storage for a month, in dollars"
     )
@@ -86,13 +88,13 @@ class MeterSettings(BaseModel):
     )
     teacher: str = Field("anthropic:claude-opus-5", description="model that labels the texts, as provider:model")
     horizon_days: int = Field(365, ge=1, description="days over which training, labels and setup are spread")
-    price_fall_per_year: Decimal = Field(
+    price_fall_per_year: Number = Field(
         Decimal("0.4"),
         ge=0,
         lt=1,
         description="share by which API prices fall in a year, for sensitivity and payback",
     )
-    accuracy_gap: Decimal = Field(
+    accuracy_gap: Number = Field(
         Decimal(0), ge=0, le=1, description="share of events that the tuned model gets wrong and the API would not"
     )
     error_usd: Usd = Field(Decimal(0), description="what one such error costs you, in dollars")
