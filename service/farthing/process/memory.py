@@ -8,7 +8,7 @@ that was a fifth of a worker's CPU. So blocks are kept. What a worker holds is b
 
 from __future__ import annotations
 
-import ctypes
+import atexit
 import gc
 import sys
 from typing import Final
@@ -22,6 +22,7 @@ _M_ARENA_MAX: Final = -8
 _KEEP_BYTES: Final = 1 << 30
 _MMAP_BYTES: Final = 32 << 20  # the most that glibc takes; larger arrays still come and go page by page
 _GROW_BYTES: Final = 16 << 20
+_RARELY: Final = (50_000, 20, 20)  # the collector's thresholds
 
 
 def keep_freed_memory() -> bool:
@@ -31,6 +32,8 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes
+
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl has none
@@ -44,11 +47,19 @@ def keep_freed_memory() -> bool:
     return all([mallopt(name, value) == 1 for name, value in options])
 
 
-def settle_collector() -> None:
-    """Exclude all that exists now from garbage collection, and make collections rarer.
+def collect_rarely() -> None:
+    """Make garbage collections rarer, and let the end of the process do without any.
 
-    What a block leaves behind is freed by reference counts; cycles come from errors and rebalances only.
+    What a block leaves behind is freed by reference counts; cycles come from errors and rebalances only. Called before
+    the imports, it makes a command cheaper by a fifth: they make half a million objects, which all stay, and which the
+    collector would go through a hundred times at the start and twice at the end.
     """
+    gc.set_threshold(*_RARELY)
+    atexit.register(gc.freeze)
+
+
+def settle_collector() -> None:
+    """Exclude all that exists now from garbage collection, and make collections rarer."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(*_RARELY)
