@@ -1,6 +1,7 @@
 """Files that users write in TOML: what no reader of ours can take is refused in a sentence, and within seconds."""
 
 import datetime
+import re
 import time
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from farthing.distill.recipe_file import Recipe, read_recipe_file
 from farthing.errors import ConfigError
 from farthing.meter.facts import load_facts
 from farthing.meter.prices import PriceList
-from farthing.meter.settings import MeterSettings
+from farthing.meter.settings import LedgerSettings, MeterSettings
 
 DAY = datetime.date(2026, 11, 27)
 READERS = {
@@ -60,6 +61,15 @@ def test_a_key_of_very_many_parts_is_refused(tmp_path):
 def test_no_setting_takes_a_number_that_exact_arithmetic_cannot_hold(name, number):
     with pytest.raises(ValidationError, match=name):
         MeterSettings.model_validate({name: number})
+
+
+@pytest.mark.parametrize("section", [MeterSettings, LedgerSettings])
+def test_no_count_is_so_large_that_it_is_no_float(section):
+    for name, field in section.model_fields.items():
+        if "int" in str(field.annotation):
+            number = (10**400,) * 3 if "tuple" in str(field.annotation) else 10**400
+            with pytest.raises(ValidationError, match=name):
+                section.model_validate({name: number})
 
 
 PRICE = """
@@ -123,6 +133,16 @@ def test_no_price_and_no_fact_is_such_a_number(reader, text, last, number, tmp_p
             with pytest.raises(ConfigError, match=r"file\.toml"):
                 READERS[reader](path)
             assert time.monotonic() - began < 20  # generous: milliseconds
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "name"),
+    [("facts", FACTS, "min_tokens"), ("facts", FACTS, "ttl_s"), ("prices", PRICE, "above_input_tokens")],
+)
+def test_no_count_of_a_file_is_so_large_that_it_is_no_float(reader, text, name, tmp_path):
+    (tmp_path / "file.toml").write_text(re.sub(f"{name} = [0-9]+", f"{name} = 1{'0' * 400}", text))
+    with pytest.raises(ConfigError, match=name):
+        READERS[reader](tmp_path / "file.toml")
 
 
 def test_usual_numbers_stay(tmp_path):

@@ -17,7 +17,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farthing.errors import NOT_TOML, ConfigError
-from farthing.meter.money import Interval, Number
+from farthing.meter.money import Count, Interval, Number
 
 SHIPPED: Final = Path(__file__).with_name("facts.toml")
 
@@ -40,9 +40,9 @@ class CacheFact(Fact):
     """Terms of prompt caching. Hit rates are [fewest, middle, most]."""
 
     models: tuple[str, ...]
-    min_tokens: int = Field(ge=1)
-    step_tokens: int = Field(ge=1)
-    ttl_s: int = Field(ge=1)
+    min_tokens: Count = Field(ge=1)
+    step_tokens: Count = Field(ge=1)
+    ttl_s: Count = Field(ge=1)
     hit_rate: tuple[Share, Share, Share]
     batch_hit_rate: tuple[Share, Share, Share]
 
@@ -54,19 +54,19 @@ class BatchFact(Fact):
     offered: bool
     discount: Share = Decimal(0)
     discount_on_cached: bool = False
-    answer_within_h: int = Field(24, ge=1)
+    answer_within_h: Count = Field(24, ge=1)
 
 
 class Tier(_Entry):
     """A provider's limits for one class of customers; None means not published, which is not the same as unlimited."""
 
     tier: str
-    requests_per_min: int | None = Field(None, ge=1)
-    requests_per_day: int | None = Field(None, ge=1)
-    tokens_per_min: int | None = Field(None, ge=1, description="input and output together")
-    input_tokens_per_min: int | None = Field(None, ge=1)
-    output_tokens_per_min: int | None = Field(None, ge=1)
-    batch_queue_tokens: int | None = Field(None, ge=1, description="input tokens that may wait in batches at once")
+    requests_per_min: Count | None = Field(None, ge=1)
+    requests_per_day: Count | None = Field(None, ge=1)
+    tokens_per_min: Count | None = Field(None, ge=1, description="input and output together")
+    input_tokens_per_min: Count | None = Field(None, ge=1)
+    output_tokens_per_min: Count | None = Field(None, ge=1)
+    batch_queue_tokens: Count | None = Field(None, ge=1, description="input tokens that may wait in batches at once")
     cached_reads_count: bool = True
 
 
@@ -82,7 +82,7 @@ class FreeEndpoint(Fact):
     endpoint: str
     name: str
     tasks: tuple[str, ...]
-    texts_per_request: int = Field(ge=1)
+    texts_per_request: Count = Field(ge=1)
     token_factor: tuple[Number, Number, Number]
     caveat: str
     tiers: tuple[Tier, ...] = Field(min_length=1)

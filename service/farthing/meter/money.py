@@ -26,6 +26,7 @@ Number = Annotated[
     Field(max_digits=MOST_DIGITS + MOST_DECIMALS, decimal_places=MOST_DECIMALS, allow_inf_nan=False),
 ]
 """A number as users write it into settings and files: small enough to calculate with exactly."""
+Count = Annotated[int, Field(le=10**MOST_DIGITS)]
 
 NANO_DOLLAR: Final = Decimal("1e-9")
 _CONTEXT: Final = Context(prec=60, rounding=ROUND_HALF_EVEN)

@@ -42,7 +42,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farthing.errors import ConfigError
 from farthing.meter.facts import explain, read_toml
-from farthing.meter.money import Number
+from farthing.meter.money import Count, Number
 from farthing.meter.rates import Rates, TieredRate
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class _Prices(_Entry):
 
 
 class _Tier(_Prices):
-    above_input_tokens: int = Field(ge=1)
+    above_input_tokens: Count = Field(ge=1)
 
 
 class _OwnPrice(_Prices):
@@ -110,7 +110,7 @@ class _OwnPrice(_Prices):
     date: datetime.date
     tiers: tuple[_Tier, ...] = ()
     batch: _Prices | None = None
-    context_window: int | None = None
+    context_window: Count | None = None
 
 
 class _Discount(_Entry):

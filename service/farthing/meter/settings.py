@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from farthing.meter.money import Number
+from farthing.meter.money import Count, Number
 
 Usd = Annotated[Number, Field(ge=0)]
 
@@ -47,16 +47,16 @@ class MeterSettings(BaseModel):
     system_prompt_file: Path | None = Field(
         None, description="file with the instructions that you would send to the API; default: the shipped ones"
     )
-    system_prompt_tokens: int | None = Field(
+    system_prompt_tokens: Count | None = Field(
         None, ge=0, description="exact length of the instructions, if you have counted it"
     )
-    pack_events: int = Field(50, ge=1, description="events at most in one packed prompt")
-    pack_input_tokens: int = Field(16_000, ge=1, description="input tokens at most in one packed prompt")
+    pack_events: Count = Field(50, ge=1, description="events at most in one packed prompt")
+    pack_input_tokens: Count = Field(16_000, ge=1, description="input tokens at most in one packed prompt")
     answers_can_wait: bool = Field(
         True, description="true: batch processing, which answers within a day, will do; false: it is left out"
     )
     free_endpoint: bool = Field(True, description="false: a provider's free endpoint does not do your task")
-    events_per_s_per_core: tuple[int, int, int] = Field(
+    events_per_s_per_core: tuple[Count, Count, Count] = Field(
         (100_000, 200_000, 400_000),
         description="comments of 138 bytes that a busy worker core scores a second: [low, middle, high], the last one "
         "measured; longer events and more rows count in proportion",
@@ -65,10 +65,10 @@ class MeterSettings(BaseModel):
         Decimal("0.3"), gt=0, le=1, description="share of the reserved cores' capacity that average traffic takes"
     )
     peak_to_mean: Number = Field(Decimal(3), ge=1, description="peak rate divided by mean rate, for rate limits")
-    min_worker_cores: int = Field(2, ge=1, description="worker cores at least: two, so that one may fail")
+    min_worker_cores: Count = Field(2, ge=1, description="worker cores at least: two, so that one may fail")
     broker_cores_per_worker_core: Number = Field(Decimal("0.5"), ge=0, description="broker cores for each worker core")
-    ledger_cores: int = Field(1, ge=0, description="cores reserved for the ledger")
-    replicas: int = Field(3, ge=1, description="copies of each record that the brokers keep")
+    ledger_cores: Count = Field(1, ge=0, description="cores reserved for the ledger")
+    replicas: Count = Field(3, ge=1, description="copies of each record that the brokers keep")
     retention_days: Number = Field(Decimal(7), ge=0, description="days that the brokers keep events and scores")
     storage_usd_per_gb_month: Usd = Field(
         Decimal("0.10"), description="price of a gigabyte of broker storage for a month, in dollars"
@@ -82,12 +82,12 @@ class MeterSettings(BaseModel):
     )
     setup_usd: Usd = Field(Decimal(3_000), description="people's time to set it up, in dollars, once: three days' work")
     training_usd: Usd = Field(Decimal(10), description="computing for the training runs, in dollars")
-    labels: int = Field(20_000, ge=0, description="number of texts that the teacher labels")
+    labels: Count = Field(20_000, ge=0, description="number of texts that the teacher labels")
     label_usd: Usd | None = Field(
         None, description="price of a label, in dollars; default: the teacher's price for one call"
     )
     teacher: str = Field("anthropic:claude-opus-5", description="model that labels the texts, as provider:model")
-    horizon_days: int = Field(365, ge=1, description="days over which training, labels and setup are spread")
+    horizon_days: Count = Field(365, ge=1, description="days over which training, labels and setup are spread")
     price_fall_per_year: Number = Field(
         Decimal("0.4"),
         ge=0,
@@ -143,6 +143,6 @@ class LedgerSettings(BaseModel):
     data_dir: Path = Field(
         Path("farthing-ledger"), description="folder for RocksDB and for checkpoints of the changelogs"
     )
-    replication_factor: int = Field(
+    replication_factor: Count = Field(
         1, ge=1, description="replication factor of the usage, heartbeat and changelog topics, where they are created"
     )
