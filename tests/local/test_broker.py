@@ -53,6 +53,24 @@ def made(kind):
 BROKERS = [pytest.param(Tansu, id="tansu"), pytest.param(ApacheKafka, id="apache-kafka", marks=pytest.mark.kafka)]
 
 
+@pytest.mark.kafka
+def test_each_node_has_a_cluster_and_a_directory_of_its_own(monkeypatch):
+    """The storage tool runs for the first alone: what it wrote serves the others."""
+    monkeypatch.setattr(broker_module, "_formatted", {})
+    monkeypatch.setattr(process_module.BrokerProcess, "start", lambda _: None)
+    written = []
+    for _ in range(2):
+        with made(ApacheKafka) as broker:
+            lines = (broker.folder / "data" / "meta.properties").read_text().splitlines()
+            names = sorted(file.name for file in (broker.folder / "data").iterdir())
+            written.append((dict(line.split("=") for line in lines if "=" in line), names))
+        monkeypatch.setattr(broker_module, "_run_to_end", None)
+    (first, names), (second, same_names) = written
+    assert {name for name in first if first[name] != second[name]} == {"cluster.id", "directory.id"}
+    assert list(map(len, first.values())) == list(map(len, second.values()))
+    assert names == same_names
+
+
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_broker_runs_on_loopback_and_leaves_nothing(kind, tmp_path, monkeypatch):
     home = tmp_path / "home"
