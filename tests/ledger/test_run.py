@@ -171,7 +171,7 @@ async def test_records_a_second_and_restoring_100_000_entries(ledger, capsys):
     took_s, took_cpu_s = time.monotonic() - began, ledger.cpu_s() - before_s
     assert ledger.stop()[0] == 0
 
-    accounts = {n: Account.opened(record(0, now_ms(), partition=n, used=mixed(1_000 + n))) for n in range(entries)}
+    accounts = {n: Account.opened(record(0, now_ms(), partition=n, used=mixed(2_000 + n))) for n in range(entries)}
     changelog = f"ledger-{ledger.name}-accounts-changelog"
     await ledger.send(changelog, ((one.record.key, one.encode()) for one in accounts.values()))
     began = time.monotonic()

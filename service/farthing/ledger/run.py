@@ -6,10 +6,17 @@ import asyncio
 import datetime
 import io
 import tempfile
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 from faust import Worker
 from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +25,7 @@ from farthing import config
 from farthing.config import Settings
 from farthing.errors import BrokerError, StartError
 from farthing.kafka import leave_group, wait_for_coordinator
+from farthing.kafka.connecting import connecting
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
@@ -25,10 +33,12 @@ from farthing.ledger.price_book import load_book
 from farthing.ledger.web import Pages, require_address
 from farthing.process.access import Access
 from farthing.process.exits import FORCED_EXIT_CODE, exit_after, exit_now
+from farthing.process.failure import last_word
 from farthing.process.http import admission
 
 log = structlog.get_logger()
 
+RIGHTS: Final = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 LEAVE_TIMEOUT_S: Final = 3.0
 EXIT_TIMEOUT_S: Final = 15.0  # a clean stop takes a second or two; without a broker it may hang
 
@@ -67,11 +77,24 @@ def assemble(settings: Settings) -> LedgerApp:
         """Faust waits for brokers without a limit."""
         why = "the broker is gone, or it was just joining its group"
         exit_after(EXIT_TIMEOUT_S, FORCED_EXIT_CODE, f"the ledger did not stop within {EXIT_TIMEOUT_S:.0f} s: {why}")
-        if not ledger.ready:
-            await _leave_at_once(ledger)
+        await _leave_at_once(ledger, ledger.app.crash_reason)
 
     ledger.app.on_before_shutdown.connect(before_shutdown, weak=False)
     return ledger
+
+
+class _Worker(Worker):  # type: ignore[misc]
+    """A worker whose start may fail: Faust itself would end as after a signal."""
+
+    leave: Callable[[Exception], Coroutine[Any, Any, None]]
+    """Ends the process where the books are not here yet."""
+
+    def on_worker_shutdown(self) -> None:
+        """End with the error of the start, if it is one."""
+        started = self._starting_fut
+        if started.done() and not started.cancelled() and isinstance(error := started.exception(), Exception):
+            self.loop.run_until_complete(self.leave(error))
+        super().on_worker_shutdown()
 
 
 def run(settings: Settings) -> int:
@@ -83,7 +106,7 @@ def run(settings: Settings) -> int:
         A setting is not valid; nothing was started.
     StartError, BrokerError
         The address cannot be bound, ``ledger.data_dir`` cannot be written, or no broker answers within
-        ``kafka.request_timeout_ms``; nothing was started.
+        ``kafka.request_timeout_ms``; nothing was started. Or the user lacks a right, at the start or later.
     Exception
         A service of Faust's crashed: a bug.
     """
@@ -95,15 +118,17 @@ def run(settings: Settings) -> int:
         loop.run_until_complete(_require(settings))
     finally:
         loop.close()
-    worker: Any = Worker(
+    worker: Any = _Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
     )  # mode prints a traceback of any crash to the standard error that it is given
+    worker.leave = partial(_leave_at_once, ledger)
     worker.spinner = None  # it writes terminal codes even into a file
     try:
         worker.execute_from_commandline()
     except SystemExit as error:  # mode ends every run this way
         crash = worker.crash_reason or error.__context__
         if error.code and isinstance(crash, Exception):
+            _raise_lack_of_right(crash, settings)
             raise crash from None
         return int(error.code or 0) if isinstance(error.code, int | None) else 1
     return 0
@@ -142,13 +167,35 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-async def _leave_at_once(ledger: LedgerApp) -> None:
-    """End before the books are here: nothing was written, and Faust would wait for its group."""
-    log.info("stopped_while_joining", note="the books had not been restored")
+async def _leave_at_once(ledger: LedgerApp, error: BaseException | None = None) -> None:
+    """End before the books are here: nothing was written, and Faust would wait for its group.
+
+    ``error`` is why the start failed; None after a signal.
+    """
+    if ledger.ready:
+        return
+    if error is None:
+        log.info("stopped_while_joining", note="the books had not been restored")
     member = ledger.reached.member_id
     if member:
         try:
             await leave_group(ledger.settings.kafka, ledger.settings.ledger.app_id, member, LEAVE_TIMEOUT_S)
-        except BrokerError as error:
-            log.warning("group_not_left", error=str(error), note="the next start waits until the session has timed out")
-    exit_now(0)
+        except BrokerError as why:
+            log.warning("group_not_left", error=str(why), note="the next start waits until the session has timed out")
+    exit_now(0 if error is None else _last_word(error, ledger.settings))
+
+
+def _last_word(error: BaseException, settings: Settings) -> int:
+    """Say why the start failed; returns the exit code."""
+    try:
+        _raise_lack_of_right(error, settings)
+    except BrokerError as known:
+        return last_word(known)
+    return last_word(error)
+
+
+def _raise_lack_of_right(error: BaseException, settings: Settings) -> None:
+    """Raise BrokerError if what crashed Faust is a right that is missing: that is no bug."""
+    if isinstance(error, RIGHTS):
+        with connecting(settings.kafka):
+            raise error
