@@ -176,6 +176,11 @@ class Sender:
                 yield encode_records(self._topic, partition, self._data[: part[-1]], part, np.full(count, now))
 
 
+def write_worker_settings(config, servers, names, port):
+    """Write a settings file like that of the throughput runs, with nothing set that they compare."""
+    write_settings(config, servers, names, port, argparse.Namespace(bundle="moderation"), (None, None))
+
+
 def start(config, tasks_file, log):
     """Start a worker that counts its tasks."""
     command = [sys.executable, "-c", COUNTING, "serve", "-c", str(config), str(tasks_file)]
@@ -227,7 +232,7 @@ async def soak(servers, options, folder):
     await fill(servers, names.source, options.backlog, options.partitions, 1_000)
     config, port, tasks_file = folder / f"{name}.toml", free_port(), folder / "tasks"
     tasks_file.write_text("0")
-    write_settings(config, servers, names, port, argparse.Namespace(bundle="moderation"), None)
+    write_worker_settings(config, servers, names, port)
     sender = Sender(servers, names.source, options.partitions)
     with (folder / "log").open("w+b") as log:
         worker = start(config, tasks_file, log)

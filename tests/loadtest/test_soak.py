@@ -1,6 +1,5 @@
 """The verdict of a soak, case by case."""
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -9,8 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from loadtest.soak import Look, look_at, percentile_ms, slope_a_minute, start, verdict
-from loadtest.throughput import write_settings
+from loadtest.soak import Look, look_at, percentile_ms, slope_a_minute, start, verdict, write_worker_settings
 
 from farthing.kafka import RouteTopicNames
 
@@ -91,7 +89,7 @@ def test_the_worker_counts_its_tasks(tmp_path):
     """Against no broker, it ends with the worker's own sentence; until then it counts."""
     config, tasks = tmp_path / "s.toml", tmp_path / "tasks"
     names = RouteTopicNames("a", "b", "c")
-    write_settings(config, "127.0.0.1:1", names, 0, argparse.Namespace(bundle="moderation"), (None, None))
+    write_worker_settings(config, "127.0.0.1:1", names, 0)
     with (tmp_path / "log").open("wb") as log:
         worker = start(config, tasks, log)
         assert worker.wait(120) == 3
