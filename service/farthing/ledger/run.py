@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import io
 import tempfile
-from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -83,18 +82,11 @@ def assemble(settings: Settings) -> LedgerApp:
     return ledger
 
 
-class _Worker(Worker):  # type: ignore[misc]
-    """A worker whose start may fail: Faust itself would end as after a signal."""
-
-    leave: Callable[[Exception], Coroutine[Any, Any, None]]
-    """Ends the process where the books are not here yet."""
-
-    def on_worker_shutdown(self) -> None:
-        """End with the error of the start, if it is one."""
-        started = self._starting_fut
-        if started.done() and not started.cancelled() and isinstance(error := started.exception(), Exception):
-            self.loop.run_until_complete(self.leave(error))
-        super().on_worker_shutdown()
+def _leave_after(worker: Any, ledger: LedgerApp) -> None:
+    """End with the error of the start, if it is one: Faust itself would end as after a signal."""
+    started = worker._starting_fut
+    if started.done() and not started.cancelled() and isinstance(error := started.exception(), Exception):
+        worker.loop.run_until_complete(_leave_at_once(ledger, error))
 
 
 def run(settings: Settings) -> int:
@@ -118,10 +110,10 @@ def run(settings: Settings) -> int:
         loop.run_until_complete(_require(settings))
     finally:
         loop.close()
-    worker: Any = _Worker(
+    worker: Any = Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
     )  # mode prints a traceback of any crash to the standard error that it is given
-    worker.leave = partial(_leave_at_once, ledger)
+    worker.on_worker_shutdown = partial(_leave_after, worker, ledger)
     worker.spinner = None  # it writes terminal codes even into a file
     try:
         worker.execute_from_commandline()
