@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-)
 from faust import Worker
 from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,7 +19,7 @@ from farthing import config
 from farthing.config import Settings
 from farthing.errors import BrokerError, StartError
 from farthing.kafka import leave_group, wait_for_coordinator
-from farthing.kafka.connecting import connecting
+from farthing.kafka.connecting import connecting, lacks_right
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
@@ -37,7 +32,6 @@ from farthing.process.http import admission
 
 log = structlog.get_logger()
 
-RIGHTS: Final = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 LEAVE_TIMEOUT_S: Final = 3.0
 EXIT_TIMEOUT_S: Final = 15.0  # a clean stop takes a second or two; without a broker it may hang
 
@@ -188,6 +182,6 @@ def _last_word(error: BaseException, settings: Settings) -> int:
 
 def _raise_lack_of_right(error: BaseException, settings: Settings) -> None:
     """Raise BrokerError if what crashed Faust is a right that is missing: that is no bug."""
-    if isinstance(error, RIGHTS):
+    if lacks_right(error):
         with connecting(settings.kafka):
             raise error
