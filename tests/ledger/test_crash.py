@@ -22,8 +22,9 @@ class Broken(mode.Service):
 async def nothing(_):
     pass
 
+ledger = SimpleNamespace(app=Broken(), ready=False, reached=SimpleNamespace(member_id=None), settings=None)
 # mode's Worker is what Faust's adds an app to; without one, no broker is needed.
-run.Worker, run._require, run.assemble = mode.Worker, nothing, lambda _: SimpleNamespace(app=Broken())
+run.Worker, run._require, run.assemble = mode.Worker, nothing, lambda _: ledger
 logs.configure()
 door.run(lambda: run.run(None))
 """

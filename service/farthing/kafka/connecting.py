@@ -170,6 +170,16 @@ def _said(text: str, error: BaseException, limit_s: float | None) -> str:
     return text
 
 
+def lacks_right(error: BaseException) -> bool:
+    """Return whether the broker refused for want of a right."""
+    return isinstance(
+        error,
+        kafka_errors.TopicAuthorizationFailedError
+        | kafka_errors.GroupAuthorizationFailedError
+        | kafka_errors.ClusterAuthorizationFailedError,
+    )
+
+
 def _fault(settings: KafkaSettings, error: BaseException) -> Fault | None:
     """Put one of the broker's refusals into words; None if it is none."""
     said = str(error.args[0]) if error.args else ""

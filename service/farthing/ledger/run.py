@@ -6,17 +6,11 @@ import asyncio
 import datetime
 import io
 import tempfile
-from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-)
 from faust import Worker
 from mode import Service
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,7 +19,7 @@ from farthing import config
 from farthing.config import Settings
 from farthing.errors import BrokerError, StartError
 from farthing.kafka import leave_group, wait_for_coordinator
-from farthing.kafka.connecting import connecting
+from farthing.kafka.connecting import connecting, lacks_right
 from farthing.ledger.app import LedgerApp
 from farthing.ledger.figures import Figures
 from farthing.ledger.first_event import first_events
@@ -38,7 +32,6 @@ from farthing.process.http import admission
 
 log = structlog.get_logger()
 
-RIGHTS: Final = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 LEAVE_TIMEOUT_S: Final = 3.0
 EXIT_TIMEOUT_S: Final = 15.0  # a clean stop takes a second or two; without a broker it may hang
 
@@ -83,18 +76,11 @@ def assemble(settings: Settings) -> LedgerApp:
     return ledger
 
 
-class _Worker(Worker):  # type: ignore[misc]
-    """A worker whose start may fail: Faust itself would end as after a signal."""
-
-    leave: Callable[[Exception], Coroutine[Any, Any, None]]
-    """Ends the process where the books are not here yet."""
-
-    def on_worker_shutdown(self) -> None:
-        """End with the error of the start, if it is one."""
-        started = self._starting_fut
-        if started.done() and not started.cancelled() and isinstance(error := started.exception(), Exception):
-            self.loop.run_until_complete(self.leave(error))
-        super().on_worker_shutdown()
+def _leave_after(worker: Any, ledger: LedgerApp) -> None:
+    """End with the error of the start, if it is one: Faust itself would end as after a signal."""
+    started = worker._starting_fut
+    if started.done() and not started.cancelled() and isinstance(error := started.exception(), Exception):
+        worker.loop.run_until_complete(_leave_at_once(ledger, error))
 
 
 def run(settings: Settings) -> int:
@@ -118,10 +104,10 @@ def run(settings: Settings) -> int:
         loop.run_until_complete(_require(settings))
     finally:
         loop.close()
-    worker: Any = _Worker(
+    worker: Any = Worker(
         ledger.app, loglevel="WARN", quiet=True, redirect_stdouts=False, override_logging=False, stderr=io.StringIO()
     )  # mode prints a traceback of any crash to the standard error that it is given
-    worker.leave = partial(_leave_at_once, ledger)
+    worker.on_worker_shutdown = partial(_leave_after, worker, ledger)
     worker.spinner = None  # it writes terminal codes even into a file
     try:
         worker.execute_from_commandline()
@@ -196,6 +182,6 @@ def _last_word(error: BaseException, settings: Settings) -> int:
 
 def _raise_lack_of_right(error: BaseException, settings: Settings) -> None:
     """Raise BrokerError if what crashed Faust is a right that is missing: that is no bug."""
-    if isinstance(error, RIGHTS):
+    if lacks_right(error):
         with connecting(settings.kafka):
             raise error
