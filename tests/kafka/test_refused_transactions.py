@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from aiokafka.errors import NodeNotReadyError
 
 from farthing.errors import RightError
 from farthing.kafka import BatchProducer, HeldError, KafkaSettings
@@ -145,3 +146,19 @@ async def test_a_right_that_is_missing_for_finding_the_coordinator_is_named(tran
     transactions._coordinator = refused
     with pytest.raises(RightError, match=right):
         await transactions.begin()
+
+
+@pytest.mark.parametrize("error", [NodeNotReadyError("away"), OSError(53, "another 53"), TimeoutError()])
+async def test_a_coordinator_that_is_away_is_asked_again(transactions, error):
+    """Not every error of aiokafka's has a code, and the codes of an OSError are the system's."""
+    asked, anywhere = [], transactions._coordinator
+
+    async def away(key):
+        asked.append(key)
+        if len(asked) == 1:
+            raise error
+        return await anywhere(key)
+
+    transactions._coordinator = away
+    await transactions.begin()
+    assert len(asked) == 2

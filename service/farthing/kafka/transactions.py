@@ -56,6 +56,7 @@ _RIGHTS: Final = {
     31: "grant this client the right to write to the topics",
     53: "grant this client the right to write with the transactional id",
 }
+_REFUSALS: Final = tuple(error_of(code) for code in _RIGHTS)
 _TOO_LONG: Final = 50
 _OF_PARTITIONS: Final = (3, 17, 29)  # the topic is gone, has no good name, may not be used: others are not concerned
 _NOT_ATTEMPTED: Final = 55  # nothing is wrong with this partition, but with another one of the request
@@ -217,7 +218,7 @@ class Transactions:
                 ) from error
             except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
                 self._coordinators.pop(key, None)
-                if isinstance(error, kafka_errors.KafkaError) and error.errno in _RIGHTS:  # of the search for it
+                if isinstance(error, _REFUSALS):  # of the search for the coordinator
                     self._check(api, error.errno)
                 trouble = f"{type(error).__name__} {error}"
             else:
