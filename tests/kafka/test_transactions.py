@@ -29,7 +29,9 @@ async def writing(broker, *topics):
         await disconnect(client, 5)
 
 
-async def read(broker, topic, isolation="read_committed"):
+@asynccontextmanager
+async def consuming(broker, topic, isolation):
+    """A consumer of both partitions, and where each ends for it."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker.bootstrap_servers, isolation_level=isolation, auto_offset_reset="earliest"
     )
@@ -37,17 +39,31 @@ async def read(broker, topic, isolation="read_committed"):
     try:
         partitions = [TopicPartition(topic, n) for n in range(2)]
         consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        values = []
-        for partition, end in ends.items():
-            while end and await consumer.position(partition) < end:
-                batches = await consumer.getmany(partition, timeout_ms=500)
-                if not batches:
-                    break
-                values += [record.value for record in batches.get(partition, ())]
-        return values
+        yield consumer, await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
+
+
+async def read(broker, topic, isolation="read_committed"):
+    async with consuming(broker, topic, isolation) as (consumer, ends):
+        values = []
+        for partition, end in ends.items():
+            while await consumer.position(partition) < end:
+                batches = await consumer.getmany(partition, timeout_ms=500)
+                values += [record.value for record in batches.get(partition, ())]
+        return values
+
+
+async def read_ended(broker, topic):
+    """Read what is committed, once every transaction has its marker: the broker answers EndTxn before it writes them."""
+    while True:
+        async with consuming(broker, topic, "read_uncommitted") as (_, ends):
+            pass
+        async with consuming(broker, topic, "read_committed") as (_, stable):
+            if stable == ends:
+                break
+        await asyncio.sleep(0.1)
+    return await read(broker, topic)
 
 
 def names():
@@ -74,8 +90,8 @@ def test_what_is_committed_is_visible_and_what_is_aborted_never(apache_kafka):
             assert await writer.write(topics[1], 1, b"d") == 0
             assert await writer.transactions.commit({}, {}, None)
             assert not writer.transactions.is_open
-            assert sorted(await read(apache_kafka, topics[1])) == [b"a", b"b", b"d"]
-            assert await read(apache_kafka, topics[2]) == [b"dead"]
+            assert sorted(await read_ended(apache_kafka, topics[1])) == [b"a", b"b", b"d"]
+            assert await read_ended(apache_kafka, topics[2]) == [b"dead"]
             assert len(await read(apache_kafka, topics[1], "read_uncommitted")) == 4
 
     run(body())
@@ -94,7 +110,7 @@ def test_another_with_the_same_id_aborts_what_is_open_and_fences_it(apache_kafka
                 await old.transactions.commit({}, {}, None)
             assert await new.write(topics[1], 0, b"new") == 0
             assert await new.transactions.commit({}, {}, None)
-            assert await read(apache_kafka, topics[1]) == [b"new"]
+            assert await read_ended(apache_kafka, topics[1]) == [b"new"]
 
     run(body())
 
@@ -123,7 +139,7 @@ def test_a_member_that_a_rebalance_has_passed_by_commits_nothing(apache_kafka):
                     assert not await writer.transactions.commit({place: 9}, {place: "nine"}, stale)
                 committed = await coordinator.fetch_committed_offsets([TopicPartition(*place)])
                 assert committed[TopicPartition(*place)] == (5, "five")
-                assert await read(apache_kafka, topics[1]) == [b"kept"]
+                assert await read_ended(apache_kafka, topics[1]) == [b"kept"]
             finally:
                 await consumer.stop()
 
