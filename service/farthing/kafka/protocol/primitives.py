@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
+from farthing.kafka.protocol.table import Field
+
 FIXED: Final = {"bool": "?", "int8": "b", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q",
                 "float64": "d", "uuid": "16s"}  # fmt: skip
 """Types whose length is fixed, in the notation of :mod:`struct`."""
@@ -17,6 +19,11 @@ _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
 
 
+def is_fixed(field: Field) -> bool:
+    """Whether a field's length is fixed."""
+    return field.type in FIXED
+
+
 class ProtocolError(ValueError):
     """A message is not what its table says, or a version cannot say what it should."""
 
@@ -24,21 +31,22 @@ class ProtocolError(ValueError):
 class Reader:
     """Bytes of a message, and how far they have been read."""
 
-    __slots__ = ("at", "data")
+    __slots__ = ("at", "data", "size")
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
+        self.size = len(data)
         self.at = 0
 
     @property
     def left(self) -> int:
         """How many bytes are left."""
-        return len(self.data) - self.at
+        return self.size - self.at
 
     def take(self, size: int, what: str) -> memoryview:
         """Return the next ``size`` bytes, as a view. Raises ProtocolError."""
         stop = self.at + size
-        if stop > len(self.data):
+        if stop > self.size:
             raise ProtocolError(f"{what} claims {size} bytes, and {self.left} are left")
         view = self.data[self.at : stop]
         self.at = stop
@@ -56,9 +64,12 @@ class Reader:
 
     def varint(self, what: str) -> int:
         """Return an unsigned number of at most 32 bits. Raises ProtocolError."""
-        if self.at < len(self.data) and self.data[self.at] < 0x80:  # nearly always
-            self.at += 1
-            return self.data[self.at - 1]
+        at = self.at
+        if at < self.size:
+            byte = self.data[at]
+            if byte < 0x80:  # nearly always
+                self.at = at + 1
+                return byte
         value = 0
         for k in range(_MOST_VARINT_BYTES):
             (byte,) = self.take(1, what)
@@ -100,6 +111,9 @@ class Writer:
 
     def varint(self, value: int) -> None:
         """Append an unsigned number of at most 32 bits."""
+        if 0 <= value < 0x80:  # nearly always
+            self._tail.append(value)
+            return
         if not 0 <= value < 1 << 32:
             raise ProtocolError(f"{value} has no unsigned 32 bits")
         while value >> 7:

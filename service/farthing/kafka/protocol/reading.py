@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from farthing.kafka.protocol.primitives import FIXED, ProtocolError, Reader
+from farthing.kafka.protocol.primitives import FIXED, ProtocolError, Reader, is_fixed
 from farthing.kafka.protocol.table import Field
 
 Message = dict[str, Any]
@@ -26,10 +26,10 @@ def reader_of_struct(fields: Sequence[Field], version: int, flexible: bool) -> R
     tags = {f.tag: (f.name, _reader(f, version, flexible)) for f in present if version in f.tagged}
     plain_names = {field.name for field in plain}
     absent = {field.name: field.default for field in fields if field.name not in plain_names}
-    steps = [step for fixed, run in groupby(plain, _is_fixed) for step in _steps(list(run), fixed, version, flexible)]
+    steps = [step for fixed, run in groupby(plain, is_fixed) for step in _steps(list(run), fixed, version, flexible)]
 
     def read(reader: Reader) -> Message:
-        message: Message = dict(absent)
+        message = absent.copy()
         for step in steps:
             step(reader, message)
         if flexible:
@@ -41,10 +41,6 @@ def reader_of_struct(fields: Sequence[Field], version: int, flexible: bool) -> R
     return read
 
 
-def _is_fixed(field: Field) -> bool:
-    return field.type in FIXED
-
-
 def _steps(run: Sequence[Field], fixed: bool, version: int, flexible: bool) -> list[Callable[[Reader, Message], None]]:
     """Make the functions that read fields into a message: one for a run of numbers, one for each other field."""
     if fixed:
@@ -52,8 +48,14 @@ def _steps(run: Sequence[Field], fixed: bool, version: int, flexible: bool) -> l
         names = tuple(field.name for field in run)
         what = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
+        size, unpack_from = form.size, form.unpack_from
+
         def read_run(reader: Reader, message: Message) -> None:
-            message.update(zip(names, reader.fixed(form, what)))  # noqa: B905 - as many as the form has
+            at = reader.at
+            if at + size > reader.size:
+                reader.fixed(form, what)  # raises
+            message.update(zip(names, unpack_from(reader.data, at)))  # noqa: B905 - as many as the form has
+            reader.at = at + size
 
         return [read_run]
 

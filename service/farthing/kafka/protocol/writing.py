@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from farthing.kafka.protocol.primitives import FIXED, ProtocolError, Writer
+from farthing.kafka.protocol.primitives import FIXED, ProtocolError, Writer, is_fixed
 from farthing.kafka.protocol.table import Field
 
 Write = Callable[[Writer, Any], None]
@@ -15,32 +16,61 @@ Write = Callable[[Writer, Any], None]
 def writer_of_struct(place: str, fields: Sequence[Field], version: int, flexible: bool) -> Write:
     """Make the function that writes a struct; ``place`` is for errors."""
     present = [field for field in fields if version in field.versions]
-    plain = [(f.name, f.default, _writer(place, f, version, flexible)) for f in present if version not in f.tagged]
+    plain = [field for field in present if version not in field.tagged]
+    steps = [s for fixed, run in groupby(plain, is_fixed) for s in _steps(place, list(run), fixed, version, flexible)]
     tagged = sorted((f for f in present if version in f.tagged), key=lambda field: field.tag)
     tags = [(f.tag, f.name, f.default, _writer(place, f, version, flexible)) for f in tagged]
     names = frozenset(field.name for field in fields)
-    missing = [(f.name, f.default) for f in fields if version not in f.versions and not f.ignorable]
+    missing = {f.name: f.default for f in fields if version not in f.versions and not f.ignorable}
 
     def write(writer: Writer, message: Mapping[str, Any]) -> None:
         if not message.keys() <= names:
             raise ProtocolError(f"{place} has no {', '.join(sorted(message.keys() - names))}")
-        for name, default in missing:
-            if not _same(message.get(name, default), default):
+        for name in missing.keys() & message.keys() if missing else ():
+            if not _same(message[name], missing[name]):
                 raise ProtocolError(f"{place} has no {name}, a later or earlier version does")
-        for name, default, write_field in plain:
-            write_field(writer, message.get(name, default))
+        for step in steps:
+            step(writer, message)
         if flexible:
             _write_tags(writer, message, tags)
 
     return write
 
 
+def _steps(
+    place: str, run: Sequence[Field], fixed: bool, version: int, flexible: bool
+) -> list[Callable[[Writer, Mapping[str, Any]], None]]:
+    """Make the functions that write fields of a message: one for a run of numbers, one for each other field."""
+    each = [_step(field.name, field.default, _writer(place, field, version, flexible)) for field in run]
+    if not fixed:
+        return each
+    form = struct.Struct(">" + "".join(FIXED[field.type] for field in run))
+    defaults = [(field.name, field.default) for field in run]
+
+    def write_run(writer: Writer, message: Mapping[str, Any]) -> None:
+        try:
+            writer.add(form.pack(*[message.get(name, default) for name, default in defaults]))
+        except struct.error:  # one after the other, to name the one that has no room
+            for step in each:
+                step(writer, message)
+
+    return [write_run]
+
+
+def _step(name: str, default: Any, write: Write) -> Callable[[Writer, Mapping[str, Any]], None]:
+    return lambda writer, message: write(writer, message.get(name, default))
+
+
 def _write_tags(writer: Writer, message: Mapping[str, Any], tags: Sequence[tuple[int, str, Any, Write]]) -> None:
-    chosen = [
-        (tag, message[name], write)
-        for tag, name, default, write in tags
-        if name in message and not _same(message[name], default)
-    ]
+    chosen = (
+        [
+            (tag, message[name], write)
+            for tag, name, default, write in tags
+            if name in message and not _same(message[name], default)
+        ]
+        if tags
+        else ()
+    )
     writer.varint(len(chosen))
     for tag, value, write in chosen:
         inner = Writer()
