@@ -85,6 +85,10 @@ def fetched(data, offset):
     return FetchedPartition("t", 0, offset, 100, data)
 
 
+def advance(watch, data, offset):
+    watch.advanced(fetched(data, offset), last_head(data))
+
+
 async def settle(watch, log=None, position=0):
     watch.take_over(PLACE, log)
     assert await watch.check({PLACE: position}) == {}
@@ -106,11 +110,11 @@ async def test_a_topic_with_another_id_is_a_new_log(watch, broker):
 
 async def test_the_commit_remembers_the_id_and_the_batch_before_its_offset(watch, broker):
     await settle(watch)
-    watch.advanced(fetched(batch(0, 10), 0))
-    watch.advanced(fetched(batch(10, 10), 10))
+    advance(watch, batch(0, 10), 0)
+    advance(watch, batch(10, 10), 10)
     text = watch.text(PLACE, 15, "")
     assert Incarnation.read(text) == Incarnation(0, ID, last_head(batch(0, 10)))
-    watch.advanced(fetched(batch(10, 5), 10))  # we went back, and fetched less
+    advance(watch, batch(10, 5), 10)  # we went back, and fetched less
     assert Incarnation.read(watch.text(PLACE, 15, "")) == Incarnation(0, ID, last_head(batch(10, 5)))
     assert watch.text(("u", 0), 15, "x") == "x"
 
@@ -133,7 +137,7 @@ async def test_only_what_is_in_doubt_is_checked(watch, broker, clock):
 
 async def test_a_log_that_an_election_has_cut_goes_on_where_it_parts(watch, broker):
     await settle(watch)
-    watch.advanced(fetched(batch(0, 30), 0))
+    advance(watch, batch(0, 30), 0)
     broker.epoch, broker.end_of_epoch = 1, 30
     assert await watch.check({PLACE: 30}) == {}
     broker.end_of_epoch = 20
@@ -151,7 +155,7 @@ async def test_without_ids_the_last_batch_is_compared(watch, broker):
     broker.topic_id = NO_TOPIC_ID
     await settle(watch)
     assert "Fetch" not in broker.asked  # nothing is known yet
-    watch.advanced(fetched(batch(0, 30), 0))
+    advance(watch, batch(0, 30), 0)
     broker.records = batch(0, 30)
     assert await watch.check({PLACE: 30}) == {}
     broker.records = batch(0, 30, value=1)
@@ -172,13 +176,13 @@ async def test_a_hole_makes_a_suspect_where_there_are_no_ids(watch, broker):
     for topic_id, suspects in ((ID, []), (NO_TOPIC_ID, [PLACE])):
         broker.topic_id = topic_id
         await settle(watch)
-        watch.advanced(fetched(batch(5, 5), 3))
+        advance(watch, batch(5, 5), 3)
         assert watch.suspects([PLACE]) == suspects
 
 
 async def test_what_was_known_survives_an_assignment_without_a_commit(watch, broker):
     await settle(watch)
-    watch.advanced(fetched(batch(0, 30), 0))
+    advance(watch, batch(0, 30), 0)
     watch.clear()
     assert watch.suspects([PLACE]) == []  # not ours now
     known = watch.remembered(PLACE)

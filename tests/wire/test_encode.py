@@ -23,7 +23,6 @@ from farthing.wire import (
     encode_records,
     encode_scores,
     header_bytes,
-    stamp_producer,
 )
 from farthing.wire.write import ROOM_BYTES
 
@@ -191,15 +190,3 @@ def test_kernels_are_given_room_for_all_that_they_write(monkeypatch, max_batch_b
         encode_dead(block, status, topic="t", model="m" * 300, max_batch_bytes=max_batch_bytes, limits=limits)
     assert len(left) >= 4
     assert min(left) >= ROOM_BYTES
-
-
-@pytest.mark.parametrize("size", [1, 100, 5_000, 500_000])
-def test_a_producer_stamp_is_read_and_the_crc_holds(size):
-    values = np.arange(size, dtype=np.int64).astype(np.uint8)
-    out = encode_records("t", 0, values, np.array([0, 1, size]), np.array([5, 4]))
-    for identity in ((77, 3, 2**31 - 1), (2**62 + 5, 0, 0), (-1, -1, -1)):
-        stamp_producer(out.data, *identity)
-        one = MemoryRecords(out.data.tobytes()).next_batch()
-        assert one.validate_crc()
-        assert (one.producer_id, one.producer_epoch, one.base_sequence) == identity
-        assert [r.value for r in one] == [values[:1].tobytes(), values[1:].tobytes()]

@@ -30,7 +30,7 @@ from farthing.kafka.open_requests import OpenRequests
 from farthing.kafka.recovery import KnownLogs, Moved, Recovery, no_logs
 from farthing.kafka.sending import HeldError
 from farthing.kafka.settings import KafkaSettings
-from farthing.wire import next_fetch_offset
+from farthing.wire import last_head
 
 log = structlog.get_logger()
 
@@ -42,10 +42,9 @@ class RecordConsumer:
     """A member of the consumer group that fetches bytes.
 
     ``on_revoked`` is awaited before partitions are given up: it must finish and commit what is in flight there soon.
-    ``on_position`` is called with each partition's first offset once there is one, the metadata committed with it, and
-    whether the group has committed it; ``on_moved`` when it goes on elsewhere: if the log is another one, all that was
-    fetched is void, and the caller sets the others back to where it is. ``known_logs`` is asked about partitions whose
-    commit was deleted with the topic.
+    ``on_position`` is called with each partition's first offset, the metadata committed with it, and whether the group
+    has committed it; ``on_moved`` when it goes on elsewhere: if the log is another one, all that was fetched is void,
+    and the caller sets the others back. ``known_logs`` is asked about partitions whose commit went with the topic.
     """
 
     def __init__(
@@ -162,7 +161,8 @@ class RecordConsumer:
     def _advance(self, part: FetchedPartition) -> bool:
         """Advance the position; False when there is nothing, or nothing plausible, to hand out."""
         partition = (part.topic, part.partition)
-        following = next_fetch_offset(part.data, part.fetch_offset)
+        head = last_head(part.data)
+        following = part.fetch_offset if head is None else max(part.fetch_offset, head.next_offset)
         if self._held.comes_early(part, following):
             return False
         wrong = self._held.what_is_wrong(part, following)
@@ -172,7 +172,7 @@ class RecordConsumer:
         if part.data:
             del self._positions[partition]  # to the end: a broker that has enough bytes leaves out the later ones
         self._positions[partition] = following
-        self._watch.advanced(part)
+        self._watch.advanced(part, head)
         self._held.fetched(partition, empty=not part.data)
         return bool(part.data)
 

@@ -24,7 +24,7 @@ from farthing.kafka.incarnation import Incarnation, other_log, topic_id_text
 from farthing.kafka.metadata import TopicMetadata, ask_metadata
 from farthing.kafka.offsets import Partition
 from farthing.kafka.protocol import NO_TOPIC_ID, OFFSET_FOR_LEADER_EPOCH
-from farthing.wire import BatchHead, first_head, last_head
+from farthing.wire import BatchHead, first_head
 
 QUIET_S: Final = 1.0
 """Seconds without an answer after which a log may have been replaced unseen."""
@@ -145,18 +145,19 @@ class LogWatch:
         last, self._connections[node] = self._connections.get(node), connection
         return last is not None and last is not connection
 
-    def advanced(self, part: FetchedPartition) -> None:
-        """Note the bytes that are handed out."""
+    def advanced(self, part: FetchedPartition, head: BatchHead | None) -> None:
+        """Note the bytes that are handed out, with the head of the last batch in them."""
         partition = (part.topic, part.partition)
-        head, heads = last_head(part.data), self._heads.get(partition)
+        heads = self._heads.get(partition)
         if head is None or heads is None:
             return
         while heads and heads[-1].next_offset >= head.next_offset:  # we went back
             heads.pop()
         heads.append(head)
-        first = first_head(part.data)
-        if first is not None and first.base_offset > part.fetch_offset and self._by_batches(partition):
-            self.suspect([partition])
+        if self._by_batches(partition):
+            first = first_head(part.data)
+            if first is not None and first.base_offset > part.fetch_offset:
+                self.suspect([partition])
 
     def suspects(self, partitions: Iterable[Partition]) -> list[Partition]:
         """Return those partitions that must be checked before they are fetched."""

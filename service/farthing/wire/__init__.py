@@ -9,11 +9,11 @@ from farthing.wire.encode import (
     OFFSET_HEADER,
     encode_records,
     encode_scores,
-    stamp_producer,
 )
 from farthing.wire.headers import Dropped, source_offsets
 from farthing.wire.heads import BatchHead, first_head, last_head
 from farthing.wire.limits import Limits, Streams
+from farthing.wire.stamp import stamp_producer
 from farthing.wire.topic_limits import DEFAULT_LIMITS, NO_TIME, TopicLimits
 from farthing.wire.unread import Unread
 from farthing.wire.warm import warm_pieces

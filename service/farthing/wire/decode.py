@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from farthing.blocks import FetchedPartition, RecordBlock
-from farthing.wire import layout, table
+from farthing.wire import layout
 from farthing.wire.arena import Arena
-from farthing.wire.batches import index_batches
 from farthing.wire.filling import Filling
+from farthing.wire.heads import last_head
 from farthing.wire.limits import MIN_SHARE, Limits
 from farthing.wire.unread import Unread
 
@@ -74,15 +74,8 @@ def next_fetch_offset(data: bytes | memoryview, fetch_offset: int) -> int:
     Only headers are read and no checksums are verified: :func:`decode` does that later. Stops at the first batch that
     is implausible.
     """
-    buffer = np.frombuffer(data, np.uint8)
-    if not buffer.flags.writeable:  # only short responses are; the kernel is compiled for writeable arrays alone
-        buffer = buffer.copy()
-    rows = np.empty((len(data) // layout.HEADER_BYTES + 1, table.N_COLUMNS), np.int64)
-    n_batches, _, _ = index_batches(buffer, 0, len(data), rows, 0, False)
-    if n_batches == 0:
-        return fetch_offset
-    row = rows[n_batches - 1]
-    return max(fetch_offset, int(row[table.BASE_OFFSET] + row[table.LAST_OFFSET_DELTA]) + 1)
+    head = last_head(data)
+    return fetch_offset if head is None else max(fetch_offset, head.next_offset)
 
 
 def raw_batch(data: bytes | memoryview, base_offset: int | None) -> bytes:

@@ -12,7 +12,6 @@ import numpy as np
 
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
 from farthing.wire import codec, layout
-from farthing.wire.crc32c import append_zeros, crc32c
 from farthing.wire.headers import Dropped, OwnHeaders, own_headers
 from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, MARGIN_MS, NO_TIMESTAMP, TopicLimits
 from farthing.wire.varint import varlong
@@ -194,28 +193,6 @@ def encode_records(
     )
     ((batch,), _) = encode(block, columns, topic, compression, _NO_LIMITS, _NO_LIMITS.max_message_bytes)
     return batch
-
-
-def stamp_producer(
-    batch: Bytes, producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool = False
-) -> None:
-    """Write an idempotent producer's identity (KIP-98) into a batch's header, in place, and update its CRC.
-
-    ``transactional`` makes it part of the producer's transaction. The new checksum is computed from the old one and the
-    changed bytes; the records are not read.
-    """
-    first, stop = layout.ATTRIBUTES, layout.BASE_SEQUENCE + 4
-    before = batch[first:stop].copy()
-    attributes = int(layout.be16(batch, layout.ATTRIBUTES)) & ~layout.TRANSACTIONAL
-    layout.put_be(batch, layout.ATTRIBUTES, attributes | (layout.TRANSACTIONAL if transactional else 0), 2)
-    layout.put_be(batch, layout.PRODUCER_ID, producer_id, 8)
-    layout.put_be(batch, layout.PRODUCER_EPOCH, producer_epoch, 2)
-    layout.put_be(batch, layout.BASE_SEQUENCE, base_sequence, 4)
-    changed = before ^ batch[first:stop]
-    # For equal lengths crc(a) ^ crc(b) depends on a ^ b alone: the inversions and the equal bytes cancel out.
-    difference = crc32c(changed, 0, len(changed)) ^ crc32c(np.zeros_like(changed), 0, len(changed))
-    crc = int(layout.be32(batch, layout.CRC)) ^ int(append_zeros(difference, len(batch) - stop))
-    layout.put_be(batch, layout.CRC, crc, 4)
 
 
 def encode(

@@ -41,13 +41,6 @@ def first_head(data: bytes | memoryview) -> BatchHead | None:
 
 
 def _head(data: bytes | memoryview, at: int) -> BatchHead:
-    head = np.frombuffer(data, layout.HEADER, 1, at)[0]
-    base_offset = int(head["baseOffset"])
-    return BatchHead(
-        base_offset,
-        base_offset + int(head["lastOffsetDelta"]) + 1,
-        int(head["crc"]),
-        int(head["partitionLeaderEpoch"]),
-        int(head["recordsCount"]),
-        bool(int(head["attributes"]) & DELETE_HORIZON),
-    )
+    base_offset, _, epoch, _, crc, attributes, last_offset_delta, *_, count = layout.HEADER_FORM.unpack_from(data, at)
+    next_offset = base_offset + last_offset_delta + 1
+    return BatchHead(base_offset, next_offset, crc, epoch, count, bool(attributes & DELETE_HORIZON))
