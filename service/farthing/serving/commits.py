@@ -116,7 +116,7 @@ class Commits:
                 if self._finality.together:
                     raise  # the transaction is broken; the next one has shorter metadata
         failpoint("after_commit")
-        self._metrics.stage_seconds.labels("commit").inc(time.perf_counter() - began)
+        self._metrics.took("commit", time.perf_counter() - began)
         self._metrics.commits.labels("committed" if ours else "not_ours").inc()
         if ours:
             if epoch == self._consumer.epoch:  # otherwise a partition's log may be another one now

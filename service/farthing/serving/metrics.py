@@ -253,29 +253,26 @@ class Metrics:
 
     def _show_zeros(self, routes: Mapping[str, str]) -> None:
         """Create every label set that is known beforehand: a counter that first appears at 1 hides that increase."""
+        # A label set is looked up once: to find it for each block took longer than to count.
+        self._of_stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
+        self._of_route = {route: self._counters_of(route) for route in routes}
         for route, model in routes.items():
             self.model.labels(route).info({"model": model})
             self.lag.labels(route).set(math.nan)
             self.unreadable.labels(route).set(math.nan)
-            for family in (
-                self.rows,
-                self.blocks,
-                self.fetched_bytes,
-                self.value_bytes,
-                self.produced_bytes,
-                self.corrupt,
-            ):
-                family.labels(route)
-            for outcome in ("scored", "dead"):
-                self.events.labels(route, outcome)
+            self.corrupt.labels(route)
             for reason in Dropped:
                 self.dropped_headers.labels(route, reason.name.lower())
-        for stage in STAGES:
-            self.stage_seconds.labels(stage)
         for report in REPORTS:
             self.report_errors.labels(report)
         for why in REASONS:
             self.refused_metadata.labels(why)
+
+    def _counters_of(self, route: str) -> tuple[Counter, ...]:
+        """Return what :meth:`record` counts of each block of a route, in its order."""
+        events = (self.events.labels(route, outcome) for outcome in ("scored", "dead"))
+        families = (self.rows, self.blocks, self.fetched_bytes, self.value_bytes, self.produced_bytes)
+        return (*events, *(family.labels(route) for family in families))
 
     def show_lag(self, lag: Callable[[], Mapping[str, Lag | None]]) -> None:
         """Show what ``lag`` returns for each route at the time of a scrape, None as NaN: unknown is not 0."""
@@ -312,20 +309,16 @@ class Metrics:
 
     def record(self, stats: BlockStats) -> None:
         """Add the counts of one acknowledged block."""
-        route = stats.route
+        route, of_route = stats.route, self._of_route[stats.route]
         scored = int(stats.status_counts[Status.OK])
         dead = int(stats.status_counts.sum()) - scored
-        self.events.labels(route, "scored").inc(scored)
-        self.events.labels(route, "dead").inc(dead)
+        counts = (scored, dead, stats.rows, 1, stats.fetched_bytes, stats.value_bytes, stats.produced_bytes)
+        for counter, count in zip(of_route, counts, strict=True):
+            counter.inc(count)
         if dead:
             for status in Status:
                 if status is not Status.OK and stats.status_counts[status]:
                     self.dead.labels(route, status.name.lower()).inc(int(stats.status_counts[status]))
-        self.rows.labels(route).inc(stats.rows)
-        self.blocks.labels(route).inc()
-        self.fetched_bytes.labels(route).inc(stats.fetched_bytes)
-        self.value_bytes.labels(route).inc(stats.value_bytes)
-        self.produced_bytes.labels(route).inc(stats.produced_bytes)
         if stats.bid_counts is not None:
             for test, outcome in zip(*np.nonzero(stats.bid_counts), strict=True):
                 labels = (route, Outcome(int(outcome)).name.lower(), str(bool(test)).lower())
@@ -334,4 +327,8 @@ class Metrics:
             for reason in Dropped:
                 self.dropped_headers.labels(route, reason.name.lower()).inc(int(stats.dropped_headers[reason]))
         for stage, seconds in stats.stage_seconds.items():
-            self.stage_seconds.labels(stage).inc(seconds)
+            self.took(stage, seconds)
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Add the time that a stage took."""
+        self._of_stage[stage].inc(seconds)
