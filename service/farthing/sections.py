@@ -147,6 +147,9 @@ class WorkerSettings(_Section):
         1, ge=1, le=256, description="cores reserved for each worker process, busy or not: what you pay for"
     )
     commit_interval_ms: int = Field(1_000, ge=10, le=MOST_MS, description="ms between offset commits")
+    linger_ms: int = Field(
+        2, ge=0, le=1_000, description="ms to wait for more events after a fetch that brought few; 0: ask again at once"
+    )
     drain_timeout_ms: int = Field(
         20_000, ge=500, le=int(EXIT_TIMEOUT_S * 1000), description="ms to finish, commit and leave after SIGTERM"
     )

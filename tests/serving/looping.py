@@ -79,7 +79,7 @@ async def looping(service, *routes, kafka=None, **options):
     } | (kafka or {})  # fmt: skip
     metrics = Metrics({route.topics.source: route.stages.model_id for route in routes})
     health = Health()
-    options = {"commit_interval_s": 0.2, "stall_timeout_s": 60.0, "on_corrupt_batch": "halt"} | options
+    options = {"commit_interval_s": 0.2, "stall_timeout_s": 60.0, "linger_s": 0.0, "on_corrupt_batch": "halt"} | options
     pipeline = Pipeline(routes, KafkaSettings(**settings), metrics, health, **options)
     stop = asyncio.Event()
     loop = Loop(pipeline, metrics, health, stop, asyncio.create_task(pipeline.run(stop, drain_timeout_s=20.0)))

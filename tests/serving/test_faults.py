@@ -114,7 +114,7 @@ async def test_a_model_that_hangs_is_noticed_and_ends_the_worker(apache_kafka, m
     async with looping(service, route, stall_timeout_s=2.0) as loop:
         await service.send([event(1, "answered")])
         await loop.commits_all(service)
-        await service.send([event(2, "not answered")])
+        await service.send([event(2, "not answered " * 2_000)])  # too long for the event loop
         late = 0.0
         while not loop.task.done():
             began = time.monotonic()
@@ -131,10 +131,11 @@ async def test_a_model_that_hangs_is_noticed_and_ends_the_worker(apache_kafka, m
     assert await service.check_delivery() == (2, 0)
 
 
-async def test_a_worker_with_a_hung_thread_still_exits(apache_kafka, make_service):
+@pytest.mark.parametrize("length", [1, 20_000], ids=["on_the_loop", "on_the_thread"])
+async def test_a_worker_in_which_a_block_hangs_still_exits(apache_kafka, make_service, length):
     service = make_service(apache_kafka, partitions=1, worker={"stall_timeout_ms": 1_000})
     await service.create_topics()
-    await service.send([event(1, "never answered")])
+    await service.send([event(1, "x" * length)])
     program = (
         "import sys, time\n"
         "from farthing.__main__ import main\n"

@@ -27,7 +27,7 @@ async def test_a_stop_while_joining_leaves_nothing_undone(monkeypatch):
     route = Route(RouteTopics("in", "out", "dead", "none"), stages)
     pipeline = Pipeline(
         (route,), KafkaSettings(bootstrap_servers=("127.0.0.1:1",)), Metrics({"in": stages.model_id}), Health(),
-        commit_interval_s=1.0, stall_timeout_s=60.0, on_corrupt_batch="halt",
+        commit_interval_s=1.0, stall_timeout_s=60.0, linger_s=0.0, on_corrupt_batch="halt",
     )  # fmt: skip
     monkeypatch.setattr(pipeline._producer, "start", asyncio.Event().wait)
     stop = asyncio.Event()

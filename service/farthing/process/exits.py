@@ -25,16 +25,17 @@ def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
     -------
     The timer, so that a process that goes on after all can cancel it.
     """
-
-    def give_up() -> None:
-        sys.stderr.write(f"farthing: {why}\n")
-        sys.stderr.flush()
-        os._exit(code)
-
-    timer = threading.Timer(seconds, give_up)
+    timer = threading.Timer(seconds, exit_saying, (code, why))
     timer.daemon = True
     timer.start()
     return timer
+
+
+def exit_saying(code: int, why: str) -> None:
+    """End the process at once, without clean-up, and say why: something hangs in it."""
+    sys.stderr.write(f"farthing: {why}\n")
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def exit_now(code: int = FORCED_EXIT_CODE) -> None:

@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from farthing.blocks import FetchedPartition
 from farthing.kafka.offsets import Partition
 from farthing.wire import Streams, Unread
+
+SMALL_BYTES: Final = 16 << 10
+"""What is fetched at once of at most this size is a small block: about a hundred short events."""
+
+
+def is_small(parts: Iterable[Unread]) -> bool:
+    """Whether little is to be decoded. What it unpacks to is not known yet."""
+    return sum(unread.held_bytes for unread in parts) <= SMALL_BYTES
 
 
 class Backlog:

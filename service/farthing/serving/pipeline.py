@@ -23,7 +23,6 @@ from farthing.blocks import FetchedPartition, Segment
 from farthing.errors import BlockHeldError, BrokerError
 from farthing.kafka import (
     BatchProducer,
-    Fetched,
     HeldError,
     KafkaSettings,
     Lag,
@@ -35,11 +34,12 @@ from farthing.kafka import (
     lag_by_topic,
 )
 from farthing.process.probes import Health
-from farthing.serving.backlog import Backlog
+from farthing.serving.backlog import Backlog, is_small
 from farthing.serving.commits import Commits
 from farthing.serving.delivery import Delivery
 from farthing.serving.failpoints import failpoint
 from farthing.serving.finality import finality
+from farthing.serving.intake import Intake
 from farthing.serving.joining import JOINING, Joining
 from farthing.serving.metrics import Metrics
 from farthing.serving.positions import Positions
@@ -71,6 +71,7 @@ class Pipeline:
         commit_interval_s: float,
         stall_timeout_s: float,
         on_corrupt_batch: str,
+        linger_s: float,
         reports: Reports | None = None,
         transactional_id: str | None = None,
     ) -> None:
@@ -93,6 +94,7 @@ class Pipeline:
         for route in routes:
             route.limits_of = self._limits.of
         self._metrics = metrics
+        self._intake = Intake(self._consumer, self._backlog, metrics, linger_s)
         metrics.show_lag(self.lag)
         topics = {source: (route.topics.sink, route.topics.dead_letters) for source, route in self._routes.items()}
         self._progress = Progress(
@@ -168,7 +170,7 @@ class Pipeline:
                 log.warning("drain_incomplete", error=str(error), note="uncommitted events are scored again")
 
     async def _loop(self, stop: asyncio.Event) -> None:
-        fetching = asyncio.create_task(self._fetch())
+        fetching = asyncio.create_task(self._intake.fetch())
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -184,7 +186,7 @@ class Pipeline:
                         if fetched.epoch == self._consumer.epoch:
                             self._backlog.add(fetched.partitions)
                         answered = fetched.answered
-                        fetching = asyncio.create_task(self._fetch())  # while this block is scored
+                        fetching = asyncio.create_task(self._intake.fetch())  # while this block is scored
                     if self._offsets.has_new_starts:
                         await self._commit_when_due()
                     await self._work()
@@ -195,19 +197,11 @@ class Pipeline:
                     fetching.cancel()
                     await asyncio.wait({fetching})  # before positions go back: it would advance them again
                     await self._back_off(error, stopping)
-                    fetching = asyncio.create_task(self._fetch())
+                    fetching = asyncio.create_task(self._intake.fetch())
         finally:
             stopping.cancel()
             fetching.cancel()
             await asyncio.wait({fetching})
-
-    async def _fetch(self) -> Fetched:
-        self._consumer.left_out = self._backlog.left_out()
-        began = time.perf_counter()
-        fetched = await self._consumer.fetch()
-        failpoint("after_fetch")
-        self._metrics.stage_seconds.labels("fetch").inc(time.perf_counter() - began)
-        return fetched
 
     async def _work(self) -> None:
         """Score what was fetched, one block of each route, and pass each answer on to be produced."""
@@ -221,7 +215,7 @@ class Pipeline:
                 continue
             fetched = {one.partition: one.part for one in parts}
             try:
-                answer = await self._scoring.call(route.answer, parts)
+                answer = await self._scoring.call(route.answer, parts, small=is_small(parts))
             except BlockHeldError as error:
                 for one in parts if epoch == self._consumer.epoch else ():
                     self._hold(one.partition, str(error))

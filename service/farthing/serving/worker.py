@@ -144,8 +144,8 @@ class Worker:
         pipeline = Pipeline(
             routes, self._settings.kafka.for_worker(self._index), metrics, self._health,
             commit_interval_s=worker.commit_interval_ms / 1000, stall_timeout_s=worker.stall_timeout_ms / 1000,
-            on_corrupt_batch=worker.on_corrupt_batch, reports=self._make_reports(routes, metrics),
-            transactional_id=transactional_id,
+            on_corrupt_batch=worker.on_corrupt_batch, linger_s=worker.linger_ms / 1000,
+            reports=self._make_reports(routes, metrics), transactional_id=transactional_id,
         )  # fmt: skip
         self._lag = pipeline.lag
         return pipeline

@@ -221,14 +221,16 @@ class Producer:
 
 
 class Scoring:
-    """The scoring thread: it takes time, and does its work at once at the end of it."""
+    """The scoring thread: it takes time, and does its work at once at the end of it. A small call may take none."""
 
     def __init__(self, machine, _timeout_s):
         self._machine = machine
 
-    async def call(self, function, *arguments):
-        await asyncio.sleep(self._machine.world.random.random() * 0.03)
-        await self._machine.awake()
+    async def call(self, function, *arguments, small=False):
+        random = self._machine.world.random
+        if not small or random.random() < 0.8:
+            await asyncio.sleep(random.random() * 0.03)
+            await self._machine.awake()
         return function(*arguments)
 
     def close(self):

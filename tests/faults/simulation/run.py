@@ -41,7 +41,7 @@ class Process:
         ), replaced(progress_module, BrokerWatch=Watch):  # fmt: skip
             self.pipeline = Pipeline(
                 [Route(world.random)], SETTINGS, Nothing(), Health(), commit_interval_s=0.3, stall_timeout_s=60.0,
-                on_corrupt_batch="halt", reports=Reports(self.machine),
+                on_corrupt_batch="halt", linger_s=world.random.choice((0.0, 0.002)), reports=Reports(self.machine),
             )  # fmt: skip
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.pipeline.run(self.stop, drain_timeout_s=10.0))
