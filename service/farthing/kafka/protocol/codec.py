@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final, Literal
 
+from farthing.kafka.protocol.generated import ReadWhole, UnusualError, WriteWhole, reader_of, writer_of
 from farthing.kafka.protocol.primitives import ProtocolError, Reader, Writer
 from farthing.kafka.protocol.reading import Message, Read, read_string, reader_of_struct, skip_tags
 from farthing.kafka.protocol.table import Api
@@ -22,6 +24,7 @@ Kind = Literal["request", "response"]
 API_VERSIONS_KEY: Final = 18  # its response never has a flexible header: the client does not know the versions yet
 _REQUEST_HEADER: Final = struct.Struct(">hhi")
 _CORRELATION_ID: Final = struct.Struct(">i")
+_NO_TAGS: Final = b"\0"
 
 
 def best_version(api: Api, spoken: Mapping[int, tuple[int, int]], *, at_most: int = 1 << 15) -> int:
@@ -57,16 +60,17 @@ def encode(
     ProtocolError
         The version cannot say something that ``body`` has, or the table does not know it.
     """
-    writer = Writer()
     if kind == "request":
-        writer.add(_REQUEST_HEADER.pack(api.key, version, correlation_id))
-        name = None if client_id is None else client_id.encode()
-        writer.length(-1 if name is None else len(name), compact=False, short=True)
-        writer.add(name or b"")
+        head = _REQUEST_HEADER.pack(api.key, version, correlation_id) + _client_id(client_id)
     else:
-        writer.add(_CORRELATION_ID.pack(correlation_id))
+        head = _CORRELATION_ID.pack(correlation_id)
     if _header_is_flexible(api, version, kind):
-        writer.varint(0)
+        head += _NO_TAGS
+    if api.often and kind == "request" and version in api.flexible:
+        with suppress(UnusualError):
+            return _whole_writer(api, version)(body, head)
+    writer = Writer()
+    writer.add(head)
     _struct_writer(api, kind, version)(writer, body)
     return writer.pieces()
 
@@ -79,6 +83,9 @@ def decode(api: Api, version: int, frame: memoryview, *, kind: Kind = "response"
     ProtocolError
         It is not what the table says: the message names the field.
     """
+    if api.often and kind == "response" and _header_is_flexible(api, version, kind):
+        with suppress(UnusualError):
+            return _whole_reader(api, version)(frame, _CORRELATION_ID.size)
     reader = Reader(frame)
     try:
         if kind == "request":
@@ -98,6 +105,26 @@ def decode(api: Api, version: int, frame: memoryview, *, kind: Kind = "response"
 
 def _header_is_flexible(api: Api, version: int, kind: Kind) -> bool:
     return version in api.flexible and not (kind == "response" and api.key == API_VERSIONS_KEY)
+
+
+@cache
+def _client_id(client_id: str | None) -> bytes:
+    writer = Writer()
+    name = None if client_id is None else client_id.encode()
+    writer.length(-1 if name is None else len(name), compact=False, short=True)
+    return b"".join([*writer.pieces(), name or b""])
+
+
+@cache
+def _whole_reader(api: Api, version: int) -> ReadWhole:
+    _check_version(api, version)
+    return reader_of(api.response, version)
+
+
+@cache
+def _whole_writer(api: Api, version: int) -> WriteWhole:
+    _check_version(api, version)
+    return writer_of(api.request, version)
 
 
 @cache

@@ -14,6 +14,7 @@ FETCH: Final = Api.of(
     1,
     "4-18",
     flexible="12+",
+    often=True,
     request=(
         Field("ClusterId", "string", "12+", nullable="12+", tagged="12+", tag=0, default=None, ignorable=True),
         Field("ReplicaId", "int32", "0-14", default=-1),

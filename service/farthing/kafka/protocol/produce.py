@@ -11,6 +11,7 @@ PRODUCE: Final = Api.of(
     0,
     "3-13",
     flexible="9+",
+    often=True,
     request=(
         Field("TransactionalId", "string", "3+", nullable="3+", default=None),
         Field("Acks", "int16", "0+"),

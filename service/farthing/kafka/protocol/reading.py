@@ -146,7 +146,7 @@ def _check_null(name: str, nullable: bool) -> None:
 
 
 def _array(field: Field, version: int, flexible: bool, nullable: bool) -> Read:
-    name, least = field.name, _least_bytes_of_element(field, version, flexible)
+    name, least = field.name, least_bytes_of_element(field, version, flexible)
     if field.fields:
         element = reader_of_struct(field.fields, version, flexible)
     elif field.element == "string":
@@ -166,7 +166,8 @@ def _array(field: Field, version: int, flexible: bool, nullable: bool) -> Read:
     return read
 
 
-def _least_bytes_of_element(field: Field, version: int, flexible: bool) -> int:
+def least_bytes_of_element(field: Field, version: int, flexible: bool) -> int:
+    """Return how many bytes an element of an array takes at least."""
     if field.fields:
         least = int(flexible)  # the number of tagged fields
         for inner in field.fields:
@@ -179,7 +180,7 @@ def _least_bytes_of_element(field: Field, version: int, flexible: bool) -> int:
 def _least_bytes(field: Field, version: int, flexible: bool) -> int:
     if field.is_array:
         return 1 if flexible else 4
-    return _least_bytes_of_element(field, version, flexible)
+    return least_bytes_of_element(field, version, flexible)
 
 
 def _least_bytes_of_type(name: str, flexible: bool) -> int:

@@ -92,6 +92,8 @@ class Api:
     """Versions with compact lengths and tagged fields."""
     request: tuple[Field, ...]
     response: tuple[Field, ...]
+    often: bool = False
+    """Whether requests are made for each block, so that functions of their own read and write them."""
 
     @classmethod
     def of(
@@ -103,9 +105,10 @@ class Api:
         flexible: str,
         request: tuple[Field, ...],
         response: tuple[Field, ...],
+        often: bool = False,
     ) -> Api:
         """Make one, with versions in Kafka's notation."""
-        return cls(name, key, Versions.read(versions), Versions.read(flexible), request, response)
+        return cls(name, key, Versions.read(versions), Versions.read(flexible), request, response, often)
 
     def __repr__(self) -> str:
         return self.name
