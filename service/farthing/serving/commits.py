@@ -1,4 +1,8 @@
-"""Commits the offsets of what is acknowledged, with the running totals as metadata."""
+"""Commits the offsets of what is acknowledged, with the running totals as metadata, and has the totals published.
+
+At least once, this goes on in the background while events are scored: a coordinator or a ledger's topic that is slow
+holds nothing up. A transaction ends between two blocks.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,7 @@ class Commits:
         self._turn = asyncio.Lock()
         self._interval_s = interval_s
         self._next = 0.0  # monotonic seconds
+        self._running: asyncio.Task[None] | None = None
 
     def is_due(self) -> bool:
         """Whether it is time for a commit; if so, the next one is due an interval later.
@@ -63,6 +68,35 @@ class Commits:
         if not (self._offsets.in_flight() or self._offsets.committable() or self._finality.is_open):
             return None
         return max(self._next - time.monotonic(), 0.0)
+
+    @property
+    def running(self) -> set[asyncio.Task[None]]:
+        """What goes on in the background: one task or none."""
+        return set() if self._running is None else {self._running}
+
+    async def commit_and_publish(self) -> None:
+        """Commit what is acknowledged and publish totals; in the background where that is safe. Raises BrokerError."""
+        if self._finality.together or self._offsets.has_new_starts:
+            await self.settle()
+            await self._commit_and_publish()
+        elif self._running is None:  # otherwise the last time takes longer than the interval
+            self._running = asyncio.create_task(self._commit_and_publish())
+
+    async def _commit_and_publish(self) -> None:
+        await self.commit()
+        await self._reports.publish(self._offsets.partitions())
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, once. Raises BrokerError."""
+        if self._running is not None and self._running.done():
+            running, self._running = self._running, None
+            running.result()
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background. Raises BrokerError."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+            self.check()
 
     async def undo(self) -> None:
         """Go back to where the events must be scored again, after an error. Raises BrokerError."""

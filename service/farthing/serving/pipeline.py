@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -143,7 +144,8 @@ class Pipeline:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            tasks = {working, stopping, looking, *([self._producing] if self._producing is not None else ())}
+            tasks: set[asyncio.Task[Any]] = {working, stopping, looking, *self._commits.running}
+            tasks |= set() if self._producing is None else {self._producing}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -163,7 +165,7 @@ class Pipeline:
         self.joined = True
         self._progress.begin()
         await self._loop(stop)
-        for last in (self._settle, self._commits.end_what_was_given_up, self._finish):
+        for last in (self._settle, self._commits.settle, self._commits.end_what_was_given_up, self._finish):
             try:
                 await last()
             except BrokerError as error:  # other partitions may have something to commit
@@ -175,7 +177,7 @@ class Pipeline:
         try:
             while not stop.is_set():
                 if not self._backlog:
-                    waits = {fetching, stopping}
+                    waits = {fetching, stopping, *self._commits.running}
                     await asyncio.wait(waits, timeout=self._commits.wait_s(), return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     break
@@ -257,6 +259,7 @@ class Pipeline:
                     self._producing = None
 
     async def _commit_when_due(self) -> None:
+        self._commits.check()
         if not self._commits.is_due():
             return
         if self._producing is not None and (self._finality.together or self._producing.done()):
@@ -264,8 +267,7 @@ class Pipeline:
         await self._commits.end_what_was_given_up()
         self._positions.pass_gaps()
         self._limits.read_when_due()
-        await self._commits.commit()
-        await self._reports.publish(self._offsets.partitions())
+        await self._commits.commit_and_publish()
 
     async def _finish(self, partitions: list[Partition] | None = None) -> None:
         """Commit what is acknowledged there or anywhere, and wait a moment for the last totals to be published."""
@@ -288,12 +290,13 @@ class Pipeline:
             if not producing.cancelled() and producing.exception() not in (None, error):
                 log.warning("produce_failed", error=str(producing.exception()))
         self._backlog.clear()
-        try:
-            await self._commits.undo()
-        except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
-            if not trouble.passes:
-                raise
-            pause = self._progress.trouble(trouble)
+        for step in (self._commits.settle, self._commits.undo):
+            try:
+                await step()
+            except BrokerError as trouble:  # nothing can be produced or committed before it succeeds
+                if not trouble.passes:
+                    raise
+                pause = self._progress.trouble(trouble)
         await asyncio.wait({stopping}, timeout=pause)
 
     def _hold(self, partition: Partition, reason: str) -> None:
