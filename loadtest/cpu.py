@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from farthing.process.first_start import cpu_ticks
-
-NICE = -10
 
 
 def family_of(pid: int | None) -> frozenset[int]:
@@ -37,14 +36,23 @@ def cpu_s_of(pids: Collection[int]) -> float | None:
     return sum(known) / os.sysconf("SC_CLK_TCK") if known and len(known) == len(ticks) else None
 
 
-def go_first() -> bool:
-    """Let this process go before others where the system allows it; says whether it does.
+@contextmanager
+def going_first() -> Iterator[bool]:
+    """Let this process go before others where the system allows it; gives whether it does.
 
     Generator and readers stand for other machines: what they wait for a core here, they would not wait for there. They
     use a few hundredths of one.
     """
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+        # Real time, because niceness counts within a session only where the system groups processes by sessions.
+        os.sched_setscheduler(
+            0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
+        )
     except (OSError, AttributeError):  # not root, or a system without it
-        return False
-    return True
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, before, parameters)

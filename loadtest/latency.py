@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT))  # it runs from anywhere
 
 # ruff: noqa: E402
 from loadtest.blocking import leaders_of
-from loadtest.cpu import cpu_s_of, family_of, go_first
+from loadtest.cpu import cpu_s_of, family_of, going_first
 from loadtest.latency_report import (
     WORDS,
     answers_of,
@@ -150,7 +150,6 @@ def watch_all(watch, names, plan, generator, families):
     gc.collect()
     gc.freeze()
     gc.disable()
-    raised = go_first()  # worker and broker have been started, and stay as they are
     generator.begin()
     watch.until(time.monotonic_ns() + LIMIT_NS + round(plan.warm_up_s * 1e9), generator.has_said)
     begin_ns = generator.said()["begin_ns"]
@@ -176,7 +175,7 @@ def watch_all(watch, names, plan, generator, families):
         name: None if now is None or before[name] is None else (now - before[name]) / plan.seconds
         for name, now in after.items()
     }
-    return done | {"begin_ns": begin_ns, "raised": raised}, cores | {"generator": done["cpu_s"] / plan.seconds}
+    return done | {"begin_ns": begin_ns}, cores | {"generator": done["cpu_s"] / plan.seconds}
 
 
 def latencies(plan, seen, names, offsets, begin_ns):
@@ -228,7 +227,8 @@ def measure(servers, broker_pid, options, folder):
         generator.said()
         watch = stack.enter_context(closing(Watch(leaders)))
         families = {"worker": family_of(worker.pid), "broker": family_of(broker_pid)}
-        done, cores = watch_all(watch, names, plan, generator, families)
+        with going_first() as raised:  # but not worker and broker, which have been started
+            done, cores = watch_all(watch, names, plan, generator, families)
         if worker.poll() is not None:
             raise StartError(f"the worker exited with {worker.returncode}; its log ends:\n{end_of(logs['worker'])}")
         changed = family_of(worker.pid) != families["worker"]
@@ -236,7 +236,9 @@ def measure(servers, broker_pid, options, folder):
     counts, answers = latencies(plan, watch.seen, names, offsets, done["begin_ns"])
     asyncio.run(delete_topics(settings, sorted(names.all)))
     counts["late"] = {us: n for us, n in done["late_us"]}
-    return report_of(options, plan, done, cores, counts, answers, changed) | {"load_before": load}
+    return report_of(options, plan, done, cores, counts, answers, changed) | {
+        "raised_priority": raised, "load_before": load,
+    }  # fmt: skip
 
 
 def report_of(options, plan, done, cores, counts, answers, changed):
@@ -264,7 +266,7 @@ def report_of(options, plan, done, cores, counts, answers, changed):
         "late_ms": figures["late"],
         "cpu_cores": {name: None if used is None else round(used, 4) for name, used in cores.items()},
         "tick_ms": plan.tick_ms, "partitions": plan.partitions, "workers": options.workers, "bundle": options.bundle,
-        "delivery": options.delivery or "default", "raised_priority": done["raised"],
+        "delivery": options.delivery or "default",
         "settings": {name: value for name, value in sorted(os.environ.items()) if SETTING.match(name)},
         "histograms_us": {name: sorted(one.items()) for name, one in counts.items()},
     }  # fmt: skip
@@ -276,7 +278,7 @@ def title_of(report):
     return (
         f"{report['rate']:,} events/s for {report['seconds']:g} s, {report['partitions']} partitions{ratio}"
         f"{' (VOID)' if report['void'] else ''}\n"
-        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, with {report['broker']}; "
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, broker: {report['broker']}; "
         f"commit {report['commit']}"
     )
 
@@ -289,7 +291,7 @@ def parsed(arguments=None):
     parser.add_argument("--seconds", type=argument(float, within(1, 3_600)), default=15.0, help="to measure")
     parser.add_argument("--warm-up-s", type=argument(float, within(1, 600)), default=10.0, help="before, not counted")
     parser.add_argument(
-        "--heat-requests", type=argument(int, within(0, 1_000_000)), default=5_000,
+        "--heat-requests", type=argument(int, within(0, 1_000_000)), default=10_000,
         help="sent as fast as they are answered, before that, for a broker that has just started; default: %(default)s",
     )  # fmt: skip
     parser.add_argument(
@@ -334,6 +336,8 @@ def main():
     except FarthingError as error:
         sys.stderr.write(f"latency: {error}\n")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ LATE_SHARE: Final = 0.5
 RATE_SHARE: Final = 0.99
 MOST_FLOOR_MS: Final = 100
 BINS_A_DECADE: Final = 25
+ROOM_RIGHT: Final = 2  # for the last label
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
-COLOURS: Final = {"floor": "#9a9a9a", "scores": "#1f4e79"}
+COLOURS: Final = {"floor": "#707070", "scores": "#1f4e79"}
 WORDS: Final = {"floor": "floor: the event itself can be read", "scores": "its score can be read"}
 
 Counts = Mapping[int, int]
@@ -139,6 +140,7 @@ def draw(path: Path, series: Mapping[str, Counts], title: str) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(8, 6.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -163,13 +165,14 @@ def draw(path: Path, series: Mapping[str, Counts], title: str) -> None:
                 fontsize=8, color=COLOURS[name],
             )  # fmt: skip
     above.set(ylabel=f"share of events in a bin\n({BINS_A_DECADE} bins a decade)", xscale="log", ylim=(0, None))
-    above.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
+    above.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     above.legend(frameon=False, fontsize=9)
     fewest = min(1 / sum(counts.values()) for counts in series.values())
     below.set(
         xlabel="latency from the intended send time, ms", ylabel="share of events that took longer", yscale="log",
-        ylim=(fewest / 2, 1.3), xlim=(edges[0] / 1000, edges[-1] / 1000),
+        ylim=(fewest / 2, 1.3), xlim=(edges[0] / 1000, ROOM_RIGHT * edges[-1] / 1000),
     )  # fmt: skip
+    below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     below.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     below.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g} %")
     for axes in (above, below):

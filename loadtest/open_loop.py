@@ -30,7 +30,7 @@ from typing import Any, Final
 
 import numpy as np
 from loadtest.blocking import Address, BlockingConnection, frame_of
-from loadtest.cpu import go_first
+from loadtest.cpu import going_first
 from loadtest.events import EventPool, made_up
 from loadtest.histogram import counts_of
 
@@ -298,11 +298,11 @@ def main() -> int:
         gc.collect()
         gc.freeze()
         gc.disable()
-        go_first()
         print(json.dumps({"ready": True}), flush=True)
         if sys.stdin.readline():
-            for said in send_all(requests, plan):
-                print(json.dumps(said), flush=True)
+            with going_first():
+                for said in send_all(requests, plan):
+                    print(json.dumps(said), flush=True)
     except FarthingError as error:
         sys.stderr.write(f"the generator: {error}\n")
         return error.exit_code

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.blocking import VERSIONS
-from loadtest.cpu import cpu_s_of, family_of
+from loadtest.cpu import cpu_s_of, family_of, going_first
 from loadtest.latency_report import (
     Answers,
     answers_of,
@@ -34,7 +35,7 @@ from farthing.kafka.protocol import FETCH, PRODUCE, decode, encode
 from farthing.kernels.jit import NO_JIT
 from farthing.wire import Arena, decode_whole, encode_records, layout, next_fetch_offset
 from farthing.wire.write import seal
-from loadtest import open_loop
+from loadtest import latency, open_loop
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "loadtest" / "latency.py"
@@ -170,6 +171,28 @@ def test_a_missing_or_foreign_score_fails_a_run():
     assert "belong to no event" in foreign
 
 
+@pytest.mark.parametrize(
+    ("scored", "wrong", "changed", "late_us", "void", "n_reasons"),
+    [
+        (9, None, False, 100, False, 0),
+        (8, None, False, 100, False, 1),
+        (9, "the broker refused", False, 100, False, 1),
+        (9, None, True, 100, False, 1),
+        (9, None, False, 9_000, True, 1),
+        (8, None, False, 9_000, True, 2),
+    ],
+)
+def test_a_report_passes_only_without_a_reason(scored, wrong, changed, late_us, void, n_reasons):
+    done = {"sent": 9, "wrong": wrong, "sending_s": 2.0}
+    counts = {"floor": {1_000: 5}, "scores": {3_000: 5}, "late": {late_us: 5}}
+    options = Namespace(workers=1, bundle="moderation", delivery=None)
+    report = latency.report_of(options, plan_of(2), done, {"worker": 0.5}, counts, Answers(9, scored), changed)
+    assert (report["passed"], report["void"], len(report["reasons"])) == (not n_reasons, void, n_reasons)
+    assert report["events"]["missing"] == 9 - scored and report["p99_ratio"] == 3
+    assert report["cpu_cores"]["worker"] == (None if changed else 0.5)
+    assert report["reasons"] == latency.words_of(report)[-n_reasons:] or not n_reasons
+
+
 # ----------------------------------------------------------------------------------------------------- what is sent
 
 LEADERS = {0: ("a", 1), 1: ("b", 2), 2: ("a", 1)}
@@ -282,6 +305,16 @@ def test_the_cpu_of_a_family():
     assert family_of(None) == family_of(process.pid) == frozenset()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="a system without them")
+def test_who_goes_first_steps_back_afterwards_and_its_children_do_not():
+    before = os.sched_getscheduler(0)
+    with going_first() as raised:
+        assert raised == (os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR)
+        ask = "import os; print(os.sched_getscheduler(0))"
+        child = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60)
+    assert os.sched_getscheduler(0) == before == int(child.stdout)
+
+
 @given(st.floats(1, 1e6), st.floats(1, 1e6))
 def test_bins_enclose_all_latencies(one, two):
     edges = bin_edges_us(min(one, two), max(one, two))
@@ -368,3 +401,15 @@ def test_a_run_on_apache_kafka(apache_kafka, tmp_path):
     assert report["commit"] and report["machine"]["cores"] and report["versions"]["python"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "p99 of the scores over p99 of the floor" in done.stderr
+
+
+@pytest.mark.kafka
+@pytest.mark.skipif(NO_JIT, reason="a worker of references")
+def test_an_idle_worker(apache_kafka):
+    options = ["--rate", 0, "--seconds", 1, "--warm-up-s", 1, "--heat-requests", 10, "--json"]
+    done = run(*options, FARTHING_KAFKA_BOOTSTRAP=apache_kafka.bootstrap_servers)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["events"] == {"sent": 1_010, "measured": 0, "scored": 1_010, "missing": 0, "repeated": 0}
+    assert 0 <= report["cpu_cores"]["worker"] <= os.cpu_count() and report["p99_ratio"] is None
+    assert "CPU cores used: worker" in done.stderr
