@@ -8,9 +8,11 @@ import numpy as np
 
 from farthing.blocks import MAX_EVENT_BYTES, Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
 from farthing.kernels.jit import stage
-from farthing.payload.json import PRESENT, parse_events
+from farthing.payload.json import STACK_WIDTH, parse_events
 from farthing.payload.plan import MAX_DEPTH, FieldPlan
 from farthing.payload.rules import parse_reference
+from farthing.payload.shape import MOST_BYTES, MOST_NODES, NODE_WIDTH, TALLY_WIDTH
+from farthing.payload.slots import PRESENT
 
 ROW_BYTES: Final = 256
 """Columns first get room for one row per so many bytes; when that is not enough, for eight times as many rows."""
@@ -51,7 +53,9 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_E
             compiled.key_data, compiled.key_indptr, compiled.edge_indptr, compiled.edge_field, compiled.edge_node,
             compiled.edge_array, compiled.node_fields, compiled.kinds, compiled.required, compiled.in_array,
             status, row_indptr, presence, starts, stops, numbers, undecided, text, n_bytes, text_indptr,
-            np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, 4), np.int64),
+            np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, STACK_WIDTH), np.int64),
+            np.empty((len(compiled.node_fields) + MOST_NODES) * NODE_WIDTH, np.int64), np.empty(MOST_BYTES, np.uint8),
+            np.empty(TALLY_WIDTH, np.int64),
         )  # fmt: skip
         slots = min(most, 8 * slots)
     columns: dict[str, Column] = {}
