@@ -15,6 +15,7 @@ from farthing.blocks import RecordBlock, Status
 from farthing.kernels.jit import NO_JIT, kernel
 from farthing.payload import Field, FieldPlan, columns, parse, plain, shape, strings
 from farthing.payload.numbers import skip_digits
+from farthing.payload.rules import parse_reference
 from tests.fuzz.mutate import mutated
 
 from .test_parse import EXAMPLES, PLAN, ROWS_PLAN, run
@@ -96,6 +97,14 @@ def test_one_byte_of_a_known_event_is_another(stream, seed, size):
     for at in range(len(good)):
         values += [good[:at] + bytes([rng.integers(0, 256)]) + good[at + 1 :], good[:at] + good[at + 1 :], good[:at]]
     run(values[:size], plan)
+
+
+def test_a_known_key_is_not_read_beyond_the_end_of_its_event():
+    """The rest of a key lies right behind a cut event, as the beginning of the next one."""
+    good = '{"é":1,"text":"a"}'.encode()
+    for cut in range(len(good)):
+        records = RecordBlock.of_values([good, good, good[:cut], good[cut:], good])
+        assert parse(records, PLAN).status.tolist() == parse_reference(records, PLAN).status.tolist()
 
 
 def learned(values, plan=PLAN):
