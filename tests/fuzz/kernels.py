@@ -46,6 +46,13 @@ EVENTS = (
     b'{"id":7,"text":"na\xc3\xafve \\u00e9\\ud83d\\ude00 caf\\u00e9\\n","more":[1,-2.5e-7,{"a":[true,false,null]}]}',
     b'{"q":"x","a":{"k":[1,2],"c":[{"t":"one","n":{"v":1.5}},{"t":null,"r":{"z":[]}},{"n":{"v":1e300}}]},"b":{"z":0.1}}',
 )  # fmt: skip
+PRODUCERS = (
+    (PLANS[0], b'{"id":"c-17","user":"u1","ts":1790000000,"text":"a plain text of more than 32 bytes, and more","x":[1,{}]}'),
+    (PLANS[0], b'{"text": "caf\\u00e9 na\xc3\xafve \xf0\x9f\x98\x80 and so on", "n": -1.5e-3, "ok": null, "id": {"a": [1]}}'),
+    (PLANS[0], b'{"id":1,"text":"a","text":"the last one counts","id":"x"}'),
+    (PLANS[1], EVENTS[-1]),
+    (PLANS[1], b'{ "q" : "x", "b" : {"z" : 12}, "a" : {"k" : "k", "c" : [{"t" : "one", "r" : 5}, {"r" : "s", "t" : "two"}] } }'),
+)  # fmt: skip
 
 
 def require(ok, what):
@@ -80,12 +87,33 @@ def equal_columns(ours, theirs, what):
 
 def fuzz_json(rng, n, compared):
     """Mutated events through the stage ``parse``; returns counts by status."""
+    return parsed(rng, *mutated_many(rng, EVENTS, n), PLANS[int(rng.integers(0, len(PLANS)))], compared)
+
+
+def fuzz_shapes(rng, n, compared):
+    """The same with blocks of one producer's events, of which one in four is mutated, and in their turn."""
+    plan, value = PRODUCERS[int(rng.integers(0, len(PRODUCERS)))]
+    data, bounds = mutated_many(rng, (value, *EVENTS[-2:]), n)
+    pieces = [value if k % 4 else data[bounds[k] : bounds[k + 1]].tobytes() for k in range(n)]
+    data = np.frombuffer(b"".join(pieces), np.uint8)
+    bounds = np.cumsum([0, *map(len, pieces)])
+    some = slice(int(rng.integers(0, max(n - compared, 1))), n)
+    bounds_of_some = bounds[some][: compared + 1]
+    memory = fuzz_json.__dict__.setdefault("memory", Guarded(64 << 20))
+    buffer = memory.at_the_end(int(bounds_of_some[-1] - bounds_of_some[0]))
+    buffer[:] = data[bounds_of_some[0] : bounds_of_some[-1]]
+    together = block(buffer, bounds_of_some[:-1] - bounds_of_some[0], bounds_of_some[1:] - bounds_of_some[0])
+    equal_columns(parse(together, plan), parse_reference(together, plan), repr(buffer.tobytes()))
+    return parsed(rng, data, bounds, plan, compared)
+
+
+def parsed(rng, data, bounds, plan, compared):
+    """Parse events as one block, and some of them alone."""
+    n = len(bounds) - 1
     guarded = fuzz_json.__dict__.setdefault("memory", Guarded(64 << 20))
-    data, bounds = mutated_many(rng, EVENTS, n)
     buffer = guarded.at_the_end(len(data))
     buffer[:] = data
     start, stop = bounds[:-1].copy(), bounds[1:].copy()
-    plan = PLANS[int(rng.integers(0, len(PLANS)))]
     whole = parse(block(buffer, start, stop), plan)
     require(len(whole.status) == n and whole.row_indptr[-1] >= (whole.status == 0).sum(), "statuses and rows")
     for k in rng.choice(n, min(compared, n), replace=False):
@@ -208,7 +236,7 @@ def headers(buffer, columns, counts, n, compare):
     require(results[0] == results[-1], "headers")
 
 
-TARGETS = {"json": fuzz_json, "batches": fuzz_batches}
+TARGETS = {"json": fuzz_json, "shapes": fuzz_shapes, "batches": fuzz_batches}
 
 
 def run(target, runs, seed, compared_share, first_round=0):

@@ -31,3 +31,20 @@ def test_every_kernel_is_timed_beside_its_ceiling():
         assert row["ceiling_events_per_second"] > 0
     assert report["copy_gb_per_second"] > 0.1
     assert report["block"]["events"] == 400
+
+
+@pytest.mark.skipif(NO_JIT, reason="references are not timed")
+def test_parsing_is_timed_with_and_without_what_it_learns():
+    options = ["--block", "300", "--rounds", "3", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest.micro.parsing", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert len(report["streams"]) > 10
+    for row in report["streams"]:
+        assert min(row["by_shape_least_ns"], row["whole_least_ns"], row["copy_ns"]) > 0

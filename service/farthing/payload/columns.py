@@ -8,9 +8,11 @@ import numpy as np
 
 from farthing.blocks import MAX_EVENT_BYTES, Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
 from farthing.kernels.jit import stage
-from farthing.payload.json import PRESENT, parse_events
+from farthing.payload.json import STACK_WIDTH, parse_events
 from farthing.payload.plan import MAX_DEPTH, FieldPlan
 from farthing.payload.rules import parse_reference
+from farthing.payload.shape import MOST_BYTES, MOST_NODES, NODE_WIDTH, TALLY_WIDTH
+from farthing.payload.slots import PRESENT
 
 ROW_BYTES: Final = 256
 """Columns first get room for one row per so many bytes; when that is not enough, for eight times as many rows."""
@@ -30,7 +32,7 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_E
     n_fields = len(compiled.order)
     lengths = records.value_stop - records.value_start  # 0 for a null: both are -1
     n_bytes, longest = int(lengths.sum()), int(lengths.max(initial=0))
-    most = max(n, n_bytes // 3 + 1) if plan.has_array else n  # an element and its comma take three bytes or more
+    most = max(n, n_bytes // 3 + 1) if compiled.has_array else n  # an element and its comma take three bytes or more
     # Rows are rarely that small, and even reserved memory costs something: the kernel writes a little of each field's
     # share, and the system clears a huge page for each. Reserving less took an event with 21 fields and 845 bytes from
     # 2.8 to 2.2 us.
@@ -47,16 +49,18 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_E
         undecided = np.zeros((n_fields, slots), np.uint8)
         text_indptr = np.empty((n_fields, slots + 1), np.int64)
         done = parse_events(
-            records.buffer, records.value_start, records.value_stop, max_event_bytes, plan.max_rows, plan.has_array,
+            records.buffer, records.value_start, records.value_stop, max_event_bytes, plan.max_rows, compiled.has_array,
             compiled.key_data, compiled.key_indptr, compiled.edge_indptr, compiled.edge_field, compiled.edge_node,
             compiled.edge_array, compiled.node_fields, compiled.kinds, compiled.required, compiled.in_array,
             status, row_indptr, presence, starts, stops, numbers, undecided, text, n_bytes, text_indptr,
-            np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, 4), np.int64),
+            np.empty(n_fields, np.int64), np.empty(longest, np.uint8), np.empty((MAX_DEPTH, STACK_WIDTH), np.int64),
+            np.empty((len(compiled.node_fields) + MOST_NODES) * NODE_WIDTH, np.int64), np.empty(MOST_BYTES, np.uint8),
+            np.empty(TALLY_WIDTH, np.int64),
         )  # fmt: skip
         slots = min(most, 8 * slots)
     columns: dict[str, Column] = {}
     for f, field in enumerate(compiled.order):
-        m = int(row_indptr[-1]) if field.in_array else n
+        m = int(row_indptr[-1]) if compiled.has_array and compiled.in_array[f] else n
         there = presence[f, :m]
         if field.kind == "text":
             columns[field.name] = TextColumn(there, text[f * n_bytes : (f + 1) * n_bytes], text_indptr[f, : m + 1])

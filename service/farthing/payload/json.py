@@ -11,30 +11,39 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import Bytes, Int64s, Presence
+from farthing.blocks import Bytes, Int64s
 from farthing.blocks import Status as S
 from farthing.kernels.jit import kernel
-from farthing.kernels.machine import copy_bytes, load_u8
+from farthing.kernels.machine import load_u8
 from farthing.payload.numbers import exact_double, scan_number
 from farthing.payload.plan import KINDS, MAX_DEPTH
-from farthing.payload.strings import scan_string, unescape
+from farthing.payload.shape import EDGE, KEY_READ, NODE_WIDTH, PAUSE, STRIKES, follow, forget_links, learn, settle
+from farthing.payload.slots import (
+    MISSING,
+    MISTYPED,
+    NOT_AN_OBJECT,
+    NULL,
+    OK,
+    PRESENT,
+    block,
+    close_event,
+    close_slot,
+    field_status,
+    forget,
+    open_row,
+)  # fmt: skip
+from farthing.payload.strings import copy_string, scan_string
 from farthing.payload.tokens import has_byte_order_mark, scan_literal, skip_space
 
 # Integers for the kernels: numba does not turn another module's enum members into constants.
-OK, NULL_VALUE, TOO_LARGE, EMPTY_VALUE, BYTE_ORDER_MARK, SYNTAX = (
-    int(S.OK), int(S.NULL_VALUE), int(S.TOO_LARGE), int(S.EMPTY_VALUE), int(S.BYTE_ORDER_MARK), int(S.SYNTAX)
+NULL_VALUE, TOO_LARGE, EMPTY_VALUE, BYTE_ORDER_MARK, SYNTAX, TRAILING_BYTES, TOO_DEEP, TOO_MANY_ROWS = (
+    int(S.NULL_VALUE), int(S.TOO_LARGE), int(S.EMPTY_VALUE), int(S.BYTE_ORDER_MARK), int(S.SYNTAX),
+    int(S.TRAILING_BYTES), int(S.TOO_DEEP), int(S.TOO_MANY_ROWS),
 )  # fmt: skip
-TRAILING_BYTES, TOO_DEEP, NOT_AN_OBJECT, MISSING_FIELD, NULL_FIELD, WRONG_TYPE = (
-    int(S.TRAILING_BYTES), int(S.TOO_DEEP), int(S.NOT_AN_OBJECT), int(S.MISSING_FIELD), int(S.NULL_FIELD),
-    int(S.WRONG_TYPE),
-)  # fmt: skip
-TOO_MANY_ROWS, NO_ROWS = int(S.TOO_MANY_ROWS), int(S.NO_ROWS)
-MISSING, NULL, PRESENT = int(Presence.MISSING), int(Presence.NULL), int(Presence.PRESENT)
-MISTYPED: Final = int(Presence.WRONG_TYPE)
-BLOCKED: Final = 4  # inside the kernel only: a scalar where the path needs a container
 NO_ROOM: Final = -1  # inside the kernel only: more rows than there are slots
 TEXT, RAW, NUMBER = KINDS.index("text"), KINDS.index("raw"), KINDS.index("number")
 
+STACK_WIDTH: Final = 4
 _NOTHING: Final = -1
 
 
@@ -56,72 +65,35 @@ def find_edge(
 
 
 @kernel(inline=True)
-def open_row(row: int, in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s) -> None:
-    """Begin a row: its fields are missing so far, and its strings begin where the last row's ended."""
-    for f in range(len(in_array)):
-        if in_array[f]:
-            presence[f, row] = MISSING
-            text_indptr[f, row] = text_at[f]
-
-
-@kernel
-def forget(
-    first: int, last: int, event: int, row: int, first_row: int, in_rows: bool,
-    in_array: Bytes, presence: Bytes, text_at: Int64s, text_indptr: Int64s,
-) -> bool:  # fmt: skip
-    """Undo what fields ``first`` to ``last`` (excluded) got so far; returns True when that undoes all rows."""
-    rows_too = False
-    for f in range(first, last):
-        if in_array[f] and not in_rows:
-            text_at[f] = text_indptr[f, first_row]
-            rows_too = True
-        else:
-            slot = row if in_array[f] else event
-            presence[f, slot] = MISSING
-            text_at[f] = text_indptr[f, slot]
-    return rows_too
-
-
-@kernel
-def block(first: int, last: int, event: int, in_rows: bool, in_array: Bytes, presence: Bytes) -> bool:
-    """Mark fields ``first`` to ``last`` (excluded) as below a value that is not a container.
-
-    Returns True when the plan's array is among them.
-    """
-    array_too = False
-    for f in range(first, last):
-        if not in_array[f]:
-            presence[f, event] = BLOCKED
-        elif not in_rows:
-            array_too = True
-    return array_too
-
-
-@kernel(inline=True)
 def parse_event(
     data: Bytes, start: int, stop: int, event: int, first_row: int, max_rows: int,
     key_data: Bytes, key_indptr: Int64s, edge_indptr: Int64s, edge_field: Int64s, edge_node: Int64s,
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, in_array: Bytes,
     presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64], undecided: Bytes,
     text: Bytes, text_size: int, text_at: Int64s, text_indptr: Int64s, scratch: Bytes, stack: Int64s,
+    nodes: Int64s, links: Bytes, tally: Int64s,
 ) -> tuple[int, int]:  # fmt: skip
     """Parse one value into its slots: ``event`` for fields outside the array, from ``first_row`` on for those inside.
 
-    Returns (Status, number of rows). ``stack`` is int64 (MAX_DEPTH, 4), one entry for each open container: 1 for an
-    array; the plan's node for an object (-1: not in the plan; -2: the plan's array); the raw field that the container
-    is the value of, or -1; where it began.
+    Returns (Status, number of rows). ``stack`` is int64 (MAX_DEPTH, STACK_WIDTH), one entry for each open container: 1
+    for an array; the plan's node for an object (-1: not in the plan; -2: the plan's array); the raw field that the
+    container is the value of, or -1; the node of the last link (below 0: none is followed). ``nodes``, ``links`` and
+    ``tally`` are what :mod:`farthing.payload.shape` learned of earlier events.
     """
-    at = skip_space(data, start, stop)
-    if at >= stop:
-        return EMPTY_VALUE, 0
-    if has_byte_order_mark(data, start, stop):
-        return BYTE_ORDER_MARK, 0
+    at = start
+    if at >= stop or load_u8(data, at) != 123:
+        at = skip_space(data, start, stop)
+        if at >= stop:
+            return EMPTY_VALUE, 0
+        if has_byte_order_mark(data, start, stop):
+            return BYTE_ORDER_MARK, 0
     top_is_object = data[at] == 123
     depth, array_depth = 0, -1  # array_depth: depth of the plan's array while it is open
     rows, row = 0, first_row - 1
     too_many, array_blocked = False, False
     field, node, is_array = _NOTHING, 0, False  # what the next value is in the plan
     array_node = _NOTHING
+    following = tally[PAUSE] == 0
     while True:
         if at >= stop:
             return SYNTAX, 0
@@ -143,24 +115,20 @@ def parse_event(
             stack[depth, 0] = byte == 91
             stack[depth, 1] = below
             stack[depth, 2] = field if field >= 0 and kinds[field] == RAW else _NOTHING
-            stack[depth, 3] = at
+            stack[depth, 3] = below * NODE_WIDTH if following else _NOTHING
             depth += 1
             kind_fits = field >= 0 and kinds[field] == RAW
-            at = skip_space(data, at + 1, stop)
-            if at >= stop:
-                return SYNTAX, 0
-            opened = load_u8(data, at) != byte + 2  # in ASCII } is { + 2, and ] is [ + 2
+            at += 1
+            opened = True
         elif byte == 34:  # a string
-            at, state = scan_string(data, at + 1, stop)
-            if at < 0:
-                return state, 0
             if field >= 0 and kinds[field] == TEXT:
                 base = field * text_size
-                to = base + text_indptr[field, slot]
-                if state:
-                    text_at[field] = unescape(data, began + 1, at, text, to) - base
-                else:
-                    text_at[field] = copy_bytes(text, to, data, began + 1, at) - base
+                at, to, state = copy_string(data, at + 1, stop, text, base + text_indptr[field, slot], base + text_size)
+                text_at[field] = to - base
+            else:
+                at, state = scan_string(data, at + 1, stop)
+            if at < 0:
+                return state, 0
             at += 1
             kind_fits = field >= 0 and kinds[field] != NUMBER
         elif byte == 45 or 48 <= byte <= 57:
@@ -184,7 +152,25 @@ def parse_event(
             stops[field, slot] = at
         elif node >= 0 and block(node_fields[node, 0], node_fields[node, 1], event, in_rows, in_array, presence):
             array_blocked = True
-        while not opened:  # a value ended
+        # A value ended at ``at``, or it was opened there. What comes next?
+        edge, known = _NOTHING, False
+        while True:
+            if depth > 0 and stack[depth - 1, 3] >= 0:
+                ended = at
+                slot = row if array_depth >= 0 else event
+                at, stack[depth - 1, 3], found = follow(
+                    data, at, stop, stack[depth - 1, 3], slot, nodes, links,
+                    presence, starts, stops, text, text_size, text_at, text_indptr,
+                )  # fmt: skip
+                if at < 0:
+                    return found, 0
+                opened = opened and at == ended
+                if found == KEY_READ:
+                    edge, known = nodes[stack[depth - 1, 3] + EDGE], True
+                    break
+                if depth == 1 and at == stop - 1 and load_u8(data, at) == 125 and not array_blocked:
+                    return (TOO_MANY_ROWS if too_many else OK), rows  # as below, at once
+            ended = at
             at = skip_space(data, at, stop)
             if depth == 0:
                 if at < stop:
@@ -194,18 +180,21 @@ def parse_event(
                 return (TOO_MANY_ROWS if too_many else OK), rows
             if at >= stop:
                 return SYNTAX, 0
-            byte_after = load_u8(data, at)
-            if byte_after == 44:  # ,
-                at = skip_space(data, at + 1, stop)
-                opened = True
-            elif byte_after == (93 if stack[depth - 1, 0] else 125):
+            next_byte = load_u8(data, at)
+            if next_byte == (93 if stack[depth - 1, 0] else 125):  # ] }
                 depth -= 1
                 at += 1
+                opened = False
                 if stack[depth, 1] == -2:
                     array_depth = -1
                 f = stack[depth, 2]
                 if f >= 0:
                     stops[f, row if array_depth >= 0 and in_array[f] else event] = at
+            elif opened:
+                break
+            elif next_byte == 44:  # ,
+                at = skip_space(data, at + 1, stop)
+                break
             else:
                 return SYNTAX, 0
         # A member begins: a value in an array, a key in an object.
@@ -223,59 +212,33 @@ def parse_event(
                     node = array_node
                     open_row(row, in_array, presence, text_at, text_indptr)
             continue
-        if at >= stop or load_u8(data, at) != 34:
-            return SYNTAX, 0
-        end, state = scan_string(data, at + 1, stop)
-        if end < 0:
-            return state, 0
-        if within >= 0:
-            if state:
-                size = unescape(data, at + 1, end, scratch, 0)
-                edge = find_edge(scratch, 0, size, within, key_data, key_indptr, edge_indptr)
-            else:
-                edge = find_edge(data, at + 1, end, within, key_data, key_indptr, edge_indptr)
-            if edge >= 0:
-                field, node, is_array = edge_field[edge], edge_node[edge], edge_array[edge] == 1
-                first = field if field >= 0 else node_fields[node, 0]
-                last = field + 1 if field >= 0 else node_fields[node, 1]
-                # The last of equal keys counts: forget the value of an earlier one.
-                if forget(
-                    first, last, event, row, first_row, array_depth >= 0, in_array, presence, text_at, text_indptr
-                ):
-                    rows, row = 0, first_row - 1
-                    too_many, array_blocked = False, False
-        at = skip_space(data, end + 1, stop)
-        if at >= stop or load_u8(data, at) != 58:
-            return SYNTAX, 0
-        at = skip_space(data, at + 1, stop)
-
-
-@kernel(inline=True)
-def close_slot(f: int, slot: int, presence: Bytes, starts: Int64s, stops: Int64s, numbers: NDArray[np.float64]) -> None:
-    """Return a field that is missing, null or of the wrong type the positions and number that say so."""
-    if presence[f, slot] == MISSING:
-        starts[f, slot] = -1
-        stops[f, slot] = -1
-    if presence[f, slot] != PRESENT:
-        numbers[f, slot] = np.nan
-
-
-@kernel
-def field_status(event: int, rows: int, has_array: bool, required: Bytes, in_array: Bytes, presence: Bytes) -> int:
-    """Return the Status of an event whose JSON is valid, from what became of its required fields outside the array."""
-    for f in range(len(required)):
-        if in_array[f] or not required[f]:
-            continue
-        state = presence[f, event]
-        if state == BLOCKED:
-            return NOT_AN_OBJECT
-        if state == MISTYPED:
-            return WRONG_TYPE
-        if state == MISSING:
-            return MISSING_FIELD
-        if state == NULL:
-            return NULL_FIELD
-    return NO_ROWS if has_array and rows == 0 else OK
+        if not known:
+            if at >= stop or load_u8(data, at) != 34:
+                return SYNTAX, 0
+            end, state = scan_string(data, at + 1, stop)
+            if end < 0:
+                return state, 0
+            if within >= 0:
+                if state:
+                    _, size, _ = copy_string(data, at + 1, stop, scratch, 0, len(scratch))
+                    edge = find_edge(scratch, 0, size, within, key_data, key_indptr, edge_indptr)
+                else:
+                    edge = find_edge(data, at + 1, end, within, key_data, key_indptr, edge_indptr)
+            at = skip_space(data, end + 1, stop)
+            if at >= stop or load_u8(data, at) != 58:
+                return SYNTAX, 0
+            at += 1
+        if edge >= 0:
+            field, node, is_array = edge_field[edge], edge_node[edge], edge_array[edge] == 1
+            first = field if field >= 0 else node_fields[node, 0]
+            last = field + 1 if field >= 0 else node_fields[node, 1]
+            # The last of equal keys counts: forget the value of an earlier one.
+            if forget(first, last, event, row, first_row, array_depth >= 0, in_array, presence, text_at, text_indptr):
+                rows, row = 0, first_row - 1
+                too_many, array_blocked = False, False
+        at = skip_space(data, at, stop)
+        if not known and stack[depth - 1, 3] >= 0:
+            stack[depth - 1, 3] = learn(data, ended, at, stack[depth - 1, 3], edge, field, kinds, nodes, links, tally)
 
 
 @kernel
@@ -285,13 +248,15 @@ def parse_events(
     edge_array: Bytes, node_fields: Int64s, kinds: Bytes, required: Bytes, in_array: Bytes,
     status: Bytes, row_indptr: Int64s, presence: Bytes, starts: Int64s, stops: Int64s,
     numbers: NDArray[np.float64], undecided: Bytes, text: Bytes, text_size: int, text_indptr: Int64s,
-    text_at: Int64s, scratch: Bytes, stack: Int64s,
+    text_at: Int64s, scratch: Bytes, stack: Int64s, nodes: Int64s, links: Bytes, tally: Int64s,
 ) -> bool:  # fmt: skip
     """Parse all values of a block into columns that :func:`farthing.payload.columns.parse` allocates.
 
     Returns False when they have too few slots for the rows.
     """
-    n_fields = len(kinds)
+    n_fields, n_roots = len(kinds), len(node_fields)
+    tally[STRIKES] = tally[PAUSE] = 0
+    forget_links(nodes, tally, n_roots)
     row_indptr[0] = 0
     for f in range(n_fields):
         text_at[f] = 0
@@ -312,10 +277,16 @@ def parse_events(
                 data, start, stop, event, first_row, max_rows,
                 key_data, key_indptr, edge_indptr, edge_field, edge_node, edge_array, node_fields, kinds, in_array,
                 presence, starts, stops, numbers, undecided, text, text_size, text_at, text_indptr, scratch, stack,
+                nodes, links, tally,
             )  # fmt: skip
+            settle(nodes, tally, n_roots)
             if state == NO_ROOM:
                 return False
             if state == OK:
+                if not has_array and close_event(event, presence, text_at, text_indptr):
+                    status[event] = OK
+                    row_indptr[event + 1] = first_row + 1
+                    continue
                 state = field_status(event, rows, has_array, required, in_array, presence)
         status[event] = state
         if state != OK:

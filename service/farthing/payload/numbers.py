@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Bytes, Status
+from farthing.kernels.digits import ZEROS
 from farthing.kernels.jit import kernel
+from farthing.kernels.machine import load_u8, load_u64, trailing_zeros
 
 SYNTAX: Final = int(Status.SYNTAX)
 NUMBER_OVERFLOW: Final = int(Status.NUMBER_OVERFLOW)
@@ -16,6 +18,8 @@ NUMBER_OVERFLOW: Final = int(Status.NUMBER_OVERFLOW)
 _LIMIT: Final = np.array([int(c) for c in str((2**54 - 1) * 2**970)], np.uint8)
 LIMIT_DIGITS: Final = len(_LIMIT)  # 309
 _POWERS: Final = np.array([float(10**i) for i in range(23)])  # exact in a double up to 10**22
+_HIGH: Final = np.uint64(0x8080808080808080)
+_ABOVE_NINE: Final = np.uint64(0x7676767676767676)  # 0x80 - 10
 _EXPONENT_CAP: Final = 1 << 40  # exponents saturate here, far beyond any that still makes a difference
 
 
@@ -25,6 +29,21 @@ def is_digit(byte: int) -> bool:
     return 48 <= byte <= 57
 
 
+@kernel(inline=True)
+def skip_digits(data: Bytes, at: int, stop: int) -> int:
+    """Return the position of the first byte from ``at`` on that is no ASCII digit."""
+    while at < stop and at + 8 <= len(data):
+        values = load_u64(data, at) ^ ZEROS
+        # A byte above 9 gets its high bit. A carry can mark a byte above falsely, never one below.
+        skipped = trailing_zeros(((values + _ABOVE_NINE) | values) & _HIGH) >> 3
+        at += skipped
+        if skipped < 8:
+            return min(at, stop)
+    while at < stop and is_digit(load_u8(data, at)):
+        at += 1
+    return min(at, stop)
+
+
 @kernel
 def scan_number(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """Validate the number at ``at`` (RFC 8259, section 6).
@@ -32,25 +51,17 @@ def scan_number(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     Returns (position after it, 0), or (-1, the Status of the first error). A number is an error exactly when it would
     round to infinity.
     """
-    if data[at] == 45:
+    if load_u8(data, at) == 45:
         at += 1
-    if at >= stop or not is_digit(data[at]):
-        return -1, SYNTAX
     first = at
-    if data[at] == 48:
-        at += 1
-        if at < stop and is_digit(data[at]):
-            return -1, SYNTAX
-    else:
-        while at < stop and is_digit(data[at]):
-            at += 1
+    at = skip_digits(data, at, stop)
     whole = at - first
-    if at < stop and data[at] == 46:
-        at += 1
-        if at >= stop or not is_digit(data[at]):
+    if whole == 0 or (whole > 1 and load_u8(data, first) == 48):
+        return -1, SYNTAX
+    if at < stop and load_u8(data, at) == 46:
+        at = skip_digits(data, at + 1, stop)
+        if at == first + whole + 1:
             return -1, SYNTAX
-        while at < stop and is_digit(data[at]):
-            at += 1
     mantissa_stop = at
     exponent = np.int64(0)
     if at < stop and (data[at] == 101 or data[at] == 69):

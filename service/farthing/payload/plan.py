@@ -184,6 +184,7 @@ class CompiledPlan:
     kinds: Bytes  # (n_fields,) index in KINDS
     required: Bytes  # (n_fields,)
     in_array: Bytes  # (n_fields,)
+    has_array: bool  # whether any field is
 
 
 @dataclass
@@ -254,4 +255,5 @@ def _compile(plan: FieldPlan) -> CompiledPlan:
         kinds=np.array([KINDS.index(f.kind) for f in order], np.uint8),
         required=np.array([f.required for f in order], np.uint8),
         in_array=np.array([f.in_array for f in order], np.uint8),
+        has_array=plan.has_array,
     )

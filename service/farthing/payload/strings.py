@@ -1,4 +1,4 @@
-"""Kernels for JSON strings: one finds the end and validates everything up to it, another unescapes."""
+"""Kernels for JSON strings: one finds the end and validates everything up to it, another unescapes as well."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from farthing.blocks import Bytes, Status
 from farthing.kernels.jit import kernel
-from farthing.kernels.machine import copy_bytes, load_u8, load_u64, trailing_zeros
+from farthing.kernels.machine import load_u8
+from farthing.payload.plain import copy_plain, skip_plain
 
 SYNTAX: Final = int(Status.SYNTAX)
 INVALID_UTF8: Final = int(Status.INVALID_UTF8)
@@ -16,11 +17,6 @@ LONE_SURROGATE: Final = int(Status.LONE_SURROGATE)
 CONTROL_CHARACTER: Final = int(Status.CONTROL_CHARACTER)
 
 _QUOTE, _BACKSLASH, _U = 0x22, 0x5C, 0x75
-_ONES: Final = np.uint64(0x0101010101010101)
-_HIGH: Final = np.uint64(0x8080808080808080)
-_QUOTES: Final = np.uint64(0x2222222222222222)
-_BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
-_SPACES: Final = np.uint64(0x2020202020202020)
 
 
 def _hex_table() -> Bytes:
@@ -42,37 +38,41 @@ ESCAPES: Final = _escape_table()
 
 
 @kernel(inline=True)
-def mark_special(word: np.uint64) -> np.uint64:
-    """Mark (0x80) the bytes of eight that are quotes, backslashes, control characters or not ASCII.
-
-    (x - 0x01..) & ~x & 0x80.. marks zero bytes; a byte under 0x20 borrows from its own high bit likewise. A borrow can
-    mark a byte above falsely, never one below: the lowest mark is exact, and so is their absence.
-    """
-    quote = word ^ _QUOTES
-    backslash = word ^ _BACKSLASHES
-    marks = (quote - _ONES) & ~quote
-    marks |= (backslash - _ONES) & ~backslash
-    marks |= (word - _SPACES) & ~word
-    return (marks | word) & _HIGH
-
-
-@kernel(inline=True)
-def mark_backslash(word: np.uint64) -> np.uint64:
-    """Mark the bytes of eight that are backslashes; the lowest mark is exact."""
-    backslash = word ^ _BACKSLASHES
-    return (backslash - _ONES) & ~backslash & _HIGH
-
-
-@kernel(inline=True)
 def hex4(data: Bytes, at: int) -> int:
     """Read four hexadecimal digits; -1 if any is not one."""
-    value = np.int64(0)
-    for i in range(4):
-        digit = np.int64(HEX[data[at + i]])
-        if digit > 15:
-            return np.int64(-1)
-        value = value * 16 + digit
-    return value
+    a, b = load_u8(HEX, load_u8(data, at)), load_u8(HEX, load_u8(data, at + 1))
+    c, d = load_u8(HEX, load_u8(data, at + 2)), load_u8(HEX, load_u8(data, at + 3))
+    return -1 if a | b | c | d > 15 else a << 12 | b << 8 | c << 4 | d
+
+
+@kernel(inline=True)
+def scan_escape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+    """Read the escape, or pair of escapes, whose backslash is at ``at``.
+
+    Returns (position after it, the code point), or (-1, the Status of the first error).
+    """
+    if at + 1 >= stop:
+        return -1, SYNTAX
+    letter = load_u8(data, at + 1)
+    if letter != _U:
+        point = load_u8(ESCAPES, letter)
+        return (at + 2, point) if point else (-1, SYNTAX)
+    if at + 6 > stop:
+        return -1, SYNTAX
+    point = hex4(data, at + 2)
+    if point < 0:
+        return -1, SYNTAX
+    at += 6
+    if point & 0xF800 != 0xD800:
+        return at, point
+    if point >= 0xDC00 or at + 6 > stop or load_u8(data, at) != _BACKSLASH or load_u8(data, at + 1) != _U:
+        return -1, LONE_SURROGATE
+    low = hex4(data, at + 2)
+    if low < 0:
+        return -1, SYNTAX
+    if low & 0xFC00 != 0xDC00:
+        return -1, LONE_SURROGATE
+    return at + 6, 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00)
 
 
 @kernel(inline=True)
@@ -81,12 +81,12 @@ def utf8_length(data: Bytes, at: int, stop: int) -> int:
 
     The first byte is above 0x7F.
     """
-    first = data[at]
-    if first < 0xC2 or first > 0xF4:
+    first = load_u8(data, at)
+    if first < 0xC2 or first > 0xF4 or at + 1 >= stop:
         return 0
-    length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-    if at + length > stop:
-        return 0
+    second = load_u8(data, at + 1)
+    if first < 0xE0:
+        return 2 if second & 0xC0 == 0x80 else 0
     low, high = 0x80, 0xBF
     if first == 0xE0:
         low = 0xA0
@@ -96,12 +96,32 @@ def utf8_length(data: Bytes, at: int, stop: int) -> int:
         low = 0x90
     elif first == 0xF4:
         high = 0x8F
-    if data[at + 1] < low or data[at + 1] > high:
+    length = 3 if first < 0xF0 else 4
+    if at + length > stop or second < low or second > high or load_u8(data, at + 2) & 0xC0 != 0x80:
         return 0
-    for i in range(2, length):
-        if data[at + i] & 0xC0 != 0x80:
-            return 0
-    return length
+    return length if length == 3 or load_u8(data, at + 3) & 0xC0 == 0x80 else 0
+
+
+@kernel(inline=True)
+def write_point(out: Bytes, to: int, point: int) -> int:
+    """Write a code point as UTF-8; returns the position after it."""
+    if point < 0x80:
+        out[to] = point
+        return to + 1
+    if point < 0x800:
+        out[to] = 0xC0 | (point >> 6)
+        out[to + 1] = 0x80 | (point & 0x3F)
+        return to + 2
+    if point < 0x10000:
+        out[to] = 0xE0 | (point >> 12)
+        out[to + 1] = 0x80 | ((point >> 6) & 0x3F)
+        out[to + 2] = 0x80 | (point & 0x3F)
+        return to + 3
+    out[to] = 0xF0 | (point >> 18)
+    out[to + 1] = 0x80 | ((point >> 12) & 0x3F)
+    out[to + 2] = 0x80 | ((point >> 6) & 0x3F)
+    out[to + 3] = 0x80 | (point & 0x3F)
+    return to + 4
 
 
 @kernel
@@ -111,97 +131,56 @@ def scan_string(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     Returns (position of the closing quote, 1 if it has escapes else 0), or (-1, the Status of the first error).
     """
     escaped = 0
-    while True:
-        skipped = 8  # eight bytes at a time, even past ``stop``: only the buffer's end matters
-        while skipped == 8 and at < stop and at + 8 <= len(data):
-            skipped = trailing_zeros(mark_special(load_u64(data, at))) >> 3
-            at += skipped
-        if at >= stop:
-            return -1, SYNTAX
+    while at < stop:
         byte = load_u8(data, at)
-        if byte == _QUOTE:
-            return at, escaped
-        if byte == _BACKSLASH:
-            escaped = 1
-            if at + 1 >= stop:
-                return -1, SYNTAX
-            if data[at + 1] != _U:
-                if ESCAPES[data[at + 1]] == 0:
-                    return -1, SYNTAX
-                at += 2
-                continue
-            if at + 6 > stop:
-                return -1, SYNTAX
-            unit = hex4(data, at + 2)
-            if unit < 0:
-                return -1, SYNTAX
-            at += 6
-            if 0xD800 <= unit < 0xDC00:
-                if at + 6 > stop or data[at] != _BACKSLASH or data[at + 1] != _U:
-                    return -1, LONE_SURROGATE
-                low = hex4(data, at + 2)
-                if low < 0:
-                    return -1, SYNTAX
-                if not 0xDC00 <= low < 0xE000:
-                    return -1, LONE_SURROGATE
-                at += 6
-            elif 0xDC00 <= unit < 0xE000:
-                return -1, LONE_SURROGATE
-        elif byte < 0x20:
-            return -1, CONTROL_CHARACTER
-        elif byte < 0x80:
-            at += 1
-        else:
+        if byte >= 0x80:
             length = utf8_length(data, at, stop)
             if length == 0:
                 return -1, INVALID_UTF8
             at += length
+        elif byte == _QUOTE:
+            return at, escaped
+        elif byte == _BACKSLASH:
+            escaped = 1
+            at, state = scan_escape(data, at, stop)
+            if at < 0:
+                return at, state
+        elif byte < 0x20:
+            return -1, CONTROL_CHARACTER
+        else:
+            at = skip_plain(data, at + 1, stop)
+    return -1, SYNTAX
 
 
 @kernel
-def unescape(data: Bytes, at: int, stop: int, out: Bytes, to: int) -> int:
-    """Unescape the string ``data[at:stop]``, which :func:`scan_string` has validated, into ``out`` from ``to`` on.
+def copy_string(data: Bytes, at: int, stop: int, out: Bytes, to: int, out_stop: int) -> tuple[int, int, int]:
+    """:func:`scan_string`, and write the string to ``out[to:out_stop]``, unescaped.
 
-    It never takes more room than the escaped form. Returns the position after it.
+    It never takes more room than the escaped form, but more of ``out[to:out_stop]`` may be overwritten. Returns
+    (position of the closing quote, position after it in ``out``, 0), or (-1, ``to``, the Status of the first error).
     """
     while at < stop:
-        run = at
-        skipped = 8
-        while skipped == 8 and at < stop and at + 8 <= len(data):
-            skipped = trailing_zeros(mark_backslash(load_u64(data, at))) >> 3
-            at += skipped
-        at = min(at, stop)
-        while at < stop and load_u8(data, at) != _BACKSLASH:
-            at += 1
-        to = copy_bytes(out, to, data, run, at)
-        if at >= stop:
-            break
-        if data[at + 1] != _U:
-            out[to] = ESCAPES[data[at + 1]]
-            to += 1
-            at += 2
-            continue
-        point = hex4(data, at + 2)
-        at += 6
-        if 0xD800 <= point < 0xDC00:
-            point = 0x10000 + ((point - 0xD800) << 10) + (hex4(data, at + 2) - 0xDC00)
-            at += 6
-        if point < 0x80:
-            out[to] = point
-            to += 1
-        elif point < 0x800:
-            out[to] = 0xC0 | (point >> 6)
-            out[to + 1] = 0x80 | (point & 0x3F)
-            to += 2
-        elif point < 0x10000:
-            out[to] = 0xE0 | (point >> 12)
-            out[to + 1] = 0x80 | ((point >> 6) & 0x3F)
-            out[to + 2] = 0x80 | (point & 0x3F)
-            to += 3
+        byte = load_u8(data, at)
+        if byte >= 0x80:
+            length = utf8_length(data, at, stop)
+            if length == 0:
+                return -1, to, INVALID_UTF8
+            for _ in range(length):
+                out[to] = load_u8(data, at)
+                at += 1
+                to += 1
+        elif byte == _QUOTE:
+            return at, to, 0
+        elif byte == _BACKSLASH:
+            at, point = scan_escape(data, at, stop)
+            if at < 0:
+                return at, to, point
+            to = write_point(out, to, point)
+        elif byte < 0x20:
+            return -1, to, CONTROL_CHARACTER
         else:
-            out[to] = 0xF0 | (point >> 18)
-            out[to + 1] = 0x80 | ((point >> 12) & 0x3F)
-            out[to + 2] = 0x80 | ((point >> 6) & 0x3F)
-            out[to + 3] = 0x80 | (point & 0x3F)
-            to += 4
-    return to
+            first = at
+            out[to] = byte
+            at = copy_plain(data, at + 1, stop, out, to + 1, out_stop)
+            to += at - first
+    return -1, to, SYNTAX
