@@ -20,6 +20,7 @@ from farthing.blocks import Bytes, FeatureBlock, FieldColumns, Int32s, NumberBlo
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
 from farthing.scoring.columns import ColumnSession
+from farthing.scoring.dense import DenseVectors, runs_in_vectors
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import read_tensors
@@ -70,7 +71,8 @@ class HashedNet:
         self.spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
         self.read = self.spec.fields
         self.featurizer = Featurizer(self.spec, _lexicon(self.spec, features))
-        self._dense = DenseSession(model, threads=threads)
+        self.session = DenseSession(model, threads=threads)
+        self._dense = DenseVectors(self.tensors) if runs_in_vectors(self.tensors) else self.session
         self._input_scale = np.float32(self.tensors.input_scale)
 
     def featurize(self, columns: FieldColumns, buffer: Bytes | None) -> FeatureBlock:
