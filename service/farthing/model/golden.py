@@ -68,7 +68,7 @@ def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
     """
     columns, features, inputs = _columns_and_features(stages, values)
     net, tensors = stages.hashed, stages.hashed.tensors
-    accumulators = accumulate_reference(features.indptr, features.indices, net.words)
+    accumulators = accumulate_reference(features.indptr, features.indices, net.table)
     logits = reference_logits(tensors, accumulators, np.diff(features.indptr).astype(np.int32))
     scores = finish_reference(logits, tensors.logit_scale, tensors.logit_bias)
     decisions = stages.decide(columns, ScoreBlock(logits, scores), inputs)

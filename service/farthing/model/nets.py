@@ -67,7 +67,7 @@ class HashedNet:
     ) -> None:
         self.model = model
         self.tensors = read_tensors(model)
-        self.words = pack_table(self.tensors.table)
+        self.table = pack_table(self.tensors.table)
         self.spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
         self.read = self.spec.fields
         self.featurizer = Featurizer(self.spec, _lexicon(self.spec, features))
@@ -92,7 +92,7 @@ class HashedNet:
 
     def accumulate(self, features: FeatureBlock) -> Int32s:
         """Sum the embeddings of each row: int32 (n_rows, dim). A part of :meth:`score`."""
-        return accumulate(features.indptr, features.indices, self.words)
+        return accumulate(features.indptr, features.indices, self.table)
 
     def dense(self, inputs: Bytes) -> Int32s:
         """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""
