@@ -10,10 +10,10 @@ bytes as the step reads and writes, out of a buffer that does not fit into L2: n
 Rejected for the bag (AMD EPYC, AVX2, 106 ids x 16 columns, ns an event, same day and load, 2026-11-23): the plain
 double loop 1,900 (numba does not vectorise it); sixteen scalar accumulators 1,400-2,300; the same loop over four ids
 at a time 1,000; 64-bit words with four 16-bit lanes each 145-210 (the vectors kept: 95-185). Four rows at a time gain
-up to a tenth where the table's rows are in a cache; prefetching rows gains nothing (2026-11-27). The graph itself in ONNX
-Runtime is printed below as ``plain ONNX Runtime``. For the dense part: the net in ONNX Runtime, printed beside our own,
-costs twice as much; scaling and quantizing there too cost 165 ns an event where the kernel costs 8, because its
-broadcasts run row by row.
+up to a tenth where the table's rows are in a cache, and prefetching rows gains nothing (2026-11-27). The graph itself
+in ONNX Runtime is printed below as ``plain ONNX Runtime``. For the dense part: the net in ONNX Runtime, printed beside
+our own, costs twice as much; scaling and quantizing there too cost 165 ns an event where the kernel costs 8, because
+its broadcasts run row by row.
 """
 
 import argparse
