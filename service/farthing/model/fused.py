@@ -57,8 +57,9 @@ class FusedTexts:
         feature, heads = self._feature, self._net.dense.n_heads
         column = self._featurizer.inputs(feature, columns)[0][1]
         assert isinstance(column, TextColumn)
-        n_rows, counts = int(columns.row_indptr[-1]), np.diff(columns.row_indptr)
-        lengths = np.minimum(np.diff(column.indptr), feature.max_bytes)
+        n_rows = int(columns.row_indptr[-1])
+        counts = columns.row_indptr[1:] - columns.row_indptr[:-1]  # np.diff takes longer than scoring an event
+        lengths = np.minimum(column.indptr[1:] - column.indptr[:-1], feature.max_bytes)
         of_byte, of_row = most_ids_each(feature)
         largest = int(((lengths * of_byte + of_row) * counts).max(initial=0))
         room = max(largest, TILE_IDS)
