@@ -8,19 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.blocks import FieldColumns, Presence, RecordBlock, TextColumn
-from farthing.errors import ConfigError
+from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer, TextFeature
 from farthing.features.featurize import featurize_reference
 from farthing.kernels.jit import NO_JIT
 from farthing.model import fused
 from farthing.model.fused import FusedTexts, text_alone
+from farthing.model.golden import verify
 from farthing.model.nets import HashedNet
 from farthing.model.stages import Stages
 from farthing.scoring.embedding_bag import accumulate_reference, pack_table
 from farthing.scoring.finish import finish_reference
 from farthing.scoring.graph import reference_logits
 from farthing.scoring.rows import pack_net, score_features
-from tests.bundle_factory import FIELD_PLAN, make_manifest, make_spec, make_tensors, model_of
+from tests.bundle_factory import FIELD_PLAN, make_bundle, make_manifest, make_spec, make_tensors, model_of
 
 pytestmark = pytest.mark.skipif(NO_JIT, reason="where nothing is compiled the stages run one after the other")
 
@@ -128,3 +129,19 @@ def test_a_missing_field_is_the_featurizer_s_error():
     net = pack_net(NETS[0], pack_table(NETS[0].table))
     with pytest.raises(ConfigError, match="the field plan has no such field"):
         FusedTexts(featurizer, feature, net)(columns_of([b"a"]))
+
+
+def test_a_bundle_is_refused_where_the_fused_kernel_differs(tmp_path, monkeypatch):
+    bundle = make_bundle(tmp_path)
+    stages = Stages.of(bundle.manifest, HashedNet(bundle.manifest, bundle.model), model_id="x")
+    verify(stages, bundle.golden)
+    right = FusedTexts.__call__
+
+    def wrong(self, columns):
+        block = right(self, columns)
+        block.logits[-1] += 1
+        return block
+
+    monkeypatch.setattr(FusedTexts, "__call__", wrong)
+    with pytest.raises(BundleError, match=r"golden logits, fused: .* do not trust its scores here"):
+        verify(stages, bundle.golden)

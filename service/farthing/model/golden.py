@@ -99,10 +99,6 @@ def verify(stages: Stages, golden: Golden) -> Verification:
     values = [data[start:stop] for start, stop in itertools.pairwise(golden.values_indptr.tolist())]
     columns, features, inputs = _columns_and_features(stages, values)
     scores = stages.score(features)
-    if stages.hashed.is_fused:
-        fused = stages.score(columns)
-        _compare("logits, fused", fused.logits, golden.logits)
-        _compare("scores, fused", fused.scores, golden.scores)
     decisions = stages.decide(columns, scores, inputs)
     _compare("status", decisions.status, golden.status)
     _compare("accumulators", stages.hashed.accumulate(features), golden.accumulators)
@@ -120,6 +116,10 @@ def verify(stages: Stages, golden: Golden) -> Verification:
             )
         if computed is not None and expected is not None:
             _compare(what, computed, expected)
+    if stages.hashed.is_fused:
+        fused = stages.score(columns)
+        _compare("logits, fused", fused.logits, golden.logits)
+        _compare("scores, fused", fused.scores, golden.scores)
     difference = _check_plain_run(stages, columns, features, inputs, golden)
     _check_batch_invariance(stages, golden)
     return Verification(
