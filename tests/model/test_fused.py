@@ -145,3 +145,33 @@ def test_a_bundle_is_refused_where_the_fused_kernel_differs(tmp_path, monkeypatc
     monkeypatch.setattr(FusedTexts, "__call__", wrong)
     with pytest.raises(BundleError, match=r"golden logits, fused: .* do not trust its scores here"):
         verify(stages, bundle.golden)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"", b"a b c d e f g h ", b"a", b"word " * 60, b"x" * 100]), st.integers(0, 3))
+    ),
+    st.sampled_from(FEATURES),
+    st.sampled_from(NETS),
+    st.sampled_from([1, 64, 4096]),
+)
+def test_the_kernel_is_given_room_for_all_that_it_writes(events, feature, tensors, tile):
+    """It checks no bounds: whatever lies behind its arrays must be as it was."""
+    kernel, behind = fused.score_texts, []
+
+    def watched(*arguments):
+        given = list(arguments)
+        for place, argument in enumerate(given):
+            if isinstance(argument, np.ndarray) and place >= 7:  # ids, their places, logits, scores
+                larger = np.full(len(argument) + 64, 77, argument.dtype)
+                given[place], rest = larger[: len(argument)], larger[len(argument) :]
+                given[place][:] = argument
+                behind.append(rest)
+        kernel(*given)
+
+    columns = columns_of([text for text, _ in events], [rows for _, rows in events])
+    featurizer = Featurizer(FeatureSpec(n_buckets=N_BUCKETS, features=(feature,)))
+    with mock.patch.object(fused, "TILE_IDS", tile), mock.patch.object(fused, "score_texts", watched):
+        FusedTexts(featurizer, feature, pack_net(tensors, pack_table(tensors.table)))(columns)
+    assert len(behind) == 4 and all((rest == 77).all() for rest in behind)
