@@ -11,10 +11,12 @@ from unittest import mock
 
 import numpy as np
 
-from farthing.blocks import DecisionInputs, FetchedPartition, TextColumn
+from farthing.blocks import DecisionInputs, FetchedPartition, ScoreBlock, TextColumn
 from farthing.features import Featurizer
 from farthing.model.scorer import Scorer
 from farthing.payload import parse
+from farthing.scoring.embedding_bag import accumulate, quantize_sums
+from farthing.scoring.finish import finish
 from farthing.scoring.graph import reference_logits
 from farthing.wire import Arena, decode, encode_records, encode_scores, layout
 
@@ -25,11 +27,11 @@ PLACE_BYTES = 8  # an int64: a place in a buffer, an offset, a timestamp
 RECORD_COLUMNS_BYTES = 8 * PLACE_BYTES + 4  # what decode writes for a record
 
 # Modules by name: the packages call functions by the same names.
-WIRE_UNREAD, WIRE_CRC, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, NETS, TASK = (
+WIRE_UNREAD, WIRE_CRC, WIRE_ENCODE, WIRE_WRITE, PAYLOAD, RENDER, TEXT, TASK = (
     importlib.import_module(f"farthing.{name}")
     for name in (
         "wire.unread", "wire.crc32c", "wire.encode", "wire.write", "payload.columns", "payload.render", "features.text",
-        "model.nets", "tasks.moderation",
+        "tasks.moderation",
     )
 )  # fmt: skip
 
@@ -81,6 +83,9 @@ class Block:
 
     def score(self):
         return self.stages.score(self.features)
+
+    def fused(self):
+        return self.stages.score(self.stages.prepare(self.columns, self.records))
 
     def decide(self):
         inputs = DecisionInputs(self.records.buffer, self.records.timestamps_ms)
@@ -168,7 +173,6 @@ def check(stages, values):
     block = Block(stages, [*values[:CHECKED_EVENTS], b"{", b'{"text":null}', b'{"text":"","id":[1,{"a":"\\u00e9"}]}'])
     patched = {
         "decode": [(WIRE_UNREAD, name) for name in ("index_batches", "select_batches", "fit_batches", "read_records")],
-        "score": [(NETS, "accumulate"), (NETS, "quantize_sums"), (NETS, "finish")],
         "decide": [(TASK, "decide")],
         "render": [(RENDER, "write_scores")],
         "encode": [(WIRE_ENCODE, "write_records"), (WIRE_ENCODE, "seal")],
@@ -184,7 +188,11 @@ def check(stages, values):
     expected = Featurizer.__call__.reference(net.featurizer, block.columns, block.records.buffer)
     assert_equal(block.featurize(), expected, "featurize")
     counts = np.diff(block.features.indptr).astype(np.int32)
-    assert_equal(block.scores.logits, reference_logits(net.tensors, net.accumulate(block.features), counts), "dense")
+    t, sums = net.tensors, accumulate.reference(block.features.indptr, block.features.indices, net.table)
+    logits = reference_logits(t, sums, counts)
+    expected = ScoreBlock(logits, finish.reference(logits, t.logit_scale, t.logit_bias))
+    assert_equal(block.score(), expected, "score")
+    assert_equal(block.fused(), expected, "fused")
 
 
 def cases_of(stages, values):
@@ -199,8 +207,11 @@ def cases_of(stages, values):
     indexed = arguments(WIRE_UNREAD, "index_batches", b.decode)
     spans = [(a, batch) for a in indexed for batch in _batch_spans(a[0], a[1], a[2])]
     crc = WIRE_CRC.crc32c
-    quantized = arguments(NETS, "quantize_sums", b.score)
-    inputs = NETS.quantize_sums(*quantized[0])
+    t = net.tensors
+    scales = (t.column_scale, t.length_divisor, np.float32(t.input_scale), t.input_zero_point)
+    sums = net.accumulate(b.features)
+    inputs = quantize_sums(sums, b.features.indptr, *scales)
+    fused_bytes = text + 2 * PLACE_BYTES + ids * dim + 8 * heads
     parse_bytes = (
         value + 2 * PLACE_BYTES + text + 1 + PLACE_BYTES + len(stages.field_plan.fields) * (1 + 3 * PLACE_BYTES)
     )
@@ -218,9 +229,10 @@ def cases_of(stages, values):
         Timed("featurize", "hash_texts", again(TEXT, "hash_texts", b.featurize), text_bytes),
         Timed("featurize", "", b.featurize, text_bytes),
         Timed("score", "accumulate", lambda: net.accumulate(b.features), ids * (4 + dim) + PLACE_BYTES + 4 * dim),
-        Timed("score", "quantize_sums", repeat(NETS.quantize_sums, quantized), 5 * dim + PLACE_BYTES),
+        Timed("score", "quantize_sums", lambda: quantize_sums(sums, b.features.indptr, *scales), 5 * dim + PLACE_BYTES),
         Timed("score", "dense net", lambda: net.dense(inputs), dim + 4 * heads),
-        Timed("score", "finish", again(NETS, "finish", b.score), 8 * heads),
+        Timed("score", "finish", lambda: finish(b.scores.logits, t.logit_scale, t.logit_bias), 8 * heads),
+        Timed("score", "featurize and score", b.fused, fused_bytes),
         Timed("score", "", b.score, ids * (4 + dim) + PLACE_BYTES + 4 * dim + 8 * heads),
         Timed("decide", "", b.decide, 2 + PLACE_BYTES + 4 * heads + 1),
         Timed("render", "write_scores", again(RENDER, "write_scores", b.render), answer_bytes),

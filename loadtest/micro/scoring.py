@@ -9,10 +9,11 @@ bytes as the step reads and writes, out of a buffer that does not fit into L2: n
 
 Rejected for the bag (AMD EPYC, AVX2, 106 ids x 16 columns, ns an event, same day and load, 2026-11-23): the plain
 double loop 1,900 (numba does not vectorise it); sixteen scalar accumulators 1,400-2,300; the same loop over four ids
-at a time 1,000; vectors written out in LLVM IR through an intrinsic 95-185, against 145-210 for the kernel kept (the
-gain is within this machine's noise, and llvmlite's API is not ours to lean on); the graph itself in ONNX Runtime is
-printed below as ``plain ONNX Runtime``. For the dense part: scaling and quantizing in ONNX Runtime too cost 165 ns an
-event where the kept cut costs 68 + 8, because its broadcasts run row by row.
+at a time 1,000; 64-bit words with four 16-bit lanes each 145-210 (the vectors kept: 95-185). Four rows at a time gain
+up to a tenth where the table's rows are in a cache, and prefetching rows gains nothing (2026-11-27). The graph itself
+in ONNX Runtime is printed below as ``plain ONNX Runtime``. For the dense part: the net in ONNX Runtime, printed beside
+our own, costs twice as much; scaling and quantizing there too cost 165 ns an event where the kernel costs 8, because
+its broadcasts run row by row.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import time
 import numpy as np
 import onnxruntime
 
+from farthing.scoring.dense import DenseVectors
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import build_model, reference_logits
@@ -77,25 +79,27 @@ def measure():
     indptr = np.arange(EVENTS + 1, dtype=np.int64) * IDS
     uniform = rng.integers(0, N_BUCKETS, EVENTS * IDS).astype(np.int32)
     ids = (rng.zipf(ZIPF, EVENTS * IDS) * 0x9E3779B1 % N_BUCKETS).astype(np.int32)
-    words, dense = pack_table(t.table), DenseSession(model)
+    table, dense, vectors = pack_table(t.table), DenseSession(model), DenseVectors(t)
     scale = np.float32(t.input_scale)
 
     def quantize():
         return quantize_sums(sums, indptr, t.column_scale, t.length_divisor, scale, t.input_zero_point)
 
-    sums = accumulate(indptr, ids, words)
+    sums = accumulate(indptr, ids, table)
     inputs = quantize()
     logits = dense.run(inputs)
     assert np.array_equal(logits, reference_logits(t, sums, np.full(EVENTS, IDS, np.int32)))  # right, then fast
+    assert np.array_equal(logits, vectors.run(inputs))
     padded = ids.reshape(EVENTS, IDS)[:PLAIN_EVENTS].astype(np.int64)
     plain = open_session(model, threads=1)
 
     steps = [  # name, call, events, bytes read and written an event
-        ("bag", lambda: accumulate(indptr, ids, words), EVENTS, IDS * (4 + DIM) + 4 * DIM),
-        ("bag, uniform ids", lambda: accumulate(indptr, uniform, words), EVENTS, IDS * (4 + DIM) + 4 * DIM),
+        ("bag", lambda: accumulate(indptr, ids, table), EVENTS, IDS * (4 + DIM) + 4 * DIM),
+        ("bag, uniform ids", lambda: accumulate(indptr, uniform, table), EVENTS, IDS * (4 + DIM) + 4 * DIM),
         ("quantize", quantize, EVENTS, 5 * DIM),
-        ("dense net", lambda: dense.run(inputs), EVENTS, DIM + 4 * HEADS),
-        ("dense net, 1 event", lambda: dense.run(inputs[:1]), 1, DIM + 4 * HEADS),
+        ("dense net", lambda: vectors.run(inputs), EVENTS, DIM + 4 * HEADS),
+        ("dense net, 1 event", lambda: vectors.run(inputs[:1]), 1, DIM + 4 * HEADS),
+        ("the same in ONNX R.", lambda: dense.run(inputs), EVENTS, DIM + 4 * HEADS),
         ("finish", lambda: finish(logits, t.logit_scale, t.logit_bias), EVENTS, 8 * HEADS),
         ("plain ONNX Runtime", lambda: plain.run(["scores"], {"ids": padded}), PLAIN_EVENTS, IDS * (8 + DIM)),
     ]

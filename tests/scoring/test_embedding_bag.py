@@ -35,7 +35,7 @@ def test_sums_are_those_of_numpy(dim):
 @pytest.mark.parametrize("count", [0, 1, RUN - 1, RUN, RUN + 1, 2 * RUN, 100_000])
 def test_lanes_never_carry(value, count):
     """Equal extreme bytes fill the 16-bit lanes as far as they go; neighbours must not notice."""
-    table = np.full((3, 16), value, np.int8)
+    table = np.full((3, 48), value, np.int8)
     table[1, ::2] = ~np.int8(value)
     ids = np.full(count, 1, np.int32)
     sums = accumulate(np.array([0, count], np.int64), ids, pack_table(table))
@@ -43,14 +43,16 @@ def test_lanes_never_carry(value, count):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_kernels_equal_references(counts, seed):
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=20), st.integers(0, 2**32 - 1), st.sampled_from([16, 32, 48, 64])
+)
+def test_kernels_equal_references(counts, seed, dim):
     rng = np.random.default_rng(seed)
-    words = pack_table(rng.integers(-128, 128, (64, 16), dtype=np.int8))
+    table = pack_table(rng.integers(-128, 128, (64, dim), dtype=np.int8))
     indptr, ids = rows_of(rng, counts, 64)
-    sums = accumulate(indptr, ids, words)
-    assert np.array_equal(sums, accumulate_reference(indptr, ids, words))
-    scale = (10.0 ** rng.uniform(-4, 0, 16)).astype(np.float32)
+    sums = accumulate(indptr, ids, table)
+    assert np.array_equal(sums, accumulate_reference(indptr, ids, table))
+    scale = (10.0 ** rng.uniform(-4, 0, dim)).astype(np.float32)
     divisor = np.sqrt(np.maximum(np.arange(33), 1)).astype(np.float32)
     arguments = (sums, indptr, scale, divisor, np.float32(0.05), int(rng.integers(0, 256)))
     assert np.array_equal(quantize_sums(*arguments), quantize_sums_reference(*arguments))
@@ -73,5 +75,5 @@ def test_rows_longer_than_the_divisor_table_become_averages():
 
 
 def test_no_rows():
-    words = pack_table(np.zeros((4, 16), np.int8))
-    assert accumulate(np.zeros(1, np.int64), np.zeros(0, np.int32), words).shape == (0, 16)
+    table = pack_table(np.zeros((4, 16), np.int8))
+    assert accumulate(np.zeros(1, np.int64), np.zeros(0, np.int32), table).shape == (0, 16)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farthing.scoring.finish import LARGEST_Z, finish, finish_reference
-from farthing.scoring.tensors import LARGEST_LOGIT_BIAS, LARGEST_SCALE, SMALLEST_SCALE
+from farthing.scoring.tensors import LARGEST_LOGIT_BIAS as MOST
+from farthing.scoring.tensors import LARGEST_SCALE, SMALLEST_SCALE
 
 INT32 = np.iinfo(np.int32)
 
@@ -19,13 +20,17 @@ def score(logits, scale, bias=0.0):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.integers(INT32.min, INT32.max), min_size=2, max_size=30),
-    st.floats(SMALLEST_SCALE, LARGEST_SCALE, width=32),
-    st.floats(-LARGEST_LOGIT_BIAS, LARGEST_LOGIT_BIAS, width=32),
+    st.lists(st.integers(INT32.min, INT32.max), min_size=9, max_size=30),
+    st.integers(1, 9),
+    st.data(),
 )
-def test_kernel_equals_reference(logits, scale, bias):
-    logits = np.array(logits[: len(logits) // 2 * 2], np.int32).reshape(-1, 2)
-    scale, bias = np.array([scale, 1e-3], np.float32), np.array([bias, 0.5], np.float32)
+def test_kernel_equals_reference(logits, heads, data):
+    logits = np.array(logits[: len(logits) // heads * heads], np.int32).reshape(-1, heads)
+    scales, biases = st.floats(SMALLEST_SCALE, LARGEST_SCALE, width=32), st.floats(-MOST, MOST, width=32)
+    scale, bias = (
+        np.array(data.draw(st.lists(numbers, min_size=heads, max_size=heads)), np.float32)
+        for numbers in (scales, biases)
+    )
     found = finish(logits, scale, bias)
     assert np.array_equal(found.view(np.uint32), finish_reference(logits, scale, bias).view(np.uint32))
     assert np.isfinite(found).all() and (found > 0).all() and (found <= 1).all()

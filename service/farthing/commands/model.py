@@ -158,7 +158,7 @@ def bench(bundle: str, *, trusted_keys: Keys, as_json: bool) -> int:
         marks = [time.perf_counter()]
         columns = stages.parse(records)
         marks.append(time.perf_counter())
-        features = stages.featurize(columns, records)
+        features = stages.prepare(columns, records)
         marks.append(time.perf_counter())
         scores = stages.score(features)
         marks.append(time.perf_counter())

@@ -9,7 +9,7 @@ import numpy as np
 
 from farthing.blocks import Bytes, Column, FeatureBlock, FieldColumns, Int32s, Int64s, Presence, TextColumn
 from farthing.errors import ConfigError
-from farthing.features import folding, hashing, tabular, text
+from farthing.features import hashing, tabular, text
 from farthing.features.lexicon import Lexicon
 from farthing.features.pair_featurizer import Pairs
 from farthing.features.pair_spec import PairFeature
@@ -57,9 +57,11 @@ class Featurizer:
         self.spec = spec
         self._shift = np.uint64(64 - spec.bits)
         bias = hashing.bucket_reference(1, hashing.salt(spec.seed, hashing.SALT_BIAS), spec.bits)
-        self._bias = bias
-        self._texts = {
-            place: _TextSalts(spec.seed, place) for place, f in enumerate(spec.features) if isinstance(f, TextFeature)
+        self.bias = bias
+        self.texts = {
+            place: text.TextHashing.of(f, spec.seed, place, self._shift)
+            for place, f in enumerate(spec.features)
+            if isinstance(f, TextFeature)
         }
         pairs = {place: f for place, f in enumerate(spec.features) if isinstance(f, PairFeature)}
         if pairs and lexicon is None:
@@ -80,7 +82,7 @@ class Featurizer:
         """
         parts = []
         for place, feature in enumerate(self.spec.features):
-            bias = self._bias if place == 0 else -1
+            bias = self.bias if place == 0 else -1
             if isinstance(feature, PairFeature):
                 parts.append(self.pairs[place](columns, bias=bias))
                 continue
@@ -122,20 +124,15 @@ class Featurizer:
     def _text(
         self, place: int, feature: TextFeature, column: TextColumn, row_indptr: Int64s, bias: int
     ) -> FeatureBlock:
-        salts = self._texts[place]
         n_rows, counts, lengths = int(row_indptr[-1]), np.diff(row_indptr), np.diff(column.indptr)
         n_bytes, longest = int(column.indptr[-1]), min(int(lengths.max(initial=0)), feature.max_bytes)
         if not feature.per_row and counts.max(initial=0) > 1:  # an event's text is hashed for each of its rows
             n_bytes = int((lengths * counts).sum())
         out = np.empty(text.most_ids(feature, n_bytes, n_rows), np.int32)
         indptr = np.zeros(n_rows + 1, np.int64)
-        low, high = feature.char_ngrams or (1, 0)
-        room = longest + text.PADDING
         text.hash_texts(
-            column.data, column.indptr, row_indptr, feature.per_row, feature.max_bytes, folding.fold_table(feature),
-            feature.lowercase, feature.fold, feature.words, feature.word_bigrams, low, high,
-            salts.words, salts.grams, self._shift, bias,
-            np.zeros(room, np.uint8), np.zeros(room // 8 + text.PADDING, np.uint8), out, indptr,
+            column.data, column.indptr, row_indptr, feature.per_row, self.texts[place], bias,
+            text.TextScratch.of(longest), out, indptr,
         )  # fmt: skip
         return FeatureBlock(indptr, out[: indptr[-1]])
 
@@ -160,15 +157,6 @@ class Featurizer:
         if bias >= 0:
             ids = np.stack([np.full(len(rows), bias, np.int32), ids], axis=1).reshape(-1)
         return FeatureBlock(np.arange(len(rows) + 1) * (2 if bias >= 0 else 1), ids)
-
-
-class _TextSalts:
-    """The salts of one text feature, laid out for the kernel."""
-
-    def __init__(self, seed: int, place: int) -> None:
-        uses = (hashing.SALT_WORD, hashing.SALT_WORD_BUCKET, hashing.SALT_BIGRAM_BUCKET)
-        self.words = np.array([hashing.salt(seed, 64 * place + use) for use in uses], np.uint64)
-        self.grams = np.array([hashing.salt(seed, 64 * place + hashing.SALT_GRAM + n) for n in range(9)], np.uint64)
 
 
 @kernel

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
 from farthing.features import hashing
-from farthing.features.folding import LANES, WORD_BYTES, fold_reference, fold_text
+from farthing.features.folding import LANES, WORD_BYTES, fold_reference, fold_table, fold_text
 from farthing.features.grams import READ_AHEAD_BYTES, WRITE_AHEAD_IDS, hash_grams
 from farthing.features.hashing import bucket, combine, token
 from farthing.features.spec import TextFeature
@@ -104,41 +104,93 @@ def hash_words(
     return at
 
 
+class TextHashing(NamedTuple):
+    """How a text feature is folded and hashed, as the kernels read it."""
+
+    max_bytes: int
+    table: Bytes  # from fold_table
+    lowercase: bool
+    fold: bool
+    words: bool
+    bigrams: bool
+    low: int  # bytes of the shortest n-grams, and of the longest; 1 and 0 if there are none
+    high: int
+    salts: NDArray[np.uint64]  # of words, their buckets, and those of pairs
+    grams: NDArray[np.uint64]  # by length
+    shift: np.uint64
+
+    @classmethod
+    def of(cls, feature: TextFeature, seed: int, place: int, shift: np.uint64) -> TextHashing:
+        """Lay out the feature at a place of its spec."""
+        uses = (hashing.SALT_WORD, hashing.SALT_WORD_BUCKET, hashing.SALT_BIGRAM_BUCKET)
+        low, high = feature.char_ngrams or (1, 0)
+        return cls(
+            max_bytes=feature.max_bytes,
+            table=fold_table(feature),
+            lowercase=feature.lowercase,
+            fold=feature.fold,
+            words=feature.words,
+            bigrams=feature.word_bigrams,
+            low=low,
+            high=high,
+            salts=np.array([hashing.salt(seed, 64 * place + use) for use in uses], np.uint64),
+            grams=np.array([hashing.salt(seed, 64 * place + hashing.SALT_GRAM + n) for n in range(9)], np.uint64),
+            shift=shift,
+        )
+
+
+class TextScratch(NamedTuple):
+    """Room for one folded text."""
+
+    text: Bytes
+    bits: Bytes
+
+    @classmethod
+    def of(cls, longest: int) -> TextScratch:
+        """Make room for texts of up to so many bytes."""
+        room = longest + PADDING
+        return cls(np.zeros(room, np.uint8), np.zeros(room // 8 + PADDING, np.uint8))
+
+
 @kernel
 def hash_texts(
-    data: Bytes, indptr: Int64s, row_indptr: Int64s, per_row: bool, max_bytes: int, table: Bytes,
-    lowercase: bool, fold: bool, words: bool, bigrams: bool, low: int, high: int,
-    salts: NDArray[np.uint64], grams: NDArray[np.uint64], shift: np.uint64, bias: int,
-    text: Bytes, bits: Bytes, out: Int32s, out_indptr: Int64s,
+    data: Bytes, indptr: Int64s, row_indptr: Int64s, per_row: bool, how: TextHashing, bias: int, scratch: TextScratch,
+    out: Int32s, out_indptr: Int64s,
 ) -> None:  # fmt: skip
     """Hash the text ``data[indptr[s]:indptr[s+1]]`` of each row; s is the row if ``per_row``, else its event.
 
-    A bias of -1 is left out. ``text`` and ``bits`` are scratch for one folded text at a time: the longest and PADDING
-    bytes more, and as many bits.
+    A bias of -1 is left out. ``out_indptr`` is counted from the first of these rows.
     """
-    at = 0
+    at, first = 0, row_indptr[0]
+    text, bits = scratch
     for event in range(len(row_indptr) - 1):
         for row in range(row_indptr[event], row_indptr[event + 1]):
             slot = row if per_row else event
             start = indptr[slot]
-            stop = min(indptr[slot + 1], start + max_bytes)
+            stop = min(indptr[slot + 1], start + how.max_bytes)
             if bias >= 0:
                 out[at] = bias
                 at += 1
-            n = fold_text(data, start, stop, table, lowercase, fold, text, bits)
-            if words or bigrams:
-                at = hash_words(text, n, bits, words, bigrams, salts, shift, out, at)
-            for size in range(low, high + 1):
-                at = hash_grams(text, n, size, grams[size], shift, out, at)
-            out_indptr[row + 1] = at
+            n = fold_text(data, start, stop, how.table, how.lowercase, how.fold, text, bits)
+            if how.words or how.bigrams:
+                at = hash_words(text, n, bits, how.words, how.bigrams, how.salts, how.shift, out, at)
+            for size in range(how.low, how.high + 1):
+                at = hash_grams(text, n, size, how.grams[size], how.shift, out, at)
+            out_indptr[row - first + 1] = at
 
 
 def most_ids(feature: TextFeature, n_bytes: int, n_rows: int) -> int:
     """Return an upper bound of the number of ids that :func:`hash_texts` makes from ``n_bytes`` in ``n_rows``.
 
-    The bias is included.
+    The bias is included, and room to write ahead.
     """
+    of_byte, of_row = most_ids_each(feature)
+    return n_bytes * of_byte + n_rows * of_row + WRITE_AHEAD_IDS
+
+
+def most_ids_each(feature: TextFeature) -> tuple[int, int]:
+    """Return how many ids each byte of a text makes at most, and how many each row besides, with its bias."""
     low, high = feature.char_ngrams or (1, 0)
-    folded = n_bytes + 2 * n_rows
+    sizes = high - low + 1
     per_word = int(feature.words) + int(feature.word_bigrams)  # a word and what follows it take at least two bytes
-    return folded * (high - low + 1) + (folded // 2 + n_rows) * per_word + n_rows + WRITE_AHEAD_IDS
+    return sizes + (per_word + 1) // 2, 2 * sizes + 2 * per_word + 1  # a row has a space at either end

@@ -14,12 +14,14 @@ module ``ir``, a builder and LLVM values, and returns an LLVM value. The caller 
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Callable
 from typing import Any
 
 from farthing.kernels.jit import NO_JIT, refusal
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_ALWAYS = {"aarch64": ("neon",), "arm64": ("neon",)}  # whatever features are named
 _X86_LEVELS = {"x86-64-v2": ("sse4.2",), "x86-64-v3": ("sse4.2", "avx2"), "x86-64-v4": ("sse4.2", "avx2")}
 
 
@@ -31,6 +33,8 @@ def target_has(feature: str) -> bool:
     """
     if NO_JIT:
         return False
+    if feature in _ALWAYS.get(platform.machine(), ()):
+        return True
     from llvmlite import binding
     from numba import config
 

@@ -68,7 +68,7 @@ def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
     """
     columns, features, inputs = _columns_and_features(stages, values)
     net, tensors = stages.hashed, stages.hashed.tensors
-    accumulators = accumulate_reference(features.indptr, features.indices, net.words)
+    accumulators = accumulate_reference(features.indptr, features.indices, net.table)
     logits = reference_logits(tensors, accumulators, np.diff(features.indptr).astype(np.int32))
     scores = finish_reference(logits, tensors.logit_scale, tensors.logit_bias)
     decisions = stages.decide(columns, ScoreBlock(logits, scores), inputs)
@@ -88,7 +88,7 @@ def make_golden(stages: Stages, values: Sequence[bytes]) -> Golden:
 
 
 def verify(stages: Stages, golden: Golden) -> Verification:
-    """Check a model against golden vectors, and that its scores do not depend on batches on this machine.
+    """Check a model against golden vectors, and that its scores depend neither on batches nor on who runs its net.
 
     Raises
     ------
@@ -116,6 +116,10 @@ def verify(stages: Stages, golden: Golden) -> Verification:
             )
         if computed is not None and expected is not None:
             _compare(what, computed, expected)
+    if stages.hashed.is_fused:
+        fused = stages.score(columns)
+        _compare("logits, fused", fused.logits, golden.logits)
+        _compare("scores, fused", fused.scores, golden.scores)
     difference = _check_plain_run(stages, columns, features, inputs, golden)
     _check_batch_invariance(stages, golden)
     return Verification(
@@ -200,7 +204,7 @@ def _padded(features: FeatureBlock, *, padding_id: int) -> Iterator[tuple[slice,
 
 
 def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
-    """Compare runs of many sizes with rows run alone; some of the rows beside them are extreme."""
+    """Compare runs of many sizes with rows run alone, and with ONNX Runtime; some of the rows are extreme."""
     dim = golden.accumulators.shape[1]
     rng = np.random.default_rng(_SEED)
     inputs = rng.integers(0, 256, (_STRESS_ROWS, dim), dtype=np.uint8)
@@ -208,6 +212,7 @@ def _check_batch_invariance(stages: Stages, golden: Golden) -> None:
     inputs[7], inputs[8] = 0, 255
     dense = stages.hashed.dense
     expected = dense(inputs)
+    _compare("logits of ONNX Runtime, random rows", stages.hashed.session.run(inputs), expected)
     for size in _BATCH_SIZES:
         # Rows run alone cost most, so only a regular sample of them is run.
         starts = range(0, _STRESS_ROWS, size) if size > 3 else range(0, _STRESS_ROWS, 11)

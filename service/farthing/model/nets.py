@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from farthing.blocks import Bytes, FeatureBlock, FieldColumns, Int32s, NumberBlock, NumberColumn, ScoreBlock
 from farthing.errors import BundleError, ConfigError
 from farthing.features import FeatureSpec, Featurizer, Lexicon
+from farthing.model.fused import FusedTexts, text_alone
 from farthing.scoring.columns import ColumnSession
+from farthing.scoring.dense import DenseVectors, runs_in_vectors
 from farthing.scoring.embedding_bag import accumulate, pack_table, quantize_sums
 from farthing.scoring.finish import finish
 from farthing.scoring.graph import read_tensors
 from farthing.scoring.manifest import Manifest
+from farthing.scoring.rows import NetArrays, pack_net, score_features
 from farthing.scoring.session import DenseSession
 
 Features = FeatureBlock | NumberBlock
@@ -66,11 +69,19 @@ class HashedNet:
     ) -> None:
         self.model = model
         self.tensors = read_tensors(model)
-        self.words = pack_table(self.tensors.table)
+        self.table = pack_table(self.tensors.table)
         self.spec = _feature_spec(manifest, n_buckets=self.tensors.n_buckets)
         self.read = self.spec.fields
         self.featurizer = Featurizer(self.spec, _lexicon(self.spec, features))
-        self._dense = DenseSession(model, threads=threads)
+        self.session = DenseSession(model, threads=threads)
+        self._dense: DenseVectors | DenseSession = self.session
+        self._arrays: NetArrays | None = None
+        self._fused: FusedTexts | None = None
+        if runs_in_vectors(self.tensors):
+            self._dense = DenseVectors(self.tensors)
+            self._arrays = pack_net(self.tensors, self.table)
+            text = text_alone(self.spec)
+            self._fused = None if text is None else FusedTexts(self.featurizer, text, self._arrays)
         self._input_scale = np.float32(self.tensors.input_scale)
 
     def featurize(self, columns: FieldColumns, buffer: Bytes | None) -> FeatureBlock:
@@ -80,6 +91,8 @@ class HashedNet:
     def score(self, features: Features) -> ScoreBlock:
         """Compute each row's integer logits and scores."""
         assert isinstance(features, FeatureBlock)
+        if self._arrays is not None:
+            return score_features(features, self._arrays)
         t = self.tensors
         sums = self.accumulate(features)
         inputs = quantize_sums(
@@ -88,9 +101,19 @@ class HashedNet:
         logits = self.dense(inputs)
         return ScoreBlock(logits=logits, scores=finish(logits, t.logit_scale, t.logit_bias))
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether :meth:`score_columns` is there: hashing is then a part of scoring."""
+        return self._fused is not None
+
+    def score_columns(self, columns: FieldColumns) -> ScoreBlock:
+        """Compute each row's integer logits and scores from its fields, with the same bits as by way of features."""
+        assert self._fused is not None
+        return self._fused(columns)
+
     def accumulate(self, features: FeatureBlock) -> Int32s:
         """Sum the embeddings of each row: int32 (n_rows, dim). A part of :meth:`score`."""
-        return accumulate(features.indptr, features.indices, self.words)
+        return accumulate(features.indptr, features.indices, self.table)
 
     def dense(self, inputs: Bytes) -> Int32s:
         """Run the dense part: uint8 (n_rows, dim) to int32 (n_rows, n_heads). A part of :meth:`score`."""

@@ -200,7 +200,7 @@ class Scorer:
         """
         stages, records = self.stages, self.records_of(events)
         columns = stages.parse(records)
-        scores = stages.score(stages.featurize(columns, records))
+        scores = stages.score(stages.prepare(columns, records))
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, now_ms, pacing)
         decisions = stages.decide(columns, scores, inputs)
         rendered = stages.render(records, columns, decisions)

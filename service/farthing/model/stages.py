@@ -137,8 +137,15 @@ class Stages:
         """
         return self.net.featurize(columns, None if records is None else records.buffer)
 
-    def score(self, features: Features) -> ScoreBlock:
-        """Compute each row's scores."""
+    def prepare(self, columns: FieldColumns, records: RecordBlock | None = None) -> Features | FieldColumns:
+        """Make what :meth:`score` needs: features, or, where hashing is a part of scoring, just the columns."""
+        fused = isinstance(self.net, HashedNet) and self.net.is_fused
+        return columns if fused else self.featurize(columns, records)
+
+    def score(self, features: Features | FieldColumns) -> ScoreBlock:
+        """Compute each row's scores from what :meth:`featurize` or :meth:`prepare` made."""
+        if isinstance(features, FieldColumns):
+            return self.hashed.score_columns(features)
         return self.net.score(features)
 
     def decide(self, columns: FieldColumns, scores: ScoreBlock, inputs: DecisionInputs) -> Decisions:

@@ -1,9 +1,8 @@
-"""The model's first steps, in two kernels: from feature ids to the quantized input of the dense part.
+"""The model's first steps: from feature ids to the quantized input of the dense part.
 
-:func:`accumulate` sums rows of the int8 table. Sixteen int8 are two 64-bit words, and each word is split into four
-16-bit lanes of its even bytes and four of its odd bytes. So for sixteen columns an id costs two loads, four masks and
-four additions, all in registers, and a run of :data:`RUN` ids cannot carry from lane to lane. The bytes are stored with
-128 added, so that lanes have no signs; the sum subtracts it again.
+:func:`accumulate` sums rows of the int8 table, 16 or 32 columns at a time. Each id costs a load that widens the bytes
+to 16-bit lanes, and an addition; the lanes stay in registers, and are emptied into 32 bits after :data:`RUN` ids,
+before they could overflow.
 
 :func:`quantize_sums` scales the sums, divides them by the row's length and rounds them to uint8, operation by
 operation as the graph does (:mod:`farthing.scoring.graph`), in float32.
@@ -11,44 +10,95 @@ operation as the graph does (:mod:`farthing.scoring.graph`), in float32.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, Int32s, Int64s
+from farthing.kernels import vectors
+from farthing.kernels.instruction import instruction
 from farthing.kernels.jit import kernel
+from farthing.scoring.tensors import COLUMN_BLOCK
 
-Words = NDArray[np.uint64]
+Int8s = NDArray[np.int8]
 Float32s = NDArray[np.float32]
 
-RUN = 257
-"""Ids summed before the lanes are emptied: 257 * 255 = 65,535 is the largest number in 16 bits."""
+RUN: Final = 256
+"""Ids summed before the lanes are emptied: 256 * -128 = -32,768 is the smallest number in 16 bits."""
 
-_EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
-_LANE = np.uint64(0xFFFF)
-_BYTE_BITS = np.uint64(8)
-_LANE_BITS = 16
-_BIAS = 128
+WIDE: Final = 2 * COLUMN_BLOCK
+"""Columns that are summed at a time, if there are as many."""
 
-
-def pack_table(table: NDArray[np.int8]) -> Words:
-    """Make the words that :func:`accumulate` reads.
-
-    Parameters
-    ----------
-    table:
-        int8 (n_buckets, dim), dim a multiple of 16.
-
-    Returns
-    -------
-    uint64 (n_buckets, dim / 8), little-endian: a copy in which each byte is the table's with 128 added.
-    """
-    biased = np.ascontiguousarray(table).view(np.uint8) ^ np.uint8(_BIAS)
-    return biased.view("<u8").astype(np.uint64, copy=False)
+_LINE_BYTES: Final = 64  # of a cache
 
 
-def accumulate_reference(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
+def pack_table(table: Int8s) -> Int8s:
+    """Copy a table, int8 (n_buckets, dim), to an address at which no row touches more cache lines than it must."""
+    room = np.empty(table.size + _LINE_BYTES, np.int8)
+    start = -room.ctypes.data % _LINE_BYTES
+    packed = room[start : start + table.size].reshape(table.shape)
+    packed[:] = table
+    return packed
+
+
+def _adding(columns: int) -> Any:
+    """Make the instruction that sums so many columns."""
+
+    @instruction("none", "array", "intp", "intp", "array", "intp", "intp", "array", "intp")
+    def add_rows(
+        ir: Any, builder: Any, indices: Any, start: Any, stop: Any, table: Any, dim: Any, first: Any, sums: Any, at: Any
+    ) -> None:
+        """Add columns from ``first`` on of the rows ``indices[start:stop]``, at most RUN, to ``sums[at:]``."""
+        i8, i16, i32, i64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+        lanes, whole = ir.VectorType(i16, columns), ir.VectorType(i32, columns)
+        before = builder.block
+        loop, done = (builder.append_basic_block(name) for name in ("loop", "done"))
+        nothing = ir.Constant(lanes, [0] * columns)
+        builder.cbranch(builder.icmp_signed("<", start, stop), loop, done)
+
+        builder.position_at_end(loop)
+        k, sum_ = builder.phi(i64), builder.phi(lanes)
+        index = builder.sext(builder.load(builder.gep(indices, [k])), i64)
+        place = builder.add(builder.mul(index, dim), first)
+        row = vectors.load(builder, table, place, ir.VectorType(i8, columns), 1)
+        added, following = builder.add(sum_, builder.sext(row, lanes)), builder.add(k, ir.Constant(i64, 1))
+        k.add_incoming(start, before)
+        sum_.add_incoming(nothing, before)
+        k.add_incoming(following, loop)
+        sum_.add_incoming(added, loop)
+        builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
+
+        builder.position_at_end(done)
+        total = builder.phi(lanes)
+        total.add_incoming(nothing, before)
+        total.add_incoming(added, loop)
+        old = vectors.load(builder, sums, at, whole, 4)
+        vectors.store(builder, builder.add(old, builder.sext(total, whole)), sums, at, 4)
+
+    return add_rows
+
+
+_add_wide, _add_block = _adding(WIDE), _adding(COLUMN_BLOCK)
+
+
+@kernel(inline=True)
+def sum_row(indices: Int32s, start: int, stop: int, table: Int8s, dim: int, sums: Int32s, at: int) -> None:
+    """Write the sum of the rows ``indices[start:stop]`` of a table, flat in memory, to ``sums[at:at+dim]``."""
+    sums[at : at + dim] = 0
+    while start < stop:
+        end = min(stop, start + RUN)
+        column = 0
+        while dim - column >= WIDE:
+            _add_wide(indices, start, end, table, dim, column, sums, at + column)
+            column += WIDE
+        if column < dim:
+            _add_block(indices, start, end, table, dim, column, sums, at + column)
+        start = end
+
+
+def accumulate_reference(indptr: Int64s, indices: Int32s, table: Int8s) -> Int32s:
     """Sum the table's rows with NumPy."""
-    table = (words.astype("<u8").view(np.uint8) ^ np.uint8(_BIAS)).view(np.int8)
     sums = np.zeros((len(indptr) - 1, table.shape[1]), np.int32)
     for row in range(len(sums)):
         for index in indices[indptr[row] : indptr[row + 1]]:
@@ -57,7 +107,7 @@ def accumulate_reference(indptr: Int64s, indices: Int32s, words: Words) -> Int32
 
 
 @kernel(reference=accumulate_reference, allocates=True)
-def accumulate(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
+def accumulate(indptr: Int64s, indices: Int32s, table: Int8s) -> Int32s:
     """Sum the table's rows named by each row's ids; repeats count.
 
     Parameters
@@ -66,42 +116,19 @@ def accumulate(indptr: Int64s, indices: Int32s, words: Words) -> Int32s:
         int64 (n_rows+1,): where each row's ids start in ``indices``.
     indices:
         int32 (nnz,): 0 <= id < n_buckets. Not checked: the featurizer's shift cannot produce another.
-    words:
-        uint64 (n_buckets, dim / 8) from :func:`pack_table`.
+    table:
+        int8 (n_buckets, dim), dim a multiple of 16, from :func:`pack_table`.
 
     Returns
     -------
     int32 (n_rows, dim).
     """
-    n_rows = len(indptr) - 1
-    pairs = words.shape[1] // 2
-    stride = np.uint64(words.shape[1])
-    flat = words.reshape(-1)
-    sums = np.empty((n_rows, words.shape[1] * 8), np.int32)
-    for row in range(n_rows):
-        bias = np.int32(_BIAS * (indptr[row + 1] - indptr[row]))
-        for pair in range(pairs):
-            out = sums[row, pair * 16 : pair * 16 + 16]
-            out[:] = -bias
-            first = np.uint64(2 * pair)
-            start = indptr[row]
-            while start < indptr[row + 1]:
-                stop = min(indptr[row + 1], start + RUN)
-                low_even = low_odd = high_even = high_odd = np.uint64(0)
-                for k in range(np.uint64(start), np.uint64(stop)):
-                    place = np.uint64(indices[k]) * stride + first
-                    low, high = flat[place], flat[place + np.uint64(1)]
-                    low_even += low & _EVEN_BYTES
-                    low_odd += (low >> _BYTE_BITS) & _EVEN_BYTES
-                    high_even += high & _EVEN_BYTES
-                    high_odd += (high >> _BYTE_BITS) & _EVEN_BYTES
-                for lane in range(4):
-                    shift = np.uint64(_LANE_BITS * lane)
-                    out[2 * lane] += np.int32((low_even >> shift) & _LANE)
-                    out[2 * lane + 1] += np.int32((low_odd >> shift) & _LANE)
-                    out[8 + 2 * lane] += np.int32((high_even >> shift) & _LANE)
-                    out[9 + 2 * lane] += np.int32((high_odd >> shift) & _LANE)
-                start = stop
+    dim = table.shape[1]
+    flat = table.reshape(-1)
+    sums = np.empty((len(indptr) - 1, dim), np.int32)
+    rows = sums.reshape(-1)
+    for row in range(len(indptr) - 1):
+        sum_row(indices, indptr[row], indptr[row + 1], flat, dim, rows, row * dim)
     return sums
 
 
@@ -122,6 +149,33 @@ def quantize_sums_reference(
         steps = np.rint(sums.astype(np.float32) * column_scale / divisor / np.float32(input_scale))
         quantized[row] = np.clip(steps + np.float32(input_zero_point), 0.0, 255.0).astype(np.uint8)
     return quantized
+
+
+@kernel(inline=True)
+def divisor_of(count: int, length_divisor: Float32s) -> np.float32:
+    """Return what the sum of a row with ``count`` ids is divided by."""
+    limit = len(length_divisor) - 1
+    stretch = np.float32(max(count, limit)) / np.float32(limit)
+    return np.float32(length_divisor[min(count, limit)] * stretch)
+
+
+@instruction("none", "array", "intp", "array", "intp", "float32", "float32", "float32", "array", "intp")
+def quantize_block(
+    ir: Any, builder: Any, sums: Any, at: Any, column_scale: Any, column: Any, divisor: Any, input_scale: Any,
+    zero_point: Any, out: Any, to: Any,
+) -> None:  # fmt: skip
+    """Scale COLUMN_BLOCK sums from ``sums[at:]``, divide and round them, and write them to ``out[to:]`` as int16."""
+    whole, small = (ir.VectorType(ir.IntType(bits), COLUMN_BLOCK) for bits in (32, 16))
+
+    def every_lane(value: Any) -> Any:
+        return vectors.every_lane(ir, builder, value, COLUMN_BLOCK)
+
+    real = builder.sitofp(vectors.load(builder, sums, at, whole, 4), ir.VectorType(ir.FloatType(), COLUMN_BLOCK))
+    real = builder.fmul(real, vectors.load(builder, column_scale, column, real.type, 4))
+    steps = builder.fdiv(builder.fdiv(real, every_lane(divisor)), every_lane(input_scale))
+    steps = builder.fadd(vectors.call(ir, builder, "nearbyint", steps), every_lane(zero_point))
+    steps = vectors.within(ir, builder, steps, 0.0, 255.0)
+    vectors.store(builder, builder.trunc(builder.fptosi(steps, whole), small), out, to, 2)
 
 
 @kernel(reference=quantize_sums_reference, allocates=True)
@@ -148,14 +202,13 @@ def quantize_sums(
     -------
     uint8 (n_rows, dim): rounded half to even, clipped to 0..255.
     """
-    limit = len(length_divisor) - 1
-    zero_point = np.float32(input_zero_point)
+    zero_point, dim = np.float32(input_zero_point), accumulators.shape[1]
     quantized = np.empty(accumulators.shape, np.uint8)
+    sums, block = accumulators.reshape(-1), np.empty(COLUMN_BLOCK, np.int16)
     for row in range(accumulators.shape[0]):
-        count = indptr[row + 1] - indptr[row]
-        divisor = length_divisor[min(count, limit)] * (np.float32(max(count, limit)) / np.float32(limit))
-        for column in range(accumulators.shape[1]):
-            mean = np.float32(accumulators[row, column]) * column_scale[column] / divisor
-            step = np.rint(mean / input_scale) + zero_point
-            quantized[row, column] = np.uint8(np.int32(min(max(step, np.float32(0.0)), np.float32(255.0))))
+        divisor = divisor_of(indptr[row + 1] - indptr[row], length_divisor)
+        for column in range(0, dim, COLUMN_BLOCK):
+            quantize_block(sums, row * dim + column, column_scale, column, divisor, input_scale, zero_point, block, 0)
+            for k in range(COLUMN_BLOCK):
+                quantized[row, column + k] = block[k]
     return quantized

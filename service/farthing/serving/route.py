@@ -181,7 +181,7 @@ class Route:
         """Run the stages between decoding and encoding."""
         stages = self.stages
         columns = clock("parse", stages.parse(records))
-        features = clock("featurize", stages.featurize(columns, records))
+        features = clock("featurize", stages.prepare(columns, records))
         scores = clock("score", stages.score(features))
         inputs = DecisionInputs(records.buffer, records.timestamps_ms, time.time_ns() // 1_000_000, self.pacing())
         decisions = clock("decide", stages.decide(columns, scores, inputs))

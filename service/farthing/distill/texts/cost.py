@@ -26,6 +26,6 @@ def ns_per_event(stages: Stages, events: Sequence[bytes] = ()) -> float:
     times = []
     for _ in range(ROUNDS + 1):
         began = time.process_time()
-        stages.score(stages.featurize(columns, records))
+        stages.score(stages.prepare(columns, records))
         times.append(time.process_time() - began)
     return statistics.median(times[1:]) / EVENTS * 1e9
