@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from farthing.local.process import free_port
+from tests import forked
 
 
 class RunningLedger:
@@ -47,9 +48,12 @@ class RunningLedger:
         await admin.close()
 
     def start(self, *command):
-        command = command or ("-m", "farthing", "ledger", "-c", str(self.config))
-        environment = {**os.environ, "FARTHING_CONFIG": str(self.config)}
+        config = str(self.config)
         with self.log.open("ab") as log:
+            if not command:
+                self.process = forked.start("ledger", "-c", config, stdout=log, stderr=log, FARTHING_CONFIG=config)
+                return
+            environment = {**os.environ, "FARTHING_CONFIG": config}
             self.process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=environment)
 
     def get(self, path):

@@ -23,6 +23,7 @@ from farthing.kafka import BatchProducer, KafkaSettings
 from farthing.local.comments import comment_events
 from farthing.local.process import free_port
 from farthing.wire import encode_records
+from tests import forked
 
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker allows by default
 
@@ -130,6 +131,9 @@ class Service:
     def start(self, *command, **options):
         """Start ``farthing serve``, or Python with another command line."""
         with self.log.open("ab") as log:
+            if not command and not options:
+                self.process = forked.start("serve", "-c", str(self.config), stdout=log, stderr=log)
+                return
             self.process = subprocess.Popen(
                 [sys.executable, *(command or ("-m", "farthing", "serve", "-c", str(self.config)))],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options,
