@@ -121,7 +121,7 @@ class RunningLedger:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process = None
 
     def stop(self, timeout_s=30):
@@ -136,7 +136,7 @@ class RunningLedger:
             return process.wait(timeout_s), time.monotonic() - began
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             raise
 
     def listens_on(self):

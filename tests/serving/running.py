@@ -154,7 +154,7 @@ class Service:
 
     def get(self, path):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -206,7 +206,7 @@ class Service:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             raise
 
     def end(self):
@@ -215,7 +215,7 @@ class Service:
         if process is None:
             return
         process.kill()
-        process.wait(10)
+        process.wait(60)
         for pid in self.worker_pids().values():
             if _is_ours(pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -274,7 +274,7 @@ class Service:
             while time.monotonic() < deadline:
                 got = await consumer.getmany(timeout_ms=300, max_records=50_000)
                 found += [record for records in got.values() for record in records]
-                if not got and len(found) >= expected:
+                if not got and len(found) >= expected and await _at_the_end(consumer):
                     break
         return found
 
@@ -301,7 +301,7 @@ class Service:
                 new = [record for records in got.values() for record in records]
                 found += new
                 owed -= {(record.partition, offset_of(record)) for record in new}
-                if not owed and not new:
+                if not owed and not new and await _at_the_end(consumer):
                     break
                 assert time.monotonic() < deadline, (
                     f"{len(owed)} of {count} events have no score, as {sorted(owed)[:5]}; {self.said()}"
@@ -333,6 +333,12 @@ async def _consumer(servers, partitions=(), isolation_level="read_committed"):
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def _at_the_end(consumer):
+    """Whether everything that may be read now has been: a poll without records may be a broker that is slow."""
+    ends = await consumer.end_offsets(consumer.assignment())
+    return all([await consumer.position(partition) >= end for partition, end in ends.items()])
 
 
 def _is_ours(pid):
