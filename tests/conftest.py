@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -55,7 +56,30 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+# Files that take more than half a minute, the longest first: no process may begin one when the others are nearly done.
+LONGEST = (
+    "faults/test_matrix", "process/test_startup", "faults/test_simulation", "kernels/test_no_jit",
+    "faults/test_kill_sweep", "demo/test_run", "serving/test_security", "serving/test_rebalance", "serving/test_faults",
+    "serving/test_exactly_once", "serving/test_new_log", "scoring/test_hostile_bundles", "doctor/test_command",
+    "deploy/test_prometheus", "loadtest/test_locust", "serving/test_memory", "serving/test_metering_trouble",
+    "payload/test_parse", "loadtest/test_events", "serving/test_no_egress", "campaigns/test_real_events",
+)  # fmt: skip
+BROKERS = {"apache_kafka", "own_kafka", "module_kafka", "tansu"}
+
+
+def in_order(items):
+    """Files that take longest come first, then those that need a broker; what only computes fills the gaps at the end."""
+    files = {}
+    for item in items:
+        name = Path(os.path.relpath(item.path, Path(__file__).parent)).with_suffix("").as_posix()
+        alone = not BROKERS & set(getattr(item, "fixturenames", ()))
+        place = (LONGEST.index(name), False) if name in LONGEST else (len(LONGEST), alone)
+        files[item.path] = min(files.get(item.path, place), place)
+    return sorted(items, key=lambda item: files[item.path])
+
+
 def pytest_collection_modifyitems(config, items):
+    items[:] = in_order(items)
     if config.getoption("--campaign"):
         if config.getoption("--timeout") is None:
             for item in items:

@@ -24,9 +24,10 @@ class Done(NamedTuple):
     stderr: str
 
 
-def farthing(*arguments, cwd=None, **environment):
+def farthing(*arguments, cwd=None, stdin=b"", **environment):
     """Run ``farthing ARGUMENTS`` in a thread of its own, where there is no event loop yet."""
-    out, err, ended = io.StringIO(), io.StringIO(), []
+    given, out, err = (io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="") for data in (stdin, b"", b""))
+    ended = []
 
     def run():
         try:
@@ -41,11 +42,17 @@ def farthing(*arguments, cwd=None, **environment):
 
     with (
         contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch.dict(os.environ, environment),
-        contextlib.chdir(cwd or os.getcwd()), mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.chdir(cwd or os.getcwd()), mock.patch.object(sys, "stdin", given),
         mock.patch.object(structlog, "configure", lambda **_: None),  # loggers would keep it for other tests
     ):  # fmt: skip
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(LIMIT_S)
-    assert ended, f"farthing {arguments} did not end within {LIMIT_S} s: {out.getvalue()} {err.getvalue()}"
-    return Done(ended[0], out.getvalue(), err.getvalue())
+    said, complained = text_of(out), text_of(err)
+    assert ended, f"farthing {arguments} did not end within {LIMIT_S} s: {said} {complained}"
+    return Done(ended[0], said, complained)
+
+
+def text_of(stream):
+    stream.flush()
+    return stream.buffer.getvalue().decode()

@@ -39,12 +39,14 @@ def test_names_on_demand_are_those_that_type_checkers_see(room):
     assert not hasattr(package, "nothing")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["config", "schema"], ["breakeven", "--help"]])
-def test_a_command_that_scores_nothing_loads_neither_numba_nor_a_kafka_client(arguments, tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["config", "schema"], ["breakeven", "--help"], ["evaluate", "--help"]]
+)
+def test_a_command_that_computes_nothing_loads_no_arrays_and_no_kafka_client(arguments, tmp_path):
     code = (
         "import contextlib, sys, farthing.cli\n"
         f"with contextlib.suppress(SystemExit): farthing.cli.app({arguments!r})\n"
-        "print([m for m in ('numba', 'aiokafka', 'onnxruntime', 'structlog') if m in sys.modules])"
+        "print([m for m in ('numpy', 'numba', 'aiokafka', 'onnxruntime', 'structlog') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert ran.stdout.splitlines()[-1] == "[]", ran.stderr

@@ -36,7 +36,14 @@ UPWARDS = {
 }
 # Parts of other rooms that are pure too: they import nothing else of their room.
 PURE_PARTS = {
-    "evaluate": {"measures/auctions", "measures/bidding", "measures/binary", "measures/bootstrap", "measures/ranking"},
+    "evaluate": {
+        "measures/auctions",
+        "measures/bidding",
+        "measures/binary",
+        "measures/bootstrap",
+        "measures/choices",
+        "measures/ranking",
+    },
     "ledger": {"ages", "books", "history", "ledger", "series", "statement", "statement_json"},
 }
 IMPURE = {"asyncio", "time", "os", "logging", "socket", "structlog", "aiokafka", "aiohttp", "random", "datetime"}

@@ -28,9 +28,6 @@ Bytes = NDArray[np.uint8]
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
-MAX_EVENT_BYTES: Final = 1 << 20
-"""The longest value that is scored unless ``route.max_event_bytes`` says otherwise; the longest cell of a data file."""
-
 
 class Status(IntEnum):
     """What became of one event: 0 means scored, all others are reasons for a dead letter.

@@ -12,7 +12,6 @@ from typing import Annotated, Literal, get_args
 from cyclopts import App, Parameter
 
 from farthing import __version__
-from farthing.blocks import MAX_EVENT_BYTES
 from farthing.breakeven.options import BreakevenOptions
 from farthing.commands import dead
 from farthing.commands.broker import Kind
@@ -23,6 +22,7 @@ from farthing.commands.parameters import AsJson, Bundle, ConfigFile, FieldMap, F
 from farthing.demo import DemoOptions, run_demo
 from farthing.errors import ConfigError
 from farthing.evaluate.options import EvaluateFlags, EvaluateOptions
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.process.output import write_text
 from farthing.sections import RouteSettings, WorkerSettings
 

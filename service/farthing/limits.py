@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+MAX_EVENT_BYTES: Final = 1 << 20
+"""The longest value that is scored unless ``route.max_event_bytes`` says otherwise; the longest cell of a data file."""
+
 MAX_BLOCK_BYTES: Final = 16 << 20
 """What the records of one block may be charged unless ``worker.max_block_bytes`` says otherwise."""
 

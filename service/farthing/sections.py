@@ -14,10 +14,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError
 from farthing.kafka.settings import MOST_MS, KafkaSettings
-from farthing.limits import MAX_BLOCK_BYTES
+from farthing.limits import MAX_BLOCK_BYTES, MAX_EVENT_BYTES
 from farthing.meter.settings import LedgerSettings, MeterSettings
 from farthing.payload.paths import parse_path
 from farthing.process.access import Access

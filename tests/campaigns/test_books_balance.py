@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.campaign]
 
 SLICES, SLICE = 20, 100_000
 PARTITIONS = 4
-POOL = [*comment_events(19_980, seed=7), *[b"not JSON", b'{"id":1}', b'{"text":5,"lang":"xx"}', b"[1]"] * 5]
+BAD = [b"not JSON", b'{"id":1}', b'{"text":5,"lang":"xx"}', b"[1]"]
 DROPPED = 7  # which usage record of those that pass is lost
 BYTES_PER_TOKEN, SYSTEM = 4, 213
 FRAMING, ANSWER = (4, 8, 12), (1, 5, 15)  # of the shipped prompt: low, middle, high
@@ -104,7 +104,7 @@ async def test_two_million_events_balance_to_the_nano_dollar(apache_kafka, tmp_p
         kafka={"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": 1_000},
         worker={"commit_interval_ms": 1_000},
     )  # fmt: skip
-    lost, killed = [], []
+    lost, killed, pool = [], [], [*comment_events(19_980, seed=7), *BAD * 5]
     await ledger.create_topics()
     await service.create_topics()
     ledger.start()
@@ -115,7 +115,7 @@ async def test_two_million_events_balance_to_the_nano_dollar(apache_kafka, tmp_p
         await ledger.ready()
         async with passing_on(service.servers, told, ledger.usage, lost):
             for number in range(SLICES):
-                await service.send(POOL * (SLICE // len(POOL)), batch_records=1_000)
+                await service.send(pool * (SLICE // len(pool)), batch_records=1_000)
                 if number in (5, 13):
                     # Scoring goes on while this is looked at: the worker dies in the middle of its work.
                     pid = service.worker_pids()[0]  # the second time it is the one started in its place
@@ -143,8 +143,8 @@ async def test_two_million_events_balance_to_the_nano_dollar(apache_kafka, tmp_p
         audit_s = time.monotonic() - began - scored_s
         assert audited.returncode == 0, audited.stderr
         said = json.loads(audited.stdout)
-        times = SLICES * SLICE // len(POOL)
-        events = Counter(POOL)
+        times = SLICES * SLICE // len(pool)
+        events = Counter(pool)
         classes = [(calls * times, size * times) for calls, size in classes_of(events)]
         scored = sum(calls for calls, _ in classes)
         assert (said["scored"], said["dead"]) == (scored, done - scored)

@@ -7,12 +7,7 @@ import sys
 
 from farthing import Scorer
 from farthing.local.comments import comment_events
-
-
-def farthing(*arguments, stdin=None):
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *map(str, arguments)], input=stdin, capture_output=True, timeout=120
-    )
+from tests.inprocess import farthing
 
 
 def test_scores_come_in_input_order_from_plain_and_gzipped_files(tmp_path):
@@ -24,14 +19,17 @@ def test_scores_come_in_input_order_from_plain_and_gzipped_files(tmp_path):
     for file in (plain, zipped):
         done = farthing("score", "moderation", file)
         assert done.returncode == 0
-        assert done.stdout.splitlines() == expected
-        assert b"20,000 scored, 0 dead" in done.stderr
+        assert done.stdout.encode().splitlines() == expected
+        assert "20,000 scored, 0 dead" in done.stderr
 
 
 def test_bad_lines_go_aside_with_their_reason(tmp_path):
     lines = [b'{"text":"a"}', b"{", b"", b'{"text":5}', b'{"text":"\xff"}', b'{"id":1}', b'{"text":"b"}']
     out, dead = tmp_path / "scores.jsonl", tmp_path / "dead.jsonl"
-    done = farthing("score", "moderation", "-", "-o", out, "--dead", dead, "--json", stdin=b"\n".join(lines))
+    command = ["score", "moderation", "-", "-o", str(out), "--dead", str(dead), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", *command], input=b"\n".join(lines), capture_output=True, timeout=120
+    )
     assert done.returncode == 0
     report = json.loads(done.stdout.splitlines()[-1])
     assert (report["events"], report["scored"], report["dead"]) == (6, 2, 4)
@@ -49,13 +47,13 @@ def test_exit_codes(tmp_path):
     assert farthing("score", "moderation", "-", stdin=b"").returncode == 0
     missing = farthing("score", "moderation", tmp_path / "none")
     assert missing.returncode == 2
-    assert b"cannot be read" in missing.stderr
+    assert "cannot be read" in missing.stderr
     assert farthing("score", tmp_path, "-", stdin=b"").returncode == 3
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(b'{"text":"a"}\n' * 10_000)[:40])
     broken = farthing("score", "moderation", cut)
     assert broken.returncode == 4
-    assert b"Traceback" not in broken.stderr
+    assert "Traceback" not in broken.stderr
 
 
 def test_model_commands():

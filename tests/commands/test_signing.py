@@ -11,14 +11,8 @@ import pytest
 from farthing.scoring import signature
 from tests.bundle_factory import make_bundle
 from tests.column_factory import write_column_bundle
+from tests.inprocess import farthing
 from tests.scoring.test_signature import COVERED
-
-
-def farthing(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "farthing", *map(str, arguments)], cwd=cwd, env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +77,14 @@ def test_a_worker_refuses_what_is_not_signed(unsigned, keys, tmp_path):
         f'[kafka]\nbootstrap_servers = ["127.0.0.1:1"]\n[http]\nport = 0\n[model]\ntrusted_keys = ["{keys}/ours.pub.pem"]\n'
         f'[[route]]\nbundle = "{unsigned}"\nsource = "a"\nsink = "b"\ndead_letters = "c"\n'
     )
-    done = farthing("serve", cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "farthing", "serve"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
     assert done.returncode == 3 and "manifest.toml.sig" in done.stderr and "Traceback" not in done.stderr
 
 

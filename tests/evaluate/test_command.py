@@ -16,12 +16,9 @@ from farthing.model.shipped import find_bundle
 from farthing.scoring.bundle import Bundle
 from tests.bundle_factory import make_bundle
 from tests.evaluate.shared import DATA, needs_shared_data, shared
+from tests.inprocess import farthing
 
 TEXTS = [f"{word} number {k}" for k, word in enumerate(["you fool", "good day", "get lost", "thank you"] * 30)]
-
-
-def farthing(*arguments):
-    return subprocess.run([sys.executable, "-m", "farthing", *map(str, arguments)], capture_output=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +63,9 @@ def test_the_command_prints_a_table_or_one_object_and_draws(rows, bundle, tmp_pa
     }  # fmt: skip
     for name in ("reliability", "precision_recall", "lift"):
         assert (plots / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n")
-        assert f"wrote {plots / name}.png" in done.stderr.decode().replace("\n", "")
-    shown = farthing("evaluate", bundle, rows[0], "--resamples", 50)
+        assert f"wrote {plots / name}.png" in done.stderr.replace("\n", "")
+    command = [sys.executable, "-m", "farthing", "evaluate", str(bundle), str(rows[0]), "--resamples", "50"]
+    shown = subprocess.run(command, capture_output=True, timeout=300)
     assert shown.returncode == 0, shown.stderr
     assert b"macro_f1" in shown.stdout
     assert b"\x1b" not in shown.stdout + shown.stderr
@@ -141,8 +139,8 @@ def test_exit_codes(bundle, tmp_path):
     wrong.write_text('{"text":"a","label":1}\n{"text":"b","label":7}\n')
     done = farthing("evaluate", bundle, wrong)
     assert done.returncode == 4
-    assert b"row 2 (line 2): label is 7" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert "row 2 (line 2): label is 7" in done.stderr
+    assert "Traceback" not in done.stderr
     assert farthing("evaluate", bundle, tmp_path / "none").returncode == 2
 
 

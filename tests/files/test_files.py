@@ -13,9 +13,9 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError, DataError
 from farthing.files import file_sha256, open_source, read_lines, read_rows
+from farthing.limits import MAX_EVENT_BYTES
 
 BOM = b"\xef\xbb\xbf"
 PACKED = {

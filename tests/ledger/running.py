@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from farthing.local.process import free_port
+from tests import forked
 
 
 class RunningLedger:
@@ -47,9 +48,12 @@ class RunningLedger:
         await admin.close()
 
     def start(self, *command):
-        command = command or ("-m", "farthing", "ledger", "-c", str(self.config))
-        environment = {**os.environ, "FARTHING_CONFIG": str(self.config)}
+        config = str(self.config)
         with self.log.open("ab") as log:
+            if not command:
+                self.process = forked.start("ledger", "-c", config, stdout=log, stderr=log, FARTHING_CONFIG=config)
+                return
+            environment = {**os.environ, "FARTHING_CONFIG": config}
             self.process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log, env=environment)
 
     def get(self, path):
@@ -117,7 +121,7 @@ class RunningLedger:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process = None
 
     def stop(self, timeout_s=30):
@@ -132,7 +136,7 @@ class RunningLedger:
             return process.wait(timeout_s), time.monotonic() - began
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             raise
 
     def listens_on(self):

@@ -178,7 +178,7 @@ def test_the_tests_themselves_use_a_broker_of_the_users_own(tmp_path):
     """The fixtures take it and start nothing: with nobody at that address, connecting is what fails."""
     port = free_port()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line",
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "--tb=line",
          "tests/kafka/test_hazards.py::test_there_is_one_assignor"],
         env={**os.environ, "FARTHING_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}", "JAVA_HOME": str(tmp_path)},
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False,

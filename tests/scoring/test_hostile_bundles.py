@@ -29,6 +29,7 @@ from farthing.kernels.jit import NO_JIT
 from farthing.scoring import model_file
 from tests.bundle_factory import make_bundle, make_rerank_bundle
 from tests.column_factory import MANIFEST, model_of, tensor_info, tree_model, write_column_bundle
+from tests.inprocess import farthing
 from tests.scoring.test_bundle import reseal
 
 pytestmark = [
@@ -604,23 +605,16 @@ def test_hostile_bundles_are_refused_with_bounded_memory_and_time(folders):
 def test_what_a_bundle_says_is_no_markup(tmp_path):
     """Words in square brackets are rich's markup, where nobody says otherwise, and [/b] without [b] is an error of it."""
     folder = make_bundle(tmp_path / "[/b]", heads=("[/b]", "[red]", "threat")).path
-    done = subprocess.run(
-        [sys.executable, "-m", "farthing", "model", "show", folder], capture_output=True, text=True, timeout=120, check=False
-    )  # fmt: skip
+    done = farthing("model", "show", folder)
     assert done.returncode == 0 and "[/b]" in done.stdout and "[red]" in done.stdout, done.stderr
     (folder / "CARD.md").write_text("changed")
-    done = subprocess.run(
-        [sys.executable, "-m", "farthing", "model", "verify", folder], capture_output=True, text=True, timeout=120, check=False
-    )  # fmt: skip
+    done = farthing("model", "verify", folder)
     assert done.returncode == 1 and "failed: " in done.stderr, done.stderr
 
 
 def test_a_command_says_it_in_one_sentence(folders):
     for name in ("pipe as manifest.json", "golden of objects", "model 2^62 dims", "columns fills 64 GiB"):
-        done = subprocess.run(
-            [sys.executable, "-m", "farthing", "score", folders / name, os.devnull],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        done = farthing("score", folders / name, os.devnull)
         assert done.returncode == 3, name
         assert len([line for line in done.stderr.splitlines() if line.startswith("farthing: ")]) == 1
         assert "Traceback" not in done.stderr and done.stdout == ""

@@ -23,6 +23,7 @@ from farthing.kafka import BatchProducer, KafkaSettings
 from farthing.local.comments import comment_events
 from farthing.local.process import free_port
 from farthing.wire import encode_records
+from tests import forked
 
 SESSION_TIMEOUT_MS = 6_000  # the least that a broker allows by default
 
@@ -130,6 +131,9 @@ class Service:
     def start(self, *command, **options):
         """Start ``farthing serve``, or Python with another command line."""
         with self.log.open("ab") as log:
+            if not command and not options:
+                self.process = forked.start("serve", "-c", str(self.config), stdout=log, stderr=log)
+                return
             self.process = subprocess.Popen(
                 [sys.executable, *(command or ("-m", "farthing", "serve", "-c", str(self.config)))],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options,
@@ -150,7 +154,7 @@ class Service:
 
     def get(self, path):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -202,7 +206,7 @@ class Service:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             raise
 
     def end(self):
@@ -211,7 +215,7 @@ class Service:
         if process is None:
             return
         process.kill()
-        process.wait(10)
+        process.wait(60)
         for pid in self.worker_pids().values():
             if _is_ours(pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -270,7 +274,7 @@ class Service:
             while time.monotonic() < deadline:
                 got = await consumer.getmany(timeout_ms=300, max_records=50_000)
                 found += [record for records in got.values() for record in records]
-                if not got and len(found) >= expected:
+                if not got and len(found) >= expected and await _at_the_end(consumer):
                     break
         return found
 
@@ -297,7 +301,7 @@ class Service:
                 new = [record for records in got.values() for record in records]
                 found += new
                 owed -= {(record.partition, offset_of(record)) for record in new}
-                if not owed and not new:
+                if not owed and not new and await _at_the_end(consumer):
                     break
                 assert time.monotonic() < deadline, (
                     f"{len(owed)} of {count} events have no score, as {sorted(owed)[:5]}; {self.said()}"
@@ -329,6 +333,12 @@ async def _consumer(servers, partitions=(), isolation_level="read_committed"):
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def _at_the_end(consumer):
+    """Whether everything that may be read now has been: a poll without records may be a broker that is slow."""
+    ends = await consumer.end_offsets(consumer.assignment())
+    return all([await consumer.position(partition) >= end for partition, end in ends.items()])
 
 
 def _is_ours(pid):

@@ -51,7 +51,7 @@ async def test_a_corrupt_batch_halts_its_partition_alone_and_can_be_skipped_exac
     assert by_partition == {0: list(range(50)), 1: list(range(20)), 2: list(range(50))}
     await halting.send([event(n, f"more {n}") for n in range(20)], batch_records=10, partition=2)
     await halting.read(halting.sink, 140)  # the others go on
-    await eventually(lambda: halting.metric("farthing_halted_partitions") == 1, 10)
+    await eventually(lambda: halting.metric("farthing_halted_partitions") == 1, 60)
     assert halting.metric("farthing_corrupt_batches_total") == 1
     assert halting.get("/live")[0] == 200
     assert halting.stop() == 0

@@ -159,7 +159,7 @@ async def test_workers_drain_when_their_supervisor_is_killed(apache_kafka, make_
     pids = service.worker_pids()
     assert len(pids) == 2
     service.process.kill()
-    service.process.wait(10)
+    service.process.wait(60)
 
     def gone():
         return not any(_runs(pid) for pid in pids.values())

@@ -69,7 +69,7 @@ async def test_without_its_topics_scoring_and_committing_go_on_and_nothing_is_re
         assert service.metric("farthing_usage_unpublished_seconds") > 0
         assert service.metric("farthing_report_errors_total", report="heartbeat") > 0
         service.process.kill()
-        service.process.wait(10)
+        service.process.wait(60)
         await service.send([event(n, "some text of an event") for n in range(1_000)])
         usage = f"usage.{service.name}"
         service.config.write_text(service.config.read_text().replace("not/a topic", usage).replace("nor/this", "beats"))

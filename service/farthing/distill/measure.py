@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farthing.evaluate.measures import binary
-from farthing.evaluate.measures.bootstrap import RESAMPLES, Estimate
+from farthing.evaluate.measures.bootstrap import Estimate
+from farthing.evaluate.measures.choices import RESAMPLES
 
 Floats = NDArray[np.float32]
 

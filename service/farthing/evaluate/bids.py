@@ -16,7 +16,7 @@ from farthing.evaluate.groups import measure, parts_of
 from farthing.evaluate.impressions import CLICK, MARKET_PRICE, PCTR, ImpressionRows, layout_of, read_impressions
 from farthing.evaluate.measures import auctions, binary
 from farthing.evaluate.measures.bidding import PriceModel, bid_in_episodes
-from farthing.evaluate.measures.bootstrap import Advance
+from farthing.evaluate.measures.choices import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track, facts
 from farthing.evaluate.prices import read_histogram
 from farthing.evaluate.report import Group, Report

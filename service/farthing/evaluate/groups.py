@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from farthing.evaluate.impressions import ImpressionRows
 from farthing.evaluate.measures import binary
-from farthing.evaluate.measures.bootstrap import Advance
+from farthing.evaluate.measures.choices import Advance
 from farthing.evaluate.report import Group
 from farthing.evaluate.rows import LabelledRows
 

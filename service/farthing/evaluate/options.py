@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from farthing.commands.flags import within
 from farthing.commands.parameters import AsJson
 from farthing.errors import ConfigError
-from farthing.evaluate.measures.auctions import EPISODE
-from farthing.evaluate.measures.bidding import Strategy
-from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance
-from farthing.evaluate.report import Report
+from farthing.evaluate.measures.choices import EPISODE, RESAMPLES, Advance, Strategy
+
+if TYPE_CHECKING:
+    from farthing.evaluate.report import Report
 
 Track = Callable[[str, int], Advance]
 """Begins a progress bar with a name and a number of steps."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from farthing.errors import BundleError
 from farthing.evaluate.cells import parse_names
 from farthing.evaluate.measures import ranking
-from farthing.evaluate.measures.bootstrap import Advance
+from farthing.evaluate.measures.choices import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track, facts
 from farthing.evaluate.report import Group, Report
 from farthing.evaluate.rows import CandidateRows, read_candidates, read_qrels

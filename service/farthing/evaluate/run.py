@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from farthing.errors import ConfigError, extra
 from farthing.evaluate import bids, moderation, rerank
-from farthing.evaluate.measures.bootstrap import Advance
+from farthing.evaluate.measures.choices import Advance
 from farthing.evaluate.options import EvaluateOptions, Result, Track
 from farthing.files import Named, keep_apart
 from farthing.model.scorer import Scorer

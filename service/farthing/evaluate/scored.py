@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Status
 from farthing.errors import DataError
-from farthing.evaluate.measures.bootstrap import Advance
+from farthing.evaluate.measures.choices import Advance
 from farthing.model.scorer import Scorer
 
 CHUNK_EVENTS = 4_096

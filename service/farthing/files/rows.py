@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from farthing.blocks import MAX_EVENT_BYTES
 from farthing.errors import ConfigError, DataError
 from farthing.files.source import Source, open_source
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.payload.paths import ABSENT, parse_path
 
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")

@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Protocol
 
 from farthing.errors import StartError, extra
+from farthing.local.class_archive import class_archive
 from farthing.local.process import BrokerProcess, free_port
 
 BOOTSTRAP_VARIABLE = "FARTHING_KAFKA_BOOTSTRAP"
 FORMAT_TIMEOUT_S = 300.0
 DOWNLOAD_TIMEOUT_S = 600.0
+ARCHIVE_TIMEOUT_S = 120.0
 
 
 class Broker(Protocol):
@@ -130,6 +133,7 @@ class ApacheKafka(BrokerProcess):
             "auto.create.topics.enable": "false",
             "num.network.threads": "2",
             "num.io.threads": "2",
+            "metadata.max.idle.interval.ms": "5000",  # each record of its own that an idle node writes costs CPU
             "log.cleaner.dedupe.buffer.size": "16777216",
             **(properties or {}),
         }
@@ -145,11 +149,17 @@ class ApacheKafka(BrokerProcess):
         )
 
     def _run(self, main: str, *arguments: str) -> list[str]:
+        archive = self._class_archive()
+        # An archive that does not fit is passed over; the log is for what the node has to say.
+        archived = [] if archive is None else [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off,cds+dynamic=off"]
         return [
-            self._java, f"-Xmx{self._heap}", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
+            self._java, *archived, f"-Xmx{self._heap}", "-Xms128m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}", "-Djava.awt.headless=true",
             "-cp", f"{self._jars}/*", main, *arguments,
         ]  # fmt: skip
+
+    def _class_archive(self) -> Path | None:
+        return class_archive(self._java, self._jars, _ArchivingNode.write)
 
     def command(self) -> Sequence[str]:
         """Give the command line of the node."""
@@ -170,6 +180,33 @@ class ApacheKafka(BrokerProcess):
                 _run_to_end(command, FORMAT_TIMEOUT_S, f"{self.name}: formatting its storage")
                 _formatted[key] = {file.name: file.read_bytes() for file in data.iterdir()}
         super().start()
+
+
+class _ArchivingNode(ApacheKafka):
+    """A node that writes the classes it has loaded to a file when it ends."""
+
+    stop_timeout_s = ARCHIVE_TIMEOUT_S
+
+    def __init__(self, archive: Path) -> None:
+        super().__init__()
+        self._archive = archive
+
+    def _class_archive(self) -> Path | None:
+        return None
+
+    @classmethod
+    def write(cls, file: Path) -> None:
+        """Write an archive of classes. Raises StartError when the node does not start or does not end by itself."""
+        with cls(file) as node:
+            process = node.process
+            node.stop()
+        if process is None or process.returncode != 128 + signal.SIGTERM:
+            raise StartError(f"{cls.name}: writing the classes was cut short")
+
+    def command(self) -> Sequence[str]:
+        """Give the command line of the node."""
+        java, *arguments = super().command()
+        return [java, f"-XX:ArchiveClassesAtExit={self._archive}", *arguments]
 
 
 # What the storage tool wrote, by node and arguments. It is a JVM of its own, which takes seconds to start.

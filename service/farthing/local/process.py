@@ -53,6 +53,7 @@ class BrokerProcess:
     """A broker in a temporary folder. ``start`` after ``kill`` or ``stop`` goes on with the same data."""
 
     name = "broker"
+    stop_timeout_s = STOP_TIMEOUT_S
 
     def __init__(self, port: int | None = None) -> None:
         """``port`` is that of the listener for clients; None: one that is free."""
@@ -131,7 +132,7 @@ class BrokerProcess:
         if process.poll() is None:
             process.send_signal(number)
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(self.stop_timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_TIMEOUT_S)

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import MAX_EVENT_BYTES, Bytes, DecisionInputs, Int64s, RecordBlock
+from farthing.blocks import Bytes, DecisionInputs, Int64s, RecordBlock
 from farthing.bundle_files import refusing
 from farthing.errors import BundleError
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.model import golden
 from farthing.model.golden import Verification
 from farthing.model.nets import ColumnNet, HashedNet

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import (
-    MAX_EVENT_BYTES,
     DecisionInputs,
     FieldColumns,
     Int64s,
@@ -32,6 +31,7 @@ from farthing.blocks import (
     Status,
 )
 from farthing.errors import BundleError, ConfigError
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.model import prompt_fields
 from farthing.model.nets import Features, HashedNet, Net
 from farthing.model.task_table import SPARE_FIELDS, TASKS, Decisions, SettledTask

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from farthing.blocks import MAX_EVENT_BYTES, Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
+from farthing.blocks import Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
 from farthing.kernels.jit import stage
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.payload.json import STACK_WIDTH, parse_events
 from farthing.payload.plan import MAX_DEPTH, FieldPlan
 from farthing.payload.rules import parse_reference

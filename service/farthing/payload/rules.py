@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from farthing.blocks import (
-    MAX_EVENT_BYTES,
     Column,
     FieldColumns,
     NumberColumn,
@@ -27,6 +26,7 @@ from farthing.blocks import (
     Status,
     TextColumn,
 )
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.payload.plan import MAX_DEPTH, Field, FieldPlan
 
 SPACE = re.compile(rb"[ \t\n\r]*+")

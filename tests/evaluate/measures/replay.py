@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from farthing.evaluate.measures.auctions import EPISODE, Replay
+from farthing.evaluate.measures.auctions import Replay
+from farthing.evaluate.measures.choices import EPISODE
 
 
 def replay(bids, market_prices, clicks, *, budget, episode=EPISODE):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from farthing.distill.measure import as_stated
 from farthing.distill.ranking.data import QuerySet
 from farthing.evaluate.measures import ranking
-from farthing.evaluate.measures.bootstrap import RESAMPLES, estimate_means
+from farthing.evaluate.measures.bootstrap import estimate_means
+from farthing.evaluate.measures.choices import RESAMPLES
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

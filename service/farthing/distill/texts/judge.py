@@ -15,7 +15,8 @@ from farthing.distill.texts.cuts import best_cut
 from farthing.distill.texts.prepare import Prepared
 from farthing.distill.texts.recipe import Slice
 from farthing.distill.texts.train import Truths
-from farthing.evaluate.measures.bootstrap import RESAMPLES, draws, interval, tally
+from farthing.evaluate.measures.bootstrap import draws, interval, tally
+from farthing.evaluate.measures.choices import RESAMPLES
 
 Floats = NDArray[np.float32]
 INT8, FLOAT32, TEACHERS = "int8", "fp32", "teacher"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.blocks import MAX_EVENT_BYTES, FeatureBlock, FieldColumns, RecordBlock, Status, TextColumn
+from farthing.blocks import FeatureBlock, FieldColumns, RecordBlock, Status, TextColumn
 from farthing.distill.show import Progress, Say
 from farthing.distill.texts.augment import perturb
 from farthing.distill.texts.committee import COPIES, ELSEWHERE, TRAIN, Parts, TeacherLogits, ask_local, mix
@@ -20,6 +20,7 @@ from farthing.distill.texts.splits import SPLITS, Splits, read_splits, truth
 from farthing.distill.texts.train import Examples, Truths
 from farthing.errors import DataError
 from farthing.features import FeatureSpec, Featurizer, featurize_texts
+from farthing.limits import MAX_EVENT_BYTES
 from farthing.payload import FieldPlan, parse
 
 Floats = NDArray[np.float32]

@@ -8,18 +8,15 @@ reaches the market price, and pays the market price; a bid above the remaining b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance, Estimate, estimate_sums
+from farthing.evaluate.measures.bootstrap import Estimate, estimate_sums
+from farthing.evaluate.measures.choices import EPISODE, RESAMPLES, Advance
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
-
-EPISODE: Final = 1000
-"""Number of auctions in an episode in the published setting."""
 
 
 @dataclass(frozen=True, slots=True)

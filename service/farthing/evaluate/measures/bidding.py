@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate.measures.auctions import EPISODE, Replay
+from farthing.evaluate.measures.auctions import Replay
+from farthing.evaluate.measures.choices import EPISODE, Strategy
 
 Floats = NDArray[np.float64]
-
-Strategy = Literal["ortb", "linear", "constant"]
 
 
 @dataclass(frozen=True, slots=True)

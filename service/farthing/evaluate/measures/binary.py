@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance, Estimate, centred_interval, draws, interval, tally
+from farthing.evaluate.measures.bootstrap import Estimate, centred_interval, draws, interval, tally
+from farthing.evaluate.measures.choices import RESAMPLES, Advance
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]

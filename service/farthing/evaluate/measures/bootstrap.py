@@ -17,13 +17,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.evaluate.measures.choices import RESAMPLES, Advance
+
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
-Advance = Callable[[int], None]
-"""Called with the number of resamples done since the last call, for progress bars."""
 
 CONFIDENCE: Final = 0.95
-RESAMPLES: Final = 1000
 _DRAWS_AT_ONCE: Final = 1 << 20
 """Bounds memory: about 10 arrays of this many 8-byte numbers are alive at a time."""
 

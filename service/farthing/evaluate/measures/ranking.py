@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from farthing.evaluate.measures.bootstrap import RESAMPLES, Advance, Estimate, estimate_means
+from farthing.evaluate.measures.bootstrap import Estimate, estimate_means
+from farthing.evaluate.measures.choices import RESAMPLES, Advance
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
