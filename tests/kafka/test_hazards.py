@@ -10,7 +10,7 @@ A1b   a good batch before a corrupt one is never delivered          serving.test
 A1c   a deserializer raises inside the client                       kafka.test_hazards::test_the_client_is_used_as_we_say
 A2    sequences go wrong after 2**31 records of a partition         kafka.test_hazards::test_sequences_wrap_and_the_broker_agrees
 A3    a hung scorer keeps its partitions                            serving.test_faults::test_a_model_that_hangs_is_noticed_and_ends_the_worker
-                                                                    serving.test_faults::test_a_worker_with_a_hung_thread_still_exits
+                                                                    serving.test_faults::test_a_worker_in_which_a_block_hangs_still_exits
 A4    defaults that lose events                                     kafka.test_contract::test_effective_options_lose_nothing_and_show_no_secret
                                                                     kafka.test_hazards::test_writes_wait_for_all_replicas
 A5    commit and stop without a limit                               serving.test_faults::test_sigterm_with_the_broker_dead_ends_in_time

@@ -5,10 +5,10 @@
     fetch -> decode -> parse -> featurize -> score -> decide -> render -> encode -> produce -> commit
              '------------------------- farthing.serving.route --------------------------'
 
-At any time one block is being fetched, one scored (on its own thread: the kernels release the GIL) and one produced, so
-each waits only for the slowest of the three. An offset is committed only after the scores and dead letters of
-everything before it are acknowledged, and only while the partition is ours. After an error of the broker the positions
-go back to what was acknowledged: events may be scored again, but none is skipped.
+At any time one block is being fetched, one scored (on its own thread, unless it is small: the kernels release the GIL)
+and one produced, so each waits only for the slowest of the three. An offset is committed only after the scores and dead
+letters of everything before it are acknowledged, and only while the partition is ours. After an error of the broker the
+positions go back to what was acknowledged: events may be scored again, but none is skipped.
 """
 
 from __future__ import annotations
