@@ -32,15 +32,15 @@ runpy.run_module("farthing", run_name="__main__")
 
 def poison_the_model(patch=setattr):
     """Let every model fail on texts with the word kaput."""
-    featurize = Stages.featurize
+    prepare = Stages.prepare
 
     def poisoned(self, columns, records=None):
         text = columns.columns["text"]
         if b"kaput" in text.data[: text.indptr[-1]].tobytes():
             raise ScoreError("ONNX Runtime failed")
-        return featurize(self, columns, records)
+        return prepare(self, columns, records)
 
-    patch(Stages, "featurize", poisoned)
+    patch(Stages, "prepare", poisoned)
 
 
 def kinds():

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from farthing.errors import ConfigError
-from farthing.serving import commits, delivery, failpoints, pipeline
+from farthing.serving import commits, delivery, failpoints, intake, pipeline
 
 PROGRAM = """
 import os
@@ -48,5 +48,5 @@ def test_a_value_that_cannot_be_read_is_refused_in_a_sentence(value):
 
 
 def test_the_loop_passes_every_place():
-    source = "".join(inspect.getsource(module) for module in (pipeline, commits, delivery))
+    source = "".join(inspect.getsource(module) for module in (pipeline, intake, commits, delivery))
     assert set(re.findall(r'failpoint\("(\w+)"\)', source)) == set(failpoints.FAILPOINTS)

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import uuid
 from collections import Counter
 
 import pytest
@@ -104,7 +105,8 @@ def assert_every_metric_is_in_the_table(text):
 
 
 async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
-    service = Service(apache_kafka, tmp_path, partitions=1, extra="[meter]\nheartbeat_topic = 'beats'\n")
+    topic = f"beats.{uuid.uuid4().hex}"  # another test may leave one with a plainer name
+    service = Service(apache_kafka, tmp_path, partitions=1, extra=f"[meter]\nheartbeat_topic = '{topic}'\n")
     await service.create_topics()
     service.start()
     try:
@@ -115,7 +117,7 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
         async with asyncio.timeout(90):
             while not counted or beats[-1].lag != {service.source: 0}:  # the lag is asked for now and then
                 await asyncio.sleep(0.5)
-                beats = [Heartbeat.decode(value) for value in await read_all(service.servers, "beats")]
+                beats = [Heartbeat.decode(value) for value in await read_all(service.servers, topic)]
                 counted = any(sum(beat.latency.get(service.source, ())) == 50 for beat in beats)
         assert_every_metric_is_in_the_table(service.get("/metrics")[1])
         last = beats[-1]
@@ -130,6 +132,6 @@ async def test_heartbeats_say_who_lives(apache_kafka, tmp_path):
         assert any(sample[0] >= 1 for beat in beats for sample in beat.sample.values())  # texts sampled
     finally:
         assert service.stop() == 0
-    said = [Heartbeat.decode(value).state for value in await read_all(service.servers, "beats")]
+    said = [Heartbeat.decode(value).state for value in await read_all(service.servers, topic)]
     assert said[-1] == "stopped"
     assert said.count("stopped") == 1
