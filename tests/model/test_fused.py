@@ -175,3 +175,10 @@ def test_the_kernel_is_given_room_for_all_that_it_writes(events, feature, tensor
     with mock.patch.object(fused, "TILE_IDS", tile), mock.patch.object(fused, "score_texts", watched):
         FusedTexts(featurizer, feature, pack_net(tensors, pack_table(tensors.table)))(columns)
     assert len(behind) == 4 and all((rest == 77).all() for rest in behind)
+
+
+@given(st.lists(st.tuples(texts, st.integers(0, 3)), max_size=9), st.integers(1, 50))
+def test_texts_are_measured_as_by_the_reference(events, max_bytes):
+    columns = columns_of([text for text, _ in events], [rows for _, rows in events])
+    arguments = (columns.columns["text"].indptr, columns.row_indptr, max_bytes, 5, 2)
+    assert fused.measure_texts(*arguments) == fused.measure_texts_reference(*arguments)

@@ -46,6 +46,28 @@ def score_texts(
         score_rows(ids_indptr, ids, row_indptr[event] - first, net, scratch, first, logits, scores)
 
 
+def measure_texts_reference(
+    indptr: Int64s, row_indptr: Int64s, max_bytes: int, ids_of_byte: int, ids_of_row: int
+) -> tuple[int, int]:
+    """Plain form of :func:`measure_texts`."""
+    lengths = np.minimum(np.diff(indptr), max_bytes)
+    ids = (lengths * ids_of_byte + ids_of_row) * np.diff(row_indptr)
+    return int(ids.max(initial=0)), int(lengths.max(initial=0))
+
+
+@kernel(reference=measure_texts_reference)
+def measure_texts(
+    indptr: Int64s, row_indptr: Int64s, max_bytes: int, ids_of_byte: int, ids_of_row: int
+) -> tuple[int, int]:
+    """Return the most ids that an event may have, in all of its rows, and the most bytes that a text is read of."""
+    most = longest = 0
+    for event in range(len(row_indptr) - 1):
+        length = min(indptr[event + 1] - indptr[event], max_bytes)
+        longest = max(longest, length)
+        most = max(most, (length * ids_of_byte + ids_of_row) * (row_indptr[event + 1] - row_indptr[event]))
+    return most, longest
+
+
 class FusedTexts:
     """A featurizer and a net together."""
 
@@ -58,16 +80,14 @@ class FusedTexts:
         column = self._featurizer.inputs(feature, columns)[0][1]
         assert isinstance(column, TextColumn)
         n_rows = int(columns.row_indptr[-1])
-        counts = columns.row_indptr[1:] - columns.row_indptr[:-1]  # np.diff takes longer than scoring an event
-        lengths = np.minimum(column.indptr[1:] - column.indptr[:-1], feature.max_bytes)
         of_byte, of_row = most_ids_each(feature)
-        largest = int(((lengths * of_byte + of_row) * counts).max(initial=0))
+        largest, longest = measure_texts(column.indptr, columns.row_indptr, feature.max_bytes, of_byte, of_row)
         room = max(largest, TILE_IDS)
         logits = np.empty(n_rows * heads + AHEAD, np.int32)
         scores = np.empty(n_rows * heads + AHEAD, np.float32)
         score_texts(
             column.data, column.indptr, columns.row_indptr, self._featurizer.texts[0], self._featurizer.bias, of_byte,
-            of_row, TextScratch.of(int(lengths.max(initial=0))), np.empty(room + WRITE_AHEAD_IDS, np.int32),
+            of_row, TextScratch.of(longest), np.empty(room + WRITE_AHEAD_IDS, np.int32),
             np.zeros(room // of_row + 1, np.int64), self._net, row_scratch(self._net), logits, scores,
         )  # fmt: skip
         n, shape = n_rows * heads, (n_rows, heads)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from farthing.blocks import Column, FieldColumns, NumberColumn, RawColumn, RecordBlock, TextColumn
+from farthing.kernels.extent import extent
 from farthing.kernels.jit import stage
 from farthing.limits import MAX_EVENT_BYTES
 from farthing.payload.json import STACK_WIDTH, parse_events
@@ -31,8 +32,7 @@ def parse(records: RecordBlock, plan: FieldPlan, *, max_event_bytes: int = MAX_E
     compiled = plan.compiled
     n = len(records)
     n_fields = len(compiled.order)
-    lengths = records.value_stop - records.value_start  # 0 for a null: both are -1
-    n_bytes, longest = int(lengths.sum()), int(lengths.max(initial=0))
+    n_bytes, longest = extent(records.value_start, records.value_stop)  # a null has no length: both are -1
     most = max(n, n_bytes // 3 + 1) if compiled.has_array else n  # an element and its comma take three bytes or more
     # Rows are rarely that small, and even reserved memory costs something: the kernel writes a little of each field's
     # share, and the system clears a huge page for each. Reserving less took an event with 21 fields and 845 bytes from

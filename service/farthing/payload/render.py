@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from farthing.blocks import Bytes, DecisionBlock, Int64s, Presence, RawColumn, RecordBlock, RenderedValues
 from farthing.kernels.digits import AHEAD_BYTES, EIGHT, ZEROS, eight_digits, write_digits
+from farthing.kernels.extent import extent
 from farthing.kernels.jit import kernel
 from farthing.kernels.machine import SHORT_BYTES, copy_short, leading_zeros, load_u64, store_u64
 
@@ -167,17 +168,17 @@ def render_scores(
     ``{"id":<as it came>,"score":0.0123,"scores":{"offensive":0.0123,...},"label":"allow","model":"m@1a2b3c4d"}``
     ``id`` is left out where it is missing, ``scores`` where there is one head.
     """
-    events = np.flatnonzero(decisions.status == 0).astype(np.int64)
+    answered = decisions.status == 0
+    events = np.flatnonzero(answered).astype(np.int64, copy=False)
     n = len(records)
     if row_indptr is None:
         row_indptr = np.zeros(n + 1, np.int64)
-        np.cumsum(decisions.status == 0, out=row_indptr[1:])
+        np.cumsum(answered, out=row_indptr[1:])
     if ids is None:
         nothing = np.full(n, -1, np.int64)
         ids = RawColumn(np.full(n, _MISSING, np.uint8), nothing, nothing)
-    parts, parts_indptr, tails, tails_indptr = _constant_text(heads, labels, model)
-    ids_bytes = int(ids.stop.sum() - ids.start.sum())  # includes refused events: an upper bound
-    fixed = int(parts_indptr[-1]) + int(np.diff(tails_indptr).max()) + _NUMBER_BYTES * (len(heads) + 1) + 4
+    parts, parts_indptr, tails, tails_indptr, fixed = _constant_text(heads, labels, model)
+    ids_bytes, _ = extent(ids.start, ids.stop)  # includes refused events: an upper bound
     out = np.empty(ids_bytes + fixed * len(events) + max(SHORT_BYTES, AHEAD_BYTES), np.uint8)
     indptr = np.zeros(len(events) + 1, np.int64)
     write_scores(
@@ -188,11 +189,18 @@ def render_scores(
 
 
 @lru_cache(maxsize=16)  # a process has few models; uncached, this would cost a small block more than its scores
-def _constant_text(heads: tuple[str, ...], labels: tuple[str, ...], model: str) -> tuple[Bytes, Int64s, Bytes, Int64s]:
-    """Return the text between the values, and the end of a record for each label. Callers must not write to them."""
+def _constant_text(
+    heads: tuple[str, ...], labels: tuple[str, ...], model: str
+) -> tuple[Bytes, Int64s, Bytes, Int64s, int]:
+    """Return the text between the values, the end of a record for each label, and the most bytes beside the id.
+
+    Callers must not write to them.
+    """
     openers = [(',"scores":{' if h == 0 else ",") + json.dumps(name) + ":" for h, name in enumerate(heads)]
     tails = [f',"label":{json.dumps(label)},"model":{json.dumps(model)}}}' for label in labels]
-    return (*join(['{"id":', '"score":', *openers]), *join(tails))
+    parts, parts_indptr = join(['{"id":', '"score":', *openers])
+    most = int(parts_indptr[-1]) + max(len(tail.encode()) for tail in tails) + _NUMBER_BYTES * (len(heads) + 1) + 4
+    return (parts, parts_indptr, *join(tails), most)
 
 
 def joined_values(events: Int64s, values: Sequence[bytes]) -> RenderedValues:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from farthing.blocks import Bytes, Int64s, OutputBatch, RecordBlock, RenderedValues, Segment, Status
+from farthing.kernels.extent import extent
 from farthing.wire import codec, layout
 from farthing.wire.headers import Dropped, OwnHeaders, own_headers
 from farthing.wire.topic_limits import ANY_TIME, DEFAULT_LIMITS, MARGIN_MS, NO_TIMESTAMP, TopicLimits
@@ -105,7 +106,7 @@ def encode_scores(
         value_start=values.indptr[:-1][wanted],
         value_stop=values.indptr[1:][wanted],
         own=own_headers(records, rows, max_header_bytes, dropped),
-        offset_name=named(OFFSET_HEADER),
+        offset_name=_OFFSET_NAME,
         **_extra_headers(records, rows, timestamps_ms),
     )
     batches, too_large = encode(records, columns, topic, compression, limits, max_batch_bytes)
@@ -133,13 +134,13 @@ def _extra_headers(records: RecordBlock, rows: Int64s, timestamps_ms: Int64s) ->
 
     Nothing runs once for each record unless a timestamp was changed.
     """
+    if timestamps_ms is records.timestamps_ms and not any(segment.log for segment in records.segments):
+        return {}  # nearly always
     logs = np.array([segment.log for segment in records.segments], np.int64)
     starts = [segment.start for segment in records.segments]
     counts = np.diff(np.searchsorted(rows, [*starts, len(records)]))
     of_log = [header_bytes(LOG_HEADER.decode(), str(log)) if log else b"" for log in logs.tolist()]
     if timestamps_ms is records.timestamps_ms:
-        if not logs.any():
-            return {}
         lengths = np.repeat([len(header) for header in of_log], counts)
         return {
             "extra": octets(b"".join(header * n for header, n in zip(of_log, counts.tolist(), strict=True))),
@@ -250,12 +251,12 @@ def _capacity(columns: Columns, k: int, last: int) -> int:
     """Return an upper bound of the bytes that records ``k`` to ``last`` (excluded) take in a batch, with ROOM_BYTES."""
     span = slice(int(columns.rows[k]), int(columns.rows[last - 1]) + 1)  # with rows in between that are not written
     size = layout.HEADER_BYTES + (last - k) * (_RECORD_OVERHEAD + len(columns.offset_name)) + ROOM_BYTES
-    size += int(columns.value_stop[k:last].sum() - columns.value_start[k:last].sum())
-    size += int(columns.key_stop[span].sum() - columns.key_start[span].sum())
+    size += extent(columns.value_start[k:last], columns.value_stop[k:last])[0]
+    size += extent(columns.key_start[span], columns.key_stop[span])[0]
     if len(columns.own.count):
         size += int(columns.own.indptr[last] - columns.own.indptr[k])
     if len(columns.fixed):
-        size += (last - k) * int(np.diff(columns.fixed_indptr).max())
+        size += (last - k) * extent(columns.fixed_indptr[:-1], columns.fixed_indptr[1:])[1]
     return size + len(columns.extra)
 
 
@@ -272,3 +273,6 @@ def octets(data: bytes) -> Bytes:
 def indptr_of(parts: list[bytes]) -> Int64s:
     """Return where each of the parts begins once they are joined, and where the last one ends."""
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+
+
+_OFFSET_NAME: Final = named(OFFSET_HEADER)
