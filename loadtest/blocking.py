@@ -1,6 +1,6 @@
 """A connection to one broker without an event loop, for what must be on time and cost little: generator and readers.
 
-A thread that waits for a socket or a clock goes on within a tenth of a millisecond. An event loop wakes by whole
+A thread that waits for a socket or a clock goes on almost at once. An event loop wakes by whole
 milliseconds, which is as long as the latencies that are measured here. There is no encryption and no login.
 """
 

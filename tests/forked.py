@@ -1,6 +1,6 @@
 """Starts commands of ``farthing`` as processes that have imported everything already.
 
-A worker's start takes three seconds of CPU, four fifths of them imports, and the suite starts hundreds. So one process
+Most of a worker's start is imports, and the suite starts hundreds of workers. So one process
 imports what they need and then does nothing but fork: what it makes are processes like any others, with a pid, signals,
 streams and an exit code of their own, and ``farthing.__main__.main`` runs in them from its first line. Python's own
 start is left out, and so whatever depends on it (another environment, options of the interpreter) is started afresh.

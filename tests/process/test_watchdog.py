@@ -30,6 +30,11 @@ def test_what_hangs_ends_the_process():
     assert time.monotonic() - began < 20
 
 
+def test_it_ends_though_nobody_listens():
+    program = "import sys; sys.stderr.close()\n" + PROGRAM.format(limit=0.4, blocks=(30.0,))
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 4
+
+
 @pytest.mark.parametrize("blocks", [(0.0,) * 100, (0.7,) * 3])
 def test_each_block_has_its_own_time(blocks):
     ended = run(2.0, *blocks)

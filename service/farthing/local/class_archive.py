@@ -1,4 +1,4 @@
-"""Keeps the classes of Apache Kafka as a Java machine has loaded them, so that a node starts with 40 % less CPU.
+"""Keeps the classes of Apache Kafka as a Java machine has loaded them, so that a node starts with less CPU.
 
 A Java machine maps such an archive (AppCDS) into memory in place of reading, checking and linking some five thousand
 classes. It is made once for a Java and a set of jars, and stands beside the folder with the jars. It is never needed:

@@ -20,7 +20,7 @@ def count_bytes(columns: FieldColumns, plan: FieldPlan, read: Set[str]) -> Int64
         if field.in_array:
             total += ends[columns.row_indptr[1:]] - ends[columns.row_indptr[:-1]]
         else:
-            total += ends[1:] - ends[:-1]  # np.diff takes three times longer
+            total += ends[1:] - ends[:-1]  # costs a small block less than np.diff
     return total
 
 

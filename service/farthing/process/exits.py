@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 EXIT_TIMEOUT_S: Final = 24.0
@@ -33,8 +34,9 @@ def exit_after(seconds: float, code: int, why: str) -> threading.Timer:
 
 def exit_saying(code: int, why: str) -> None:
     """End the process at once, without clean-up, and say why: something hangs in it."""
-    sys.stderr.write(f"farthing: {why}\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError, AttributeError):  # nobody is listening: it must end all the same
+        sys.stderr.write(f"farthing: {why}\n")
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -61,7 +61,7 @@ HEADER: Final = np.dtype(
 )
 
 HEADER_FORM: Final = struct.Struct(">qiibIhiqqqhii")
-"""The same for one header, which NumPy takes twenty times longer to read."""
+"""The same, for reading one header: NumPy's structured types are made for many."""
 
 
 def _place(name: str) -> int:

@@ -1,7 +1,7 @@
 """Makes Python functions that read and write one version of a message in one piece, for those that every block needs.
 
 They do what :mod:`~farthing.kafka.protocol.reading` and :mod:`~farthing.kafka.protocol.writing` do with the usual
-messages in half the time, because nothing is looked up or called for each field. Anything else (a tagged field, a
+messages in less time, because nothing is looked up or called for each field. Anything else (a tagged field, a
 version without compact lengths, bytes that are not what the table says) raises UnusualError: then those two read or
 write the message, or say what is wrong with it.
 """
